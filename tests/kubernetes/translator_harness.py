@@ -1,8 +1,8 @@
-"""A translator of custom resources that tests start and stop, with its event log.
+"""A translator that tests start and stop, with its event log.
 
-The translator is the part of a controller that turns custom resources of the API server into events
-of the log, and reports the result in the status of each resource. Each harness has a separate log
-in the etcd of the API server.
+The translator is the part of a controller that turns custom resources into events, and reports the
+result in the status of each resource. Each harness has a separate log in the etcd of the API
+server.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _numbers = itertools.count()
 
 
 class TranslatorHarness:
-    """A translator, and the address allocation of one node, without an agent process.
+    """A translator, and the address allocation of one node without an agent process.
 
-    ``translates``: whether entering the context starts the translator. ``term``: the translator
-    works only during this term of a leader; None: without an election.
+    ``translates``: start the translator on entry. ``term``: the leader's term in which the
+    translator works; None: no election.
     """
 
     def __init__(
@@ -76,11 +76,9 @@ class TranslatorHarness:
 
     @property
     def ledger(self) -> Ledger:
-        """The content of the translator's projection."""
         return self.projector.projection.ledger
 
     def start_translator(self) -> None:
-        """Start a new translator, as a new leader does."""
         self.projector = Projector(self.store, self.keys)
         self.host = KubernetesHost(
             self.settings, self.store, self.keys, self.projector, "controller-0"
@@ -89,7 +87,6 @@ class TranslatorHarness:
         self._running = asyncio.ensure_future(until_first(*coroutines))
 
     async def stop_translator(self) -> None:
-        """Cancel the translator, even during a write."""
         running, self._running = self._running, None
         if running is not None:
             running.cancel()
@@ -97,17 +94,16 @@ class TranslatorHarness:
                 await running
 
     async def refresh_node_view(self) -> None:
-        """Bring the node's view up to date with the log."""
         await self.node.view.freshen()
 
-    def leave_running(self) -> asyncio.Task[None]:
+    def detach_task(self) -> asyncio.Task[None]:
         """Return the task of the translator; ``stop_translator`` no longer stops it."""
         running, self._running = self._running, None
         assert running is not None
         return running
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Wait until ``condition`` returns a true value; raise the error of a failed translator."""
+        """Wait until ``condition()`` is true; raise the error of a failed translator."""
         deadline = time.monotonic() + WAIT_S_MAX
         while not condition():
             if self._running is not None and self._running.done():
@@ -117,7 +113,7 @@ class TranslatorHarness:
             await asyncio.sleep(0.02)
 
     async def until_idle(self) -> None:
-        """Wait until the translator and its reporter, which writes statuses, have no work left."""
+        """Wait until the translator and the reporter of statuses have no work left."""
 
         def is_idle() -> bool:
             translator, reporter = self.host.translator, self.host.reporter
@@ -130,15 +126,11 @@ class TranslatorHarness:
         await self.until(is_idle)
 
     async def until_condition(self, kind: str, name: str, type_: str, status: str) -> Object:
-        """Wait until an object has the condition ``type_`` with this status; return the condition.
-
-        The condition must be about the present generation of the object.
-        """
         return await until_condition(self.server, kind, name, type_, status)
 
 
 async def until(holds: Callable[[], T]) -> T:
-    """Wait until ``holds`` returns a true value; return the value. ``holds`` runs in a thread."""
+    """Run ``holds`` in a thread until it returns a true value; return the value."""
     async with asyncio.timeout(WAIT_S_MAX):
         while not (found := await asyncio.to_thread(holds)):
             await asyncio.sleep(0.02)
@@ -148,7 +140,7 @@ async def until(holds: Callable[[], T]) -> T:
 async def until_condition(
     server: ApiServer, kind: str, name: str, type_: str, status: str
 ) -> Object:
-    """``TranslatorHarness.until_condition``, without a harness."""
+    """Wait until the object's current generation has this condition; return the condition."""
     deadline = time.monotonic() + WAIT_S_MAX
     while True:
         stored = get(server, kind, name)
@@ -163,6 +155,5 @@ async def until_condition(
 
 
 def events_about(server: ApiServer, name: str) -> list[dict[str, Any]]:
-    """The Events about a cluster-scoped object."""
     found = server.request("GET", "/apis/events.k8s.io/v1/namespaces/default/events").body["items"]
     return [stored for stored in found if stored["regarding"]["name"] == name]

@@ -35,7 +35,7 @@ CONFIGURATION_PATHS = {
 
 
 class Webhooks:
-    """Starts, registers and calls the webhook server."""
+    """A webhook server that tests start, register and call."""
 
     def __init__(self, cluster: TranslatorHarness, directory: Path) -> None:
         self.cluster = cluster
@@ -45,7 +45,6 @@ class Webhooks:
         self._running: asyncio.Task[None] | None = None
 
     def write_certificate(self) -> None:
-        """Write a new certificate into ``files``, as kubelet does with a mounted Secret."""
         issued = self.authority.issue_cert("127.0.0.1")
         issued.cert_chain_pems[0].write_to_path(str(self.files.certificate))
         issued.private_key_pem.write_to_path(str(self.files.key))
@@ -59,7 +58,6 @@ class Webhooks:
         cluster = self.cluster
         self.host = AdmissionHost(settings, webhook, cluster.store, cluster.keys, cluster.projector)
         self._running = asyncio.ensure_future(self.host.run())
-        # The host sets ``port`` once it listens.
         await cluster.until(lambda: self.host.port or self._raise_if_ended())
         url = f"https://127.0.0.1:{self.host.port}"
         client = WebhookClientConfig(self.authority.cert_pem.bytes(), url=url)
@@ -71,30 +69,29 @@ class Webhooks:
         await self._until_called()
 
     async def stop(self) -> None:
-        """Remove the registration from the API server, and stop the server."""
+        """Unregister and stop the server."""
         for path in CONFIGURATION_PATHS.values():
             server = self.cluster.server
             await asyncio.to_thread(server.request, "DELETE", f"{path}/spiderpool-controller")
         await self.stop_serving()
 
     async def stop_serving(self) -> None:
-        """Stop the server but keep the registration, so that calls of the API server fail."""
+        """Stop the server; calls of the API server then fail."""
         if self._running is not None:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
 
     async def create(self, body: Object) -> str:
-        """Create an object; return the API server's error message, "" for success."""
+        """Return the API server's error message; "" for success."""
         answer = await asyncio.to_thread(create, self.cluster.server, body)
         return "" if answer.status == 201 else answer.message
 
     async def replace(self, body: Object) -> str:
-        """Replace an object; return the API server's error message, "" for success."""
+        """Return the API server's error message; "" for success."""
         answer = await asyncio.to_thread(replace, self.cluster.server, body)
         return "" if answer.status == 200 else answer.message
 
     def review_request(self, operation: str, body: Object, old: Object | None = None) -> Object:
-        """The AdmissionRequest that an API server sends for this operation."""
         group, _, version = API_VERSION.partition("/")
         return {
             "uid": "r-1",
@@ -107,15 +104,12 @@ class Webhooks:
         }
 
     async def validate(self, operation: str, body: Object, old: Object | None = None) -> Object:
-        """Send a review directly to the validating webhook; return the response."""
+        """Call the validating webhook without the API server; return the response."""
         request = self.review_request(operation, body, old) | {"namespace": ""}
         return await self.send_review("validate", body["kind"], request)
 
     async def send_review(self, verb: str, kind: str, review_request: Object) -> Object:
-        """Send a review to the webhook of ``kind``; return the response.
-
-        ``verb``: "mutate" or "validate".
-        """
+        """Return the response of a webhook. ``verb``: "mutate" or "validate"."""
         body = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}
         text = msgspec.json.encode(body | {"request": review_request})
         trust = ssl.create_default_context(cadata=self.authority.cert_pem.bytes().decode())
@@ -130,13 +124,12 @@ class Webhooks:
             return response
 
     async def until_certificate_changes(self, before: str) -> None:
-        """Wait until the server serves another certificate than ``before``."""
         async with asyncio.timeout(30):
             while await self.certificate() == before:
                 await asyncio.sleep(0.02)
 
     async def certificate(self) -> str:
-        """The certificate that the server serves, in PEM."""
+        """The server's certificate in PEM."""
         assert self.host.port is not None
         return await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", self.host.port))
 
@@ -148,10 +141,7 @@ class Webhooks:
         return False
 
     async def _until_called(self) -> None:
-        """Wait until the API server calls the mutating webhook, which adds a finalizer.
-
-        The API server ignores a new registration for a short time.
-        """
+        """Wait for a call: the API server ignores a new registration for a short time."""
         probe = custom_resource(
             "SpiderCoordinator", "probe", {"podCIDRType": "auto", "podRPFilter": 1}
         )
@@ -171,7 +161,6 @@ class Webhooks:
 async def running_webhooks(
     server: ApiServer, directory: Path, *, subnets_enabled: bool = True
 ) -> AsyncIterator[Webhooks]:
-    """A translator of custom resources, and webhooks that the API server calls."""
     settings = KubernetesSettings(str(server.kubeconfig), subnets_enabled=subnets_enabled)
     async with TranslatorHarness(server, settings) as cluster:
         webhooks = Webhooks(cluster, directory)

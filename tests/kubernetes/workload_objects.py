@@ -40,7 +40,7 @@ def create_pod(
     spec: Object | None = None,
     **metadata: Any,
 ) -> Object:
-    """Create a Pod that is scheduled to ``node``; return the Pod. Default namespace: ``shop``."""
+    """Create a Pod on ``node``. The default namespace is ``shop``."""
     metadata |= {"name": name} | (owned_by(owner) if owner else {})
     body = {"metadata": metadata, "spec": ONE_CONTAINER | {"nodeName": node} | (spec or {})}
     answer = server.request(
@@ -59,10 +59,7 @@ def create_workload(
     annotations: Mapping[str, str] = {},
     **spec: Any,
 ) -> Object:
-    """Create a workload of a built-in kind; return the workload.
-
-    ``annotations``: the annotations of the Pod template.
-    """
+    """Create a workload whose Pod template has ``annotations``."""
     labels = {"app": name}
     template: Object = {"metadata": {"labels": labels, "annotations": annotations}}
     template["spec"] = ONE_CONTAINER
@@ -81,7 +78,6 @@ def create_workload(
 
 
 def cni_args_of(pod: Object) -> str:
-    """The CNI_ARGS that a runtime passes for this Pod."""
     metadata = pod["metadata"]
     texts = {"NAMESPACE": "shop", "NAME": metadata["name"], "UID": metadata["uid"]}
     arguments = ";".join(f"K8S_POD_{key}={text}" for key, text in texts.items())
@@ -89,12 +85,12 @@ def cni_args_of(pod: Object) -> str:
 
 
 def delete_pod(server: ApiServer, name: str) -> None:
-    """Delete a Pod without a grace period, as kubelet does after the containers have ended."""
+    """Delete a Pod without a grace period."""
     server.request("DELETE", f"{PODS_PATH}/{name}?gracePeriodSeconds=0")
 
 
 def set_status(server: ApiServer, name: str, **status: Any) -> None:
-    """Set fields of a Pod's status, as kubelet does."""
+    """Set fields of a Pod's status."""
     answer = server.request(
         "PATCH", f"{PODS_PATH}/{name}/status", {"status": status}, content=MERGE_PATCH
     )
@@ -102,7 +98,6 @@ def set_status(server: ApiServer, name: str, **status: Any) -> None:
 
 
 def ended_container() -> Object:
-    """The status of a container that has just ended."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     ended = {"terminated": {"exitCode": 0, "finishedAt": now}}
     main = {"name": "main", "image": "none", "imageID": "", "ready": False, "restartCount": 0}
@@ -139,6 +134,5 @@ def define_kind(
 
 
 def undefine_kind(server: ApiServer, group: str, version: str, plural: str) -> None:
-    """Delete a kind, and wait until the API server no longer serves it."""
     server.request("DELETE", f"{DEFINITIONS_PATH}/{plural}.{group}")
     server.wait_unserved(f"/apis/{group}/{version}/{plural}")

@@ -1,7 +1,6 @@
 """The translator applies created, changed and deleted custom resources to the event log.
 
-``cluster.ledger`` is the state of that log. ``cluster.node.add`` and ``cluster.node.delete`` run
-the ADD and the DEL of a Pod.
+``cluster.ledger`` is the state of the log. ``cluster.node.add`` runs the ADD of a Pod.
 """
 
 from __future__ import annotations
@@ -99,7 +98,7 @@ async def test_a_changed_pool_is_changed_in_the_log(
     assert cluster.ledger.pools["blue"].ips == ("10.6.0.20",)
 
 
-async def test_a_refused_pool_gets_a_condition_and_an_event_with_the_reason(
+async def test_a_refused_pool_gets_a_condition_and_an_event(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, pool("blue"))
@@ -116,7 +115,7 @@ async def test_a_refused_pool_gets_a_condition_and_an_event_with_the_reason(
     assert "green" not in cluster.ledger.pools
 
 
-async def test_a_refused_pool_is_applied_once_the_overlapping_pool_has_changed(
+async def test_a_refused_pool_is_applied_after_the_overlapping_pool_changes(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, pool("blue"))
@@ -185,7 +184,7 @@ async def test_removing_the_finalizer_of_a_deleted_pool_releases_no_address(
     create(server, pool(default=True))
     await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
     await cluster.refresh_node_view()
-    added = addresses(await cluster.node.add(pod("web-0")))
+    added_addresses = addresses(await cluster.node.add(pod("web-0")))
     await cluster.stop_translator()
 
     server.request("DELETE", path_of("SpiderIPPool", "blue"))
@@ -194,8 +193,7 @@ async def test_removing_the_finalizer_of_a_deleted_pool_releases_no_address(
     cluster.start_translator()
     await cluster.until(lambda: cluster.projector.ready and cluster.ledger.pools["blue"].retiring)
 
-    assert added == set(cluster.ledger.claims)
-    # A new resource of the same name is applied only after the address is released.
+    assert added_addresses == set(cluster.ledger.claims)
     create(server, pool(ips=["10.6.0.30"]))
     condition = await cluster.until_condition("SpiderIPPool", "blue", "Draining", "True")
     assert condition["message"].startswith("an earlier object of this name is being drained")
@@ -204,7 +202,7 @@ async def test_removing_the_finalizer_of_a_deleted_pool_releases_no_address(
     assert cluster.ledger.pools["blue"].ips == ("10.6.0.30",)
 
 
-async def test_changes_while_no_translator_runs_are_applied_by_the_next_translator(
+async def test_a_translator_applies_changes_made_while_no_translator_ran(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     for item in (pool("kept"), pool("changed", ips=["10.6.0.20"]), pool("gone", ips=["10.6.0.30"])):
@@ -229,7 +227,7 @@ async def test_changes_while_no_translator_runs_are_applied_by_the_next_translat
     assert ips == {"kept": ("10.6.0.10",), "changed": ("10.6.0.21",), "new": ("10.6.0.40",)}
 
 
-async def test_a_change_after_a_restart_of_the_api_server_is_applied(
+async def test_the_translator_applies_changes_after_the_api_server_restarts(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, pool())
@@ -266,10 +264,9 @@ async def test_a_restarted_translator_writes_nothing_if_no_resource_has_changed(
     assert get(server, "SpiderIPPool", "blue")["metadata"]["resourceVersion"] == before
 
 
-async def test_pools_and_reservations_without_a_resource_are_kept(
+async def test_pools_and_reservations_without_a_resource_stay_in_the_log(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
-    """``orbctl apply`` writes pools and reservations directly to the log."""
     await cluster.node.apply(
         node_harness.pool("by-hand", "10.6.0.50"),
         ApplyReservation(Reservation("reserved", 4, ("10.6.0.60",))),
@@ -320,14 +317,14 @@ async def test_only_the_newer_of_two_translators_writes(
 ) -> None:
     create(server, pool())
     await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
-    older = cluster.leave_running()
+    older_translator = cluster.detach_task()
     cluster.start_translator()
     await cluster.until_idle()
     await cluster.stop_translator()
 
     replace(server, pool(ips=["10.6.0.20"]))
     with pytest.raises(LostRace, match="another controller leads now"):
-        await wait_for_task(older)
+        await wait_for_task(older_translator)
 
     assert (await cluster.node.read_ledger()).pools["blue"].ips == ("10.6.0.10",)
     cluster.start_translator()

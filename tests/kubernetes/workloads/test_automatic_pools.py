@@ -42,7 +42,6 @@ CLONE_SETS_PATH = "/apis/apps.kruise.io/v1alpha1/namespaces/shop/clonesets"
 
 @pytest.fixture
 async def controllers(server: ApiServer) -> AsyncIterator[ControllersHarness]:
-    """A harness with the subnet ``shop-v4`` and without a running controller."""
     async with ControllersHarness(server) as harness:
         await harness.node.apply(ApplySubnet(SUBNET))
         yield harness
@@ -53,7 +52,6 @@ async def controllers(server: ApiServer) -> AsyncIterator[ControllersHarness]:
 async def agent(
     server: ApiServer, settings: Settings, controllers: ControllersHarness
 ) -> AsyncIterator[AgentHarness]:
-    """An agent that reads facts about Pods from the API server."""
     agent_settings = settings._replace(
         kubeconfig=str(server.kubeconfig), cluster=controllers.node.keys.cluster
     )
@@ -68,7 +66,6 @@ async def agent(
 async def pools_of(
     controllers: ControllersHarness, name: str, kind: str = "Deployment"
 ) -> list[Pool]:
-    """The automatic pools of an application."""
     owner = (kind, name)
     pools = (await controllers.node.read_ledger()).pools.values()
     return [
@@ -81,7 +78,7 @@ async def pools_of(
 async def until_pools(
     controllers: ControllersHarness, name: str, *ips: str, kind: str = "Deployment"
 ) -> None:
-    """Wait until the application has one pool for each element of ``ips`` and no other pool."""
+    """Wait until the application has exactly one pool for each element of ``ips``."""
 
     async def have_ranges() -> bool:
         pools = await pools_of(controllers, name, kind)
@@ -112,21 +109,22 @@ async def test_a_pool_grows_shrinks_and_is_deleted_with_its_deployment(
     web = create_workload(server, "Deployment", "web", annotations=REQUESTS_POOL, replicas=2)
     await until_pools(controllers, "web", "10.7.0.10-10.7.0.11")
     pod = create_pod_of(server, web, "web-a")
-    added = await agent.add("web-a", CNI_ARGS=cni_args_of(pod))
+    added_addresses = await agent.add("web-a", CNI_ARGS=cni_args_of(pod))
 
     scale(server, "web", 5)
     await until_pools(controllers, "web", "10.7.0.10-10.7.0.14")
     scale(server, "web", 1)
-    await until_pools(controllers, "web", added[0].partition("/")[0])  # the address in use stays
+    address_in_use = added_addresses[0].partition("/")[0]
+    await until_pools(controllers, "web", address_in_use)
     delete(server, "Deployment", "web")
     delete_pod(server, "web-a")  # no DEL arrives
     await until_pools(controllers, "web")
 
-    assert added[0].startswith("10.7.0.1")
+    assert added_addresses[0].startswith("10.7.0.1")
     assert not await controllers.claimed_addresses()
 
 
-async def test_an_add_waits_until_a_controller_has_created_the_pool_of_its_application(
+async def test_an_add_waits_until_a_controller_creates_the_pool(
     server: ApiServer, controllers: ControllersHarness, agent: AgentHarness
 ) -> None:
     web = create_workload(server, "Deployment", "web", annotations=REQUESTS_POOL, replicas=1)
@@ -137,7 +135,7 @@ async def test_an_add_waits_until_a_controller_has_created_the_pool_of_its_appli
     assert await adding == ["10.7.0.10/16"]
 
 
-async def test_pools_follow_applications_that_changed_while_no_controller_ran(
+async def test_a_new_controller_updates_the_pools_of_changed_applications(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller()
@@ -194,7 +192,6 @@ def size_of(pool: Pool) -> int:
 
 
 async def size_by_kind(controllers: ControllersHarness) -> dict[str, int]:
-    """Kind of application -> size of its pool."""
     ledger = await controllers.node.read_ledger()
     pool_by_kind = {pool.labels.get(OWNER_KIND): pool for pool in ledger.pools.values()}
     return {kind: size_of(pool) for kind, pool in pool_by_kind.items() if kind}
@@ -212,7 +209,7 @@ async def test_the_replicaset_of_a_deployment_gets_no_pool(
     assert not await pools_of(controllers, "web-1", "ReplicaSet")
 
 
-async def test_a_pool_stays_when_the_controller_may_not_read_its_deleted_application(
+async def test_a_pool_stays_if_reading_its_deleted_application_is_forbidden(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller()
@@ -221,11 +218,11 @@ async def test_a_pool_stays_when_the_controller_may_not_read_its_deleted_applica
     await controllers.stop_controller("one")
     delete(server, "Deployment", "web")
 
-    forbidden = await controllers.start_controller("two", anonymous=True)
+    anonymous_controller = await controllers.start_controller("two", anonymous=True)
     (pool,) = await pools_of(controllers, "web")
     key = application_of(pool.labels)
     assert key is not None
-    application = await forbidden.watch.applications.find(key)
+    application = await anonymous_controller.watch.applications.find(key)
 
     assert isinstance(application, MissingOwner)
     assert "forbidden" in application.why
@@ -233,7 +230,7 @@ async def test_a_pool_stays_when_the_controller_may_not_read_its_deleted_applica
     assert await pools_of(controllers, "web") == [pool]
 
 
-async def test_a_third_party_pod_gets_a_pool_that_is_deleted_with_the_application(
+async def test_a_third_party_application_has_a_pool_until_the_application_is_deleted(
     server: ApiServer, controllers: ControllersHarness, agent: AgentHarness
 ) -> None:
     define_kind(server, "apps.kruise.io", "v1alpha1", "CloneSet", "clonesets")
@@ -247,10 +244,10 @@ async def test_a_third_party_pod_gets_a_pool_that_is_deleted_with_the_applicatio
     annotations = REQUESTS_POOL | {"ipam.spidernet.io/ippool-ip-number": "1"}
     pod = create_pod(server, "ads-x", NODE_NAME, owner, annotations=annotations)
 
-    added = await agent.add("ads-x", CNI_ARGS=cni_args_of(pod))
+    added_addresses = await agent.add("ads-x", CNI_ARGS=cni_args_of(pod))
     server.request("DELETE", f"{CLONE_SETS_PATH}/ads")
     delete_pod(server, "ads-x")
     await until_pools(controllers, "ads", kind="CloneSet")
 
-    assert added == ["10.7.0.10/16"]
+    assert added_addresses == ["10.7.0.10/16"]
     assert not await controllers.claimed_addresses()

@@ -1,9 +1,8 @@
 """Controllers keep the addresses of StatefulSet replicas and VMs while the owner needs them.
 
 An owner is a StatefulSet or a VM of KubeVirt. A launcher is the Pod in which a VM runs. No DEL
-arrives in these tests: controllers release the addresses of deleted Pods and deleted owners.
-``status["suspects"]`` is the number of endpoints that wait for a second scan.
-``until_claimed(*addresses)`` waits until exactly ``addresses`` are claimed.
+arrives in these tests. ``status["suspects"]`` is the number of endpoints that wait for a second
+scan.
 """
 
 from __future__ import annotations
@@ -40,7 +39,6 @@ async def controllers(server: ApiServer) -> AsyncIterator[ControllersHarness]:
 
 @pytest.fixture(scope="module")
 def kubevirt(bare_server: ApiServer) -> Iterator[None]:
-    """The kinds VirtualMachine and VirtualMachineInstance."""
     define_kind(bare_server, "kubevirt.io", "v1", "VirtualMachine", "virtualmachines")
     define_kind(
         bare_server, "kubevirt.io", "v1", "VirtualMachineInstance", "virtualmachineinstances"
@@ -51,10 +49,7 @@ def kubevirt(bare_server: ApiServer) -> Iterator[None]:
 
 
 def create_machine(server: ApiServer, name: str) -> Object:
-    """Create a VM and its instance; return the instance.
-
-    Finalizers keep both objects until ``delete_with_finalizers``.
-    """
+    """Create a VM and its instance, both with a finalizer; return the instance."""
     metadata = {"name": name, "finalizers": ["tests/hold"]}
     machine = create_kubevirt_object(server, MACHINES_PATH, "VirtualMachine", metadata)
     return create_kubevirt_object(
@@ -77,7 +72,6 @@ def delete_with_finalizers(server: ApiServer, path: str) -> None:
 async def launch(
     controllers: ControllersHarness, name: str, instance: Object, **metadata: Any
 ) -> set[str]:
-    """Create a launcher of a VM instance and run the ADD; return the added addresses."""
     launcher = create_pod(controllers.server, name, NODE_NAME, instance, **metadata)
     return set(await controllers.add(launcher, "vm"))
 
@@ -91,7 +85,7 @@ def resize(server: ApiServer, name: str, **spec: Any) -> None:
 async def create_replicas(
     controllers: ControllersHarness, owner: Object, count: int
 ) -> list[tuple[str, ...]]:
-    """Create Pods of a StatefulSet and run their ADDs; return the addresses of each Pod."""
+    """Create Pods of a StatefulSet and run the ADDs; return the addresses of each Pod."""
     name = owner["metadata"]["name"]
     pods = [
         create_pod(controllers.server, f"{name}-{number}", NODE_NAME, owner)
@@ -100,19 +94,19 @@ async def create_replicas(
     return [await controllers.add(pod, "statefulset") for pod in pods]
 
 
-async def test_the_addresses_of_a_vm_stay_when_the_api_server_does_not_serve_kubevirt(
+async def test_a_vm_keeps_its_address_if_the_api_server_does_not_serve_kubevirt(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     replica = await controllers.start_controller()
     kind = {"kind": "VirtualMachineInstance", "apiVersion": "kubevirt.io/v1"}
     instance = kind | {"metadata": {"name": "a", "uid": "uid-a"}}
-    added = await launch(controllers, "launcher-1", instance)
+    added_addresses = await launch(controllers, "launcher-1", instance)
     delete_pod(server, "launcher-1")
 
     for _ in range(3):
         await controllers.scan_again()
 
-    assert await controllers.claimed_addresses() == added
+    assert await controllers.claimed_addresses() == added_addresses
     assert "has no VirtualMachineInstance" in replica.watch.facts.owners.vmis.fault
 
 
@@ -121,7 +115,7 @@ async def test_each_new_pod_of_a_replica_gets_the_address_of_the_replica(
 ) -> None:
     await controllers.start_controller()
     db = create_workload(server, "StatefulSet", "db", replicas=2)
-    added = await create_replicas(controllers, db, 2)
+    added_addresses = await create_replicas(controllers, db, 2)
     delete_pod(server, "db-0")
     delete_pod(server, "db-1")
     for _ in range(3):
@@ -130,8 +124,10 @@ async def test_each_new_pod_of_a_replica_gets_the_address_of_the_replica(
 
     added_again = await create_replicas(controllers, db, 2)
 
-    assert claimed_without_pods == {address for addresses in added for address in addresses}
-    assert added_again == added
+    assert claimed_without_pods == {
+        address for addresses in added_addresses for address in addresses
+    }
+    assert added_again == added_addresses
 
 
 async def test_scaling_down_releases_the_addresses_of_surplus_replicas(
@@ -166,7 +162,7 @@ async def test_scaling_down_releases_the_addresses_of_replicas_without_pods(
     assert await controllers.addresses_of_pod("db-0") == set(first)
 
 
-async def test_raising_the_first_ordinal_releases_the_addresses_of_replicas_below_it(
+async def test_raising_the_first_ordinal_releases_addresses_of_lower_replicas(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller()
@@ -184,7 +180,7 @@ async def test_a_deleted_statefulset_releases_all_its_addresses(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller()
-    unrelated = await controllers.add(create_pod(server, "web-0", NODE_NAME))
+    unrelated_addresses = await controllers.add(create_pod(server, "web-0", NODE_NAME))
     db = create_workload(server, "StatefulSet", "db", replicas=2)
     await create_replicas(controllers, db, 2)
     delete_pod(server, "db-1")
@@ -195,8 +191,8 @@ async def test_a_deleted_statefulset_releases_all_its_addresses(
     await controllers.until_scan_status(lambda status: status["suspects"] == 1)
     await controllers.scan_again()
 
-    await controllers.until_claimed(*unrelated)
-    assert await controllers.addresses_of_pod("web-0") == set(unrelated)
+    await controllers.until_claimed(*unrelated_addresses)
+    assert await controllers.addresses_of_pod("web-0") == set(unrelated_addresses)
 
 
 @pytest.mark.usefixtures("kubevirt")
@@ -204,7 +200,7 @@ async def test_a_vm_keeps_its_address_while_it_stops_and_starts(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller()
-    added = await launch(controllers, "launcher-1", create_machine(server, "a"))
+    added_addresses = await launch(controllers, "launcher-1", create_machine(server, "a"))
     delete_with_finalizers(server, f"{INSTANCES_PATH}/a")
     delete_pod(server, "launcher-1")
     for _ in range(3):
@@ -219,7 +215,7 @@ async def test_a_vm_keeps_its_address_while_it_stops_and_starts(
     delete_with_finalizers(server, f"{MACHINES_PATH}/a")
     delete_with_finalizers(server, f"{INSTANCES_PATH}/a")
 
-    assert added == claimed_when_stopped == added_again
+    assert added_addresses == claimed_when_stopped == added_again
 
 
 @pytest.mark.usefixtures("kubevirt")
@@ -227,15 +223,15 @@ async def test_a_deleted_vm_releases_its_address(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller()
-    unrelated = await controllers.add(create_pod(server, "web-0", NODE_NAME))
+    unrelated_addresses = await controllers.add(create_pod(server, "web-0", NODE_NAME))
     await launch(controllers, "launcher-1", create_machine(server, "a"))
 
     delete_with_finalizers(server, f"{MACHINES_PATH}/a")
     delete_with_finalizers(server, f"{INSTANCES_PATH}/a")
     delete_pod(server, "launcher-1")
 
-    await controllers.until_claimed(*unrelated)
-    assert await controllers.addresses_of_pod("web-0") == set(unrelated)
+    await controllers.until_claimed(*unrelated_addresses)
+    assert await controllers.addresses_of_pod("web-0") == set(unrelated_addresses)
 
 
 @pytest.mark.usefixtures("kubevirt")
@@ -257,7 +253,7 @@ async def test_a_deleted_vm_without_a_launcher_releases_its_address(
 
 
 @pytest.mark.usefixtures("kubevirt")
-async def test_a_migration_keeps_the_address_when_the_source_launcher_is_deleted(
+async def test_a_migrated_vm_keeps_its_address(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller()
@@ -278,12 +274,12 @@ async def test_a_migration_keeps_the_address_when_the_source_launcher_is_deleted
 
 
 @pytest.mark.usefixtures("kubevirt")
-async def test_a_vm_deleted_during_a_migration_keeps_its_address_until_the_last_launcher_ends(
+async def test_a_deleted_vm_keeps_its_address_until_its_last_launcher_ends(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller()
     instance = create_machine(server, "a")
-    added = await launch(controllers, "launcher-1", instance)
+    added_addresses = await launch(controllers, "launcher-1", instance)
     await launch(controllers, "launcher-2", instance)
 
     delete_with_finalizers(server, f"{MACHINES_PATH}/a")
@@ -297,5 +293,5 @@ async def test_a_vm_deleted_during_a_migration_keeps_its_address_until_the_last_
     await controllers.until_scan_status(lambda status: status["suspects"] == 1)
     await controllers.scan_again()
 
-    assert claimed_with_one_launcher == added
+    assert claimed_with_one_launcher == added_addresses
     await controllers.until_claimed()

@@ -69,15 +69,13 @@ SPEC_SCHEMA = {
 }
 NETWORKS = json.dumps([{"name": "lan", "namespace": "shop", "ipam-claim-reference": "vm1.lan"}])
 USES_THE_CLAIM = {"k8s.v1.cni.cncf.io/networks": NETWORKS}
-"""The annotation of Pods whose NIC net1 uses the claim ``vm1.lan``."""
 
 MIGRATION_TARGET = USES_THE_CLAIM | {"kubevirt.io/migrationJobName": "job"}
-"""The annotations of a launcher to which a virtual machine is migrated."""
 
 
 @pytest.fixture(scope="module")
 def ipam_claim_crd(bare_server: ApiServer) -> Iterator[None]:
-    """The CRD of IPAMClaims, with the fields of the published CRD."""
+    """A CRD with the fields of the published CRD."""
     schema = {"type": "object", "properties": {"spec": SPEC_SCHEMA, "status": STATUS_SCHEMA}}
     served = {"name": VERSION, "served": True, "storage": True, "subresources": {"status": {}}}
     served["schema"] = {"openAPIV3Schema": schema}
@@ -101,15 +99,15 @@ async def controllers(server: ApiServer) -> AsyncIterator[ControllersHarness]:
 async def cluster(
     ipam_claim_crd: None, controllers: ControllersHarness, settings: Settings
 ) -> AsyncIterator[Cluster]:
-    """The agent's connection to the API server, after all objects are listed."""
+    """The agent's connection to the API server, with all objects listed."""
     settings = _settings_of(controllers, settings)
-    connected = await connect_cluster(settings)
-    assert connected is not None
+    connection = await connect_cluster(settings)
+    assert connection is not None
     async with asyncio.timeout(30):
-        for reflector in connected.facts.reflectors:
+        for reflector in connection.facts.reflectors:
             await reflector.listed.wait()
-    yield connected
-    await connected.close()
+    yield connection
+    await connection.close()
 
 
 @pytest.fixture
@@ -144,7 +142,6 @@ def delete_claim(server: ApiServer) -> None:
 
 @pytest.fixture
 def server_with_claim(ipam_claim_crd: None, controllers: ControllersHarness) -> Iterator[ApiServer]:
-    """The API server with the claim ``shop/vm1.lan``."""
     create_claim(controllers.server)
     yield controllers.server
     delete_claim(controllers.server)
@@ -153,7 +150,7 @@ def server_with_claim(ipam_claim_crd: None, controllers: ControllersHarness) -> 
 async def add(
     agent: AgentHarness, cluster: Cluster, pod: Object, interface: str = "net1"
 ) -> list[str]:
-    """Run the ADD of a NIC, after the agent's watch has received the Pod; return the addresses."""
+    """Run the ADD after the agent's watch has received the Pod; return the addresses."""
     name = pod["metadata"]["name"]
     await until(lambda: ("shop", name) in cluster.facts.pods.objects)
     return await agent.add(name, **_cni_variables(pod, interface))
@@ -170,12 +167,12 @@ def create_launcher(
     return create_pod(server, name, NODE_NAME, annotations=annotations)
 
 
-async def test_an_ipam_claim_keeps_its_address_without_a_pod_and_the_address_of_eth0_is_released(
+async def test_an_ipam_claim_keeps_its_address_without_a_pod(
     server_with_claim: ApiServer, agent: AgentHarness, cluster: Cluster
 ) -> None:
     first = create_launcher(server_with_claim, "launcher-1")
     await add(agent, cluster, first, "eth0")
-    added = await add(agent, cluster, first)
+    added_addresses = await add(agent, cluster, first)
     delete_pod(server_with_claim, "launcher-1")
     await until(lambda: ("shop", "launcher-1") not in cluster.facts.pods.objects)
     for interface in ("net1", "eth0"):
@@ -184,8 +181,8 @@ async def test_an_ipam_claim_keeps_its_address_without_a_pod_and_the_address_of_
     claimed_without_pod = set(await agent.claims())
     added_again = await add(agent, cluster, create_launcher(server_with_claim, "launcher-2"))
 
-    assert added_again == added
-    assert claimed_without_pod == {added[0].partition("/")[0]}
+    assert added_again == added_addresses
+    assert claimed_without_pod == {added_addresses[0].partition("/")[0]}
     endpoint = await agent.endpoint("vm1.lan.ipamclaim")
     assert endpoint is not None
     assert (endpoint.holder, endpoint.owner_name) == (
@@ -194,7 +191,7 @@ async def test_an_ipam_claim_keeps_its_address_without_a_pod_and_the_address_of_
     )
 
 
-async def test_both_pods_of_a_migration_share_the_address_until_the_ipam_claim_is_deleted(
+async def test_both_pods_of_a_migration_share_the_address_of_the_claim(
     server_with_claim: ApiServer,
     agent: AgentHarness,
     cluster: Cluster,
@@ -203,11 +200,11 @@ async def test_both_pods_of_a_migration_share_the_address_until_the_ipam_claim_i
     await controllers.start_controller()
     source = create_launcher(server_with_claim, "launcher-1")
     target = create_launcher(server_with_claim, "launcher-2", MIGRATION_TARGET)
-    added = await add(agent, cluster, source)
-    assert await add(agent, cluster, target) == added
-    address = added[0].partition("/")[0]
+    added_addresses = await add(agent, cluster, source)
+    assert await add(agent, cluster, target) == added_addresses
+    address = added_addresses[0].partition("/")[0]
 
-    # The migration fails: the target is deleted, and the source still runs.
+    # The migration fails, and the source still runs.
     delete_pod(server_with_claim, "launcher-2")
     await agent.delete("launcher-2", **_cni_variables(target, "net1"))
     delete_claim(server_with_claim)
@@ -221,7 +218,7 @@ async def test_both_pods_of_a_migration_share_the_address_until_the_ipam_claim_i
     await controllers.until_claimed()
 
 
-async def test_the_address_of_a_deleted_ipam_claim_is_released_by_the_del_of_its_deleted_pod(
+async def test_the_del_of_a_deleted_pod_releases_the_address_of_a_deleted_claim(
     server_with_claim: ApiServer, agent: AgentHarness, cluster: Cluster
 ) -> None:
     pod = create_launcher(server_with_claim, "launcher-1")
@@ -244,7 +241,7 @@ def _is_ending(cluster: Cluster) -> bool:
     return pod is None or "deletionTimestamp" in pod["metadata"]
 
 
-async def test_the_status_of_a_claim_has_addresses_and_pod_and_keeps_foreign_conditions(
+async def test_the_reporter_writes_addresses_and_pod_and_keeps_foreign_conditions(
     server_with_claim: ApiServer,
     agent: AgentHarness,
     cluster: Cluster,
@@ -266,11 +263,13 @@ async def test_the_status_of_a_claim_has_addresses_and_pod_and_keeps_foreign_con
     )
 
     async with reporting(server_with_claim, controllers) as reporter:
-        added = await add(agent, cluster, create_launcher(server_with_claim, "launcher-1"))
-        await until(lambda: status(server_with_claim).get("ips") == added)
+        added_addresses = await add(
+            agent, cluster, create_launcher(server_with_claim, "launcher-1")
+        )
+        await until(lambda: status(server_with_claim).get("ips") == added_addresses)
         first = status(server_with_claim)
         target = create_launcher(server_with_claim, "launcher-2", MIGRATION_TARGET)
-        assert await add(agent, cluster, target) == added
+        assert await add(agent, cluster, target) == added_addresses
         await until(lambda: status(server_with_claim)["ownerPod"] == {"name": "launcher-2"})
         # The reporter counts a write only after the response of the API server.
         await until(lambda: reporter.writes >= 2)
@@ -283,23 +282,27 @@ async def test_the_status_of_a_claim_has_addresses_and_pod_and_keeps_foreign_con
     assert reporter.writes == 2
 
 
-async def test_the_status_says_why_a_claim_has_no_address_until_it_gets_an_address(
+async def test_the_claim_status_has_the_reason_for_a_missing_address(
     server_with_claim: ApiServer,
     agent: AgentHarness,
     cluster: Cluster,
     controllers: ControllersHarness,
 ) -> None:
-    refused = pod_of_nic(pod("launcher-1")._replace(claims={"net1": "vm1.lan"}), "net1")
+    refused_pod = pod_of_nic(pod("launcher-1")._replace(claims={"net1": "vm1.lan"}), "net1")
     writer = Writer(controllers.store, controllers.node.keys, "node-of-the-refusal")
     await writer.open()
     recorder = RefusalRecorder(writer)
     async with reporting(server_with_claim, controllers):
-        recorder.note(refused, "net1", AddressesUsedOut("all IP addresses used out"), TEST_CAUSE)
+        recorder.note(
+            refused_pod, "net1", AddressesUsedOut("all IP addresses used out"), TEST_CAUSE
+        )
         await recorder.write_due()
         await until(lambda: "conditions" in status(server_with_claim))
         first = status(server_with_claim)
-        added = await add(agent, cluster, create_launcher(server_with_claim, "launcher-1"))
-        await until(lambda: status(server_with_claim)["ips"] == added)
+        added_addresses = await add(
+            agent, cluster, create_launcher(server_with_claim, "launcher-1")
+        )
+        await until(lambda: status(server_with_claim)["ips"] == added_addresses)
     await writer.close()
 
     (condition,) = first["conditions"]
@@ -317,7 +320,7 @@ async def test_the_status_says_why_a_claim_has_no_address_until_it_gets_an_addre
 async def reporting(
     server: ApiServer, controllers: ControllersHarness
 ) -> AsyncIterator[ClaimReporter]:
-    """Run a reporter, which writes addresses and refusals into the status of claims."""
+    """Run the reporter that writes the status of claims."""
     projector = Projector(controllers.store, controllers.node.keys)
     api = Api(await open_connection(str(server.kubeconfig)))
     reporter = ClaimReporter(api, projector, round_s=0.01)

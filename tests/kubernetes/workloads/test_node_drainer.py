@@ -1,7 +1,6 @@
 """The drainer cordons Nodes, evicts their Pods and uncordons the Nodes, on a real API server.
 
-An agent requests the drain of a node in the SriovNetworkNodeState of that node. The fixture
-``shop`` is the API server; all Pods are in the namespace ``shop``.
+An agent requests the drain of a node in the node's SriovNetworkNodeState.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ async def drainer(shop: ApiServer, tmp_path: Path) -> AsyncIterator[KubernetesNo
 
 
 def create_drain_request(server: ApiServer, *pods: str, node: str = NODE) -> None:
-    """Request the drain of a node, as an agent does. ``pods``: the Pods to be evicted."""
+    """Request the drain of a node, as an agent does."""
     metadata = {
         "name": node,
         "labels": {DRAIN_LABEL: DRAIN_REQUIRED},
@@ -74,7 +73,6 @@ def read_node(server: ApiServer) -> Object:
 
 
 def drain_state(server: ApiServer) -> str:
-    """The drain state that the drainer has written for the agent."""
     metadata = server.request("GET", f"{STATES_PATH}/{NODE}").body["metadata"]
     return str(metadata["annotations"][CURRENT_STATE])
 
@@ -88,19 +86,19 @@ async def test_a_repeated_cordon_or_uncordon_changes_nothing(
     assert (await drainer.observe()).requests == (DrainRequest(NODE),)
     for _ in range(2):
         await drainer.cordon(NODE)
-    cordoned_node, observed = read_node(shop), await drainer.observe()
+    cordoned_node, observation = read_node(shop), await drainer.observe()
     state_when_cordoned = drain_state(shop)
     for _ in range(2):
         await drainer.uncordon(NODE)
 
     assert cordoned_node["spec"]["unschedulable"] is True
-    assert observed == DrainObservation((DrainRequest(NODE, ("shop/web-0",)),), (NODE,))
+    assert observation == DrainObservation((DrainRequest(NODE, ("shop/web-0",)),), (NODE,))
     assert (state_when_cordoned, drain_state(shop)) == ("Draining", "Idle")
     assert "unschedulable" not in read_node(shop)["spec"]
     assert (await drainer.observe()).cordoned == ()
 
 
-async def test_the_number_of_observed_pods_of_a_drain_request_is_limited(
+async def test_a_drain_request_has_a_limited_number_of_observed_pods(
     shop: ApiServer, drainer: KubernetesNodeDrainer
 ) -> None:
     create_drain_request(shop, *(f"shop/web-{number}" for number in range(2 * PODS_OBSERVED_MAX)))
@@ -117,10 +115,10 @@ async def test_a_drain_request_of_a_deleted_node_is_ignored(
     create_drain_request(shop, node="node-gone")
     create_drain_request(shop)
 
-    observed = await drainer.observe()
+    observation = await drainer.observe()
     shop.request("DELETE", f"{STATES_PATH}/node-gone")
 
-    assert observed.requests == (DrainRequest(NODE),)
+    assert observation.requests == (DrainRequest(NODE),)
 
 
 async def test_a_node_that_a_user_has_cordoned_stays_cordoned(
@@ -134,7 +132,7 @@ async def test_a_node_that_a_user_has_cordoned_stays_cordoned(
     assert read_node(shop)["spec"]["unschedulable"] is True
 
 
-async def test_only_pods_of_the_node_are_evicted_and_missing_pods_are_ignored(
+async def test_evict_ignores_missing_pods_and_pods_of_other_nodes(
     shop: ApiServer, drainer: KubernetesNodeDrainer
 ) -> None:
     create_pod(shop, "web-0", NODE)
@@ -148,7 +146,7 @@ async def test_only_pods_of_the_node_are_evicted_and_missing_pods_are_ignored(
     assert "deletionTimestamp" not in pods["web-1"]["metadata"]
 
 
-async def test_a_pod_protected_by_a_disruption_budget_stays_and_the_reason_is_returned(
+async def test_evict_returns_a_refusal_if_a_disruption_budget_protects_the_pod(
     shop: ApiServer, drainer: KubernetesNodeDrainer
 ) -> None:
     create_pod(shop, "web-0", NODE, labels={"app": "web"})
@@ -165,8 +163,8 @@ async def test_a_pod_protected_by_a_disruption_budget_stays_and_the_reason_is_re
 
     assert refusal.startswith("shop/web-0: ")
     assert "disruption budget" in refusal
-    protected = shop.request("GET", "/api/v1/namespaces/shop/pods/web-0").body
-    assert "deletionTimestamp" not in protected["metadata"]
+    protected_pod = shop.request("GET", "/api/v1/namespaces/shop/pods/web-0").body
+    assert "deletionTimestamp" not in protected_pod["metadata"]
 
 
 async def test_cordon_and_uncordon_of_a_deleted_node_do_nothing(

@@ -32,7 +32,7 @@ REQUESTS_POOL = {"ipam.spidernet.io/subnet": json.dumps({"ipv4": ["racks"]})}
 
 @pytest.fixture
 def orbctl(server: ApiServer, tmp_path: Path) -> OrbctlHarness:
-    """Runs orbctl on a log with the subnet ``racks``. All workloads but ``plain`` request pools."""
+    """Runs orbctl on a log with a subnet; all workloads but ``plain`` request pools."""
     delete_workloads(server)
     harness = OrbctlHarness(tmp_path / "archive")
     (tmp_path / "subnet.yaml").write_text(SUBNET)
@@ -44,7 +44,7 @@ def orbctl(server: ApiServer, tmp_path: Path) -> OrbctlHarness:
 
 
 def create_requested_pools(orbctl: OrbctlHarness, server: ApiServer, name: str) -> None:
-    """Create the pools that a Deployment requests, as a controller does."""
+    """Create the pools that a controller would create for a Deployment."""
     deployment = server.request("GET", f"{COLLECTION_PATHS['Deployment']}/{name}").body
     application = application_of("Deployment", deployment)
     ledger = asyncio.run(read_ledger(orbctl.store, Keys(CLUSTER_NAME)))
@@ -79,7 +79,7 @@ def test_get_applications_without_a_kubeconfig_shows_only_applications_in_the_lo
     server: ApiServer, orbctl: OrbctlHarness
 ) -> None:
     result = orbctl.orbctl("get", "applications", "-n", "shop", "-o", "name")
-    assert result.out == "", "the log has no records of applications"
+    assert result.out == "", "the log alone has no application"
 
     kubeconfig = f"--kubeconfig={server.kubeconfig}"
     result = orbctl.orbctl("get", "applications", "-n", "shop", "-o", "name", kubeconfig)
@@ -105,7 +105,7 @@ def test_describe_application_shows_its_pools_and_pending_steps(
     assert "no application shop/plain with an automatic pool" in result.err
 
 
-def test_describe_application_shows_that_a_deleted_applications_pool_will_be_deleted(
+def test_describe_of_a_deleted_application_shows_that_its_pool_will_be_deleted(
     server: ApiServer, orbctl: OrbctlHarness
 ) -> None:
     create_requested_pools(orbctl, server, "web")

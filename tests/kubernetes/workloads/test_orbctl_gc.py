@@ -19,10 +19,7 @@ from tests.support.orbctl_harness import OrbctlHarness
 
 @pytest.fixture
 def orbctl(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OrbctlHarness:
-    """Runs orbctl on a log in which web-0 and web-1 have addresses; Pod web-1 is deleted.
-
-    A pause of ``orbctl gc`` only advances the harness's clock.
-    """
+    """Runs orbctl on a log in which web-0 and web-1 have addresses; Pod web-1 is deleted."""
     delete_workloads(server)
     create_node(server, NODE_NAME)
     harness = OrbctlHarness(tmp_path / "archive")
@@ -44,7 +41,7 @@ def facts_of(api_pod: Object) -> PodFacts:
     return pod(api_pod["metadata"]["name"], api_pod["metadata"]["uid"], node=NODE_NAME)
 
 
-def test_gc_releases_the_address_of_a_pod_that_the_api_server_does_not_have(
+def test_gc_releases_the_addresses_of_deleted_pods(
     server: ApiServer, orbctl: OrbctlHarness
 ) -> None:
     result = orbctl.orbctl("gc", "--yes", f"--kubeconfig={server.kubeconfig}")
@@ -64,7 +61,7 @@ def test_a_dry_run_of_gc_scans_once_and_releases_nothing(
     assert "Nothing to release" in result.out
 
 
-def test_gc_refuses_the_option_gone_together_with_a_kubeconfig(
+def test_gc_refuses_the_gone_option_with_a_kubeconfig(
     server: ApiServer, orbctl: OrbctlHarness
 ) -> None:
     gone_options = ("--gone", "shop/web-0", "--reason", "I saw it go")

@@ -1,9 +1,7 @@
 """Controllers release the addresses of deleted Pods that got no DEL.
 
-A controller releases an address after a watch event about the deletion of the Pod, or after two
-scans that do not find the Pod. A scan compares the Pods in the event log with the Pods in the API
-server. ``status["suspects"]`` is the number of endpoints that wait for a second scan.
-``until_claimed(*addresses)`` waits until exactly ``addresses`` are claimed.
+A controller acts on a watch event about the deletion, or on two scans that do not find the Pod in
+the API server. ``status["suspects"]`` is the number of endpoints that wait for a second scan.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ from tests.kubernetes.workload_objects import (
 from tests.support.kubernetes import ApiServer
 
 PODS_OF_CROWD: Final = 300
-"""More Pods than two transactions can release; a transaction has at most 126 events."""
+"""Two transactions cannot release so many Pods: a transaction has at most 126 events."""
 
 
 @pytest.fixture
@@ -49,34 +47,34 @@ async def test_a_watch_event_about_a_deleted_pod_releases_its_address(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller()
-    unrelated = await controllers.add(create_pod(server, "web-0", NODE_NAME))
+    unrelated_addresses = await controllers.add(create_pod(server, "web-0", NODE_NAME))
     await controllers.add(create_pod(server, "web-1", NODE_NAME))
 
     delete_pod(server, "web-1")
 
-    await controllers.until_claimed(*unrelated)
+    await controllers.until_claimed(*unrelated_addresses)
     assert "deleted: Pod shop/web-1, UID" in await last_release_evidence(controllers)
     assert "(event," in await last_release_evidence(controllers)
 
 
-async def test_a_pod_deleted_while_no_controller_watched_is_found_by_two_scans(
+async def test_two_scans_release_an_address_if_no_controller_watched_the_deletion(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    unrelated = await controllers.add(create_pod(server, "web-0", NODE_NAME))
-    lost = await controllers.add(create_pod(server, "web-1", NODE_NAME))
+    unrelated_addresses = await controllers.add(create_pod(server, "web-0", NODE_NAME))
+    lost_addresses = await controllers.add(create_pod(server, "web-1", NODE_NAME))
     delete_pod(server, "web-1")
     await controllers.start_controller()
 
     await controllers.until_scan_status(lambda status: status["suspects"] == 1)
-    assert await controllers.claimed_addresses() == {*unrelated, *lost}
+    assert await controllers.claimed_addresses() == {*unrelated_addresses, *lost_addresses}
     await controllers.scan_again()
 
-    await controllers.until_claimed(*unrelated)
+    await controllers.until_claimed(*unrelated_addresses)
     assert "pod-gone: Pod shop/web-1 is gone" in await last_release_evidence(controllers)
     assert "(listing, seen" in await last_release_evidence(controllers)
 
 
-async def test_the_address_of_a_deleted_pod_is_released_when_a_new_pod_has_its_name(
+async def test_a_new_pod_of_the_same_name_does_not_keep_the_old_address(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.add(create_pod(server, "web-0", NODE_NAME))
@@ -96,21 +94,21 @@ async def test_a_pod_that_is_missing_only_in_the_cache_keeps_its_address(
 ) -> None:
     replica = await controllers.start_controller()
     await controllers.stop_watching("one")
-    added = await controllers.add(create_pod(server, "late", NODE_NAME))
+    added_addresses = await controllers.add(create_pod(server, "late", NODE_NAME))
     assert ("shop", "late") not in replica.watch.facts.pods.seen.objects
 
     for _ in range(3):
         await controllers.scan_again()
 
-    assert await controllers.claimed_addresses() == set(added)
+    assert await controllers.claimed_addresses() == set(added_addresses)
     assert replica.watch.facts.pods.reads >= 3, "each scan must read the Pod"
 
 
-async def test_scans_release_nothing_while_the_api_server_is_unreachable_and_catch_up_later(
+async def test_scans_release_addresses_only_after_the_api_server_is_reachable_again(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     replica = await controllers.start_controller()
-    added = await controllers.add(create_pod(server, "web-0", NODE_NAME))
+    added_addresses = await controllers.add(create_pod(server, "web-0", NODE_NAME))
     await controllers.stop_watching("one")
     delete_pod(server, "web-0")
     server.kill()
@@ -129,12 +127,12 @@ async def test_scans_release_nothing_while_the_api_server_is_unreachable_and_cat
     await controllers.scan_again()
     await controllers.scan_again()
 
-    assert claimed_during_outage == set(added)
+    assert claimed_during_outage == set(added_addresses)
     assert added_during_outage.endpoint.addresses()
     await controllers.until_claimed()
 
 
-async def test_a_pod_deleted_during_an_interruption_of_the_watch_is_found_by_a_watch_event(
+async def test_a_resumed_watch_reports_a_pod_deleted_during_the_interruption(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     replica = await controllers.start_controller()
@@ -151,7 +149,7 @@ async def test_a_pod_deleted_during_an_interruption_of_the_watch_is_found_by_a_w
 async def test_an_empty_listing_of_pods_releases_nothing(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    added = await controllers.add(create_pod(server, "web-0", NODE_NAME))
+    added_addresses = await controllers.add(create_pod(server, "web-0", NODE_NAME))
     delete_workloads(server)
     replica = await controllers.start_controller()
 
@@ -159,13 +157,13 @@ async def test_an_empty_listing_of_pods_releases_nothing(
         await controllers.scan_again()
 
     assert not replica.watch.facts.pods.seen.objects
-    assert await controllers.claimed_addresses() == set(added)
+    assert await controllers.claimed_addresses() == set(added_addresses)
 
 
-async def test_a_controller_that_may_not_list_pods_releases_nothing(
+async def test_a_controller_without_permission_to_list_pods_releases_nothing(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    added = await controllers.add(create_pod(server, "web-0", NODE_NAME))
+    added_addresses = await controllers.add(create_pod(server, "web-0", NODE_NAME))
     delete_pod(server, "web-0")
     replica = await controllers.start_controller(anonymous=True)
 
@@ -173,23 +171,23 @@ async def test_a_controller_that_may_not_list_pods_releases_nothing(
     with pytest.raises(NotReady, match="forbidden"):
         await replica.watch.facts.facts(await controllers.node.read_ledger(), Moment(0.0))
 
-    assert await controllers.claimed_addresses() == set(added)
+    assert await controllers.claimed_addresses() == set(added_addresses)
 
 
 async def test_a_deleted_namespace_releases_the_addresses_of_its_pods(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller()
-    unrelated = await controllers.add(create_pod(server, "web-0", NODE_NAME))
+    unrelated_addresses = await controllers.add(create_pod(server, "web-0", NODE_NAME))
     server.request("POST", "/api/v1/namespaces", {"metadata": {"name": "fair"}})
     for number in range(5):
         await controllers.add(create_pod(server, f"stall-{number}", NODE_NAME, namespace="fair"))
 
-    # In a cluster, the namespace controller and kubelets do this. No DEL arrives.
+    # In a cluster, the namespace controller and kubelets do this.
     server.request("DELETE", "/api/v1/namespaces/fair")
     server.request("DELETE", "/api/v1/namespaces/fair/pods?gracePeriodSeconds=0")
 
-    await controllers.until_claimed(*unrelated)
+    await controllers.until_claimed(*unrelated_addresses)
     assert "deleted: Pod fair/stall-" in await last_release_evidence(controllers)
 
 
@@ -199,14 +197,14 @@ async def test_addresses_of_ended_pods_on_known_nodes_are_released_after_the_gra
 ) -> None:
     create_node(server, "node-down", ready=False)
     await controllers.start_controller()
-    living = await controllers.add(create_pod(server, "living", NODE_NAME))
+    living_addresses = await controllers.add(create_pod(server, "living", NODE_NAME))
     for name, node in (
         ("deleted", NODE_NAME),
         ("deleted-on-node-down", "node-down"),
         ("deleted-on-unknown-node", "node-unknown"),
     ):
-        added = await controllers.add(create_pod(server, name, node))
-        set_status(server, name, phase="Running", podIP=added[0])
+        added_addresses = await controllers.add(create_pod(server, name, node))
+        set_status(server, name, phase="Running", podIP=added_addresses[0])
     for name in ("done", "evicted"):
         await controllers.add(
             create_pod(server, name, NODE_NAME, spec={"terminationGracePeriodSeconds": 0})
@@ -222,13 +220,13 @@ async def test_addresses_of_ended_pods_on_known_nodes_are_released_after_the_gra
     claimed_before = await controllers.claimed_addresses()
     # The containers of the evicted Pod have no end time, so two scans must confirm the end.
     await controllers.until_claimed(
-        *living, *on_unknown_node, *await controllers.addresses_of_pod("evicted")
+        *living_addresses, *on_unknown_node, *await controllers.addresses_of_pod("evicted")
     )
     for _ in range(2):
         await controllers.scan_again()
 
     assert len(claimed_before) == 6  # the living Pod, three deleted Pods and two finished Pods
-    await controllers.until_claimed(*living, *on_unknown_node)
+    await controllers.until_claimed(*living_addresses, *on_unknown_node)
 
 
 async def test_a_deleted_node_releases_the_addresses_of_its_pods(
@@ -236,7 +234,7 @@ async def test_a_deleted_node_releases_the_addresses_of_its_pods(
 ) -> None:
     create_node(server, "node-2")
     await controllers.start_controller()
-    unrelated = await controllers.add(create_pod(server, "web-0", NODE_NAME))
+    unrelated_addresses = await controllers.add(create_pod(server, "web-0", NODE_NAME))
     for number in range(1, 4):
         await controllers.add(create_pod(server, f"web-{number}", "node-2"))
 
@@ -245,7 +243,7 @@ async def test_a_deleted_node_releases_the_addresses_of_its_pods(
     for number in range(1, 4):
         delete_pod(server, f"web-{number}")
 
-    await controllers.until_claimed(*unrelated)
+    await controllers.until_claimed(*unrelated_addresses)
     assert "deleted: Pod shop/web-" in await last_release_evidence(controllers)
 
 

@@ -1,4 +1,4 @@
-"""The recorder of a controller writes an event when the number of Pods of an application changes.
+"""A controller's recorder writes an event when an application's number of Pods changes.
 
 An application is a Deployment or another workload. The recorder ignores applications with automatic
 pools, and applications whose Pods have no address.
@@ -45,7 +45,6 @@ def short_interval(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def shop(server: ApiServer) -> Iterator[ApiServer]:
-    """An API server with two Deployments; only Pods of ``web`` have addresses."""
     for name in ("web", "idle"):
         create_workload(server, "Deployment", name, replicas=2)
     yield server
@@ -69,15 +68,13 @@ class Recording(NamedTuple):
     applications: KubernetesApplications
     task: asyncio.Future[None]
 
-    async def two_rounds(self) -> None:
-        """Wait until the recorder has finished two more rounds."""
+    async def until_two_more_rounds(self) -> None:
         rounds = self.recorder.rounds
         await until(lambda: self.recorder.rounds > rounds + 1)
 
 
 @asynccontextmanager
 async def recording(cluster: TranslatorHarness) -> AsyncIterator[Recording]:
-    """Run a recorder with its watches."""
     api = Api(await open_connection(str(cluster.server.kubeconfig)))
     projector, source = Projector(cluster.store, cluster.keys), KubernetesApplications(api)
     recorder = ScaleRecorder(cluster.store, cluster.keys, projector, source)
@@ -92,7 +89,7 @@ async def recording(cluster: TranslatorHarness) -> AsyncIterator[Recording]:
 
 
 async def recorded_sizes(cluster: TranslatorHarness) -> list[tuple[str, int]]:
-    """The application's name and number of Pods in each ApplicationScaled event of the log."""
+    """Name and number of Pods in each ApplicationScaled event."""
     return [
         (recorded.event.name, recorded.event.replicas)
         for recorded in await cluster.node.log()
@@ -106,20 +103,20 @@ async def until_recorded(cluster: TranslatorHarness, expected: list[tuple[str, i
             await asyncio.sleep(0.05)
 
 
-async def test_changes_of_an_application_with_addresses_are_recorded_once_each(
+async def test_each_change_of_an_application_with_addresses_is_recorded_once(
     shop: ApiServer, tmp_path: Path
 ) -> None:
     async with TranslatorHarness(shop, translates=False) as cluster:
         await cluster.node.apply(pool("lan", "10.6.0.1-10.6.0.9"))
-        async with recording(cluster) as running:
+        async with recording(cluster) as session:
             await asyncio.to_thread(scale, shop, "idle", 3)
             await cluster.node.add(pod_of_web("web-0"))
             await until_recorded(cluster, [("web", 2)])
             await asyncio.to_thread(scale, shop, "web", 5)
             await until_recorded(cluster, [("web", 2), ("web", 5)])
-            await running.two_rounds()
-        async with recording(cluster) as running:  # a second recorder
-            await running.two_rounds()
+            await session.until_two_more_rounds()
+        async with recording(cluster) as session:  # a second recorder
+            await session.until_two_more_rounds()
             await cluster.node.delete(pod_of_web("web-0"))
             await asyncio.to_thread(scale, shop, "web", 0)
             await until_recorded(cluster, [("web", 2), ("web", 5), ("web", 0)])
@@ -133,30 +130,30 @@ async def test_changes_of_an_application_with_addresses_are_recorded_once_each(
         ]
 
 
-async def test_an_application_that_is_deleted_and_created_is_recorded_again(
+async def test_a_recreated_application_is_recorded_again(
     shop: ApiServer,
 ) -> None:
     async with TranslatorHarness(shop, translates=False) as cluster:
         await cluster.node.apply(pool("lan", "10.6.0.1-10.6.0.9"))
-        async with recording(cluster) as running:
+        async with recording(cluster) as session:
             await cluster.node.add(pod_of_web("web-0"))
             await until_recorded(cluster, [("web", 2)])
             await asyncio.to_thread(delete_workloads, shop)
-            await until(lambda: not running.applications.known())
-            await running.two_rounds()
+            await until(lambda: not session.applications.known())
+            await session.until_two_more_rounds()
             await asyncio.to_thread(create_workload, shop, "Deployment", "web", replicas=2)
             await until_recorded(cluster, [("web", 2), ("web", 2)])
-            assert not running.task.done()
+            assert not session.task.done()
 
 
-async def test_a_recorder_ends_when_the_recorder_of_another_controller_has_taken_over(
+async def test_a_recorder_ends_after_another_recorder_takes_over(
     shop: ApiServer,
 ) -> None:
     async with TranslatorHarness(shop, translates=False) as cluster:
         await cluster.node.apply(pool("lan", "10.6.0.1-10.6.0.9"))
         await cluster.node.add(pod_of_web("web-0"))
-        async with recording(cluster) as former, recording(cluster):
+        async with recording(cluster) as former_session, recording(cluster):
             await asyncio.to_thread(scale, shop, "web", 5)
             await until_recorded(cluster, [("web", 5)])
             with pytest.raises(LostRace, match="another controller leads now"):
-                await former.task
+                await former_session.task

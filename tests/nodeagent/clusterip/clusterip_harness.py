@@ -1,7 +1,7 @@
-"""A network namespace with server addresses, and a control group to which programs are attached.
+"""A network namespace with server addresses, and a control group with attached programs.
 
 The test's process is in the control group while the harness is open, because a socket belongs to
-the control group of the process that created it.
+the control group of its creator.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ AF: Final = {4: sockets.AF_INET, 6: sockets.AF_INET6}
 
 
 class ClusterIPHarness:
-    """``named``: the namespace, for commands. ``inside``: the same namespace, for sockets."""
+    """A network namespace and a control group.
+
+    ``named`` runs commands in the namespace, and ``inside`` opens sockets there.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._stack = ExitStack()
@@ -52,7 +55,7 @@ class ClusterIPHarness:
             self.named.ip("address", "add", text, "dev", "lo", *nodad)
         self.inside = self._stack.enter_context(NetworkNamespace.open(str(self.named.path)))
         self.cgroup = Path(cgroup2_mounts()[0]) / name
-        self._enter()
+        self._enter_cgroup()
 
     def close(self) -> None:
         self._stack.close()
@@ -63,14 +66,13 @@ class ClusterIPHarness:
         self._stack.callback(run, ["umount", str(self.bpffs)])
 
     def install(self, desired: DesiredPrograms = DesiredPrograms(skipped_netns=0)) -> Installation:
-        """Install the maps and the programs; attach the programs to the control group."""
         installation = Installation.open(self.bpffs)
         self._stack.callback(installation.close)
         installation.attach(self.cgroup, desired)
         return installation
 
     def serve(self, installation: Installation, frontends: dict[Frontend, BackendGroup]) -> None:
-        """Write the frontends to the maps, and remove all other frontends."""
+        """Serve these frontends and no others."""
         steps, _ = plan(contents_of(installation.read()), frontends)
         installation.write(steps)
 
@@ -89,8 +91,7 @@ class ClusterIPHarness:
             server_socket.listen()
         return server_socket
 
-    def _enter(self) -> None:
-        """Create the control group; move this process there until the harness is closed."""
+    def _enter_cgroup(self) -> None:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
         name = next(line.removeprefix("0::/") for line in lines if line.startswith("0::"))
         old_cgroup = self.cgroup.parent / name

@@ -1,4 +1,4 @@
-"""A harness, and programs attached to the harness's control group."""
+"""A ClusterIP harness and its attached programs."""
 
 from __future__ import annotations
 

@@ -56,7 +56,6 @@ sys.stdin.read()
 
 
 def is_served(harness: ClusterIPHarness) -> bool:
-    """Whether a new socket can connect to the Service."""
     with harness.socket(4) as client:
         try:
             client.connect((SERVICE_ADDRESS[4], SERVICE_PORT))
@@ -66,7 +65,6 @@ def is_served(harness: ClusterIPHarness) -> bool:
 
 
 def start_another_agent(harness: ClusterIPHarness) -> subprocess.Popen[bytes]:
-    """Start a process that attaches the programs and keeps them until the process ends."""
     arguments = [sys.executable, "-c", OTHER_AGENT, str(harness.bpffs), str(harness.cgroup)]
     agent = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert agent.stdout is not None
@@ -80,8 +78,8 @@ def kill(agent: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.fixture
-def pinned(harness: ClusterIPHarness) -> ClusterIPHarness:
-    """A harness with pinned programs that serve one backend, after an agent was killed."""
+def pinned_harness(harness: ClusterIPHarness) -> ClusterIPHarness:
+    """A harness with pinned programs that serve one backend; their agent was killed."""
     harness.mount_bpffs()
     harness.server(BACKEND_ADDRESSES[4][0])
     installation = harness.install()
@@ -92,75 +90,84 @@ def pinned(harness: ClusterIPHarness) -> ClusterIPHarness:
     return harness
 
 
-def test_pinned_programs_serve_while_no_agent_runs(pinned: ClusterIPHarness) -> None:
-    assert is_served(pinned)
+def test_pinned_programs_serve_while_no_agent_runs(pinned_harness: ClusterIPHarness) -> None:
+    assert is_served(pinned_harness)
 
 
-def test_the_next_agent_continues_with_the_pinned_maps(pinned: ClusterIPHarness) -> None:
-    installation = Installation.open(pinned.bpffs)
+def test_the_next_agent_continues_with_the_pinned_maps(pinned_harness: ClusterIPHarness) -> None:
+    installation = Installation.open(pinned_harness.bpffs)
     entry = contents_of(installation.read()).entries[frontend(4)]
     assert entry.backend_group == BackendGroup(backends_of(4, 0))
-    assert is_served(pinned)
-    installation.attach(pinned.cgroup, DesiredPrograms(skipped_netns=0))
-    assert is_served(pinned)
-    pinned.serve(installation, {frontend(4): BackendGroup()})
-    assert not is_served(pinned)
+    assert is_served(pinned_harness)
+    installation.attach(pinned_harness.cgroup, DesiredPrograms(skipped_netns=0))
+    assert is_served(pinned_harness)
+    pinned_harness.serve(installation, {frontend(4): BackendGroup()})
+    assert not is_served(pinned_harness)
     installation.close()
 
 
-def test_attach_moves_pinned_links_to_another_control_group(pinned: ClusterIPHarness) -> None:
-    inner = pinned.cgroup.parent / f"{pinned.cgroup.name}-inner"
-    inner.mkdir()
-    installation = Installation.open(pinned.bpffs)
-    installation.attach(inner, DesiredPrograms(skipped_netns=0))
-    assert installation.is_attached(inner)
-    assert not is_served(pinned)
-    installation.attach(pinned.cgroup, DesiredPrograms(skipped_netns=0))
-    assert is_served(pinned)
-    inner.rmdir()
-    assert not installation.is_attached(inner)
+def test_attach_moves_pinned_links_to_another_control_group(
+    pinned_harness: ClusterIPHarness,
+) -> None:
+    inner_cgroup = pinned_harness.cgroup.parent / f"{pinned_harness.cgroup.name}-inner"
+    inner_cgroup.mkdir()
+    installation = Installation.open(pinned_harness.bpffs)
+    installation.attach(inner_cgroup, DesiredPrograms(skipped_netns=0))
+    assert installation.is_attached(inner_cgroup)
+    assert not is_served(pinned_harness)
+    installation.attach(pinned_harness.cgroup, DesiredPrograms(skipped_netns=0))
+    assert is_served(pinned_harness)
+    inner_cgroup.rmdir()
+    assert not installation.is_attached(inner_cgroup)
     installation.close()
 
 
-def test_maps_of_another_layout_are_removed_after_attaching(pinned: ClusterIPHarness) -> None:
-    old = pinned.bpffs / PIN_DIRECTORY / "v0"  # named after the version of a map layout
-    old.mkdir()
-    installation = pinned.install()
-    assert not old.exists()
-    names = {path.name for path in (pinned.bpffs / PIN_DIRECTORY / LINKS_DIRECTORY).iterdir()}
+def test_maps_of_another_layout_are_removed_after_attaching(
+    pinned_harness: ClusterIPHarness,
+) -> None:
+    # The directory is named after the version of the map layout.
+    old_maps = pinned_harness.bpffs / PIN_DIRECTORY / "v0"
+    old_maps.mkdir()
+    installation = pinned_harness.install()
+    assert not old_maps.exists()
+    names = {
+        path.name for path in (pinned_harness.bpffs / PIN_DIRECTORY / LINKS_DIRECTORY).iterdir()
+    }
     assert names == {hook.name for hook in PROGRAM_HOOKS}
-    assert (pinned.bpffs / PIN_DIRECTORY / MAPS_DIRECTORY).is_dir()
+    assert (pinned_harness.bpffs / PIN_DIRECTORY / MAPS_DIRECTORY).is_dir()
     assert installation.is_pinned
 
 
-def test_trace_path_prints_the_backend_of_a_served_cluster_ip(pinned: ClusterIPHarness) -> None:
+def test_trace_path_prints_the_backend_of_a_served_cluster_ip(
+    pinned_harness: ClusterIPHarness,
+) -> None:
     command = [
         console_script("orbctl"),
         "trace-path",
         "web-0",
         f"{SERVICE_ADDRESS[4]}:{SERVICE_PORT}",
     ]
-    command += ["--netns", str(pinned.named.path), "--bpffs", str(pinned.bpffs)]
-    text = pinned.named.run(*command)
+    command += ["--netns", str(pinned_harness.named.path), "--bpffs", str(pinned_harness.bpffs)]
+    text = pinned_harness.named.run(*command)
     backend = f"{BACKEND_ADDRESSES[4][0]}:{BACKEND_PORT}"
     assert (
         f"{SERVICE_PORT}/TCP is a ClusterIP: sockets connect to {backend}, one of 1 backends"
         in text
     )
     assert "there: arrives in the Pod itself" in text
-    assert "ClusterIP" not in pinned.named.run(*command, "--protocol", "udp")
-    assert remove_pinned_objects(pinned.bpffs), "expected pinned objects"
-    assert served_frontends(pinned.bpffs) == {}
+    assert "ClusterIP" not in pinned_harness.named.run(*command, "--protocol", "udp")
+    assert remove_pinned_objects(pinned_harness.bpffs), "expected pinned objects"
+    assert served_frontends(pinned_harness.bpffs) == {}
 
 
-def test_remove_detaches_and_removes_all_pinned_objects(pinned: ClusterIPHarness) -> None:
-    assert remove_pinned_objects(pinned.bpffs)
-    assert not is_served(pinned)
-    assert not (pinned.bpffs / PIN_DIRECTORY).exists()
-    assert not remove_pinned_objects(pinned.bpffs), "expected no pinned object"
+def test_remove_detaches_and_removes_all_pinned_objects(pinned_harness: ClusterIPHarness) -> None:
+    assert remove_pinned_objects(pinned_harness.bpffs)
+    assert not is_served(pinned_harness)
+    assert not (pinned_harness.bpffs / PIN_DIRECTORY).exists()
+    assert not remove_pinned_objects(pinned_harness.bpffs), "expected no pinned object"
 
 
-def test_without_a_bpffs_services_are_served_only_while_an_agent_runs(
+def test_services_are_served_only_while_an_agent_runs_if_no_bpffs_is_mounted(
     harness: ClusterIPHarness,
 ) -> None:
     harness.server(BACKEND_ADDRESSES[4][0])
@@ -173,8 +180,10 @@ def test_without_a_bpffs_services_are_served_only_while_an_agent_runs(
     assert is_served(harness)
 
 
-def test_objects_can_be_pinned_only_in_a_bpffs(pinned: ClusterIPHarness, tmp_path: Path) -> None:
-    assert can_pin(pinned.bpffs / PIN_DIRECTORY)
+def test_objects_can_be_pinned_only_in_a_bpffs(
+    pinned_harness: ClusterIPHarness, tmp_path: Path
+) -> None:
+    assert can_pin(pinned_harness.bpffs / PIN_DIRECTORY)
     assert not can_pin(tmp_path)
 
 

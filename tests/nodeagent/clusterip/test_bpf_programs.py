@@ -1,10 +1,10 @@
 """The BPF programs as text, and the assembler that encodes them.
 
-Each file in ``programs`` is the text of one program. After an intended change run the test with
-REWRITE_PLANS=1, and review the changed files before you commit them.
+Each file in ``programs`` is the text of one program. To rewrite the files run the test with
+REWRITE_PLANS=1.
 
-``skipped_netns`` is the cookie of a network namespace whose sockets the programs do not change; 0
-for none.
+The programs do not change sockets of the network namespace with the cookie ``skipped_netns``; 0 for
+none.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def test_an_instruction_has_the_bytes_that_rfc_9669_defines(
 
 
 @little_endian_only
-def test_offsets_of_jumps_are_in_slots_from_the_next_instruction() -> None:
+def test_jump_offsets_count_slots_from_the_next_instruction() -> None:
     lines: list[Line] = [
         Label("first"),
         jump_if(n.BPF_JEQ, Register.R0, 0, "last"),
@@ -132,7 +132,7 @@ def test_offsets_of_jumps_are_in_slots_from_the_next_instruction() -> None:
     assert code[24:32].hex() == "0500fcff00000000"
 
 
-def test_a_program_that_cannot_be_encoded_is_an_error() -> None:
+def test_the_assembler_rejects_a_program_that_it_cannot_encode() -> None:
     with pytest.raises(ValueError, match="no label nowhere"):
         assemble([jump("nowhere")], {})
     with pytest.raises(ValueError, match="twice"):

@@ -64,7 +64,6 @@ def connect_outcome(harness: ClusterIPHarness, address: str = SERVICE_ADDRESS[4]
 async def serving(
     harness: ClusterIPHarness, settings: Settings, store: MemoryStore, **changes: object
 ) -> AsyncIterator[AgentHarness]:
-    """An agent with ClusterIPs enabled; ``changes``: fields of ``ClusterIpSettings``."""
     cluster_ip = ClusterIpSettings(
         enabled=True, cgroup=str(harness.cgroup), bpffs=str(harness.bpffs), host_network=True
     )._replace(**changes)  # type: ignore[arg-type]
@@ -81,7 +80,6 @@ async def store() -> MemoryStore:
 async def agent(
     harness: ClusterIPHarness, settings: Settings, store: MemoryStore
 ) -> AsyncIterator[AgentHarness]:
-    """An agent that serves Service ``web``, with a bpffs."""
     harness.mount_bpffs()
     harness.server(BACKEND_ADDRESSES[4][0])
     async with serving(harness, settings, store) as node:
@@ -90,7 +88,7 @@ async def agent(
         yield node
 
 
-async def test_services_follow_the_applied_and_deleted_records(
+async def test_deleted_services_and_endpoint_slices_are_no_longer_served(
     harness: ClusterIPHarness, agent: AgentHarness
 ) -> None:
     await until(lambda: connect_outcome(harness, SERVICE_ADDRESS[6]) == "ConnectionRefusedError")
@@ -101,7 +99,7 @@ async def test_services_follow_the_applied_and_deleted_records(
     assert connect_outcome(harness) == "OSError"
 
 
-async def test_services_are_served_without_an_agent_and_the_next_agent_updates_them(
+async def test_services_are_served_without_an_agent_until_the_next_agent_updates_them(
     harness: ClusterIPHarness, settings: Settings, agent: AgentHarness
 ) -> None:
     await agent.process.stop()
@@ -123,7 +121,7 @@ async def test_an_agent_with_cluster_ips_disabled_removes_pinned_programs(
         assert not (harness.bpffs / PIN_DIRECTORY).exists()
 
 
-async def test_metrics_show_attached_programs_and_count_backends(agent: AgentHarness) -> None:
+async def test_metrics_show_backends_and_attached_programs(agent: AgentHarness) -> None:
     counts = _counts(agent)
     await until(lambda: counts["attached"]() == counts["backends"]() == 1)
     assert counts["left_out"]() == 0
@@ -137,20 +135,20 @@ async def test_programs_are_attached_when_the_control_group_is_created(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(reconciler, "PAUSE_S_MIN", 0.01)
-    later = harness.cgroup.parent / f"{harness.cgroup.name}-later"
-    async with serving(harness, settings, store, cgroup=str(later)) as node:
+    late_cgroup = harness.cgroup.parent / f"{harness.cgroup.name}-later"
+    async with serving(harness, settings, store, cgroup=str(late_cgroup)) as node:
         counts = _counts(node)
         await until(counts["failures"])
         assert counts["attached"]() == 0
-        later.mkdir()
+        late_cgroup.mkdir()
         await until(counts["attached"])
-        later.rmdir()
+        late_cgroup.rmdir()
         # Any record starts a round, and a round checks the control group.
         await node.apply(ApplyRecord(RecordDefined("Node", "", "node-1")))
         await until(lambda: not counts["attached"]())
-        later.mkdir()
+        late_cgroup.mkdir()
         await until(counts["attached"])
-    later.rmdir()
+    late_cgroup.rmdir()
 
 
 async def test_a_refused_write_is_retried_from_the_current_contents_of_the_maps(
@@ -178,7 +176,7 @@ async def test_a_refused_write_is_retried_from_the_current_contents_of_the_maps(
     assert caplog.text.count("the kernel refused the write") == 1
 
 
-async def test_frontends_above_a_limit_are_logged_with_the_name_of_the_limit(
+async def test_frontends_above_a_limit_are_logged(
     harness: ClusterIPHarness,
     settings: Settings,
     store: MemoryStore,
@@ -204,7 +202,7 @@ async def test_a_pod_record_causes_no_write_to_the_maps(
 
 
 def _counts(agent: AgentHarness) -> dict[str, Callable[[], float]]:
-    """Name of a metric of ClusterIPs, without its prefix -> a function that reads the metric."""
+    """Name of a ClusterIP metric, without the prefix -> a reader of the metric."""
     prefix = "orbweaver_clusterip_"
     readings = agent.process.parts.metrics.readings
     return {

@@ -1,4 +1,4 @@
-"""Planned writes to the eBPF maps of Services, for any frontends and a crash after any write."""
+"""Planned writes to the eBPF maps of Services; a crash may follow any write."""
 
 from __future__ import annotations
 
@@ -43,7 +43,6 @@ states = st.dictionaries(frontends, backend_groups, max_size=6)
 
 
 def writes(steps: MapPlan) -> Iterator[tuple[str, object, object]]:
-    """The writes of a plan, in order."""
     yield from (("put backend", *item) for item in steps.put_backends.items())
     yield from (("put member", member, None) for member in steps.put_members)
     yield from (("put service", *item) for item in steps.put_services.items())
@@ -52,9 +51,13 @@ def writes(steps: MapPlan) -> Iterator[tuple[str, object, object]]:
     yield from (("remove member", member, None) for member in steps.remove_members)
 
 
-def after(stored: StoredMaps, steps: MapPlan, count: int | None = None) -> StoredMaps:
-    """The maps after the first ``count`` writes of a plan; None: after all writes."""
-    services, slots, members = dict(stored.services), dict(stored.backends), set(stored.members)
+def maps_after(stored_maps: StoredMaps, steps: MapPlan, count: int | None = None) -> StoredMaps:
+    """The maps after the first ``count`` writes of a plan; None: after all."""
+    services, slots, members = (
+        dict(stored_maps.services),
+        dict(stored_maps.backends),
+        set(stored_maps.members),
+    )
     for verb, key, value in list(writes(steps))[:count]:
         match verb, key, value:
             case "put backend", Slot() as slot, TransportAddress() as backend:
@@ -74,62 +77,65 @@ def after(stored: StoredMaps, steps: MapPlan, count: int | None = None) -> Store
     return StoredMaps(services, slots, frozenset(members))
 
 
-def served(stored: StoredMaps) -> dict[Frontend, BackendGroup]:
-    """The frontends in the maps. All backends and members of a frontend must exist."""
+def served_frontends(stored_maps: StoredMaps) -> dict[Frontend, BackendGroup]:
+    """The frontends in the maps; all their backends and members must exist."""
     groups = {}
-    for frontend, (group, size, affinity_s) in stored.services.items():
-        group_backends = tuple(stored.backends[Slot(group, number)] for number in range(size))
+    for frontend, (group, size, affinity_s) in stored_maps.services.items():
+        group_backends = tuple(stored_maps.backends[Slot(group, number)] for number in range(size))
         members = {Member(group, backend) for backend in group_backends}
-        assert not affinity_s or members <= stored.members
+        assert not affinity_s or members <= stored_maps.members
         groups[frontend] = BackendGroup(group_backends, affinity_s)
     return groups
 
 
 @given(st.lists(states, min_size=1, max_size=5))
-def test_after_each_plan_the_maps_contain_the_desired_frontends_and_no_other_entries(
+def test_the_maps_contain_exactly_the_desired_frontends_after_each_plan(
     desired_states: list[dict[Frontend, BackendGroup]],
 ) -> None:
-    stored, contents = EMPTY, Contents()
+    stored_maps, contents = EMPTY, Contents()
     for state in desired_states:
         steps, contents = plan(contents, state)
-        stored = after(stored, steps)
-        assert served(stored) == state
-        assert contents.entries == contents_of(stored).entries
+        stored_maps = maps_after(stored_maps, steps)
+        assert served_frontends(stored_maps) == state
+        assert contents.entries == contents_of(stored_maps).entries
         groups = state.values()
         backend_count = sum(len(group.backends) for group in groups)
         member_count = sum(len(group.backends) for group in groups if group.affinity_s)
-        assert (len(stored.backends), len(stored.members)) == (backend_count, member_count)
+        assert (len(stored_maps.backends), len(stored_maps.members)) == (
+            backend_count,
+            member_count,
+        )
 
 
 @given(states, states, st.integers(0, 60))
-def test_after_an_interrupted_plan_each_service_has_its_old_or_its_new_backends(
+def test_each_service_has_its_old_or_new_backends_after_an_interrupted_plan(
     first: dict[Frontend, BackendGroup], second: dict[Frontend, BackendGroup], write_count: int
 ) -> None:
     steps, contents = plan(Contents(), first)
-    before = after(EMPTY, steps)
+    before = maps_after(EMPTY, steps)
     steps, _ = plan(contents, second)
-    interrupted = after(before, steps, write_count)
-    for frontend, backend_group in served(interrupted).items():
+    interrupted_maps = maps_after(before, steps, write_count)
+    for frontend, backend_group in served_frontends(interrupted_maps).items():
         assert backend_group in (first.get(frontend), second.get(frontend))
     for frontend in first.keys() & second.keys():
-        assert frontend in interrupted.services
+        assert frontend in interrupted_maps.services
 
 
 @given(states, states, states, st.integers(0, 60))
-def test_a_plan_after_an_interrupted_plan_completes_the_maps(
+def test_the_next_plan_completes_the_maps_after_an_interrupted_plan(
     first: dict[Frontend, BackendGroup],
     second: dict[Frontend, BackendGroup],
     third: dict[Frontend, BackendGroup],
     write_count: int,
 ) -> None:
     steps, contents = plan(Contents(), first)
-    before = after(EMPTY, steps)
+    before = maps_after(EMPTY, steps)
     steps, _ = plan(contents, second)
-    interrupted = after(before, steps, write_count)
-    steps, _ = plan(contents_of(interrupted), third)
-    completed = after(interrupted, steps)
-    assert served(completed) == third
-    contents = contents_of(completed)
+    interrupted_maps = maps_after(before, steps, write_count)
+    steps, _ = plan(contents_of(interrupted_maps), third)
+    completed_maps = maps_after(interrupted_maps, steps)
+    assert served_frontends(completed_maps) == third
+    contents = contents_of(completed_maps)
     assert not contents.broken
     assert not contents.orphaned_slots
     assert not contents.orphaned_members
@@ -160,17 +166,19 @@ def test_a_frontend_with_a_missing_backend_is_repaired() -> None:
         frontend: BackendGroup((TransportAddress(bytes(16), 1), TransportAddress(bytes(16), 2)))
     }
     steps, _ = plan(Contents(), state)
-    stored = after(EMPTY, steps)
-    incomplete = stored._replace(backends={Slot(1, 0): stored.backends[Slot(1, 0)]})
-    assert contents_of(incomplete).broken == {frontend}
-    steps, _ = plan(contents_of(incomplete), state)
-    assert served(after(incomplete, steps)) == state
-    steps, _ = plan(contents_of(incomplete), {})
-    assert after(incomplete, steps) == EMPTY
+    stored_maps = maps_after(EMPTY, steps)
+    incomplete_maps = stored_maps._replace(backends={Slot(1, 0): stored_maps.backends[Slot(1, 0)]})
+    assert contents_of(incomplete_maps).broken == {frontend}
+    steps, _ = plan(contents_of(incomplete_maps), state)
+    assert served_frontends(maps_after(incomplete_maps, steps)) == state
+    steps, _ = plan(contents_of(incomplete_maps), {})
+    assert maps_after(incomplete_maps, steps) == EMPTY
 
 
 @given(addresses, ports, ports)
-def test_unpacking_a_packed_key_or_value_returns_it(address: bytes, port: int, group: int) -> None:
+def test_keys_and_values_stay_equal_after_packing_and_unpacking(
+    address: bytes, port: int, group: int
+) -> None:
     frontend, backend = Frontend(address, port, 17), TransportAddress(address, port)
     member = Member(group, backend)
     assert unpack_frontend(pack_frontend(frontend)) == frontend

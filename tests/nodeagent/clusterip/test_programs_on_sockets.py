@@ -32,14 +32,13 @@ CONNECTIONS: Final = 64
 
 
 def three_backends(family: int, **affinity: int) -> dict[Frontend, BackendGroup]:
-    """A Service with three backends, for TCP and for UDP."""
     backend_group = BackendGroup(backends_of(family, 0, 1, 2), **affinity)
     return {frontend(family): backend_group, frontend(family, "UDP"): backend_group}
 
 
 @FAMILIES
 @PROTOCOLS
-def test_a_connected_socket_reaches_a_backend_and_its_peer_is_the_service(
+def test_a_connected_socket_has_the_service_as_peer_and_reaches_a_backend(
     harness: ClusterIPHarness, installation: Installation, family: int, protocol: str
 ) -> None:
     server = harness.server(BACKEND_ADDRESSES[family][1], protocol)
@@ -74,16 +73,16 @@ def test_an_ipv6_socket_reaches_an_ipv4_service_by_its_mapped_address(
     server = harness.server(BACKEND_ADDRESSES[4][0], protocol)
     harness.serve(installation, {frontend(4, protocol): BackendGroup(backends_of(4, 0))})
     client = harness.socket(6, protocol)
-    mapped = f"::ffff:{SERVICE_ADDRESS[4]}"
+    mapped_address = f"::ffff:{SERVICE_ADDRESS[4]}"
     if protocol == "TCP":
-        client.connect((mapped, SERVICE_PORT))
-        assert client.getpeername()[:2] == (mapped, SERVICE_PORT)
+        client.connect((mapped_address, SERVICE_PORT))
+        assert client.getpeername()[:2] == (mapped_address, SERVICE_PORT)
         client.send(b"hello")
     else:
-        client.sendto(b"hello", (mapped, SERVICE_PORT))
+        client.sendto(b"hello", (mapped_address, SERVICE_PORT))
     assert receive_and_answer(server, protocol) == b"hello"
     if protocol == "UDP":
-        assert client.recvfrom(16)[1][:2] == (mapped, SERVICE_PORT)
+        assert client.recvfrom(16)[1][:2] == (mapped_address, SERVICE_PORT)
 
 
 @FAMILIES
@@ -112,7 +111,7 @@ def test_a_client_with_affinity_keeps_its_backend(
     assert {chosen_backend(servers, harness, family) for _ in range(CONNECTIONS)} == {second}
 
 
-def test_affinity_ends_after_the_time_of_the_service(
+def test_affinity_ends_after_the_affinity_time_of_the_service(
     harness: ClusterIPHarness, installation: Installation
 ) -> None:
     servers = [harness.server(address) for address in BACKEND_ADDRESSES[4]]
@@ -143,7 +142,7 @@ def test_a_service_without_backends_refuses_connections(
             )
 
 
-def test_on_an_old_kernel_a_service_without_backends_refuses_with_eperm(
+def test_a_service_without_backends_refuses_with_eperm_on_an_old_kernel(
     harness: ClusterIPHarness,
 ) -> None:
     installation = harness.install(DesiredPrograms(skipped_netns=0, econnrefused=False))
@@ -167,7 +166,7 @@ def test_destinations_that_are_not_services_are_not_changed(
         harness.socket(family, "UDP").connect((SERVICE_ADDRESS[family], SERVICE_PORT + 1))
 
 
-def test_tcp_and_udp_of_the_same_port_are_two_frontends(
+def test_tcp_and_udp_on_the_same_port_are_two_frontends(
     harness: ClusterIPHarness, installation: Installation
 ) -> None:
     server = harness.server(BACKEND_ADDRESSES[4][0])
@@ -192,18 +191,18 @@ def test_open_connections_continue_after_a_change_of_backends(
         harness.server(BACKEND_ADDRESSES[family][1]),
     )
     harness.serve(installation, {frontend(family): BackendGroup(backends_of(family, 0))})
-    old = harness.socket(family)
-    old.connect((SERVICE_ADDRESS[family], SERVICE_PORT))
+    old_client = harness.socket(family)
+    old_client.connect((SERVICE_ADDRESS[family], SERVICE_PORT))
     accepted, _ = first.accept()
     harness.serve(installation, {frontend(family): BackendGroup(backends_of(family, 1))})
-    new = harness.socket(family)
-    new.connect((SERVICE_ADDRESS[family], SERVICE_PORT))
-    new.send(b"new")
+    new_client = harness.socket(family)
+    new_client.connect((SERVICE_ADDRESS[family], SERVICE_PORT))
+    new_client.send(b"new")
     assert receive_and_answer(second, "TCP") == b"new"
     with accepted:
-        old.send(b"old")
+        old_client.send(b"old")
         assert accepted.recv(16) == b"old"
-    assert old.getpeername()[:2] == (SERVICE_ADDRESS[family], SERVICE_PORT)
+    assert old_client.getpeername()[:2] == (SERVICE_ADDRESS[family], SERVICE_PORT)
 
 
 @FAMILIES

@@ -35,7 +35,7 @@ def backends_by_frontend(
     }
 
 
-def test_each_address_and_port_has_the_endpoints_of_its_family_and_port_name() -> None:
+def test_each_frontend_has_the_endpoints_of_its_family_and_port_name() -> None:
     backends = backends_by_frontend(
         SERVICE,
         slice_of(SliceEndpoint(("10.6.0.2",)), SliceEndpoint(("10.6.0.1",))),
@@ -63,7 +63,7 @@ def test_an_endpoint_that_is_not_ready_is_not_a_backend() -> None:
     assert backends["10.96.0.10 80/6"] == ["10.6.0.2:8080"]
 
 
-def test_without_ready_endpoints_terminating_endpoints_that_serve_are_backends() -> None:
+def test_terminating_endpoints_that_serve_are_backends_if_no_endpoint_is_ready() -> None:
     backends = backends_by_frontend(
         SERVICE,
         slice_of(
@@ -75,13 +75,13 @@ def test_without_ready_endpoints_terminating_endpoints_that_serve_are_backends()
     assert backends["10.96.0.10 80/6"] == ["10.6.0.1:8080"]
 
 
-def test_with_local_traffic_policy_only_endpoints_of_the_node_are_backends() -> None:
+def test_only_endpoints_of_the_node_are_backends_if_the_traffic_policy_is_local() -> None:
     local_service = SERVICE._replace(local=True)
     on_node = SliceEndpoint(("10.6.0.1",), node="node-a")
-    elsewhere = SliceEndpoint(("10.6.0.2",), node="node-b")
-    backends = backends_by_frontend(local_service, slice_of(on_node, elsewhere))
+    on_other_node = SliceEndpoint(("10.6.0.2",), node="node-b")
+    backends = backends_by_frontend(local_service, slice_of(on_node, on_other_node))
     assert backends["10.96.0.10 80/6"] == ["10.6.0.1:8080"]
-    assert backends_by_frontend(local_service, slice_of(elsewhere))["10.96.0.10 80/6"] == []
+    assert backends_by_frontend(local_service, slice_of(on_other_node))["10.96.0.10 80/6"] == []
 
 
 def test_a_service_without_endpoints_has_a_frontend_without_backends() -> None:
@@ -120,7 +120,7 @@ def test_the_index_has_the_frontends_of_the_current_services_and_slices() -> Non
     assert index.frontends() == {}
 
 
-def test_of_services_with_the_same_address_only_the_first_by_name_is_served() -> None:
+def test_the_first_service_by_name_is_served_if_services_share_an_address() -> None:
     affinity_s_by_name = {"b": 20, "a": 10, "c": 30}
     index = ServiceIndex("node-a")
     for name, affinity_s in affinity_s_by_name.items():

@@ -33,7 +33,7 @@ TCP: Final = 6
 
 @pytest.fixture
 def datacentre(tmp_path: Path) -> Iterator[Datacentre]:
-    """Nodes whose uplinks are ports of the bridge ``br0`` in the namespace ``fabric``."""
+    """Nodes with uplinks to the bridge ``br0`` in the namespace ``fabric``."""
     network = Datacentre(tmp_path)
     yield network
     network.close()
@@ -41,7 +41,6 @@ def datacentre(tmp_path: Path) -> Iterator[Datacentre]:
 
 @pytest.fixture
 def pods(datacentre: Datacentre) -> tuple[NetworkPod, NetworkPod]:
-    """Pods on two nodes, set up by the coordinator with the Service CIDRs."""
     pods = []
     for number in (1, 2):
         pod = datacentre.pod(datacentre.node(f"n{number}"))
@@ -64,7 +63,7 @@ def serve(harness: ClusterIPHarness, installation: Installation, family: int, ba
 
 
 @FAMILIES
-def test_packets_go_from_the_address_of_the_pod_to_the_address_of_the_backend(
+def test_packets_go_from_the_pod_address_to_the_backend_address(
     harness: ClusterIPHarness,
     installation: Installation,
     datacentre: Datacentre,
@@ -90,7 +89,7 @@ def test_packets_go_from_the_address_of_the_pod_to_the_address_of_the_backend(
 
 
 @FAMILIES
-def test_a_pod_that_is_the_backend_of_a_service_reaches_itself_by_the_service(
+def test_a_backend_pod_reaches_itself_by_its_service(
     harness: ClusterIPHarness,
     installation: Installation,
     datacentre: Datacentre,

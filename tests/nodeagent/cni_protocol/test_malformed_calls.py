@@ -37,7 +37,7 @@ from tests.support.agent_harness import AgentHarness, request_frame
 T = TypeVar("T")
 
 
-async def refused(agent: AgentHarness, request: bytes) -> dict[str, Any]:
+async def error_of(agent: AgentHarness, request: bytes) -> dict[str, Any]:
     """Send a request and return the error object; check that no address is claimed."""
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
     reply = await agent.raw(request)
@@ -85,7 +85,7 @@ async def test_an_invalid_environment_is_refused_with_the_name_of_the_variable(
     environment = agent.environment("ADD") | changes
     request = request_frame(environment, json.dumps(agent.netconf()).encode())
 
-    error = await refused(agent, request)
+    error = await error_of(agent, request)
 
     assert error["code"] == 4
     assert text in error["msg"]
@@ -143,7 +143,7 @@ async def test_an_invalid_netconf_is_refused_with_the_name_of_the_field(
 ) -> None:
     stdin = conf if isinstance(conf, bytes) else json.dumps(agent.netconf() | conf).encode()
 
-    error = await refused(agent, request_frame(agent.environment("ADD"), stdin))
+    error = await error_of(agent, request_frame(agent.environment("ADD"), stdin))
 
     assert error["code"] == code
     assert text in error["msg"]
@@ -203,7 +203,7 @@ async def test_an_invalid_annotation_is_refused_with_the_reason(
     await agent.pod("web-0", annotations)
     request = request_frame(agent.environment("ADD"), json.dumps(agent.netconf()).encode())
 
-    error = await refused(agent, request)
+    error = await error_of(agent, request)
 
     assert error["code"] == code
     assert error["msg"].startswith("spiderpool IP allocation error: ")
@@ -224,7 +224,7 @@ async def test_an_invalid_annotation_is_refused_with_the_reason(
 async def test_bytes_that_are_not_a_request_get_an_error(
     agent: AgentHarness, request_bytes: bytes, text: str
 ) -> None:
-    error = await refused(agent, request_bytes)
+    error = await error_of(agent, request_bytes)
 
     assert error["code"] == 101
     assert text in error["msg"]
@@ -234,12 +234,12 @@ async def test_an_environment_with_invalid_entries_gets_an_error(agent: AgentHar
     block = b"CNI_COMMAND=ADD\0\xff\xfe=\xff\0NOVALUE\0=\0\0"
     request = b"OWC1" + struct.pack(">I", len(block)) + block
 
-    error = await refused(agent, request)
+    error = await error_of(agent, request)
 
     assert error["code"] == 4
 
 
-async def test_an_incomplete_request_of_a_caller_that_hung_up_changes_nothing(
+async def test_an_incomplete_request_changes_nothing_after_the_caller_disconnects(
     agent: AgentHarness,
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
@@ -312,10 +312,12 @@ def test_any_bytes_as_netconf_are_parsed_or_refused(data: bytes) -> None:
     assert code in (0, 1, 6, 7)
 
 
-def test_no_class_in_the_table_of_codes_precedes_its_subclass() -> None:
+def test_no_error_class_precedes_its_subclass_in_the_table_of_codes() -> None:
     for number, (kind, code) in enumerate(_CODES):
-        hidden = [later.__name__ for later, _ in _CODES[number + 1 :] if issubclass(later, kind)]
-        assert not hidden, f"{kind.__name__} ({code}) hides {hidden}"
+        hidden_subclasses = [
+            later.__name__ for later, _ in _CODES[number + 1 :] if issubclass(later, kind)
+        ]
+        assert not hidden_subclasses, f"{kind.__name__} ({code}) hides {hidden_subclasses}"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from tests.support.link import Link, Station
 
 ETH_P_ALL: Final = 3
 RECEIVE_TIMEOUT: Final = struct.pack("ll", 5, 0)
-"""Struct timeval of five seconds."""
+"""A struct timeval of five seconds."""
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from tests.support.link import Station
 
 @asynccontextmanager
 async def detecting_on(node: Station) -> AsyncIterator[Detector]:
-    """The detector of an agent on this node."""
     test_executor = NetnsExecutor()
     with NetworkNamespace.open(node.netns) as namespace:
         # The executor must be created in the network namespace of the node.

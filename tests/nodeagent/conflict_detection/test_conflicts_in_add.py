@@ -1,10 +1,9 @@
-"""ADD with conflict detection: an agent, real links, real conflicting hosts.
+"""An ADD detects conflicting hosts on real links.
 
 The tests cover Spiderpool's cases C00007, C00009, C00018 and C00019
 (docs/contributing/compatibility.md, "Cases").
 
-The fixture ``link`` is a bridge. A station is a network namespace whose eth0 is connected to the
-bridge: a Pod, or another host.
+The fixture ``link`` is a bridge. A station is a network namespace with an eth0 on the bridge.
 """
 
 from __future__ import annotations
@@ -50,7 +49,6 @@ def directory() -> Iterator[Path]:
 
 @pytest.fixture
 def run_agent(directory: Path) -> AgentRunner:
-    """Runs an agent that detects conflicts and allocates addresses in ascending order."""
 
     @asynccontextmanager
     async def serve(**changes: Any) -> AsyncIterator[AgentHarness]:
@@ -81,7 +79,7 @@ async def quarantine_of(agent: AgentHarness, address: str) -> str:
     return evidence_text(view.current.quarantine[address])
 
 
-async def test_after_a_conflict_the_add_returns_another_address(
+async def test_an_add_returns_another_address_after_a_conflict(
     link: Link, run_agent: AgentRunner
 ) -> None:
     conflicting_host, pod = link.station("10.6.0.10/24"), link.station(up=False)
@@ -98,7 +96,7 @@ async def test_after_a_conflict_the_add_returns_another_address(
         assert await node.add(CNI_NETNS=pod.netns) == ["10.6.0.11/24"], "repeated ADD"
 
 
-async def test_a_conflict_of_the_last_address_of_a_pool_is_reported_as_a_conflict(
+async def test_a_conflict_on_the_last_address_of_a_pool_is_reported(
     link: Link, run_agent: AgentRunner
 ) -> None:
     conflicting_host, pod = link.station("10.6.0.10/24"), link.station(up=False)
@@ -120,7 +118,7 @@ async def test_a_conflict_of_the_last_address_of_a_pool_is_reported_as_a_conflic
         assert await node.add(CNI_NETNS=pod.netns) == ["10.6.0.10/24"]
 
 
-async def test_after_three_conflicts_an_add_fails(link: Link, run_agent: AgentRunner) -> None:
+async def test_an_add_fails_after_three_conflicts(link: Link, run_agent: AgentRunner) -> None:
     link.station(*(f"10.6.0.{number}/24" for number in range(10, 15)))
     pod = link.station(up=False)
     async with run_agent() as node:
@@ -139,7 +137,7 @@ async def test_after_three_conflicts_an_add_fails(link: Link, run_agent: AgentRu
         }
 
 
-async def test_a_proxy_that_answers_for_all_addresses_does_not_quarantine_a_whole_pool(
+async def test_a_host_that_answers_for_all_addresses_cannot_quarantine_a_whole_pool(
     link: Link, run_agent: AgentRunner
 ) -> None:
     """Without a limit, each retry of kubelet would quarantine three more addresses."""
@@ -180,7 +178,7 @@ async def test_an_add_of_a_replica_fails_until_the_conflicting_host_gives_up_the
         assert await node.add("db-0", CNI_NETNS=pod.netns) == ["10.6.0.10/24"]
 
 
-async def test_with_release_conflicts_disabled_the_pod_keeps_a_conflicting_address(
+async def test_a_pod_keeps_a_conflicting_address_if_release_conflicts_is_disabled(
     link: Link, run_agent: AgentRunner
 ) -> None:
     link.station("10.6.0.10/24")
@@ -195,7 +193,7 @@ async def test_with_release_conflicts_disabled_the_pod_keeps_a_conflicting_addre
         assert node.process.parts.view.current.quarantine == {}
 
 
-async def test_a_silent_gateway_fails_the_add_and_the_address_is_released(
+async def test_an_add_fails_and_releases_its_address_if_the_gateway_is_silent(
     link: Link, run_agent: AgentRunner
 ) -> None:
     pod = link.station(up=False)
@@ -213,7 +211,7 @@ async def test_a_silent_gateway_fails_the_add_and_the_address_is_released(
         assert await node.add(CNI_NETNS=pod.netns) == ["10.6.0.10/24"]
 
 
-async def test_without_a_gateway_in_the_pool_no_gateway_is_probed(
+async def test_no_gateway_is_probed_if_the_pool_has_no_gateway(
     link: Link, run_agent: AgentRunner
 ) -> None:
     pod = link.station(up=False)
@@ -223,7 +221,7 @@ async def test_without_a_gateway_in_the_pool_no_gateway_is_probed(
         assert await node.add(CNI_NETNS=pod.netns) == ["10.6.0.10/24"]
 
 
-async def test_with_detection_disabled_addresses_are_not_probed(
+async def test_addresses_are_not_probed_if_detection_is_disabled(
     link: Link, run_agent: AgentRunner
 ) -> None:
     link.station("10.6.0.10/24")
@@ -235,7 +233,7 @@ async def test_with_detection_disabled_addresses_are_not_probed(
         assert node.process.parts.detector.counts.probes == 0
 
 
-async def test_a_conflict_on_one_interface_does_not_change_the_address_of_another_interface(
+async def test_a_conflict_on_one_interface_changes_only_the_address_of_that_interface(
     link: Link, run_agent: AgentRunner
 ) -> None:
     link.station("10.7.0.10/24")
@@ -251,7 +249,7 @@ async def test_a_conflict_on_one_interface_does_not_change_the_address_of_anothe
         assert set(await node.claims()) == {"10.6.0.10", "10.7.0.11"}
 
 
-async def test_after_a_conflict_of_an_unnamed_nic_later_nics_keep_their_pools(
+async def test_later_nics_keep_their_pools_after_a_conflict_of_an_unnamed_nic(
     link: Link, run_agent: AgentRunner
 ) -> None:
     """Entry n of an annotation without interface names is for the nth NIC that gets an ADD."""
@@ -320,7 +318,6 @@ async def test_a_del_waits_until_the_probe_has_ended(link: Link, run_agent: Agen
 
 
 def net1_of(link: Link) -> Station:
-    """A station whose link has the name net1."""
     station = link.station(up=False)
     ip("-n", Path(station.netns).name, "link", "set", "eth0", "name", "net1")
     return station

@@ -1,7 +1,6 @@
-"""The detector with real neighbours: other network namespaces answer over a bridge.
+"""The detector finds hosts in other network namespaces over a bridge.
 
-The fixture ``link`` is a bridge. A station is a network namespace whose eth0 is connected to the
-bridge: a Pod, or another host.
+The fixture ``link`` is the bridge. A station is a network namespace with an eth0 on the bridge.
 """
 
 from __future__ import annotations
@@ -42,12 +41,11 @@ DUAL = Nic(
     ipv6_gateway="fd00:6::1",
 )
 ONLY6 = Nic("eth0", ipv6="fd00:6::11/64", ipv6_pool="lan-v6", ipv6_gateway="fd00:6::1")
-PROBES = 64
-"""Probes that run concurrently in one test."""
+CONCURRENT_PROBES = 64
 
 
 @needs_packet_groups
-async def test_unused_addresses_with_a_gateway_that_answers_have_no_fault(
+async def test_a_probe_finds_no_fault_if_addresses_are_unused_and_the_gateway_answers(
     link: Link, detector: Detector
 ) -> None:
     link.station("10.6.0.1/24", "fd00:6::1/64")
@@ -57,7 +55,7 @@ async def test_unused_addresses_with_a_gateway_that_answers_have_no_fault(
 
 
 @needs_packet_groups
-async def test_a_conflicting_host_is_found_with_its_mac_address(
+async def test_a_probe_returns_the_mac_address_of_a_conflicting_host(
     link: Link, detector: Detector
 ) -> None:
     conflicting_host = link.station("10.6.0.17/24")
@@ -69,7 +67,7 @@ async def test_a_conflicting_host_is_found_with_its_mac_address(
 
 
 @needs_packet_groups
-async def test_a_conflicting_host_of_ipv6_is_found_with_its_mac_address(
+async def test_a_probe_returns_the_mac_address_of_a_conflicting_ipv6_host(
     link: Link, detector: Detector
 ) -> None:
     conflicting_host = link.station("fd00:6::11/64")
@@ -96,7 +94,7 @@ async def test_conflicting_hosts_of_both_families_are_found_in_one_probe(
 
 
 @needs_packet_groups
-async def test_a_gateway_that_does_not_exist_is_silent(link: Link, detector: Detector) -> None:
+async def test_a_missing_gateway_is_reported_as_silent(link: Link, detector: Detector) -> None:
     link.station("10.6.0.1/24")
     pod = link.station(up=False)
 
@@ -113,19 +111,19 @@ async def test_a_gateway_that_does_not_exist_is_silent(link: Link, detector: Det
 
 
 @needs_packet_groups
-async def test_with_ipv6_disabled_in_the_namespace_conflicting_hosts_are_still_found(
+async def test_conflicting_hosts_are_found_if_the_namespace_has_ipv6_disabled(
     link: Link, detector: Detector
 ) -> None:
     """CNI plugins may enable IPv6 after the probe."""
     conflicting_host = link.station("fd00:6::11/64", "fd00:6::1/64")
     pod = link.station(up=False)
-    set_inside(pod, "net/ipv6/conf/all/disable_ipv6", "1")
+    set_sysctl(pod, "net/ipv6/conf/all/disable_ipv6", "1")
 
     result = await detector.probe(pod.netns, ONLY6, CONFLICTS)
 
     assert result == DetectionResult((ConflictingAddress("fd00:6::11", conflicting_host.mac),))
-    free = ONLY6._replace(ipv6="fd00:6::12/64")
-    assert await detector.probe(pod.netns, free, GATEWAY) == DetectionResult()
+    free_nic = ONLY6._replace(ipv6="fd00:6::12/64")
+    assert await detector.probe(pod.netns, free_nic, GATEWAY) == DetectionResult()
 
 
 @needs_packet_groups
@@ -134,7 +132,7 @@ async def test_a_macvlan_receives_answers(link: Link, detector: Detector) -> Non
     conflicting_host = link.station("10.6.0.17/24", "fd00:6::11/64")
     node, pod = link.station(), link.station()
     replace_by_macvlan(pod, node)
-    set_inside(pod, "net/ipv6/conf/all/disable_ipv6", "1")
+    set_sysctl(pod, "net/ipv6/conf/all/disable_ipv6", "1")
 
     result = await detector.probe(pod.netns, DUAL, CONFLICTS_AND_GATEWAY)
 
@@ -143,7 +141,7 @@ async def test_a_macvlan_receives_answers(link: Link, detector: Detector) -> Non
 
 
 @needs_packet_groups
-async def test_an_address_of_the_node_is_a_conflict_although_no_probe_is_answered(
+async def test_an_address_of_the_node_is_a_conflict_without_an_answer(
     link: Link,
 ) -> None:
     """A macvlan and its master do not receive each other's frames."""
@@ -168,8 +166,8 @@ async def test_many_concurrent_probes_leave_no_socket_and_no_thread(link: Link) 
     sockets, threads = open_sockets(), set(threading.enumerate())
 
     async with detecting_on(node) as detector:
-        probes = (detector.probe(pod.netns, DUAL, CONFLICTS) for _ in range(PROBES))
-        assert await asyncio.gather(*probes) == [DetectionResult()] * PROBES
+        probes = (detector.probe(pod.netns, DUAL, CONFLICTS) for _ in range(CONCURRENT_PROBES))
+        assert await asyncio.gather(*probes) == [DetectionResult()] * CONCURRENT_PROBES
 
     assert open_sockets() - sockets == set()
     new_threads = {thread.name for thread in set(threading.enumerate()) - threads}
@@ -180,7 +178,7 @@ async def test_many_concurrent_probes_leave_no_socket_and_no_thread(link: Link) 
 async def test_a_conflict_probe_changes_no_neighbour_cache(link: Link, detector: Detector) -> None:
     """Required by RFC 5227, 2.1.1."""
     neighbour = link.station("10.6.0.99/24", "fd00:6::99/64")
-    set_inside(neighbour, "net/ipv4/conf/all/arp_accept", "1")
+    set_sysctl(neighbour, "net/ipv4/conf/all/arp_accept", "1")
     pod = link.station(up=False)
 
     await detector.probe(pod.netns, DUAL, CONFLICTS)
@@ -191,7 +189,7 @@ async def test_a_conflict_probe_changes_no_neighbour_cache(link: Link, detector:
 
 
 @needs_packet_groups
-async def test_at_least_one_of_two_hosts_that_probe_the_same_address_finds_a_conflict(
+async def test_a_conflict_is_found_if_two_hosts_probe_the_same_address(
     link: Link, detector: Detector
 ) -> None:
     """Required by RFC 5227, 2.1.1, and RFC 4862, 5.4.3."""
@@ -207,7 +205,7 @@ async def test_at_least_one_of_two_hosts_that_probe_the_same_address_finds_a_con
     assert {conflict.mac for conflict in conflicts} <= {first.mac, second.mac}
 
 
-async def test_an_interface_that_does_not_exist_or_is_not_ethernet_is_a_failure(
+async def test_a_probe_fails_if_the_interface_is_missing_or_not_ethernet(
     link: Link, detector: Detector
 ) -> None:
     pod = link.station()
@@ -218,7 +216,7 @@ async def test_an_interface_that_does_not_exist_or_is_not_ethernet_is_a_failure(
         await detector.probe(pod.netns, DUAL._replace(interface="lo"), CONFLICTS)
 
 
-async def test_a_namespace_that_does_not_exist_is_a_failure_and_is_not_created(
+async def test_a_probe_fails_and_creates_no_namespace_if_the_namespace_is_missing(
     detector: Detector, namespaces: None
 ) -> None:
     missing_path = Path("/run/netns/ow-detect-gone")
@@ -241,8 +239,8 @@ async def test_a_probe_whose_link_is_deleted_fails_or_finds_silent_gateways(
 
     (result,) = await asyncio.gather(probe, return_exceptions=True)
 
-    silent = DetectionResult(silent_gateways=("10.6.0.1", "fd00:6::1"))
-    assert isinstance(result, DetectionFailed) or result == silent
+    silent_result = DetectionResult(silent_gateways=("10.6.0.1", "fd00:6::1"))
+    assert isinstance(result, DetectionFailed) or result == silent_result
 
 
 @needs_packet_groups
@@ -288,13 +286,13 @@ async def test_addresses_are_announced_on_the_link(
         Advertisement(ipv6, ALL_NODES, ipv6, mac, override=True),
         Solicitation(ipv6, ipv6, mac),
     ]
-    received: list[object] = []
-    while not all(packet in received for packet in expected):
+    received_messages: list[object] = []
+    while not all(packet in received_messages for packet in expected):
         frame = listener.recv(2048)
         message = decode_message(frame)
-        received.append(message.message if message else decode_arp(frame))
+        received_messages.append(message.message if message else decode_arp(frame))
 
-    assert [packet for packet in received if packet in expected] == expected
+    assert [packet for packet in received_messages if packet in expected] == expected
 
 
 async def test_an_announcement_updates_neighbour_caches(link: Link, detector: Detector) -> None:
@@ -303,7 +301,7 @@ async def test_an_announcement_updates_neighbour_caches(link: Link, detector: De
     for address in ("10.6.0.17", "fd00:6::11"):
         stale = ("lladdr", "02:00:00:00:aa:aa", "dev", "eth0", "nud", "stale")
         ip("-n", name, "neighbour", "add", address, *stale)
-    set_inside(neighbour, "net/ipv4/neigh/eth0/locktime", "0")
+    set_sysctl(neighbour, "net/ipv4/neigh/eth0/locktime", "0")
     pod = link.station()
 
     detector.announce_later(pod.netns, DUAL)
@@ -315,7 +313,6 @@ async def test_an_announcement_updates_neighbour_caches(link: Link, detector: De
 
 
 def replace_by_macvlan(pod: Station, node: Station) -> None:
-    """Replace the Pod's eth0 by a macvlan on the node's eth0."""
     pod_netns, node_netns = Path(pod.netns).name, Path(node.netns).name
     ip("-n", pod_netns, "link", "delete", "eth0")
     # Kernels before 6.14 require that no link of the node has the name of the new link.
@@ -324,8 +321,7 @@ def replace_by_macvlan(pod: Station, node: Station) -> None:
     ip("-n", pod_netns, "link", "set", "mv0", "name", "eth0")
 
 
-def set_inside(station: Station, sysctl: str, value: str) -> None:
-    """Set a sysctl in the namespace of a station."""
+def set_sysctl(station: Station, sysctl: str, value: str) -> None:
     write = f"printf {value} >/proc/sys/{sysctl}"
     command = ["nsenter", f"--net={station.netns}", "--", "sh", "-c", write]
     subprocess.run(command, check=True)

@@ -1,10 +1,8 @@
 """The detector probes the addresses of an ipvlan from the master of the ipvlan.
 
-An ipvlan receives a unicast answer only if the ipvlan has the destination address. During a probe,
-the ipvlan has no address yet.
+An ipvlan receives a unicast answer only at its own address, and has no address during a probe.
 
-The fixture ``link`` is a bridge. A station is a network namespace whose eth0 is connected to the
-bridge: a Pod, or another host.
+The fixture ``link`` is a bridge. A station is a network namespace with an eth0 on the bridge.
 """
 
 from __future__ import annotations
@@ -49,7 +47,9 @@ def ipvlan_on(node: Station, link: Link) -> Station:
     return Station(pod.netns, node.mac)
 
 
-async def test_unused_addresses_with_a_gateway_that_answers_have_no_fault(link: Link) -> None:
+async def test_a_probe_finds_no_fault_if_addresses_are_unused_and_the_gateway_answers(
+    link: Link,
+) -> None:
     link.station("10.6.0.1/24", "fd00:6::1/64")
     node = link.station("10.6.0.2/24")
     pod = ipvlan_on(node, link)
@@ -75,7 +75,7 @@ async def test_conflicting_hosts_are_found_through_the_master(link: Link) -> Non
     )
 
 
-async def test_a_master_that_is_not_on_this_node_is_a_failure(
+async def test_a_probe_fails_if_the_master_is_not_on_this_node(
     link: Link, detector: Detector
 ) -> None:
     """The fixture ``detector`` does not run in the namespace of the master."""

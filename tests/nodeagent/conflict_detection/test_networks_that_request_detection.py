@@ -1,8 +1,6 @@
-"""``detectIPConflict`` and ``detectGateway`` of a coordinator's configuration, in an agent.
+"""A coordinator's ``detectIPConflict`` and ``detectGateway`` enable detection for its network.
 
-The fixture ``link`` is a bridge. A station is a network namespace whose eth0 is connected to the
-bridge: a Pod, or another host. The fixture ``listener`` is a socket that receives all frames at a
-further station.
+The fixture ``link`` is a bridge. A station is a network namespace with an eth0 on the bridge.
 """
 
 from __future__ import annotations
@@ -46,10 +44,7 @@ async def node(short_path: Path) -> AsyncIterator[AgentHarness]:
 
 
 async def attach(node: AgentHarness, pod: Station, **requested: object) -> Reply:
-    """Run the IPAM plugin's ADD, set the address on eth0, and run the coordinator's ADD.
-
-    ``requested``: fields of the coordinator's configuration. Returns the coordinator's reply.
-    """
+    """Run the ADDs of the IPAM plugin and of the coordinator; return the coordinator's reply."""
     result = (await node.call("ADD", CNI_NETNS=pod.netns)).result
     address = result["ips"][0]["address"]
     ip("-n", Path(pod.netns).name, "address", "add", address, "dev", "eth0")
@@ -64,20 +59,20 @@ async def attach(node: AgentHarness, pod: Station, **requested: object) -> Reply
 async def test_a_conflict_fails_the_add_and_the_next_sandbox_gets_another_address(
     link: Link, node: AgentHarness
 ) -> None:
-    conflicting, pod, next_pod = link.station("10.6.0.10/24"), link.station(), link.station()
+    conflicting_host, pod, next_pod = link.station("10.6.0.10/24"), link.station(), link.station()
 
     reply = await attach(node, pod, detectIPConflict=True)
 
     assert reply.error["code"] == CONFLICT_CODE
     assert (
-        f"10.6.0.10 is located at {conflicting.mac}; the address was quarantined"
+        f"10.6.0.10 is located at {conflicting_host.mac}; the address was quarantined"
         in reply.error["msg"]
     )
     assert await node.claims() == {}
     assert await node.add(CNI_NETNS=next_pod.netns) == ["10.6.0.11/24"]
 
 
-async def test_a_silent_gateway_fails_the_add_of_a_network_with_detect_gateway(
+async def test_an_add_with_detect_gateway_fails_if_the_gateway_is_silent(
     link: Link, node: AgentHarness
 ) -> None:
     reply = await attach(node, link.station(), detectGateway=True)
@@ -137,7 +132,7 @@ async def test_invalid_detect_options_fail_the_add(link: Link, node: AgentHarnes
         ),
     ],
 )
-def test_the_probed_addresses_are_those_of_prev_result_for_the_interface(
+def test_the_addresses_of_the_interface_in_prev_result_are_probed(
     previous: dict[str, Any], nic: Nic
 ) -> None:
     """An address without an interface counts for every interface."""

@@ -67,7 +67,7 @@ def test_an_announcement_has_the_address_as_sender_and_target() -> None:
     )
 
 
-def test_an_ipv6_probe_is_sent_from_the_unspecified_address_to_the_solicited_node_group() -> None:
+def test_an_ipv6_probe_goes_to_the_solicited_node_group() -> None:
     assert encode_solicitation(Solicitation(UNSPECIFIED_ADDRESS, ADDRESS6), OUR_MAC).hex(" ") == (
         "33 33 ff 00 00 11 02 00 0a 06 00 11 86 dd "
         "60 00 00 00 00 18 3a ff "  # 24 bytes of ICMPv6, hop limit 255
@@ -169,7 +169,7 @@ def with_checksum(frame: bytearray) -> bytes:
 
 
 # The reason -> offset and value of the byte that makes a message invalid.
-INVALID = {
+INVALID_BYTES = {
     "hop limit below 255: from beyond a router": (21, 64),
     "UDP instead of ICMPv6": (20, 17),
     "code not zero": (55, 1),
@@ -179,10 +179,8 @@ INVALID = {
 }
 
 
-@pytest.mark.parametrize(("offset", "value"), INVALID.values(), ids=INVALID)
-def test_a_message_that_hosts_must_discard_by_rfc_4861_is_discarded(
-    offset: int, value: int
-) -> None:
+@pytest.mark.parametrize(("offset", "value"), INVALID_BYTES.values(), ids=INVALID_BYTES)
+def test_messages_that_are_invalid_by_rfc_4861_are_discarded(offset: int, value: int) -> None:
     message = Advertisement(GATEWAY6, ADDRESS6, GATEWAY6, THEIR_MAC, solicited=True)
     frame = bytearray(encode_advertisement(message, THEIR_MAC, OUR_MAC))
     assert decode_message(with_checksum(frame.copy())) == ReceivedMessage(message, THEIR_MAC)

@@ -1,4 +1,4 @@
-"""The state machine of probes, without a network: the times of frames, and the findings."""
+"""The state machine of probes, without a network."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ BOTH_CODECS = pytest.mark.parametrize(
 def run_without_answers(
     step: ProbeStep, codec: ProbeCodec
 ) -> tuple[ProbeState, list[tuple[float, bytes]]]:
-    """Run a probe without answers to the end; return the last state, and frames with send times."""
+    """Run a probe without answers; return the last state, and frames with send times."""
     sent = [(0.0, frame) for frame in step.send]
     state = step.state
     while state.finding is None:
@@ -103,7 +103,7 @@ def run_without_answers(
 
 
 @BOTH_CODECS
-def test_without_answers_the_address_is_free_and_the_gateway_is_silent(
+def test_a_probe_without_answers_finds_a_silent_gateway(
     codec: ProbeCodec, probe_request: ProbeRequest, conflicting_host: bytes, router: bytes
 ) -> None:
     state, sent = run_without_answers(start_probe(probe_request, codec, 0.0), codec)
@@ -163,7 +163,7 @@ def test_detect_options_cannot_raise_the_number_of_probes_above_the_limit() -> N
 
 
 @BOTH_CODECS
-def test_without_a_gateway_and_without_answers_the_address_is_free(
+def test_the_address_is_free_if_there_is_no_gateway_and_no_answer(
     codec: ProbeCodec, probe_request: ProbeRequest, conflicting_host: bytes, router: bytes
 ) -> None:
     state, _ = run_without_answers(
@@ -175,7 +175,7 @@ def test_without_a_gateway_and_without_answers_the_address_is_free(
 
 
 @BOTH_CODECS
-def test_without_conflict_detection_only_the_gateway_is_probed(
+def test_only_the_gateway_is_probed_if_conflict_detection_is_disabled(
     codec: ProbeCodec, probe_request: ProbeRequest, conflicting_host: bytes, router: bytes
 ) -> None:
     step = start_probe(probe_request._replace(conflict=False), codec, 0.0)
@@ -185,7 +185,7 @@ def test_without_conflict_detection_only_the_gateway_is_probed(
     assert receive_frame(step.state, codec, router).finding == AddressFree(ROUTER_MAC)
 
 
-def test_with_both_detections_disabled_no_frame_is_sent() -> None:
+def test_no_frame_is_sent_if_both_detections_are_disabled() -> None:
     step = start_probe(ProbeRequest(ADDRESS, OUR_MAC, conflict=False), ARP_PROBE, 0.0)
 
     assert step == ProbeStep(step.state, ())
@@ -235,8 +235,7 @@ def test_advancing_before_the_due_time_changes_nothing(
     assert advance(state, codec, 5.0 + CONFLICT_WINDOW_S / CONFLICT_PROBES / 2) == ProbeStep(state)
 
 
-def test_if_timers_are_late_every_probe_is_sent_and_answers_are_awaited() -> None:
-    """A late timer must not shorten the wait for answers to the next probe."""
+def test_late_timers_neither_skip_a_probe_nor_shorten_the_wait_for_answers() -> None:
     state = start_probe(REQUEST_IPV4._replace(gateway=b""), ARP_PROBE, 0.0).state
     sent, now = 1, 0.0
     while state.finding is None:
@@ -277,7 +276,7 @@ def test_a_harmless_arp_packet_is_not_a_conflict(packet: ArpPacket) -> None:
     assert ARP_PROBE.conflicting_mac(encode_arp(packet), REQUEST_IPV4) == b""
 
 
-def test_without_a_link_layer_option_the_mac_address_is_that_of_the_frame() -> None:
+def test_the_mac_address_of_the_frame_is_used_without_a_link_layer_option() -> None:
     advertisement = Advertisement(ADDRESS6, ALL_NODES, ADDRESS6)
     assert (
         ND_PROBE.conflicting_mac(encode_advertisement(advertisement, THEIR_MAC), REQUEST_IPV6)

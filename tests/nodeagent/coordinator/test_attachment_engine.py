@@ -1,9 +1,7 @@
 """A repeated ADD has the same result, a failed ADD reverts its changes, a DEL reverts an ADD.
 
-This also holds after crashes, errors of the kernel and changes by other programs.
-
-The fixture ``network_pod`` is a Pod with a macvlan eth0 (10.6.0.101, fd00:6::101), and
-``network_node`` is its node (10.6.0.11, fd00:6::11). The coordinator has not set up the Pod yet.
+``network_pod`` is a Pod with a macvlan eth0 (10.6.0.101, fd00:6::101) that is not set up yet.
+``network_node`` is its node (10.6.0.11, fd00:6::11).
 """
 
 from __future__ import annotations
@@ -38,7 +36,6 @@ KERNEL_ROUTES: Final = ("local fe80:", "anycast fe80:", "multicast ff00:")
 
 
 def full_state(namespace: NamedNamespace) -> list[str]:
-    """Links, addresses, rules, routes of all tables and permanent neighbours, as lines."""
     lines = []
     for command in (
         ("-brief", "link"),
@@ -55,12 +52,14 @@ def full_state(namespace: NamedNamespace) -> list[str]:
 
 
 def stable_state(namespace: NamedNamespace) -> list[str]:
-    """``full_state`` without lines that the kernel changes later, and without the node's rule.
+    """``full_state`` without lines that the kernel changes later.
 
-    The coordinator never removes the node's rule, which is for table 500.
+    Also without the node's rule for table 500, which the coordinator never removes.
     """
-    ignored = ("fe80", "multicast", "anycast", "lookup 500", "ff00::/8")
-    return [line for line in full_state(namespace) if not any(word in line for word in ignored)]
+    ignored_words = ("fe80", "multicast", "anycast", "lookup 500", "ff00::/8")
+    return [
+        line for line in full_state(namespace) if not any(word in line for word in ignored_words)
+    ]
 
 
 class FailingRules:
@@ -115,9 +114,11 @@ def test_a_repeated_add_that_fails_changes_nothing(
 ) -> None:
     network_pod.add(**CONF)
     before = full_state(network_pod.inside), full_state(network_node.inside)
-    failing = network_node.engine_with(FailingRules())
+    failing_engine = network_node.engine_with(FailingRules())
     with pytest.raises(DatapathError, match="cannot add the rules"):
-        failing.attach(AttachRequest(network_pod.attachment(), network_node.settings(**CONF)))
+        failing_engine.attach(
+            AttachRequest(network_pod.attachment(), network_node.settings(**CONF))
+        )
     assert (full_state(network_pod.inside), full_state(network_node.inside)) == before
     assert network_pod.check() == []
 
@@ -126,9 +127,11 @@ def test_an_add_that_fails_reverts_its_changes(
     network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
     before = stable_state(network_pod.inside), stable_state(network_node.inside)
-    failing = network_node.engine_with(FailingRules())
+    failing_engine = network_node.engine_with(FailingRules())
     with pytest.raises(DatapathError, match="cannot add the rules"):
-        failing.attach(AttachRequest(network_pod.attachment(), network_node.settings(**CONF)))
+        failing_engine.attach(
+            AttachRequest(network_pod.attachment(), network_node.settings(**CONF))
+        )
     assert (stable_state(network_pod.inside), stable_state(network_node.inside)) == before
     assert list(network_node.records.all()) == []
     network_pod.add(**CONF)
@@ -160,7 +163,7 @@ def test_a_failed_add_of_a_second_nic_does_not_change_the_first(
 
 
 @pytest.mark.parametrize("killed_at", ["record", "pod", "host", "marks"])
-def test_after_an_agent_was_killed_during_an_add_the_next_add_completes_it(
+def test_the_next_add_completes_the_add_of_a_killed_agent(
     network_pod: NetworkPod,
     network_node: NetworkNode,
     killed_at: str,
@@ -173,7 +176,7 @@ def test_after_an_agent_was_killed_during_an_add_the_next_add_completes_it(
 
 
 @pytest.mark.parametrize("killed_at", ["record", "pod", "host", "marks"])
-def test_after_an_agent_was_killed_during_an_add_the_next_del_reverts_it(
+def test_the_next_del_reverts_the_add_of_a_killed_agent(
     network_pod: NetworkPod,
     network_node: NetworkNode,
     killed_at: str,
@@ -197,7 +200,7 @@ def test_a_veth_pair_left_from_an_earlier_add_is_replaced(
     assert "left" not in network_node.inside.ip("link")
 
 
-def test_a_veth_pair_of_another_program_is_an_error(
+def test_an_add_fails_if_another_program_has_created_veth0(
     network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
     network_node.inside.ip(
@@ -248,7 +251,7 @@ def test_a_del_after_the_namespace_was_deleted_reverts_the_node(
     assert list(network_node.records.all()) == []
 
 
-def test_without_a_record_only_the_del_of_the_first_nic_removes_the_veth_pair(
+def test_only_the_first_nics_del_removes_the_veth_pair_if_no_record_exists(
     network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
     network_pod.add(**CONF)
@@ -282,7 +285,7 @@ def test_an_add_without_a_namespace_fails(network_pod: NetworkPod) -> None:
         network_pod.add(**CONF)
 
 
-def test_if_the_namespace_is_deleted_during_an_add_a_del_still_reverts_the_node(
+def test_a_del_reverts_the_node_if_the_namespace_was_deleted_during_the_add(
     network_pod: NetworkPod, network_node: NetworkNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = stable_state(network_node.inside)
@@ -329,7 +332,7 @@ def test_overlay_needs_a_first_nic_that_is_a_veth(network_pod: NetworkPod) -> No
         network_pod.add("net1", mode="overlay")
 
 
-def test_without_nftables_the_reply_mark_rules_are_those_of_iptables(
+def test_iptables_gets_the_reply_mark_rules_if_nftables_is_unsupported(
     network_pod: NetworkPod,
     network_node: NetworkNode,
     network: NetworkHarness,
@@ -359,8 +362,8 @@ def kill_agent_during_add(
 ) -> None:
     """Start an ADD and stop it without reverting its changes, as after SIGKILL.
 
-    ``at``: the first step that is not done: "record" (write the record), "pod" (change the Pod),
-    "host" (change the node) or "marks" (add the reply-mark rules).
+    ``at``: the first missing step: "record", "pod" (change the Pod), "host" (change the node) or
+    "marks" (add the reply-mark rules).
     """
 
     class Killed(BaseException):

@@ -1,7 +1,6 @@
 """Attachment plans are compared with the files in ``plans``.
 
-After an intended change run the tests with REWRITE_PLANS=1, and review the changed files before you
-commit them.
+To rewrite the files run the tests with REWRITE_PLANS=1.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ REPLY_RULES: Final = (
     RoutingRule(4, table=100, priority=1000, mark=1),
     RoutingRule(6, table=100, priority=1000, mark=1),
 )
-"""The rules of the reply path, added by the ADD of an underlay Pod's first NIC."""
+"""The rules that the ADD of an underlay Pod's first NIC adds for replies."""
 
 NODE_ADDRESSES: Final = tuple(map(parse_address, ("10.6.0.11", "fd00:6::11", "192.0.2.11")))
 VETH_PAIR: Final = VethPair(
@@ -91,8 +90,7 @@ def pod_with(
 ) -> PodStack:
     """A Pod with these links, before the ADD for ``interface``.
 
-    ``defaults``: the indexes of links with default routes in table main; (): all links in
-    ``GATEWAYS``.
+    ``defaults``: indexes of links with default routes in table main; (): all links in ``GATEWAYS``.
     """
     addresses = tuple(
         LinkAddress(link.ifindex, parse_address(text), 64)
@@ -119,16 +117,13 @@ def source_of(link: int, network: str) -> Address | None:
 
 
 def plan_of(
-    pod: PodStack, expected: frozenset[str] = frozenset(), **conf: Any
+    pod: PodStack, later_nics: frozenset[str] = frozenset(), **conf: Any
 ) -> tuple[NicSetup, AttachmentPlan]:
-    """The set-up of a Pod's NIC with these settings, and the plan.
-
-    ``expected``: the names of the NICs that later ADDs create.
-    """
+    """The set-up of a Pod's NIC, and the plan. ``later_nics``: NICs that later ADDs create."""
     settings = effective_settings(read_settings({**CONF, **conf}), UnparsedSettings())
     decision = decide_nic_setup(settings, pod)
     host = HostStack(tuple(address for address in NODE_ADDRESSES if address.family in pod.families))
-    return decision, plan(settings, decision, pod, host, VETH_PAIR, expected)
+    return decision, plan(settings, decision, pod, host, VETH_PAIR, later_nics)
 
 
 def plan_text(pod: PodStack, decision: NicSetup, attachment_plan: AttachmentPlan) -> str:
@@ -202,29 +197,29 @@ def test_every_file_belongs_to_a_case() -> None:
     assert {path.stem for path in PLANS.iterdir()} == set(CASES)
 
 
-def test_a_default_route_nic_that_the_pod_does_not_get_is_an_error() -> None:
+def test_an_unknown_default_route_nic_is_refused() -> None:
     pod = pod_with(NET1, ETH0, NET1)
     with pytest.raises(BadInput, match="podDefaultRouteNIC: net9 don't exist in pod"):
         plan_of(pod, podDefaultRouteNic="net9")
 
 
-def test_a_default_route_nic_that_does_not_exist_yet_does_not_change_the_plan() -> None:
+def test_a_default_route_nic_of_a_later_add_does_not_change_the_plan() -> None:
     pod = pod_with(NET1, ETH0, NET1)
-    expected = frozenset({"net2"})
-    assert plan_of(pod, expected, podDefaultRouteNic="net2") == plan_of(pod)
+    later_nics = frozenset({"net2"})
+    assert plan_of(pod, later_nics, podDefaultRouteNic="net2") == plan_of(pod)
 
 
-def test_without_another_default_route_no_route_is_tuned() -> None:
+def test_no_route_is_tuned_if_only_the_new_nic_has_a_default_route() -> None:
     pod = pod_with(NET1, ETH0, NET1, defaults=(3,))
     assert plan_of(pod)[1] == plan_of(pod, tunePodRoutes=False)[1]
 
 
-def test_of_a_multipath_default_route_only_the_next_hop_over_the_new_nic_is_moved() -> None:
+def test_only_the_new_nics_next_hop_leaves_a_multipath_default_route() -> None:
     pod = pod_with(NET1, ETH0, NET1)
     hops = tuple(Hop(ifindex, parse_address(GATEWAYS[ifindex][0])) for ifindex in (2, 3))
-    multipath = KernelRoute(default_prefix(4), hops=hops)
-    others = [route for route in pod.routes if not (route.is_default and route.family == 4)]
-    _, attachment_plan = plan_of(pod._replace(routes=(*others, multipath)))
+    multipath_route = KernelRoute(default_prefix(4), hops=hops)
+    other_routes = [route for route in pod.routes if not (route.is_default and route.family == 4)]
+    _, attachment_plan = plan_of(pod._replace(routes=(*other_routes, multipath_route)))
     texts = [describe_step(step, {2: "eth0", 3: "net1"}) for step in attachment_plan.pod]
     assert "replace route 0.0.0.0/0 via 10.6.0.1 on eth0 table 254" in texts
     assert "add route 0.0.0.0/0 via 10.7.0.1 on net1 table 101" in texts
@@ -247,9 +242,9 @@ def test_mode_and_table_depend_on_the_links_of_the_pod(
     interface: Link, links: tuple[Link, ...], conf: dict[str, Any], expected_setup: NicSetup
 ) -> None:
     # Tunnels, and links that are down, do not count as NICs.
-    ignored = (Link(20, "tunl0", IFF_UP), Link(21, "off", IFF_BROADCAST | IFF_MULTICAST))
+    ignored_links = (Link(20, "tunl0", IFF_UP), Link(21, "off", IFF_BROADCAST | IFF_MULTICAST))
     settings = effective_settings(read_settings(conf), UnparsedSettings())
-    assert decide_nic_setup(settings, pod_with(interface, *links, *ignored)) == expected_setup
+    assert decide_nic_setup(settings, pod_with(interface, *links, *ignored_links)) == expected_setup
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def raise_permission_error(*_: object) -> Any:
     raise PermissionError(13, "Permission denied", "/var/lib/records")
 
 
-async def test_an_agent_whose_records_cannot_be_read_starts_and_serves(
+async def test_an_agent_serves_although_its_attachment_records_are_unreadable(
     settings: Settings,
     memory_store: MemoryStore,
     monkeypatch: pytest.MonkeyPatch,
@@ -35,7 +35,7 @@ async def test_an_agent_whose_records_cannot_be_read_starts_and_serves(
     assert "cannot clean up stale attachments: the kernel refused a call: [Errno 13]" in caplog.text
 
 
-async def test_a_gc_whose_records_cannot_be_read_fails_with_an_error_object(
+async def test_a_gc_returns_an_error_object_if_attachment_records_are_unreadable(
     settings: Settings, memory_store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(settings, memory_store) as node:
@@ -49,7 +49,7 @@ async def test_a_gc_whose_records_cannot_be_read_fails_with_an_error_object(
 
 
 @pytest.mark.parametrize("path", ["/run/netns/" + "x" * 300, "/" + "y" * 5_000 + "/pod"])
-def test_a_namespace_whose_path_cannot_be_looked_up_does_not_count_as_deleted(path: str) -> None:
+def test_a_namespace_with_an_overlong_path_does_not_count_as_deleted(path: str) -> None:
     assert not is_netns_gone(path)
 
 

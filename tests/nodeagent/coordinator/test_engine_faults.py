@@ -1,7 +1,7 @@
 """ADDs during which links or rules change, another agent runs, or netlink answers are lost.
 
-The fixture ``network_pod`` is a Pod with a macvlan eth0 (10.6.0.101, fd00:6::101), and
-``network_node`` is its node (10.6.0.11, fd00:6::11). The coordinator has not set up the Pod yet.
+``network_pod`` is a Pod with a macvlan eth0 (10.6.0.101, fd00:6::101) that is not set up yet.
+``network_node`` is its node (10.6.0.11, fd00:6::11).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.netns
 
 CONF: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICE_CIDRS)}
 QUEUE_BYTES: Final = 2_000
-"""The size of a receive buffer that holds only a few answers of the kernel."""
+"""A receive buffer of this size holds only a few answers of the kernel."""
 
 
 def before_sending(
@@ -34,7 +34,7 @@ def before_sending(
 ) -> None:
     """Call ``change`` during an ADD that has already read the state of the kernel.
 
-    ``number``: 0 to call before the ADD changes the Pod, 1 before the ADD changes the node.
+    ``number``: 0 before the ADD changes the Pod, 1 before the ADD changes the node.
     """
     apply = engines._apply_steps
     sends = iter(range(100))
@@ -84,7 +84,7 @@ def test_an_uplink_may_be_renamed_between_two_adds(
     assert other.pings("10.6.0.101")
 
 
-def test_objects_that_another_program_adds_during_an_add_do_not_fail_the_add(
+def test_an_add_succeeds_if_another_program_adds_the_same_objects(
     network_pod: NetworkPod, network_node: NetworkNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def add_same_objects() -> None:
@@ -105,7 +105,7 @@ def test_objects_that_another_program_adds_during_an_add_do_not_fail_the_add(
     assert all(network_pod.pings(address) for address in network_node.addresses)
 
 
-def test_an_add_fails_if_its_veth_pair_is_deleted_and_the_next_add_creates_another(
+def test_an_add_reverts_its_changes_if_its_veth_pair_is_deleted(
     network_pod: NetworkPod, network_node: NetworkNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = stable_state(network_pod.inside), stable_state(network_node.inside)
@@ -121,7 +121,7 @@ def test_an_add_fails_if_its_veth_pair_is_deleted_and_the_next_add_creates_anoth
     assert network_pod.check() == []
 
 
-def test_adds_of_two_agents_at_the_same_time_create_each_object_once(
+def test_concurrent_adds_of_two_agents_create_each_object_once(
     network: NetworkHarness, network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
     """During an upgrade two agents may run."""
@@ -149,12 +149,12 @@ def test_adds_of_two_agents_at_the_same_time_create_each_object_once(
     assert network_pod.host_veth_name not in network_node.inside.ip("link")
 
 
-def test_requests_whose_answers_were_lost_are_repeated(
+def test_requests_are_repeated_if_their_answers_were_lost(
     network_pod: NetworkPod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A repeated ADD gets many answers: one for each object that exists already.
     open_session, exchange = NetlinkSession.open, NetlinkSession._exchange
-    lost = 0
+    lost_answers = 0
 
     def open_with_short_queue() -> NetlinkSession:
         session = open_session()
@@ -164,15 +164,15 @@ def test_requests_whose_answers_were_lost_are_repeated(
     def exchange_and_count(
         session: NetlinkSession, batch: Any, indexes: list[int]
     ) -> dict[int, RequestOutcome]:
-        nonlocal lost
+        nonlocal lost_answers
         outcomes = exchange(session, batch, indexes)
-        lost += len(indexes) - len(outcomes)
+        lost_answers += len(indexes) - len(outcomes)
         return outcomes
 
     monkeypatch.setattr(NetlinkSession, "open", open_with_short_queue)
     monkeypatch.setattr(NetlinkSession, "_exchange", exchange_and_count)
     network_pod.add(**CONF)
     assert network_pod.add(**CONF).repeated
-    assert lost, "expected the short buffer to lose answers"
+    assert lost_answers, "expected the short buffer to lose answers"
     assert network_pod.check() == []
     assert network_pod.delete()

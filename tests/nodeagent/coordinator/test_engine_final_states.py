@@ -4,8 +4,8 @@ See docs/reference/coordinator.md, "Tuning of routes". Table 100 of a Pod is for
 or for eth0 (overlay). Each further NIC has a table from 101 on. Table 500 of the node has the
 routes to Pods. Before an ADD, a further NIC has a default route with metric 100 (IPv6: 2048).
 
-The fixture ``network_pod`` is a Pod with a macvlan eth0 (10.6.0.101, fd00:6::101), and
-``network_node`` is its node (10.6.0.11, fd00:6::11). The coordinator has not set up the Pod yet.
+``network_pod`` is a Pod with a macvlan eth0 (10.6.0.101, fd00:6::101) that is not set up yet.
+``network_node`` is its node (10.6.0.11, fd00:6::11).
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ HIJACKED: Final = ("10.96.0.0/16", "10.244.0.0/16", "169.254.0.0/16")
 """The IPv4 networks of ``COORDINATOR_CONF``."""
 
 
-def hijacked(link: str, source: str) -> set[str]:
-    """The routes to the hijacked networks through the node."""
+def hijack_routes(link: str, source: str) -> set[str]:
     return {f"{network} via 10.6.0.11 dev {link} src {source}" for network in HIJACKED}
 
 
@@ -57,7 +56,7 @@ def test_one_underlay_nic_gets_the_documented_routes(
         "default via 10.6.0.1 dev eth0",
         "10.6.0.0/24 dev eth0 proto kernel scope link src 10.6.0.101",
         "10.6.0.11 dev veth0 scope link src 10.6.0.101",
-        *hijacked("veth0", "10.6.0.101"),
+        *hijack_routes("veth0", "10.6.0.101"),
     }
     assert routes(network_pod.inside, "100") == {"default via 10.6.0.11 dev veth0 src 10.6.0.101"}
     assert routes(network_pod.inside, "101") == {"10.6.0.11 dev veth0 scope link src 10.6.0.101"}
@@ -120,7 +119,7 @@ def test_two_underlay_nics_get_the_documented_routes(
         "default via 10.7.0.1 dev net1",
         "10.7.0.0/24 dev net1 scope link src 10.7.0.101",
         "10.6.0.11 dev veth0 scope link src 10.6.0.101",
-        *hijacked("veth0", "10.6.0.101"),
+        *hijack_routes("veth0", "10.6.0.101"),
     }
     assert routes(network_node.inside, "500") == {
         f"10.6.0.101 dev {network_pod.host_veth_name} scope link",
@@ -199,7 +198,7 @@ def test_a_second_nic_of_an_overlay_pod_gets_the_documented_routes(
         "169.254.1.1 dev eth0 scope link",
         "10.6.0.11 dev eth0 scope link src 10.244.1.5",
         "10.6.0.0/24 dev net1 proto kernel scope link src 10.6.0.101",
-        *hijacked("eth0", "10.244.1.5"),
+        *hijack_routes("eth0", "10.244.1.5"),
     }
     assert routes(pod.inside, "100") == {"default via 169.254.1.1 dev eth0"}
     assert routes(pod.inside, "101") == {
@@ -221,12 +220,12 @@ def test_a_second_nic_of_an_overlay_pod_can_get_the_default_route(
     assert {line for line in main if line.startswith("default")} == {
         "default via 10.6.0.1 dev net1 metric 100"
     }
-    assert hijacked("eth0", "10.244.1.5") < main
+    assert hijack_routes("eth0", "10.244.1.5") < main
     assert routes(pod.inside, "101") == {
         "default via 169.254.1.1 dev eth0",
         "169.254.1.1 dev eth0 scope link",
         "10.6.0.11 dev eth0 scope link src 10.244.1.5",
-        *hijacked("eth0", "10.244.1.5"),
+        *hijack_routes("eth0", "10.244.1.5"),
     }
     assert routes(pod.inside, "100") == set()
 
@@ -263,7 +262,7 @@ def test_a_default_route_nic_that_is_added_later_gets_the_default_route(
     assert "default via 169.254.1.1 dev eth0" in routes(pod.inside, "102")
 
 
-def test_without_tuning_no_rule_is_added(
+def test_no_rule_is_added_if_tuning_is_disabled(
     network: NetworkHarness, network_node: NetworkNode
 ) -> None:
     pod = calico_pod(network, network_node)
@@ -337,7 +336,7 @@ def test_host_rp_filter_is_set_on_all_interfaces_of_the_node_and_stays(
     assert set(filters().values()) == {"2"}, "expected no change by a negative number"
 
 
-def test_for_a_pod_with_ipv4_only_no_ipv6_object_is_added(
+def test_an_ipv4_only_pod_gets_no_ipv6_object(
     network: NetworkHarness, network_node: NetworkNode
 ) -> None:
     pod = network.pod(network_node)
@@ -348,7 +347,7 @@ def test_for_a_pod_with_ipv4_only_no_ipv6_object_is_added(
     assert rules(network_node.inside, "-6") == []
 
 
-def test_for_a_pod_with_ipv6_only_ipv6_is_enabled(
+def test_an_ipv6_only_pod_gets_ipv6_enabled(
     network: NetworkHarness, network_node: NetworkNode
 ) -> None:
     pod = network.pod(network_node)
@@ -361,7 +360,7 @@ def test_for_a_pod_with_ipv6_only_ipv6_is_enabled(
     assert "169.254.100.1" not in pod.inside.ip("address", "show", "dev", "veth0")
 
 
-def test_stale_routes_and_neighbours_for_the_pods_addresses_are_removed_from_the_node(
+def test_an_add_removes_stale_routes_and_neighbours_of_the_pods_addresses(
     network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
     network_node.inside.ip("link", "add", "stale", "type", "veth", "peer", "stale-2")
@@ -387,7 +386,7 @@ def calico_pod(
     eth0_ipv6: str = "",
     net1: tuple[str, ...] = ("10.6.0.101/24",),
 ) -> NetworkPod:
-    """A Pod with an eth0 like Calico's, and a macvlan net1 with the addresses ``net1``."""
+    """A Pod with an eth0 like Calico's, and a macvlan net1."""
     pod = network.pod(node)
     pod.calico("10.244.1.5", eth0_ipv6)
     pod.macvlan("net1", *net1)

@@ -1,7 +1,5 @@
 """Concurrent and sequential ADDs and DELs leave no object of a Pod.
 
-The fixture ``network_pod`` is a Pod with a macvlan eth0 (10.6.0.101, fd00:6::101), and
-``network_node`` is its node (10.6.0.11, fd00:6::11). The coordinator has not set up the Pod yet.
 Table 500 of the node has a route to each Pod.
 """
 

@@ -1,7 +1,7 @@
 """ADDs for Pods and nodes that have unusual names, unusual addresses or stale objects.
 
-The fixture ``network_pod`` is a Pod with a macvlan eth0 (10.6.0.101, fd00:6::101), and
-``network_node`` is its node (10.6.0.11, fd00:6::11). The coordinator has not set up the Pod yet.
+``network_pod`` is a Pod with a macvlan eth0 (10.6.0.101, fd00:6::101) that is not set up yet.
+``network_node`` is its node (10.6.0.11, fd00:6::11).
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def test_an_address_from_a_router_advertisement_is_set_up(
 ) -> None:
     subnet = "fd00:51ac::"
     advertise(network, subnet)
-    slaac_address = own_address(network_pod, subnet)
+    slaac_address = slaac_address_of(network_pod, subnet)
 
     network_pod.add(**CONF)
 
@@ -92,7 +92,7 @@ def test_a_pod_whose_only_ipv6_address_is_link_local_gets_no_ipv6_objects(
     assert "fd00:96" not in pod.inside.ip("-6", "route")
 
 
-def test_pods_with_ipv6_only_reach_pods_nodes_services_and_the_outside(
+def test_ipv6_only_pods_reach_pods_nodes_services_and_the_outside(
     network: NetworkHarness, network_node: NetworkNode
 ) -> None:
     outside = network.outside()
@@ -116,7 +116,7 @@ def test_pods_with_ipv6_only_reach_pods_nodes_services_and_the_outside(
     assert first.pings(network_node.addresses[1])
 
 
-def test_on_a_node_without_ipv4_addresses_only_ipv6_destinations_are_hijacked(
+def test_only_ipv6_destinations_are_hijacked_if_the_node_has_no_ipv4_address(
     network_node: NetworkNode, network_pod: NetworkPod
 ) -> None:
     # The node has a route to the Pod's network, but no IPv4 source address.
@@ -128,7 +128,7 @@ def test_on_a_node_without_ipv4_addresses_only_ipv6_destinations_are_hijacked(
     assert network_pod.pings(network_node.addresses[1])
 
 
-def test_addresses_of_bridges_and_tunnels_of_other_programs_are_not_node_addresses(
+def test_addresses_of_other_programs_links_are_not_node_addresses(
     network_node: NetworkNode, network_pod: NetworkPod
 ) -> None:
     """See docs/reference/coordinator.md, "Node addresses"."""
@@ -166,7 +166,7 @@ def test_addresses_of_bridges_and_tunnels_of_other_programs_are_not_node_address
     )
 
 
-def test_a_stale_route_to_the_pods_address_does_not_change_the_pods_route_to_the_node(
+def test_a_stale_route_to_the_pod_does_not_change_the_pods_routes(
     network: NetworkHarness, network_node: NetworkNode, network_pod: NetworkPod
 ) -> None:
     # Table 500 precedes table main, so the node's route to the Pod has the source 192.0.2.77.
@@ -185,7 +185,7 @@ def test_a_stale_route_to_the_pods_address_does_not_change_the_pods_route_to_the
     )
 
 
-def test_tunnels_and_links_that_are_down_do_not_count_as_nics(
+def test_tunnels_and_down_links_do_not_count_as_nics(
     network: NetworkHarness, network_node: NetworkNode
 ) -> None:
     pod = calico_pod(network, network_node)
@@ -193,7 +193,7 @@ def test_tunnels_and_links_that_are_down_do_not_count_as_nics(
     assert pod.add("net1", **CONF).table == 101, "expected 99 + 2 for the NICs eth0 and net1"
 
 
-def test_a_veth_address_that_the_kernel_refuses_fails_the_add(network_pod: NetworkPod) -> None:
+def test_an_add_fails_if_the_kernel_refuses_the_veth_address(network_pod: NetworkPod) -> None:
     with pytest.raises(NetlinkRefused, match="add address ff02::1"):
         network_pod.add(vethLinkAddress="ff02::1", **CONF)
     assert "veth0" not in network_pod.inside.ip("link")
@@ -226,8 +226,7 @@ def test_packets_to_a_hijacked_destination_are_sent_through_the_node(
 
 
 def advertise(network: NetworkHarness, subnet: str) -> None:
-    """Send one router advertisement with an autonomous on-link prefix."""
-    # The formats are in RFC 4861, 4.2 (message) and 4.6.2 (option with the prefix).
+    """Send a router advertisement with an autonomous on-link prefix (RFC 4861, 4.2 and 4.6.2)."""
     prefix = struct.pack("!BBBBIII", 3, 4, 64, 0xC0, 3600, 3600, 0)
     prefix += socket.inet_pton(socket.AF_INET6, subnet)
     message = struct.pack("!BBHBBHII", ROUTER_ADVERTISEMENT, 0, 0, 64, 0, 0, 0, 0) + prefix
@@ -241,8 +240,7 @@ def advertise(network: NetworkHarness, subnet: str) -> None:
         router.sendto(message, ("ff02::1", 0, 0, number))
 
 
-def own_address(pod: NetworkPod, subnet: str) -> str:
-    """The address that the Pod has configured by SLAAC."""
+def slaac_address_of(pod: NetworkPod, subnet: str) -> str:
     for _ in attempts():
         words = pod.inside.ip("-6", "address", "show", "dev", "eth0").split()
         addresses = [word.partition("/")[0] for word in words if word.startswith(subnet)]
