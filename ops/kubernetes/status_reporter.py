@@ -110,6 +110,16 @@ class _Topic(NamedTuple):
     gathering_s: float = 0.0
 
 
+class _Reports(ChangeBuffer):
+    """The reports to retry. Reservations are not in the log, so ChangeBuffer lacks them."""
+
+    __slots__ = ("reservations",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reservations: set[str] = set()
+
+
 class Reporter:
     """Writes the reports. ``pending``: the objects of the next round."""
 
@@ -131,7 +141,7 @@ class Reporter:
         self._status = status
         self._own_writes = 0
         self._round_s = round_s
-        self._rejected = ChangeBuffer()
+        self._rejected = _Reports()
         self._waiting_topics_count = 0
         self._configuration_topic = _Topic(
             lambda changes: changes.pools | changes.subnets, asyncio.Event(), GATHERING_S
@@ -195,7 +205,7 @@ class Reporter:
         self,
         topic: _Topic,
         changes: ChangeBuffer,
-        report: Callable[[ChangeBuffer, ChangeBuffer], Awaitable[None]],
+        report: Callable[[ChangeBuffer, _Reports], Awaitable[None]],
     ) -> None:
         retry_at = time.monotonic() + REJECTED_S
         await report(changes, self._rejected)
@@ -207,22 +217,26 @@ class Reporter:
             is_retry = time.monotonic() >= retry_at
             if is_retry:
                 retry_at = time.monotonic() + REJECTED_S
-            await report(changes, self._rejected if is_retry else ChangeBuffer())
+            await report(changes, self._rejected if is_retry else _Reports())
 
     async def _until_changed(self, topic: _Topic, changes: ChangeBuffer, retry_at: float) -> None:
+        is_configuration = topic is self._configuration_topic
+
         def is_changed() -> bool:
-            has_conditions = topic is self._configuration_topic and any(
-                self._status.pending.values()
-            )
+            has_conditions = is_configuration and any(self._status.pending.values())
             return bool(topic.names(self.pending) or topic.names(changes) or has_conditions)
 
         topic.object_changed.clear()
         if is_changed():
             return
-        retries = topic.names(self._rejected)
+        has_retries = bool(topic.names(self._rejected)) or (
+            is_configuration and bool(self._rejected.reservations)
+        )
         self._waiting_topics_count += 1
         try:
-            async with asyncio.timeout(max(retry_at - time.monotonic(), 0) if retries else None):
+            async with asyncio.timeout(
+                max(retry_at - time.monotonic(), 0) if has_retries else None
+            ):
                 await until_first(self._projector.wait_for(is_changed), topic.object_changed.wait())
         except TimeoutError:
             return
@@ -236,7 +250,7 @@ class Reporter:
                 async with asyncio.timeout(topic.gathering_s):
                     await topic.object_changed.wait()
 
-    async def _report_configuration(self, changes: ChangeBuffer, rejected: ChangeBuffer) -> None:
+    async def _report_configuration(self, changes: ChangeBuffer, rejected: _Reports) -> None:
         pending, translated = self.pending, self._status.pending
         pools = _taken(
             pending.pools, changes.pools, rejected.pools, translated[TranslatedKind.POOL]
@@ -249,12 +263,15 @@ class Reporter:
             self._report_subnet, subnets, pending.subnets, self._rejected.subnets
         )
         pending_reservations = translated[TranslatedKind.RESERVATION]
-        reservations = _taken(pending_reservations)
+        reservations = _taken(pending_reservations, rejected.reservations)
         await self._report_each(
-            self._report_reservation, reservations, pending_reservations, pending_reservations
+            self._report_reservation,
+            reservations,
+            pending_reservations,
+            self._rejected.reservations,
         )
 
-    async def _report_endpoints(self, changes: ChangeBuffer, rejected: ChangeBuffer) -> None:
+    async def _report_endpoints(self, changes: ChangeBuffer, rejected: _Reports) -> None:
         pending = self.pending
         keys = _taken(pending.endpoints, changes.endpoints, rejected.endpoints)
         await self._report_each(
