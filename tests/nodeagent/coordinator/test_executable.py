@@ -1,4 +1,4 @@
-"""A runtime calls the plugins macvlan and coordinator, with a real agent and real executables.
+"""A runtime calls the executables macvlan and coordinator, with a real agent.
 
 The directory ``datapath`` of a node has one file for each attachment record.
 """
@@ -71,9 +71,7 @@ def plugin_lines(node: Node) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def test_a_pod_and_its_node_reach_each_other_after_an_add_of_both_plugins(
-    node: Node, sandbox: Sandbox
-) -> None:
+def test_a_pod_and_its_node_reach_each_other_after_an_add(node: Node, sandbox: Sandbox) -> None:
     result = node.runtime.add(sandbox)
     assert [entry["name"] for entry in result["interfaces"]] == ["eth0"]
     assert len(result["ips"]) == 2
@@ -87,22 +85,22 @@ def test_a_pod_and_its_node_reach_each_other_after_an_add_of_both_plugins(
     node.runtime.check(sandbox)
 
 
-def test_check_names_a_removed_route(node: Node, sandbox: Sandbox) -> None:
+def test_check_reports_a_removed_route(node: Node, sandbox: Sandbox) -> None:
     node.runtime.add(sandbox)
     sandbox.namespace.ip("route", "delete", "10.96.0.0/16")
-    with pytest.raises(CniFailed, match=r"CHECK failed: route 10\.96\.0\.0/16") as failed:
+    with pytest.raises(CniFailed, match=r"CHECK failed: route 10\.96\.0\.0/16") as failure:
         node.runtime.check(sandbox)
-    assert failed.value.code == CHECK_FAILED
+    assert failure.value.code == CHECK_FAILED
     add_again(node, sandbox)
     node.runtime.check(sandbox)
 
 
 def test_del_restores_the_links_of_the_node(node: Node, sandbox: Sandbox) -> None:
-    before = node.namespace.ip("-brief", "link")
+    links_before = node.namespace.ip("-brief", "link")
     node.runtime.add(sandbox)
-    assert node.namespace.ip("-brief", "link") != before
+    assert node.namespace.ip("-brief", "link") != links_before
     node.runtime.delete(sandbox)
-    assert node.namespace.ip("-brief", "link") == before
+    assert node.namespace.ip("-brief", "link") == links_before
     node.runtime.delete(sandbox)
 
 
@@ -118,7 +116,7 @@ def test_gc_removes_an_attachment_that_the_runtime_does_not_list(
     assert sandbox.container[:11] not in node.namespace.ip("link")
 
 
-def test_an_agent_uses_the_attachment_records_of_a_killed_agent(
+def test_a_new_agent_uses_the_attachment_records_of_a_killed_agent(
     node: Node, sandbox: Sandbox
 ) -> None:
     node.runtime.add(sandbox)
@@ -129,7 +127,7 @@ def test_an_agent_uses_the_attachment_records_of_a_killed_agent(
     assert list((node.directory / "datapath").iterdir()) == []
 
 
-def test_a_del_without_an_agent_succeeds_and_the_next_agent_removes_the_attachment(
+def test_the_next_agent_completes_a_del_that_ran_without_an_agent(
     node: Node, sandbox: Sandbox
 ) -> None:
     node.runtime.add(sandbox)
@@ -144,7 +142,7 @@ def test_a_del_without_an_agent_succeeds_and_the_next_agent_removes_the_attachme
     assert list((node.directory / "datapath").iterdir()) == []
 
 
-def test_an_invalid_field_of_the_network_configuration_is_named(
+def test_the_error_names_an_invalid_field_of_the_network_configuration(
     node: Node, sandbox: Sandbox
 ) -> None:
     result = node.runtime.add(sandbox)
@@ -153,9 +151,9 @@ def test_an_invalid_field_of_the_network_configuration_is_named(
         ({"mode": "overlay"}, "mode: overlay mode must not be used"),
         ({"prevResult": None}, "prevResult is missing"),
     ):
-        with pytest.raises(CniFailed, match=text) as failed:
+        with pytest.raises(CniFailed, match=text) as failure:
             add_again(node, sandbox, **changes)
-        assert failed.value.code == INVALID_CONFIG
+        assert failure.value.code == INVALID_CONFIG
     assert add_again(node, sandbox, mode="disabled") == result
 
 
@@ -163,9 +161,7 @@ def test_status_succeeds_while_the_agent_is_ready(node: Node, sandbox: Sandbox) 
     assert call_coordinator(node, sandbox, "STATUS", cniVersion="1.1.0") == {}
 
 
-def test_an_add_of_the_coordinator_is_logged_in_coordinator_log(
-    node: Node, sandbox: Sandbox
-) -> None:
+def test_an_add_is_logged_in_coordinator_log(node: Node, sandbox: Sandbox) -> None:
     node.runtime.add(sandbox)
     node.agent.stop()
     node.start_agent()
@@ -175,7 +171,7 @@ def test_an_add_of_the_coordinator_is_logged_in_coordinator_log(
 
 
 def add_again(node: Node, sandbox: Sandbox, **changes: object) -> dict[str, object]:
-    """Run only the coordinator's ADD, because main plugins refuse a second ADD."""
+    """Run the coordinator's ADD alone, because main plugins refuse a second ADD."""
     return call_coordinator(node, sandbox, "ADD", **{"prevResult": sandbox.result, **changes})
 
 
@@ -205,6 +201,6 @@ def test_trace_path_finds_pods_by_name(
     assert [path["destination"] for path in document["paths"]] == sandbox.addresses
     for path in document["paths"]:
         assert path["legs"][0]["end"] == "arrives in the Pod itself"
-    without_agent = node.namespace.inside([*command, "/run/none/a.sock", node.address])
-    process = attempt(without_agent, environment=laboratory.environment())
+    command_without_agent = node.namespace.inside([*command, "/run/none/a.sock", node.address])
+    process = attempt(command_without_agent, environment=laboratory.environment())
     assert (process.returncode, "--netns" in process.stderr) == (1, True), process.stderr

@@ -21,7 +21,7 @@ TABLE = 500
 
 @pytest.fixture
 def node() -> Iterator[NamedNamespace]:
-    """Rules 1000 (IPv4 and IPv6) are the coordinator's; rule 1001 is another program's."""
+    """Both rules 1000 belong to the coordinator; rule 1001 belongs to another program."""
     require_namespaces()
     namespace = NamedNamespace(f"owt-{os.getpid()}-{secrets.token_hex(3)}")
     namespace.create()
@@ -33,30 +33,30 @@ def node() -> Iterator[NamedNamespace]:
 
 
 def test_only_the_rules_of_the_coordinator_are_removed(node: NamedNamespace) -> None:
-    assert remove_rules_of(node) == {4, 6}
+    assert remove_coordinator_rules(node) == {4, 6}
 
     assert "1000:" not in node.ip("rule") + node.ip("-6", "rule")
     assert "1001:" in node.ip("rule")
 
 
-def test_a_rule_stays_while_its_table_has_a_route(node: NamedNamespace) -> None:
+def test_the_ipv4_rule_stays_while_its_table_has_an_ipv4_route(node: NamedNamespace) -> None:
     node.ip("route", "add", "10.6.0.9/32", "dev", "lo", "table", str(TABLE))
 
-    assert remove_rules_of(node) == {6}
+    assert remove_coordinator_rules(node) == {6}
     assert "1000:" in node.ip("rule")
 
 
-def remove_rules_of(node: NamedNamespace) -> set[int]:
-    """Remove the coordinator's rules; return the families whose rule was deleted."""
+def remove_coordinator_rules(node: NamedNamespace) -> set[int]:
+    """Return the families whose rule was removed."""
     namespace = NetworkNamespace.open(str(node.path))
     executor = NetnsExecutor()
     try:
-        return executor.submit(namespace, remove_rules_here).result()
+        return executor.submit(namespace, remove_rules_in_this_namespace).result()
     finally:
         executor.close()
         namespace.close()
 
 
-def remove_rules_here() -> set[int]:
+def remove_rules_in_this_namespace() -> set[int]:
     with NetlinkSession.open() as netlink:
         return {rule.family for rule in remove_host_rules(netlink, TABLE)}

@@ -1,8 +1,6 @@
-"""The IPAM plugin with the main plugin of another CNI, and without coordinator.
+"""The bridge plugin calls the IPAM plugin, without the coordinator.
 
-The tests cover Spiderpool's scenarios S04 and S05 (docs/contributing/compatibility-datapath.md).
-The main plugin is the standard bridge. The CNI version is an old one, as in 10-calico.conflist and
-10-weave.conflist.
+Spiderpool's scenarios S04 and S05; see docs/contributing/compatibility-datapath.md.
 """
 
 from __future__ import annotations
@@ -32,15 +30,15 @@ from tests.support.network_harness import OUTSIDE_ADDRESSES, NetworkHarness, Net
 pytestmark = pytest.mark.netns
 
 BRIDGE: Final = "cni0"
-CNI_VERSION: Final = "0.3.0"
+CNI_VERSION: Final = "0.3.0"  # as in 10-calico.conflist and 10-weave.conflist
 
 
 class Scenario(NamedTuple):
-    """A pool from Spiderpool's documents, with ``total`` addresses."""
+    """A pool from Spiderpool's documents."""
 
     subnet: str
     ips: str
-    total: int
+    address_count: int
     gateway: str
 
 
@@ -51,7 +49,7 @@ SCENARIOS: Final = {
 
 
 class BridgedNode:
-    """A node with an agent, and with a bridge that connects eth0 and the Pods."""
+    """A node with an agent and a bridge that connects eth0 and the Pods."""
 
     def __init__(self, node: NetworkNode, agent: AgentHarness, plugins: Path) -> None:
         self.node = node
@@ -64,10 +62,9 @@ class BridgedNode:
             f"link set eth0 master {BRIDGE}",
         )
 
-    async def call(self, command: str, name: str) -> dict[str, Any]:
-        """Call the bridge plugin for the Pod ``name``."""
-        netns = f"/run/netns/{name}" if Path(f"/run/netns/{name}").exists() else ""
-        variables = self.agent.environment(command, name, CNI_NETNS=netns)
+    async def call_bridge_plugin(self, command: str, pod_name: str) -> dict[str, Any]:
+        netns = f"/run/netns/{pod_name}" if Path(f"/run/netns/{pod_name}").exists() else ""
+        variables = self.agent.environment(command, pod_name, CNI_NETNS=netns)
         socket_path = self.agent.process.settings.socket_path
         ipam = {"type": "spiderpool", "ipam_unix_socket_path": socket_path}
         conf = {"cniVersion": CNI_VERSION, "name": "k8s-pod-network", "type": "bridge"}
@@ -93,7 +90,7 @@ def scenario(request: pytest.FixtureRequest) -> Scenario:
 async def bridged_nodes(
     network: NetworkHarness, scenario: Scenario
 ) -> AsyncIterator[tuple[BridgedNode, BridgedNode]]:
-    """Two nodes whose agents share a store, and a router with the scenario's gateway address."""
+    """Two nodes whose agents share a store. The router has the gateway address."""
     directory = Path(tempfile.mkdtemp(prefix="ow-"))
     plugins = directory / "bin"
     installer.install(plugins, directory / "net.d")
@@ -117,7 +114,7 @@ async def bridged_nodes(
     shutil.rmtree(directory)
 
 
-async def test_pods_of_the_bridge_plugin_get_addresses_of_a_pool_without_a_gateway(
+async def test_pods_on_a_bridge_get_pool_addresses_and_no_gateway(
     network: NetworkHarness, bridged_nodes: tuple[BridgedNode, BridgedNode], scenario: Scenario
 ) -> None:
     first, second = bridged_nodes
@@ -131,7 +128,7 @@ async def test_pods_of_the_bridge_plugin_get_addresses_of_a_pool_without_a_gatew
         default=True,
         routes=(route,),
     )
-    assert pool_addresses(pool).size == scenario.total
+    assert pool_addresses(pool).size == scenario.address_count
     await first.agent.pool(pool.name, pool.subnet, *pool.ips, routes=(route,))
     pods = [network.namespace(f"web-{number}") for number in range(3)]
     nodes = (first, second, first)
@@ -139,7 +136,10 @@ async def test_pods_of_the_bridge_plugin_get_addresses_of_a_pool_without_a_gatew
         await first.agent.pod(pod.name, {}, owner_kind="Deployment", owner_name="nginx")
     await second.agent.process.parts.view.freshen()
 
-    results = [await node.call("ADD", pod.name) for node, pod in zip(nodes, pods, strict=True)]
+    results = [
+        await node.call_bridge_plugin("ADD", pod.name)
+        for node, pod in zip(nodes, pods, strict=True)
+    ]
 
     addresses = [result["ips"][0]["address"].partition("/")[0] for result in results]
     ips = parse_range(scenario.ips)
@@ -153,13 +153,13 @@ async def test_pods_of_the_bridge_plugin_get_addresses_of_a_pool_without_a_gatew
     assert await is_reachable(outside.inside, addresses[0])
     assert await is_reachable(pods[1].inside, OUTSIDE_ADDRESSES[0])
 
-    # A new sandbox of the same Pod.
-    await first.call("DEL", pods[0].name)
-    new_address = (await first.call("ADD", pods[0].name))["ips"][0]["address"]
+    # The runtime replaces the sandbox of a Pod.
+    await first.call_bridge_plugin("DEL", pods[0].name)
+    new_address = (await first.call_bridge_plugin("ADD", pods[0].name))["ips"][0]["address"]
     assert ips.first <= parse_address(new_address.partition("/")[0]).value <= ips.last
     for node, pod in zip(nodes, pods, strict=True):
         pod.delete()
-        await node.call("DEL", pod.name)
+        await node.call_bridge_plugin("DEL", pod.name)
     assert await first.agent.claims() == {}
 
 

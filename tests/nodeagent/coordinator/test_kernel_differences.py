@@ -1,7 +1,6 @@
-"""CHECK compares the kernel with the result of ADD, and names every difference.
+"""CHECK reports every difference between the kernel and the result of ADD.
 
-The fixture ``network_pod`` is a Pod with a macvlan eth0 (10.6.0.101, fd00:6::101), and
-``network_node`` is its node (10.6.0.11, fd00:6::11). The coordinator has not set up the Pod yet.
+``network_pod`` has 10.6.0.101 and fd00:6::101; ``network_node`` has 10.6.0.11 and fd00:6::11.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ pytestmark = pytest.mark.netns
 CONF: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICE_CIDRS)}
 
 
-def test_after_an_add_there_is_no_difference(network_pod: NetworkPod) -> None:
+def test_check_finds_no_difference_after_an_add(network_pod: NetworkPod) -> None:
     network_pod.add(**CONF)
     assert network_pod.check() == []
 
 
-def test_after_an_add_of_a_second_nic_both_nics_have_no_difference(
+def test_check_finds_no_difference_after_an_add_of_each_nic(
     network_pod: NetworkPod,
 ) -> None:
     network_pod.add(**CONF)
@@ -44,7 +43,7 @@ def test_after_an_add_of_a_second_nic_both_nics_have_no_difference(
         (("neigh", "delete", "10.6.0.11", "dev", "veth0"), "neighbour 10.6.0.11 on link"),
     ],
 )
-def test_an_object_that_is_missing_in_the_pod_is_named(
+def test_check_reports_an_object_that_is_missing_in_the_pod(
     network_pod: NetworkPod, command: tuple[str, ...], text: str
 ) -> None:
     network_pod.add(**CONF)
@@ -53,7 +52,7 @@ def test_an_object_that_is_missing_in_the_pod_is_named(
     assert text in difference
 
 
-def test_objects_that_are_missing_on_the_node_are_named(
+def test_check_reports_a_missing_route_and_a_changed_neighbour_of_the_node(
     network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
     network_pod.add(**CONF)
@@ -72,7 +71,7 @@ def test_objects_that_are_missing_on_the_node_are_named(
     assert "neighbour 10.6.0.101" in neighbour
 
 
-def test_a_default_route_that_must_not_exist_is_named(network_pod: NetworkPod) -> None:
+def test_check_reports_a_default_route_that_must_not_exist(network_pod: NetworkPod) -> None:
     network_pod.add(**CONF)
     network_pod.macvlan("net1", "10.7.0.101/24")
     network_pod.add("net1", **CONF)
@@ -84,7 +83,7 @@ def test_a_default_route_that_must_not_exist_is_named(network_pod: NetworkPod) -
     assert "must not exist" in difference
 
 
-def test_missing_reply_mark_rules_are_named(network_pod: NetworkPod) -> None:
+def test_check_reports_missing_reply_mark_rules(network_pod: NetworkPod) -> None:
     network_pod.add(**CONF)
     network_pod.inside.run("nft", "flush", "chain", "ip", "orbweaver", "output")
     assert network_pod.check() == [
@@ -94,29 +93,31 @@ def test_missing_reply_mark_rules_are_named(network_pod: NetworkPod) -> None:
     assert len(network_pod.check()) == 4, "one rule of IPv4, and the three rules of IPv6"
 
 
-def test_a_missing_veth_pair_is_named(network_pod: NetworkPod, network_node: NetworkNode) -> None:
+def test_check_reports_a_missing_veth_pair(
+    network_pod: NetworkPod, network_node: NetworkNode
+) -> None:
     network_pod.add(**CONF)
     network_node.inside.ip("link", "delete", network_pod.host_veth_name)
     (difference,) = network_pod.check()
     assert "namespace, NIC or veth are not" in difference
 
 
-def test_rules_that_only_one_listing_lacks_are_not_a_difference(
+def test_check_ignores_rules_that_only_one_listing_lacks(
     network_pod: NetworkPod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kernel can skip rules in a listing while other programs add and remove rules."""
+    """The kernel can skip rules in a listing while another program changes rules."""
     network_pod.add(**CONF)
     rules = NetlinkSession.rules
-    is_first = iter([True])
+    first_listing = iter([True])
 
     def skip_rules_once(session: NetlinkSession, family: Family) -> list[RoutingRule]:
-        listed = rules(session, family)
-        return [] if next(is_first, False) else listed
+        all_rules = rules(session, family)
+        return [] if next(first_listing, False) else all_rules
 
     monkeypatch.setattr(NetlinkSession, "rules", skip_rules_once)
     assert network_pod.check() == []
-    assert next(is_first, None) is None, "the rules were listed"
+    assert next(first_listing, None) is None, "the rules were listed"
 
 
-def test_a_nic_without_an_add_has_no_attachment_record(network_pod: NetworkPod) -> None:
+def test_check_reports_that_a_nic_has_no_attachment_record(network_pod: NetworkPod) -> None:
     assert network_pod.check() == ["there is no attachment record of interface eth0"]

@@ -1,7 +1,6 @@
-"""Traffic of Pods with ipvlan, and with macvlan on VLANs, bonds and interfaces in a VRF.
+"""Traffic of ipvlan Pods, and of macvlan Pods on a VLAN, on a bond and in a VRF.
 
-The tests run in user-mode Linux, whose kernel has all these kinds of links. This kernel has no
-nftables for IP, so the reply mark rules are those of iptables.
+The kernel of user-mode Linux has no nftables for IP, so iptables sets the reply marks.
 """
 
 from __future__ import annotations
@@ -34,9 +33,8 @@ pytestmark = pytest.mark.uml
 CONF: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICE_CIDRS)}
 CLUSTER_IPS: Final = ("10.96.0.10", "fd00:96::10")
 FAMILIES = pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
-"""The index of a family in pairs of addresses."""
 
-IPTABLES: Final = ("iptables-legacy", "ip6tables-legacy")  # by the index of the family
+IPTABLES: Final = ("iptables-legacy", "ip6tables-legacy")
 VLAN: Final = 100
 _ports: Final = itertools.count(1_000)
 
@@ -55,13 +53,12 @@ class Pods:
     def address(self, number: int, family: int) -> str:
         return (f"10.6.0.{101 + number}", f"fd00:6::{101 + number}")[family]
 
-    def client_seen(
+    def client_address(
         self, source: NamedNamespace, number: int, family: int, service_address: str = ""
     ) -> str:
         """The client address that a Pod sees when ``source`` connects to the Pod.
 
-        ``service_address``: ``source`` connects to this address, which the first node translates
-        to the Pod's address.
+        ``service_address``: an address that the first node translates to the Pod's address.
         """
         port = next(_ports)
         address = self.address(number, family)
@@ -78,16 +75,13 @@ def ipvlan_pod(network: NetworkHarness, node: NetworkNode, number: int) -> Netwo
 
 
 def translate(node: NetworkNode, family: int, address: str, backend: str, port: int) -> None:
-    """Add kube-proxy's rules for a ClusterIP ``address``.
-
-    For a node's address, add the rule for a NodePort with externalTrafficPolicy Local.
-    """
+    """Add kube-proxy's rules for a ClusterIP, or for a NodePort with traffic policy Local."""
     match = ("-d", address, "-p", "tcp", "--dport", str(port))
     table = (IPTABLES[family], "-t", "nat", "-A")
     node.inside.run(*table, "PREROUTING", *match, "-j", "DNAT", "--to-destination", backend)
     if address in CLUSTER_IPS:
-        behind = ("-d", backend, "-p", "tcp", "--dport", str(port))
-        node.inside.run(*table, "POSTROUTING", *behind, "-j", "MASQUERADE")
+        backend_match = ("-d", backend, "-p", "tcp", "--dport", str(port))
+        node.inside.run(*table, "POSTROUTING", *backend_match, "-j", "MASQUERADE")
 
 
 @pytest.fixture(scope="module")
@@ -99,21 +93,21 @@ def pods(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pods]:
 
 @FAMILIES
 def test_ipvlan_pods_on_two_nodes_reach_each_other(pods: Pods, family: int) -> None:
-    assert pods.client_seen(pods.pods[0].inside, 1, family) == pods.address(0, family)
-    assert pods.client_seen(pods.pods[1].inside, 0, family) == pods.address(1, family)
+    assert pods.client_address(pods.pods[0].inside, 1, family) == pods.address(0, family)
+    assert pods.client_address(pods.pods[1].inside, 0, family) == pods.address(1, family)
 
 
 @FAMILIES
 def test_an_ipvlan_pod_and_its_own_node_reach_each_other(pods: Pods, family: int) -> None:
     node = pods.nodes[0]
-    assert pods.client_seen(node.inside, 0, family) == node.addresses[family]
+    assert pods.client_address(node.inside, 0, family) == node.addresses[family]
     assert pods.pods[0].pings(node.addresses[family])
 
 
 @FAMILIES
 def test_an_ipvlan_pod_and_another_node_reach_each_other(pods: Pods, family: int) -> None:
     node = pods.nodes[1]
-    assert pods.client_seen(node.inside, 0, family) == node.addresses[family]
+    assert pods.client_address(node.inside, 0, family) == node.addresses[family]
     assert pods.pods[0].pings(node.addresses[family])
 
 
@@ -121,26 +115,24 @@ def test_an_ipvlan_pod_and_another_node_reach_each_other(pods: Pods, family: int
 @pytest.mark.parametrize("backend", [0, 1], ids=["the Pod itself", "another Pod"])
 def test_an_ipvlan_pod_reaches_a_service(pods: Pods, backend: int, family: int) -> None:
     # The node masquerades, so that the reply returns through the node.
-    client_seen = pods.client_seen(pods.pods[0].inside, backend, family, CLUSTER_IPS[family])
-    assert client_seen == pods.nodes[0].addresses[family]
+    client_address = pods.client_address(pods.pods[0].inside, backend, family, CLUSTER_IPS[family])
+    assert client_address == pods.nodes[0].addresses[family]
 
 
 @FAMILIES
 def test_an_ipvlan_pod_and_a_host_outside_reach_each_other(pods: Pods, family: int) -> None:
-    assert pods.client_seen(pods.outside, 0, family) == OUTSIDE_ADDRESSES[family]
+    assert pods.client_address(pods.outside, 0, family) == OUTSIDE_ADDRESSES[family]
     assert pods.pods[0].pings(OUTSIDE_ADDRESSES[family])
 
 
 @FAMILIES
-def test_a_reply_of_an_ipvlan_pod_to_a_node_port_goes_through_the_node(
-    pods: Pods, family: int
-) -> None:
+def test_an_ipvlan_pod_answers_a_node_port_through_the_node(pods: Pods, family: int) -> None:
     # The node keeps the client's address. A reply through eth0's gateway would be lost.
-    client_seen = pods.client_seen(pods.outside, 0, family, pods.nodes[0].addresses[family])
-    assert client_seen == OUTSIDE_ADDRESSES[family]
+    client_address = pods.client_address(pods.outside, 0, family, pods.nodes[0].addresses[family])
+    assert client_address == OUTSIDE_ADDRESSES[family]
 
 
-def test_the_tables_of_an_ipvlan_pod_are_those_of_a_macvlan_pod(pods: Pods) -> None:
+def test_an_ipvlan_pod_gets_the_routes_and_rules_of_a_macvlan_pod(pods: Pods) -> None:
     pod, node = pods.pods[0], pods.nodes[0]
     assert rules(pod.inside) == ["1000: from all fwmark 0x1 lookup 100"]
     assert routes(pod.inside, "100") == {"default via 10.6.0.11 dev veth0 src 10.6.0.101"}
@@ -150,17 +142,17 @@ def test_the_tables_of_an_ipvlan_pod_are_those_of_a_macvlan_pod(pods: Pods) -> N
     assert other_engine.find_differences(pod.attachment()) == []
 
 
-def test_an_add_with_pod_mac_prefix_is_refused_for_an_ipvlan(pods: Pods) -> None:
+def test_an_add_refuses_pod_mac_prefix_for_an_ipvlan(pods: Pods) -> None:
     node = pods.nodes[0]
     pod = ipvlan_pod(pods.network, node, 77)
-    before = node.inside.ip("-brief", "link")
+    links_before = node.inside.ip("-brief", "link")
     with pytest.raises(BadInput, match="podMACPrefix: eth0 is an ipvlan"):
         pod.add(podMACPrefix="0a:1b", **CONF)
-    assert node.inside.ip("-brief", "link") == before
+    assert node.inside.ip("-brief", "link") == links_before
     assert "veth0" not in pod.inside.ip("link")
 
 
-def test_a_switch_that_knows_only_the_nodes_forwards_ipvlan_but_not_macvlan(
+def test_a_switch_that_drops_unknown_macs_forwards_ipvlan_but_not_macvlan(
     network: NetworkHarness,
 ) -> None:
     # Clouds and plain vSwitches drop frames whose source MAC address is not a node's.
@@ -203,7 +195,7 @@ class SecondNetwork:
         )
 
     def plug(self, node: NetworkNode, *names: str) -> None:
-        """Give the node NICs with these names in this network."""
+        """Add a NIC of this network to the node for each name."""
         for name in names:
             port = f"second-{next(self.nics)}"
             batch(
@@ -214,7 +206,7 @@ class SecondNetwork:
 
 
 def create_links(node: NetworkNode, *interfaces: str, **fields: Any) -> str:
-    """Create links as ifacer does, and return the parent link for a macvlan interface."""
+    """Create links with ifacer; return the parent link for a macvlan interface."""
     conf = {"cniVersion": "1.0.0", "interfaces": interfaces} | fields
     links = read_conf(json.dumps(conf).encode()).links
     assert links is not None
@@ -231,7 +223,7 @@ MASTERS: Final[dict[str, tuple[tuple[str, ...], dict[str, Any]]]] = {
 
 
 @pytest.mark.parametrize("kind", MASTERS)
-def test_pods_on_links_of_ifacer_reach_each_other_and_their_nodes(
+def test_pods_on_ifacer_links_reach_each_other_and_their_nodes(
     network: NetworkHarness, kind: str
 ) -> None:
     nics, fields = MASTERS[kind]
@@ -262,7 +254,7 @@ def test_pods_on_links_of_ifacer_reach_each_other_and_their_nodes(
         assert pods[0].pings(nodes[0].addresses[family])
 
 
-def test_pods_on_a_master_in_a_vrf_reach_their_node(
+def test_a_pod_whose_master_is_in_a_vrf_reaches_its_node(
     network: NetworkHarness,
 ) -> None:
     second_network = SecondNetwork(network, tagged=False)
@@ -276,7 +268,7 @@ def test_pods_on_a_master_in_a_vrf_reach_their_node(
         "address add 10.8.0.11/24 dev ens3",
         "address add fd00:8::b/64 dev ens3 nodad",
     )
-    before = routes(node.inside, "77")
+    routes_before = routes(node.inside, "77")
     pod = network.pod(node)
     pod.macvlan("eth0", "10.8.0.101/24", "fd00:8::101/64", parent="ens3")
     pod.add(**CONF)
@@ -285,7 +277,7 @@ def test_pods_on_a_master_in_a_vrf_reach_their_node(
         "1000: from all lookup [l3mdev-table]",
         "1000: from all lookup 500",
     ]
-    assert routes(node.inside, "77") == before
+    assert routes(node.inside, "77") == routes_before
     for family, address in enumerate(("10.8.0.101", "fd00:8::101")):
         port = next(_ports)
         server = network.listen(pod.inside, address, port)
@@ -297,7 +289,7 @@ def test_pods_on_a_master_in_a_vrf_reach_their_node(
     assert "[l3mdev-table]" in rules(node.inside)[0]
 
 
-def test_a_bond_that_an_administrator_put_into_a_vrf_stays_in_it(
+def test_ifacer_leaves_a_bond_in_its_vrf(
     network: NetworkHarness,
 ) -> None:
     node = network.node()

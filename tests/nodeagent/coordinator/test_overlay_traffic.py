@@ -4,7 +4,7 @@
 - C: a Pod of the overlay
 - CM: a Pod of the overlay with a macvlan net1
 
-Tests with the fixture ``overlay`` run twice: with CM's default route on eth0, and on net1.
+The fixture ``overlay`` runs a test twice: with CM's default route on eth0, and on net1.
 """
 
 from __future__ import annotations
@@ -37,13 +37,12 @@ CM_OVERLAY: Final = ("10.244.1.5", "fd00:244:0:1::5")
 CM_UNDERLAY: Final = ("10.6.0.101", "fd00:6::101")
 M_UNDERLAY: Final = ("10.6.0.102", "fd00:6::102")
 FAMILIES = pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
-"""The index of a family in pairs of addresses."""
 
 _ports: Final = itertools.count(2_000)
 
 
 class Overlay:
-    """CM on node n1; C and M on node n2. Each node has routes to the overlay Pods of the other."""
+    """CM on node n1; C and M on node n2."""
 
     def __init__(self, network: NetworkHarness, default_nic: str) -> None:
         self.network = network
@@ -65,16 +64,16 @@ class Overlay:
         self.c.calico(*C_OVERLAY)
         self.m = network.underlay(self.nodes[1], 102, **CONF)
 
-    def client_seen(self, source: NamedNamespace, pod: NetworkPod, address: str) -> str:
-        """The client address that a Pod sees when ``source`` connects to the Pod's ``address``."""
+    def client_address(self, source: NamedNamespace, pod: NetworkPod, address: str) -> str:
+        """The client address that ``pod`` sees when ``source`` connects to ``address``."""
         port = next(_ports)
         server = self.network.listen(pod.inside, address, port)
         return self.network.client_address_seen(source, server, address, port)
 
-    def client_seen_through_service(
+    def client_address_through_service(
         self, source: NetworkPod, family: int, pod: NetworkPod, address: str
     ) -> str:
-        """The client address that ``pod`` sees when ``source`` connects to a Service."""
+        """The client address that ``pod`` sees; the Service's backend is ``address`` of ``pod``."""
         port = next(_ports)
         source.node.add_service(CLUSTER_IPS[family], port, address, 8080 + port)
         server = self.network.listen(pod.inside, address, 8080 + port)
@@ -91,48 +90,48 @@ def overlay(
 
 
 @FAMILIES
-def test_an_overlay_pod_reaches_the_overlay_by_eth0_and_the_underlay_by_net1(
+def test_a_pod_reaches_the_overlay_by_eth0_and_the_underlay_by_net1(
     overlay: Overlay, family: int
 ) -> None:
     cm = overlay.cm.inside
-    assert overlay.client_seen(cm, overlay.c, C_OVERLAY[family]) == CM_OVERLAY[family]
-    assert overlay.client_seen(cm, overlay.m, M_UNDERLAY[family]) == CM_UNDERLAY[family]
+    assert overlay.client_address(cm, overlay.c, C_OVERLAY[family]) == CM_OVERLAY[family]
+    assert overlay.client_address(cm, overlay.m, M_UNDERLAY[family]) == CM_UNDERLAY[family]
 
 
 @FAMILIES
-def test_an_overlay_pod_is_reached_at_both_addresses(overlay: Overlay, family: int) -> None:
+def test_clients_reach_an_overlay_pod_at_both_addresses(overlay: Overlay, family: int) -> None:
     cm, node = overlay.cm, overlay.nodes[0]
-    assert overlay.client_seen(overlay.m.inside, cm, CM_UNDERLAY[family]) == M_UNDERLAY[family]
-    assert overlay.client_seen(overlay.c.inside, cm, CM_OVERLAY[family]) == C_OVERLAY[family]
+    assert overlay.client_address(overlay.m.inside, cm, CM_UNDERLAY[family]) == M_UNDERLAY[family]
+    assert overlay.client_address(overlay.c.inside, cm, CM_OVERLAY[family]) == C_OVERLAY[family]
     assert (
-        overlay.client_seen(overlay.outside, cm, CM_UNDERLAY[family]) == OUTSIDE_ADDRESSES[family]
+        overlay.client_address(overlay.outside, cm, CM_UNDERLAY[family])
+        == OUTSIDE_ADDRESSES[family]
     )
     for address in (CM_OVERLAY[family], CM_UNDERLAY[family]):
-        assert overlay.client_seen(node.inside, cm, address) == node.addresses[family]
+        assert overlay.client_address(node.inside, cm, address) == node.addresses[family]
 
 
 @FAMILIES
 @pytest.mark.parametrize("backend", ["m", "c", "cm"])
-def test_underlay_and_overlay_pods_reach_services_by_their_nodes(
+def test_pods_reach_services_through_their_nodes(
     overlay: Overlay, backend: str, family: int
 ) -> None:
     pod: NetworkPod = getattr(overlay, backend)
     address = {"m": M_UNDERLAY, "c": C_OVERLAY, "cm": CM_OVERLAY}[backend][family]
     for source in (overlay.m, overlay.cm):
-        client_seen = overlay.client_seen_through_service(source, family, pod, address)
-        assert client_seen == source.node.addresses[family], "the node masquerades"
+        client_address = overlay.client_address_through_service(source, family, pod, address)
+        assert client_address == source.node.addresses[family], "the node masquerades"
 
 
 @FAMILIES
-def test_a_node_port_of_an_overlay_pod_is_answered_by_eth0(overlay: Overlay, family: int) -> None:
-    # The node keeps the client's address.
+def test_an_overlay_pod_answers_a_node_port_by_eth0(overlay: Overlay, family: int) -> None:
     node, port = overlay.nodes[0], next(_ports)
     node.add_node_port(family, port, CM_OVERLAY[family], port)
     server = overlay.network.listen(overlay.cm.inside, CM_OVERLAY[family], port)
-    client_seen = overlay.network.client_address_seen(
+    client_address = overlay.network.client_address_seen(
         overlay.outside, server, node.addresses[family], port
     )
-    assert client_seen == OUTSIDE_ADDRESSES[family]
+    assert client_address == OUTSIDE_ADDRESSES[family]
 
 
 @FAMILIES
@@ -152,12 +151,15 @@ def test_packets_to_each_destination_leave_by_the_expected_nic(
 
 
 @pytest.mark.parametrize(
-    ("further", "settings"),
+    ("further_nic_count", "settings"),
     [(2, {}), (3, {"podRPFilter": 1})],
     ids=["two further NICs", "three further NICs, strict filter"],
 )
 def test_every_further_nic_answers_the_connections_that_it_received(
-    network: NetworkHarness, network_node: NetworkNode, further: int, settings: dict[str, Any]
+    network: NetworkHarness,
+    network_node: NetworkNode,
+    further_nic_count: int,
+    settings: dict[str, Any],
 ) -> None:
     """Spiderpool's test cases C00013, C00020 and C00021."""
     outside = network.outside()
@@ -165,8 +167,8 @@ def test_every_further_nic_answers_the_connections_that_it_received(
     pod.calico(*CM_OVERLAY)
     other = network.underlay(network.node("n2"), 102, **CONF)
     addresses = []
-    for number in range(1, further + 1):
-        # Connections to the networks of these addresses come through the router.
+    for number in range(1, further_nic_count + 1):
+        # The networks of these addresses are behind the router.
         four, six = f"10.7.0.{100 + number}", f"fd00:7::{100 + number}"
         pod.macvlan(f"net{number}", f"{four}/24", f"{six}/64")
         assert pod.add(f"net{number}", **CONF, **settings).table == 100 + number
@@ -186,7 +188,7 @@ def test_every_further_nic_answers_the_connections_that_it_received(
         )
 
 
-def test_pod_and_node_reach_each_other_by_an_eth0_of_cilium(
+def test_pod_and_node_reach_each_other_by_ciliums_eth0(
     network: NetworkHarness, network_node: NetworkNode
 ) -> None:
     pod = network.pod(network_node)

@@ -9,7 +9,7 @@ from nodeagent.coordinator.pod_annotations import NETWORKS_MAX, default_route_ni
 NETWORKS = "k8s.v1.cni.cncf.io/networks"
 
 
-def test_the_annotation_names_the_default_route_nic() -> None:
+def test_the_default_route_nic_is_read_from_the_annotation() -> None:
     assert default_route_nic({"ipam.spidernet.io/default-route-nic": " net1 "}) == "net1"
     assert default_route_nic({}) == ""
 

@@ -1,7 +1,6 @@
 """The RDMA device of a Pod's NIC moves into the Pod and back.
 
-RDMA netlink is scripted, because test machines have no RDMA device that can be moved. Namespaces,
-links and attachment records are real.
+RDMA netlink is scripted, because test machines have no RDMA device that can be moved.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ pytestmark = pytest.mark.netns
 
 
 class Rdma(NamedTuple):
-    """A node whose engine moves the RDMA device of the virtual function ``vf``."""
+    """A node whose engine moves RDMA devices."""
 
     kernel: Kernel
     tree: SysTree
@@ -38,8 +37,8 @@ class Rdma(NamedTuple):
     pod: NamespaceIdentity
 
     @property
-    def holder(self) -> str:
-        """Whose namespace has the device: "node" or "pod"."""
+    def device_location(self) -> str:
+        """The namespace that has the device: "node" or "pod"."""
         (identity,) = self.kernel.namespaces_of(DEVICE.name)
         return {self.node: "node", self.pod: "pod"}[identity]
 
@@ -54,7 +53,7 @@ def rdma(
     kernel = Kernel(EXCLUSIVE_MODE)
     node, pod = network_node.namespace.identity, network.open_namespace(network_pod.inside).identity
     kernel.devices = {node: (DEVICE,), pod: ()}
-    # The last argument finds the PCI device of a link: here always the virtual function.
+    # The last argument finds the PCI device of a link.
     mover = RdmaIsolation(
         network.executor, network_node.namespace, PciFiles(tree.root), kernel.open, lambda _: VF
     )
@@ -63,28 +62,28 @@ def rdma(
     return Rdma(kernel, tree, vf, node, pod)
 
 
-def test_the_device_moves_with_the_nic_and_back_with_del(
+def test_add_moves_the_device_to_the_pod_and_del_moves_it_back(
     rdma: Rdma, network_pod: NetworkPod
 ) -> None:
     network_pod.add(rdmaIsolation=True)
-    assert rdma.holder == "pod"
+    assert rdma.device_location == "pod"
     network_pod.add(rdmaIsolation=True)
-    assert rdma.holder == "pod"
+    assert rdma.device_location == "pod"
 
     network_pod.delete()
 
-    assert rdma.holder == "node"
+    assert rdma.device_location == "node"
 
 
-def test_without_rdma_isolation_the_device_stays_on_the_node(
+def test_the_device_stays_on_the_node_without_rdma_isolation(
     rdma: Rdma, network_pod: NetworkPod
 ) -> None:
     network_pod.add()
 
-    assert rdma.holder == "node"
+    assert rdma.device_location == "node"
 
 
-def test_a_repeated_add_after_a_crash_before_the_move_moves_the_device(
+def test_a_repeated_add_moves_the_device_after_a_crash(
     rdma: Rdma, network_pod: NetworkPod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Killed(BaseException):
@@ -97,15 +96,15 @@ def test_a_repeated_add_after_a_crash_before_the_move_moves_the_device(
         patch.setattr(RdmaIsolation, "move", die)
         with pytest.raises(Killed):
             network_pod.add(rdmaIsolation=True)
-    assert rdma.holder == "node"
+    assert rdma.device_location == "node"
 
     network_pod.add(rdmaIsolation=True)
-    assert rdma.holder == "pod"
+    assert rdma.device_location == "pod"
     network_pod.delete()
-    assert rdma.holder == "node"
+    assert rdma.device_location == "node"
 
 
-def test_a_repeated_del_removes_the_record_that_a_crashed_del_left(
+def test_a_repeated_del_removes_the_record_of_a_crashed_del(
     rdma: Rdma, network_pod: NetworkPod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Killed(BaseException):
@@ -119,48 +118,48 @@ def test_a_repeated_del_removes_the_record_that_a_crashed_del_left(
         patch.setattr(type(network_pod.node.records), "remove", die)
         with pytest.raises(Killed):
             network_pod.delete()
-    assert rdma.holder == "node"
+    assert rdma.device_location == "node"
 
     assert network_pod.delete()
 
-    assert rdma.holder == "node"
+    assert rdma.device_location == "node"
     assert network_pod.node.records.get(network_pod.container, "eth0") is None
 
 
-def test_gc_returns_the_device_of_a_deleted_pod_and_not_that_of_a_later_pod(
+def test_gc_returns_the_device_of_an_attachment_only_once(
     rdma: Rdma, network: NetworkHarness, network_pod: NetworkPod
 ) -> None:
-    """As in GC, ``detach`` gets "" for the name of the first NIC."""
+    """GC passes "" as the name of the first NIC."""
     network_pod.add(rdmaIsolation=True)
 
     assert network_pod.node.engine.detach(network_pod.attachment(), "")
 
-    assert rdma.holder == "node"
+    assert rdma.device_location == "node"
+    # A later Pod gets the device.
     rdma.kernel.devices = {rdma.node: (), rdma.pod: (DEVICE,)}
     assert not network_pod.node.engine.detach(network_pod.attachment(), "")
-    assert rdma.holder == "pod"
+    assert rdma.device_location == "pod"
 
 
-def test_the_error_of_a_driver_that_cannot_move_its_device_has_a_remedy(
+def test_the_error_has_a_remedy_if_the_driver_cannot_move_its_device(
     rdma: Rdma, network_pod: NetworkPod
 ) -> None:
-    """The kernel returns EOPNOTSUPP for soft RoCE."""
     rdma.kernel.refusal = EOPNOTSUPP
 
-    with pytest.raises(DatapathError, match="not supported") as refused:
+    with pytest.raises(DatapathError, match="not supported") as error:
         network_pod.add(rdmaIsolation=True)
 
-    assert "shared" in refused.value.remedy
+    assert "shared" in error.value.remedy
 
 
-def test_a_failed_add_returns_the_device(rdma: Rdma, network_pod: NetworkPod) -> None:
+def test_a_failed_add_leaves_the_device_on_the_node(rdma: Rdma, network_pod: NetworkPod) -> None:
     rdma.kernel.refusal = EBUSY
 
     with pytest.raises(DatapathError, match=r"cannot move the RDMA device mlx5_4 .* busy"):
         network_pod.add(rdmaIsolation=True)
 
     rdma.kernel.refusal = 0
-    assert rdma.holder == "node"
+    assert rdma.device_location == "node"
     assert network_pod.node.records.get(network_pod.container, "eth0") is None
 
 
@@ -169,18 +168,18 @@ def test_a_device_that_another_plugin_moved_stays_in_the_pod(
     rdma: Rdma, network_pod: NetworkPod, link: str
 ) -> None:
     """``link``: the link of the device's port; "" for an InfiniBand port."""
-    moved = DEVICE._replace(ports=(Port(link),))
-    rdma.kernel.devices = {rdma.node: (), rdma.pod: (moved,)}
-    # The node's /sys does not show a device that is in another namespace.
+    moved_device = DEVICE._replace(ports=(Port(link),))
+    rdma.kernel.devices = {rdma.node: (), rdma.pod: (moved_device,)}
+    # The node's /sys hides a device that is in another namespace.
     (rdma.vf / "infiniband").rename(rdma.vf / "moved")
 
     network_pod.add(rdmaIsolation=True)
     network_pod.delete()
 
-    assert rdma.holder == "pod"
+    assert rdma.device_location == "pod"
 
 
-def test_an_add_is_refused_in_shared_mode_and_without_an_rdma_device(
+def test_an_add_is_refused_in_shared_mode_or_without_an_rdma_device(
     rdma: Rdma, network_pod: NetworkPod
 ) -> None:
     rdma.kernel.mode = SHARED_MODE
@@ -193,7 +192,9 @@ def test_an_add_is_refused_in_shared_mode_and_without_an_rdma_device(
         network_pod.add(rdmaIsolation=True)
 
 
-def test_the_mode_is_set_once_and_a_busy_kernel_is_reported(network: NetworkHarness) -> None:
+def test_set_netns_mode_sets_the_mode_once_and_reports_a_busy_kernel(
+    network: NetworkHarness,
+) -> None:
     kernel = Kernel(SHARED_MODE)
     kernel.devices = {network.executor.own_namespace.identity: ()}
 
@@ -202,8 +203,8 @@ def test_the_mode_is_set_once_and_a_busy_kernel_is_reported(network: NetworkHarn
     assert (is_changed, is_changed_again) == (True, False)
     assert kernel.mode == EXCLUSIVE_MODE
     kernel.refusal = EBUSY
-    with pytest.raises(DatapathError) as refused:
+    with pytest.raises(DatapathError) as error:
         set_netns_mode(network.executor, "shared", kernel.open)
 
-    assert "options ib_core netns_mode=1" in refused.value.remedy
+    assert "options ib_core netns_mode=1" in error.value.remedy
     assert kernel.mode == EXCLUSIVE_MODE

@@ -20,11 +20,10 @@ from nodeagent.coordinator.settings import (
 
 
 def settings(cluster: dict[str, Any] | None = None, **conf: Any) -> CoordinatorSettings:
-    """The effective settings of the network configuration ``conf`` in a cluster."""
     return effective_settings(read_settings(conf), read_settings(cluster or {}))
 
 
-def test_defaults_apply_where_nothing_is_configured() -> None:
+def test_an_empty_configuration_gives_the_defaults() -> None:
     assert settings() == CoordinatorSettings(
         mode="auto",
         tune_pod_routes=True,
@@ -46,24 +45,24 @@ def test_defaults_apply_where_nothing_is_configured() -> None:
 
 def test_the_network_configuration_overrides_the_cluster() -> None:
     cluster = {"mode": "overlay", "hostRuleTable": 200, "vethMTU": 1400, "tunePodRoutes": True}
-    settings_used = settings(cluster, mode="underlay", tunePodRoutes=False, hostRuleTable=0)
-    assert (settings_used.mode, settings_used.tune_pod_routes) == ("underlay", False)
+    effective = settings(cluster, mode="underlay", tunePodRoutes=False, hostRuleTable=0)
+    assert (effective.mode, effective.tune_pod_routes) == ("underlay", False)
     # hostRuleTable 0 means that no table is configured.
-    assert (settings_used.host_table, settings_used.veth_mtu) == (200, 1400)
+    assert (effective.host_table, effective.veth_mtu) == (200, 1400)
 
 
 def test_a_list_falls_back_to_the_cluster_only_if_it_is_empty() -> None:
     cluster = {"serviceCIDR": ["10.96.0.0/16"], "hijackCIDR": ["169.254.0.0/16"]}
-    settings_used = settings(cluster, hijackCIDR=["10.9.0.1"], serviceCIDR=[])
-    assert [str(network) for network in settings_used.hijacked] == ["10.96.0.0/16", "10.9.0.1/32"]
+    effective = settings(cluster, hijackCIDR=["10.9.0.1"], serviceCIDR=[])
+    assert [str(network) for network in effective.hijacked] == ["10.96.0.0/16", "10.9.0.1/32"]
 
 
 def test_field_names_match_in_any_case_and_null_values_are_ignored() -> None:
-    written = read_settings({"PODMACPREFIX": "0a:1b", "Mode": None, "type": "coordinator"})
-    assert written == UnparsedSettings(pod_mac_prefix="0a:1b")
+    unparsed = read_settings({"PODMACPREFIX": "0a:1b", "Mode": None, "type": "coordinator"})
+    assert unparsed == UnparsedSettings(pod_mac_prefix="0a:1b")
 
 
-def test_the_default_route_nic_of_the_pods_annotation_overrides_the_network_configuration() -> None:
+def test_the_default_route_nic_of_the_annotation_overrides_the_network_configuration() -> None:
     conf = read_settings({"podDefaultRouteNic": "eth0"})
     assert effective_settings(conf, UnparsedSettings(), "net1").default_route_nic == "net1"
 
@@ -74,7 +73,7 @@ def test_both_spellings_of_disabled_are_accepted(mode: str) -> None:
 
 
 @pytest.mark.parametrize(("value", "rp_filter"), [(-1, None), (-7, None), (0, 0), (1, 1), (2, 2)])
-def test_a_negative_rp_filter_changes_nothing(value: int, rp_filter: int | None) -> None:
+def test_a_negative_rp_filter_is_read_as_none(value: int, rp_filter: int | None) -> None:
     assert settings(podRPFilter=value).rp_filter == rp_filter
     assert settings(hostRPFilter=value).host_rp_filter == rp_filter
 
@@ -98,19 +97,19 @@ def test_host_rp_filter_is_set_only_if_it_is_configured() -> None:
         ({"interval": "+.5s", "timeout": "1h"}, DetectionTiming(interval_s=0.5, timeout_s=3600.0)),
     ],
 )
-def test_options_of_detection_are_a_count_and_go_durations(
+def test_detect_options_are_a_count_and_go_durations(
     options: dict[str, Any], timing: DetectionTiming
 ) -> None:
     assert settings(detectOptions=options).detection == pytest.approx(timing)
 
 
-def test_options_of_detection_are_not_merged_with_those_of_the_cluster() -> None:
-    settings_used = settings({"detectOptions": {"timeout": "2s"}}, detectOptions={"retries": 7})
-    assert settings_used.detection == DetectionTiming(probes=7)
+def test_detect_options_are_not_merged_with_detect_options_of_the_cluster() -> None:
+    effective = settings({"detectOptions": {"timeout": "2s"}}, detectOptions={"retries": 7})
+    assert effective.detection == DetectionTiming(probes=7)
     assert settings({"detectOptions": {"timeout": "2s"}}).detection.timeout_s == 2
 
 
-def test_policy_routes_may_have_plain_addresses_and_blanks() -> None:
+def test_policy_routes_accept_plain_addresses_and_blanks() -> None:
     routes = [{"dst": " 10.9.0.7 ", "gw": "10.6.0.1"}, {"dst": "fd00:9::/64", "gw": "fd00:6::1"}]
     assert settings(policyRoutes=routes).policy_routes == (
         NicPolicyRoute(parse_cidr("10.9.0.7/32"), parse_address("10.6.0.1")),
@@ -148,8 +147,6 @@ def test_policy_routes_may_have_plain_addresses_and_blanks() -> None:
         ({"hijackCIDR": ["10.0.0.0/8"] * (NETWORKS_MAX + 1)}, "hijackCIDR"),
     ],
 )
-def test_an_invalid_value_is_refused_with_the_name_of_its_field(
-    conf: dict[str, Any], text: str
-) -> None:
+def test_the_error_names_the_field_of_an_invalid_value(conf: dict[str, Any], text: str) -> None:
     with pytest.raises(BadInput, match=text):
         settings(**conf)

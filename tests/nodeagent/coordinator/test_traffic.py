@@ -1,7 +1,6 @@
 """Traffic of underlay Pods with macvlan on a bridge; see docs/reference/networks.md, "Traffic".
 
-A macvlan interface cannot reach its own parent, so all traffic between a Pod and its node uses the
-coordinator's routes.
+A macvlan interface cannot reach its own parent, so a Pod and its node use the coordinator's routes.
 """
 
 from __future__ import annotations
@@ -38,11 +37,10 @@ CONF: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICE_CIDRS)}
 OWN_MARK: Final = 0x4D
 CLUSTER_IPS = ("10.96.0.10", "fd00:96::10")
 FAMILIES = pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
-"""The index of a family in pairs of addresses."""
 
 
 class Pods:
-    """Two underlay Pods, on two nodes; the coordinator has set them up."""
+    """Two underlay Pods on two nodes, after the coordinator's ADD."""
 
     def __init__(self, network: NetworkHarness) -> None:
         self.nodes = (network.node("n1"), network.node("n2"))
@@ -74,13 +72,16 @@ def test_pods_of_two_networks_reach_each_other_by_the_router(
     first, other = pods.pods[0], network.pod(pods.nodes[1], "other")
     other.macvlan("eth0", "10.7.0.101/24", "fd00:7::101/64")
     other.add(**CONF)
-    there = ("10.7.0.101", "fd00:7::101")[family]
+    other_address = ("10.7.0.101", "fd00:7::101")[family]
     # Read the route before any packet is sent: a redirect by the router would change the route.
     assert f"via {GATEWAY_ADDRESSES[family].partition('/')[0]}" in first.inside.ip(
-        "route", "get", there
+        "route", "get", other_address
     )
-    server = network.listen(other.inside, there, 80)
-    assert network.client_address_seen(first.inside, server, there, 80) == pods.addresses(0)[family]
+    server = network.listen(other.inside, other_address, 80)
+    assert (
+        network.client_address_seen(first.inside, server, other_address, 80)
+        == pods.addresses(0)[family]
+    )
 
 
 @FAMILIES
@@ -89,10 +90,15 @@ def test_a_pod_and_its_own_node_reach_each_other(
 ) -> None:
     pod, node = pods.pods[0], pods.nodes[0]
     address = pods.addresses(0)[family]
-    on_pod, on_node = network.listen(pod.inside, address, 80), network.listen(node.inside, "::", 80)
-    assert network.client_address_seen(node.inside, on_pod, address, 80) == node.addresses[family]
-    client_seen = network.client_address_seen(pod.inside, on_node, node.addresses[family], 80)
-    assert client_seen.removeprefix("::ffff:") == address
+    pod_server = network.listen(pod.inside, address, 80)
+    node_server = network.listen(node.inside, "::", 80)
+    assert (
+        network.client_address_seen(node.inside, pod_server, address, 80) == node.addresses[family]
+    )
+    client_address = network.client_address_seen(
+        pod.inside, node_server, node.addresses[family], 80
+    )
+    assert client_address.removeprefix("::ffff:") == address
 
 
 @FAMILIES
@@ -115,8 +121,8 @@ def test_a_pod_reaches_a_service_whose_backend_is_on_another_node(
     pods.nodes[0].add_service(CLUSTER_IPS[family], 80, target, 8080)
     server = network.listen(backend.inside, target, 8080)
     # The node masquerades, so that the reply returns through the node.
-    client_seen = network.client_address_seen(pod.inside, server, CLUSTER_IPS[family], 80)
-    assert client_seen == pods.nodes[0].addresses[family]
+    client_address = network.client_address_seen(pod.inside, server, CLUSTER_IPS[family], 80)
+    assert client_address == pods.nodes[0].addresses[family]
 
 
 @FAMILIES
@@ -127,8 +133,8 @@ def test_a_pod_reaches_itself_by_its_service(
     address = pods.addresses(0)[family]
     pods.nodes[0].add_service(CLUSTER_IPS[family], 80, address, 8080)
     server = network.listen(pod.inside, address, 8080)
-    client_seen = network.client_address_seen(pod.inside, server, CLUSTER_IPS[family], 80)
-    assert client_seen == pods.nodes[0].addresses[family]
+    client_address = network.client_address_seen(pod.inside, server, CLUSTER_IPS[family], 80)
+    assert client_address == pods.nodes[0].addresses[family]
 
 
 @FAMILIES
@@ -153,8 +159,8 @@ def test_every_node_serves_a_node_port_with_external_traffic_policy_cluster(
         port = 30080 + number
         node.add_service(node.addresses[family], port, address, port)
         server = network.listen(pods.pods[0].inside, address, port)
-        client_seen = network.client_address_seen(outside, server, node.addresses[family], port)
-        assert client_seen == node.addresses[family]
+        client_address = network.client_address_seen(outside, server, node.addresses[family], port)
+        assert client_address == node.addresses[family]
 
 
 @FAMILIES
@@ -167,11 +173,11 @@ def test_a_node_port_with_external_traffic_policy_local_keeps_the_clients_addres
     address = pods.addresses(0)[family]
     node.add_node_port(family, 30080, address, 8080)
     server = network.listen(pod.inside, address, 8080)
-    client_seen = network.client_address_seen(outside, server, node.addresses[family], 30080)
-    assert client_seen == OUTSIDE_ADDRESSES[family]
+    client_address = network.client_address_seen(outside, server, node.addresses[family], 30080)
+    assert client_address == OUTSIDE_ADDRESSES[family]
 
 
-def test_without_reply_mark_rules_the_answer_of_a_node_port_is_lost(
+def test_the_answer_of_a_node_port_is_lost_without_reply_mark_rules(
     network: NetworkHarness, pods: Pods
 ) -> None:
     outside = network.outside()
@@ -179,10 +185,10 @@ def test_without_reply_mark_rules_the_answer_of_a_node_port_is_lost(
     node.add_node_port(0, 30080, pods.addresses(0)[0], 8080)
     server = network.listen(pod.inside, pods.addresses(0)[0], 8080)
     pod.inside.run("nft", "delete", "table", "ip", "orbweaver")
-    client_seen = network.client_address_seen(
+    client_address = network.client_address_seen(
         outside, server, node.addresses[0], 30080, timeout_s=0.5
     )
-    assert client_seen == ""
+    assert client_address == ""
 
 
 def test_a_second_underlay_nic_answers_the_connections_that_it_received(
@@ -199,10 +205,10 @@ def test_a_second_underlay_nic_answers_the_connections_that_it_received(
     assert "dev eth0" in pod.inside.ip("route", "get", OUTSIDE_ADDRESSES[0])
 
 
-def test_a_redirected_connection_reaches_a_pod_with_an_address_on_veth0(
+def test_a_redirected_connection_reaches_a_pod_that_has_a_veth_address(
     network: NetworkHarness, network_node: NetworkNode
 ) -> None:
-    # Istio uses REDIRECT: the new destination is an address of the interface that got the packet.
+    # REDIRECT (Istio) changes the destination to an address of the interface that got the packet.
     pod = network.pod(network_node)
     pod.macvlan("eth0", "10.6.0.101/24")
     pod.add(vethLinkAddress="169.254.100.1")
@@ -266,7 +272,7 @@ def test_packets_of_a_pod_keep_the_mark_that_the_pod_sets(
     assert "counter packets 1 " in network_pod.inside.run("nft", "list table inet own")
 
 
-def test_a_lock_of_iptables_that_another_program_holds_is_an_error_to_retry(
+def test_put_raises_firewall_busy_if_another_program_holds_the_iptables_lock(
     network: NetworkHarness,
     network_pod: NetworkPod,
     tmp_path: Path,
@@ -283,7 +289,7 @@ def test_a_lock_of_iptables_that_another_program_holds_is_an_error_to_retry(
             )
 
 
-def test_an_iptables_that_does_not_end_is_an_error_to_retry(
+def test_put_raises_firewall_busy_if_iptables_does_not_end(
     network: NetworkHarness, network_pod: NetworkPod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network_pod.require_iptables()
@@ -294,10 +300,10 @@ def test_an_iptables_that_does_not_end_is_an_error_to_retry(
         )
 
 
-def test_check_accepts_the_reply_rules_of_earlier_versions(
+def test_check_accepts_the_reply_mark_rules_of_earlier_versions(
     network: NetworkHarness, network_pod: NetworkPod
 ) -> None:
-    """Pods that run during an upgrade of the agent keep the rules of the older version."""
+    """Pods that run during an upgrade keep the rules of the older version."""
     network_pod.add(**CONF)
     namespace = network.open_namespace(network_pod.inside)
     nft_rules = NftReplyMarkRules(network.executor)

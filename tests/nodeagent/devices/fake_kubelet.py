@@ -1,6 +1,6 @@
-"""A kubelet that accepts registrations of device plugins, connects to them, and reads their lists.
+"""A fake kubelet that registers device plugins and reads their device lists.
 
-This file does not use the agent's table of messages, so that tests find errors in the table.
+It does not use the agent's table of messages, so that tests find errors in the table.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ def fields(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def field(number: int, content: bytes) -> bytes:
-    """Encode one protobuf field."""
     return bytes([number << 3 | 2]) + _varint(len(content)) + content
 
 
@@ -56,14 +55,14 @@ def _varint(value: int) -> bytes:
 
 
 def unchanged(data: bytes) -> bytes:
-    """Serializer and deserializer of gRPC for messages that are bytes."""
+    """A gRPC serializer and deserializer of bytes."""
     return data
 
 
 class ContainerResponse(NamedTuple):
-    """The environment variables and device files of a container.
+    """The allocation for a container.
 
-    A device file: path in the container, path on the host, permissions.
+    ``files``: path in the container, path on the host, permissions.
     """
 
     variables: dict[str, str]
@@ -71,16 +70,12 @@ class ContainerResponse(NamedTuple):
 
 
 class Kubelet:
-    """A kubelet that can be restarted.
+    """A kubelet that can be restarted. The keys of all mappings are resources.
 
-    The keys of all mappings are resources.
-
-    - ``devices``: the devices of the last list received
-    - ``lists_sent``: the length of each list received
-    - ``unhealthy``: the unhealthy devices of the last list
+    - ``devices``, ``unhealthy``: the devices in the plugin's last list
+    - ``lists_sent``: the length of each of the plugin's lists
     - ``numa_nodes``: device -> NUMA node
-    - ``registered``: the resource of each registration
-    - ``refusal``: the error text of a refused registration; "" accepts registrations
+    - ``refusal``: the error text for a registration; "" accepts it
     """
 
     def __init__(self, directory: Path) -> None:
@@ -89,10 +84,10 @@ class Kubelet:
         self.lists_sent: dict[str, list[int]] = {}
         self.unhealthy: dict[str, list[str]] = {}
         self.numa_nodes: dict[str, dict[str, int]] = {}
-        self.registered: list[str] = []
+        self.registered_resources: list[str] = []
         self.refusal = ""
         self._server: grpc.aio.Server | None = None
-        self._following: set[asyncio.Task[None]] = set()
+        self._follow_tasks: set[asyncio.Task[None]] = set()
         self._channels: dict[str, grpc.aio.Channel] = {}
 
     async def start(self) -> None:
@@ -109,11 +104,10 @@ class Kubelet:
         await self._server.start()
 
     async def stop(self) -> None:
-        """Stop, and forget all plugins."""
-        for task in self._following:
+        for task in self._follow_tasks:
             task.cancel()
-        await asyncio.gather(*self._following, return_exceptions=True)
-        self._following.clear()
+        await asyncio.gather(*self._follow_tasks, return_exceptions=True)
+        self._follow_tasks.clear()
         for channel in self._channels.values():
             await channel.close()
         self._channels.clear()
@@ -123,7 +117,6 @@ class Kubelet:
         self.devices.clear()
 
     async def until(self, condition: Callable[[], T]) -> T:
-        """Wait until ``condition`` returns a true value, and return this value."""
         async with asyncio.timeout(WAIT_S):
             while not (result := condition()):
                 await asyncio.sleep(POLL_S)
@@ -136,7 +129,6 @@ class Kubelet:
     async def allocate_devices(
         self, resource: str, *containers: list[str]
     ) -> list[ContainerResponse]:
-        """Allocate devices and return the response of each container. Raises AioRpcError."""
         request = b"".join(
             field(1, b"".join(field(1, device.encode()) for device in ids)) for ids in containers
         )
@@ -144,12 +136,10 @@ class Kubelet:
         return [_container_response(content) for _, content in fields(await call(request))]
 
     async def options(self, resource: str) -> bytes:
-        """The encoded options of the plugin."""
         answer: bytes = await self._method(resource, "GetDevicePluginOptions", "unary_unary")(b"")
         return answer
 
     async def close_stream(self, resource: str) -> None:
-        """End the plugin's stream of devices."""
         await self._channels.pop(resource).close()
 
     async def _register(self, request: bytes, context: Any) -> bytes:
@@ -158,30 +148,32 @@ class Kubelet:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, self.refusal)
         assert registration[1] == b"v1beta1"
         resource = registration[3].decode()
-        self.registered.append(resource)
+        self.registered_resources.append(resource)
         channel = grpc.aio.insecure_channel(f"unix:{self.directory}/{registration[2].decode()}")
-        # A second key, so that ``stop`` also closes the channels of earlier registrations.
-        self._channels[f"{resource} {len(self.registered)}"] = channel
+        # With this key, ``stop`` also closes the channels of earlier registrations.
+        self._channels[f"{resource} {len(self.registered_resources)}"] = channel
         self._channels[resource] = channel
         task = asyncio.ensure_future(self._follow(resource))
-        self._following.add(task)
-        task.add_done_callback(self._following.discard)
+        self._follow_tasks.add(task)
+        task.add_done_callback(self._follow_tasks.discard)
         return b""
 
     async def _follow(self, resource: str) -> None:
         call = self._method(resource, "ListAndWatch", "unary_stream")(b"")
         try:
             async for answer in call:
-                listed = [dict(fields(device)) for _, device in fields(answer)]
-                assert all(device[2] in (b"Healthy", b"Unhealthy") for device in listed)
+                device_messages = [dict(fields(device)) for _, device in fields(answer)]
+                assert all(device[2] in (b"Healthy", b"Unhealthy") for device in device_messages)
                 self.unhealthy[resource] = [
-                    device[1].decode() for device in listed if device[2] == b"Unhealthy"
+                    device[1].decode() for device in device_messages if device[2] == b"Unhealthy"
                 ]
                 self.numa_nodes[resource] = {
-                    device[1].decode(): _numa_node(device[3]) for device in listed if 3 in device
+                    device[1].decode(): _numa_node(device[3])
+                    for device in device_messages
+                    if 3 in device
                 }
-                self.devices[resource] = [device[1].decode() for device in listed]
-                self.lists_sent.setdefault(resource, []).append(len(listed))
+                self.devices[resource] = [device[1].decode() for device in device_messages]
+                self.lists_sent.setdefault(resource, []).append(len(device_messages))
         except grpc.aio.AioRpcError:
             pass
         finally:

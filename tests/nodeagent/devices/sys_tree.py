@@ -1,4 +1,4 @@
-"""A simulated tree of /sys with network cards, their links, RDMA devices and IOMMU groups."""
+"""A simulated /sys tree with network cards, links, RDMA devices and IOMMU groups."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class SysTree:
-    """Writes files below ``root`` as the kernel has them in /sys."""
+    """Writes a /sys tree below ``root``."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -14,7 +14,6 @@ class SysTree:
             (root / directory).mkdir(parents=True)
 
     def device(self, address: str, **files: str) -> Path:
-        """Add a PCI device."""
         path = self.root / "devices" / address
         path.mkdir(parents=True)
         for name, text in files.items():
@@ -33,7 +32,7 @@ class SysTree:
             (self.root / "class/net" / name).symlink_to(path)
 
     def vf(self, physical: Path, number: int, address: str, driver: str, **files: str) -> Path:
-        """Add a virtual function to a physical function; ``driver`` "" means no driver."""
+        """Add a virtual function; ``driver`` "" means no driver."""
         path = self.device(address, **files)
         (physical / f"virtfn{number}").symlink_to(path)
         (path / "physfn").symlink_to(physical)
@@ -65,7 +64,7 @@ class SysTree:
                 self._link_in_class(directory, path)
 
     def soft_rdma(self, name: str, number: int, link: str) -> None:
-        """Add a device of soft RoCE over a link, with an active port."""
+        """Add a soft RoCE device over a link, with an active port."""
         path = self.root / "devices/virtual/infiniband" / name
         path.mkdir(parents=True)
         (path / "parent").write_text(f"{link}\n")

@@ -1,6 +1,6 @@
 """A device plugin registers, lists, allocates and withdraws resources over a kubelet's sockets.
 
-The devices of these resources are *slots*: a slot lets one Pod use a NIC or network provider.
+A slot is a device of these resources; each slot serves one Pod.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tests.nodeagent.devices.fake_kubelet import Kubelet
 ETH1 = "spidernet.io/eth1-nic"
 SUB_ENI = "spidernet.io/sub-eni"
 SLOTS = "the slots of this node"
-"""The key in ``faults`` while the slots cannot be read."""
+"""The key in ``faults`` if the slots cannot be read."""
 
 RULES = DeviceRules(sub_eni=(SubEniRule(slots=2),), nics=(NicRule(slots=3, include=("eth*",)),))
 ROUND_S = 0.02
@@ -52,7 +52,7 @@ class ScriptedNics:
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
-    """A directory with a short path, because Linux limits the length of socket paths."""
+    """The path is short, because Linux limits the length of socket paths."""
     path = Path(tempfile.mkdtemp(prefix="ow-"))
     yield path / "p"
     shutil.rmtree(path)
@@ -60,10 +60,10 @@ def directory() -> Iterator[Path]:
 
 @pytest.fixture
 async def kubelet(directory: Path) -> AsyncIterator[Kubelet]:
-    listening = Kubelet(directory)
-    await listening.start()
-    yield listening
-    await listening.stop()
+    running_kubelet = Kubelet(directory)
+    await running_kubelet.start()
+    yield running_kubelet
+    await running_kubelet.stop()
 
 
 @pytest.fixture
@@ -75,7 +75,6 @@ def nics() -> ScriptedNics:
 async def running_advertiser(
     directory: Path, nics: ScriptedNics, rules: DeviceRules = RULES
 ) -> AsyncIterator[DeviceAdvertiser]:
-    """An advertiser that reads the devices at short intervals."""
     source = SlotSource(rules, NodeView(lambda: nics.labels, nics.nics))
     advertiser = DeviceAdvertiser([source], directory, ROUND_S)
     task = asyncio.ensure_future(advertiser.run())
@@ -97,8 +96,8 @@ async def test_each_resource_is_registered_once_and_lists_its_slots(
             ETH1: ["eth1-nic-0", "eth1-nic-1", "eth1-nic-2"],
             SUB_ENI: ["sub-eni-0", "sub-eni-1"],
         }
-        await until_two_more_rounds(advertiser)
-        assert sorted(kubelet.registered) == [ETH1, SUB_ENI]
+        await wait_for_two_more_rounds(advertiser)
+        assert sorted(kubelet.registered_resources) == [ETH1, SUB_ENI]
         assert await kubelet.options(ETH1) == b"", "the plugin sets no option"
         names = {path.name for path in kubelet.directory.iterdir()}
         sockets = {"spiderpool-spidernet.io_eth1-nic.sock", "spiderpool-spidernet.io_sub-eni.sock"}
@@ -114,10 +113,10 @@ async def test_only_offered_slots_are_allocated(kubelet: Kubelet, nics: Scripted
         containers = (["sub-eni-0"], ["sub-eni-1"])
         assert await kubelet.allocate(SUB_ENI, *containers) == len(containers)
         for unknown_id in ("sub-eni-2", "sub-eni--1", "sub-eni-00", "eth1-nic-0", "sub-eni", ""):
-            with pytest.raises(grpc.aio.AioRpcError) as refused:
+            with pytest.raises(grpc.aio.AioRpcError) as error:
                 await kubelet.allocate(SUB_ENI, ["sub-eni-0", unknown_id])
-            assert refused.value.code() == grpc.StatusCode.NOT_FOUND
-            assert repr(unknown_id) in str(refused.value.details())
+            assert error.value.code() == grpc.StatusCode.NOT_FOUND
+            assert repr(unknown_id) in str(error.value.details())
         assert (advertiser.counts.allocations, advertiser.counts.refusals) == (1, 6)
 
 
@@ -135,32 +134,32 @@ async def test_resources_are_registered_again_after_a_restart_of_kubelet(
         await kubelet.until(lambda: not advertiser.faults)
 
 
-async def test_a_removed_socket_is_served_and_registered_again(
+async def test_a_resource_is_registered_again_after_its_socket_is_removed(
     kubelet: Kubelet, nics: ScriptedNics
 ) -> None:
     async with running_advertiser(kubelet.directory, nics):
         await kubelet.until(lambda: len(kubelet.devices) == 2)
-        kubelet.registered.clear()
+        kubelet.registered_resources.clear()
         kubelet.devices.clear()
 
         (kubelet.directory / "spiderpool-spidernet.io_eth1-nic.sock").unlink()
 
         await kubelet.until(lambda: ETH1 in kubelet.devices)
-        assert set(kubelet.registered) == {ETH1}
+        assert set(kubelet.registered_resources) == {ETH1}
         assert await kubelet.allocate(ETH1, ["eth1-nic-2"]) == 1
 
 
-async def test_a_resource_whose_stream_kubelet_closed_is_registered_again(
+async def test_a_resource_is_registered_again_after_kubelet_closes_its_stream(
     kubelet: Kubelet, nics: ScriptedNics
 ) -> None:
     async with running_advertiser(kubelet.directory, nics):
         await kubelet.until(lambda: len(kubelet.devices) == 2)
-        kubelet.registered.clear()
+        kubelet.registered_resources.clear()
 
         await kubelet.close_stream(SUB_ENI)
 
-        await kubelet.until(lambda: kubelet.registered)
-        assert set(kubelet.registered) == {SUB_ENI}
+        await kubelet.until(lambda: kubelet.registered_resources)
+        assert set(kubelet.registered_resources) == {SUB_ENI}
 
 
 async def test_an_agent_that_starts_before_kubelet_waits_for_kubelet(
@@ -177,16 +176,16 @@ async def test_an_agent_that_starts_before_kubelet_waits_for_kubelet(
 
         await kubelet.until(lambda: len(kubelet.devices) == 2)
         await kubelet.until(lambda: not advertiser.faults)
-        assert sorted(kubelet.registered) == [ETH1, SUB_ENI]
+        assert sorted(kubelet.registered_resources) == [ETH1, SUB_ENI]
 
 
-async def test_a_refused_registration_is_reported_in_kubelets_words_and_tried_again(
+async def test_a_refused_registration_is_logged_once_and_tried_again(
     kubelet: Kubelet, nics: ScriptedNics, caplog: pytest.LogCaptureFixture
 ) -> None:
     kubelet.refusal = "no such version"
     async with running_advertiser(kubelet.directory, nics) as advertiser:
         await kubelet.until(lambda: "no such version" in advertiser.faults.get(SUB_ENI, ""))
-        await until_two_more_rounds(advertiser)
+        await wait_for_two_more_rounds(advertiser)
         messages = [
             message
             for message in caplog.messages
@@ -225,57 +224,57 @@ async def test_a_changed_number_of_slots_is_sent_on_the_open_stream(
         nics.labels = {"size": "large"}
 
         await kubelet.until(lambda: len(kubelet.devices[SUB_ENI]) == 4)
-        assert kubelet.registered == [SUB_ENI]
+        assert kubelet.registered_resources == [SUB_ENI]
         assert kubelet.lists_sent[SUB_ENI] == [1, 4]
 
 
-async def test_unknown_labels_or_nics_withdraw_nothing(
+async def test_slots_stay_offered_while_labels_or_nics_are_unknown(
     kubelet: Kubelet, nics: ScriptedNics
 ) -> None:
     rules = RULES._replace(nodes=LabelSelector({"fabric": "yes"}))
     nics.labels = None
     async with running_advertiser(kubelet.directory, nics, rules) as advertiser:
         await kubelet.until(lambda: "labels" in advertiser.faults.get(SLOTS, ""))
-        assert kubelet.registered == []
+        assert kubelet.registered_resources == []
         nics.labels = {"fabric": "yes"}
         await kubelet.until(lambda: len(kubelet.devices) == 2)
 
         nics.labels, nics.cannot_be_read = None, True
 
         await kubelet.until(lambda: "lost" in advertiser.faults.get(SLOTS, ""))
-        await until_two_more_rounds(advertiser)
+        await wait_for_two_more_rounds(advertiser)
         assert sorted(map(len, kubelet.devices.values())) == [2, 3]
         nics.labels, nics.cannot_be_read = {}, False
         await kubelet.until(lambda: not any(kubelet.devices.values()))
 
 
-async def test_an_agent_that_ends_removes_only_its_own_sockets(
+async def test_an_advertiser_removes_only_its_own_sockets_when_it_ends(
     kubelet: Kubelet, nics: ScriptedNics
 ) -> None:
     path = kubelet.directory / "spiderpool-spidernet.io_sub-eni.sock"
     async with running_advertiser(kubelet.directory, nics):
         await kubelet.until(lambda: len(kubelet.devices) == 2)
         async with running_advertiser(kubelet.directory, ScriptedNics()):
-            await kubelet.until(lambda: len(kubelet.registered) >= 4)
+            await kubelet.until(lambda: len(kubelet.registered_resources) >= 4)
         await kubelet.until(lambda: len(kubelet.devices) == 2 and path.exists())
     assert {path.name for path in kubelet.directory.iterdir()} == {"kubelet.sock"}
     assert kubelet.lists_sent[SUB_ENI][-1] == 2, "no empty list"
 
 
-async def test_a_directory_whose_path_is_too_long_for_a_socket_is_a_fault(
+async def test_a_directory_path_that_is_too_long_for_sockets_is_a_fault(
     directory: Path, nics: ScriptedNics
 ) -> None:
-    deep = directory / ("d" * PATH_BYTES_MAX)
-    deep.mkdir(parents=True)
+    long_directory = directory / ("d" * PATH_BYTES_MAX)
+    long_directory.mkdir(parents=True)
     kubelet = Kubelet(directory)
-    async with running_advertiser(deep, nics) as advertiser:
+    async with running_advertiser(long_directory, nics) as advertiser:
         faults = await kubelet.until(lambda: advertiser.faults.get(SUB_ENI))
 
     assert faults is not None
     assert str(PATH_BYTES_MAX) in faults
 
 
-async def test_a_cancellation_that_a_source_swallows_still_ends_the_advertiser(
+async def test_the_advertiser_ends_although_a_source_swallows_the_cancellation(
     directory: Path,
 ) -> None:
     class SwallowingSource(NamedTuple):
@@ -300,7 +299,7 @@ async def test_a_cancellation_that_a_source_swallows_still_ends_the_advertiser(
     assert not source.reading.is_set(), "no further round has begun"
 
 
-def test_names_of_sockets_are_unique_and_short_enough() -> None:
+def test_socket_names_are_unique_and_short_enough() -> None:
     names = ["spidernet.io/gpu1-vf", "spidernet.io/gpu1_vf", "spidernet.io/gpu1.vf"]
     names += [f"spidernet.io/{'n' * 60}{end}" for end in "ab"]
 
@@ -312,10 +311,9 @@ def test_names_of_sockets_are_unique_and_short_enough() -> None:
     assert all(len(f"{directory}/.{name}.4194304") <= PATH_BYTES_MAX for name in sockets)
 
 
-async def until_two_more_rounds(advertiser: DeviceAdvertiser) -> None:
-    """Wait until the advertiser has read all devices twice more."""
+async def wait_for_two_more_rounds(advertiser: DeviceAdvertiser) -> None:
     for _ in range(2):
-        before = advertiser.rounds
+        rounds_before = advertiser.rounds
         async with asyncio.timeout(60):
-            while advertiser.rounds == before:
+            while advertiser.rounds == rounds_before:
                 await asyncio.sleep(ROUND_S)

@@ -1,6 +1,6 @@
-"""The agent starts and stops the device plugin, which reads labels and NICs of the node.
+"""The agent starts and stops the device plugin.
 
-Slots are units of extended resources, such as ``sub-eni``, that the plugin offers to kubelet.
+A slot is one device of a resource, such as ``sub-eni``.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ def settings_with_slots(settings: Settings, short_path: Path) -> Settings:
 
 @pytest.fixture
 async def kubelet(short_path: Path) -> AsyncIterator[Kubelet]:
-    listening = Kubelet(short_path / PLUGINS_DIRECTORY)
-    await listening.start()
-    yield listening
-    await listening.stop()
+    running_kubelet = Kubelet(short_path / PLUGINS_DIRECTORY)
+    await running_kubelet.start()
+    yield running_kubelet
+    await running_kubelet.stop()
 
 
 async def test_an_agent_offers_and_counts_slots_while_it_runs(
@@ -86,8 +86,10 @@ async def test_an_agent_offers_the_shared_devices_of_the_configuration_file(
         f"agent: {{networkResourcePlugin: {{kubeletRootDir: {short_path}}}}}\n"
         f"orbweaver: {{rdmaConfigFile: {tmp_path / 'config.json'}}}\n"
     )
-    loaded = load_settings(str(tmp_path / "conf.yml"), {"ORBWEAVER_SYSFS": str(tree.root)})
-    settings_with_shares = settings._replace(devices=loaded.devices, sysfs=loaded.sysfs)
+    file_settings = load_settings(str(tmp_path / "conf.yml"), {"ORBWEAVER_SYSFS": str(tree.root)})
+    settings_with_shares = settings._replace(
+        devices=file_settings.devices, sysfs=file_settings.sysfs
+    )
 
     async with running(settings_with_shares, MemoryStore()):
         await kubelet.until(lambda: len(kubelet.devices.get("spidernet.io/soft", ())) == 2)
@@ -106,7 +108,7 @@ async def test_an_agent_without_a_kubelet_serves_adds(settings_with_slots: Setti
         assert await node.add()
 
 
-async def test_without_kubernetes_the_labels_come_from_the_nodes_record(
+async def test_node_labels_come_from_the_node_record_without_kubernetes(
     settings: Settings,
 ) -> None:
     async with running(settings, MemoryStore()) as node:
@@ -118,12 +120,12 @@ async def test_without_kubernetes_the_labels_come_from_the_nodes_record(
         assert (facts.node().known, facts.node().labels) == (True, {"size": "large"})
 
 
-def test_host_nics_are_links_of_the_kernel_with_their_devices_in_sys(tmp_path: Path) -> None:
+def test_a_host_nic_has_a_device_if_sys_has_its_device(tmp_path: Path) -> None:
     executor = NetnsExecutor()
-    virtual = next(nic for nic in host_nics(executor, tmp_path) if nic.name == "lo")
+    lo_without_device = next(nic for nic in host_nics(executor, tmp_path) if nic.name == "lo")
     (tmp_path / "lo" / "device").mkdir(parents=True)
-    physical = next(nic for nic in host_nics(executor, tmp_path) if nic.name == "lo")
+    lo_with_device = next(nic for nic in host_nics(executor, tmp_path) if nic.name == "lo")
     executor.close()
 
-    assert virtual == HostNic("lo", has_device=False, is_loopback=True)
-    assert physical == virtual._replace(has_device=True)
+    assert lo_without_device == HostNic("lo", has_device=False, is_loopback=True)
+    assert lo_with_device == lo_without_device._replace(has_device=True)

@@ -25,7 +25,7 @@ FOREIGN_LINKS = ("cni0", "flannel.1", "veth12", "docker0", "br-lan", "virbr0", "
 
 
 def slots(rules: DeviceRules, *nics: HostNic, **labels: str) -> dict[str, int]:
-    """Resource -> number of slots, on a node with these NICs and labels."""
+    """Resource -> number of slots."""
     resources = offered_slots(rules, labels, nics)
     assert resources is not None
     return {
@@ -33,7 +33,7 @@ def slots(rules: DeviceRules, *nics: HostNic, **labels: str) -> dict[str, int]:
     }
 
 
-def test_without_rules_nothing_is_offered() -> None:
+def test_nothing_is_offered_without_rules() -> None:
     assert slots(DeviceRules(), ETH1) == {}
 
 
@@ -43,7 +43,7 @@ def test_a_rule_without_names_applies_to_nics_with_a_device() -> None:
     assert slots(DeviceRules(nics=(NicRule(),)), ETH1, BOND, loopback) == {"eth1-nic": NIC_SLOTS}
 
 
-def test_if_any_rule_names_nics_all_rules_apply_also_to_nics_without_a_device() -> None:
+def test_all_rules_apply_to_nics_without_a_device_if_one_rule_names_nics() -> None:
     rules = DeviceRules(nics=(NicRule(5, nodes=LARGE, include=("x*",)), NicRule(7)))
 
     assert slots(rules, ETH1, BOND) == {"eth1-nic": 7, "bond0-nic": 7}
@@ -61,14 +61,14 @@ def test_patterns_include_and_exclude_nics() -> None:
     assert slots(rules, *nics) == {"eth1-nic": 3, "bond0-nic": 3}
 
 
-def test_a_nic_has_the_most_slots_that_a_matching_rule_sets() -> None:
+def test_a_nic_gets_the_largest_slot_count_of_its_matching_rules() -> None:
     rules = DeviceRules(nics=(NicRule(3), NicRule(9), NicRule(5), NicRule(100, nodes=LARGE)))
 
     assert slots(rules, ETH1) == {"eth1-nic": 9}
     assert slots(rules, ETH1, size="large") == {"eth1-nic": 100}
 
 
-def test_the_first_sub_eni_rule_that_matches_the_node_counts() -> None:
+def test_the_first_sub_eni_rule_that_matches_the_node_applies() -> None:
     rules = DeviceRules(
         sub_eni=(SubEniRule(slots=8, nodes=LARGE), SubEniRule(slots=2), SubEniRule(slots=4))
     )
@@ -89,8 +89,8 @@ def test_a_node_that_is_not_selected_offers_nothing() -> None:
     assert slots(rules, ETH1, **{"control-plane": ""}) == {}
 
 
-def test_slots_are_unknown_while_labels_that_rules_select_are_unknown() -> None:
-    """The second argument None means that the labels of the node are unknown."""
+def test_slots_are_unknown_if_rules_select_by_unknown_labels() -> None:
+    """The labels None are unknown."""
     assert offered_slots(DeviceRules(sub_eni=(SubEniRule(nodes=LARGE),)), None, []) is None
     assert offered_slots(DeviceRules(nics=(NicRule(nodes=LARGE),)), None, []) is None
     assert offered_slots(DeviceRules(nodes=LARGE), None, []) is None
@@ -113,12 +113,12 @@ def test_an_id_that_was_not_offered_is_not_a_slot(unknown_id: str) -> None:
     assert not SlotResource("eth1-nic", 3).has("eth1-nic-²")
 
 
-def test_a_link_whose_name_is_not_a_valid_resource_name_is_not_offered() -> None:
-    odd = HostNic("eth1@if2", has_device=True)
+def test_a_link_is_not_offered_if_its_name_is_not_a_resource_name() -> None:
+    odd_nic = HostNic("eth1@if2", has_device=True)
 
     assert nic_resource("bond0.100") == "spidernet.io/bond0.100-nic"
-    assert nic_resource(odd.name) == ""
-    assert slots(DeviceRules(nics=(NicRule(),)), odd, ETH1) == {"eth1-nic": NIC_SLOTS}
+    assert nic_resource(odd_nic.name) == ""
+    assert slots(DeviceRules(nics=(NicRule(),)), odd_nic, ETH1) == {"eth1-nic": NIC_SLOTS}
 
 
 @pytest.mark.parametrize(
@@ -137,10 +137,10 @@ def test_resource_names_that_kubernetes_refuses_are_faults(name: str, words: str
     assert words in resource_fault(name)
 
 
-def test_a_list_with_the_maximum_number_of_slots_fits_into_one_message_of_kubelet() -> None:
+def test_the_largest_device_list_fits_into_one_kubelet_message() -> None:
     from nodeagent.devices import kubelet_api
 
-    longest = SlotResource(f"{'n' * 15}-nic", SLOTS_MAX).devices()
+    devices = SlotResource(f"{'n' * 15}-nic", SLOTS_MAX).devices()
 
     message_bytes_max = 4 << 20  # gRPC's default
-    assert len(kubelet_api.encoded(kubelet_api.devices(longest))) < message_bytes_max
+    assert len(kubelet_api.encoded(kubelet_api.devices(devices))) < message_bytes_max

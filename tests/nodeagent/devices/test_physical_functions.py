@@ -69,10 +69,10 @@ def test_carrier_numa_node_iommu_group_and_rdma_device_are_read(tmp_path: Path) 
     (tree.root / "kernel/iommu_groups/42").mkdir(parents=True)
     (vf / "iommu_group").symlink_to(tree.root / "kernel/iommu_groups/42")
 
-    (read,) = physical_functions((), tmp_path)
+    (nic,) = physical_functions((), tmp_path)
 
-    assert (read.has_carrier, read.numa_node, read.rdma) == (True, 1, ("mlx5_0",))
-    assert (read.vfs[0].iommu_group, read.vfs[0].numa_node, read.vfs[0].rdma) == ("42", 1, ())
+    assert (nic.has_carrier, nic.numa_node, nic.rdma) == (True, 1, ("mlx5_0",))
+    assert (nic.vfs[0].iommu_group, nic.vfs[0].numa_node, nic.vfs[0].rdma) == ("42", 1, ())
 
 
 def test_the_address_of_an_infiniband_card_is_its_guid(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_representors_and_subfunctions_are_not_cards(tmp_path: Path, name: str) 
     assert nic.name == "ens1f0np0"
 
 
-def test_a_card_is_an_uplink_if_one_of_its_virtual_functions_is(tmp_path: Path) -> None:
+def test_a_card_is_an_uplink_if_its_link_or_vf_is_an_uplink(tmp_path: Path) -> None:
     tree = SysTree(tmp_path)
     device = card(tree)
     tree.link("ens1f0", device, mtu="1500")
@@ -129,13 +129,13 @@ def test_uplinks_are_the_links_of_default_routes_and_all_links_below() -> None:
         Link(6, "rail0"),
         Link(7, "veth0", kind="veth", parent=6, parent_netns=1),
     ]
-    default, rack = parse_cidr("0.0.0.0/0"), parse_cidr("10.0.0.0/8")
+    default_network, rack_network = parse_cidr("0.0.0.0/0"), parse_cidr("10.0.0.0/8")
 
-    by_vlan = uplinks_of(links, [KernelRoute(default, 5), KernelRoute(rack, 6)])
-    by_hops = uplinks_of(links, [KernelRoute(default, hops=(Hop(6), Hop(7)))])
+    by_vlan = uplinks_of(links, [KernelRoute(default_network, 5), KernelRoute(rack_network, 6)])
+    by_hops = uplinks_of(links, [KernelRoute(default_network, hops=(Hop(6), Hop(7)))])
 
     assert by_vlan == {"bond0.7", "bond0", "ens1f0", "ens1f1"}
-    by_index = uplinks_of(links, [KernelRoute(rack, 6)], uplink_indexes=[5])
+    by_index = uplinks_of(links, [KernelRoute(rack_network, 6)], uplink_indexes=[5])
     assert by_index == by_vlan
     assert by_hops == {"rail0", "veth0"}
-    assert uplinks_of(links, [KernelRoute(rack, 6)]) == set()
+    assert uplinks_of(links, [KernelRoute(rack_network, 6)]) == set()

@@ -48,5 +48,5 @@ async def test_devices_are_listed_with_their_pods(tmp_path: Path) -> None:
     assert devices == {"0000:3b:00.2": "shop/web-0", "0000:3b:00.3": "shop/web-0"}
 
 
-async def test_without_an_answer_of_kubelet_the_devices_of_pods_are_unknown(tmp_path: Path) -> None:
+async def test_devices_of_pods_are_unknown_if_kubelet_does_not_answer(tmp_path: Path) -> None:
     assert await devices_of_pods(tmp_path) is None

@@ -1,7 +1,7 @@
-"""The agent reads /sys trees that tests write, and recorded /sys trees of machines.
+"""The agent reads written and recorded /sys trees of machines.
 
-The recordings are not part of the repository; see docs/contributing/testing.md, "Recordings of
-cards". Tests compute the expected results from paths and contents of the files.
+The recordings are not in the repository; see docs/contributing/testing.md, "Recordings of cards".
+Tests compute the expected results from the files.
 """
 
 from __future__ import annotations
@@ -42,7 +42,6 @@ def trees() -> list[Path]:
     ids=lambda tree: tree if isinstance(tree, str) else f"recorded-{tree.parent.name}",
 )
 def tree(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A /sys tree, written by the test or recorded."""
     if isinstance(request.param, Path):
         return request.param
     MACHINE_WRITERS[request.param](tmp_path / "sys")
@@ -57,25 +56,25 @@ def text(path: Path) -> str:
         return ""
 
 
-def present(directory: Path) -> list[Path]:
+def existing_entries(directory: Path) -> list[Path]:
     """The entries of a directory, without symbolic links whose targets were not recorded."""
     return sorted(path for path in directory.glob("*") if path.exists())
 
 
 def recorded_ports(device: Path) -> Iterator[Path]:
-    yield from present(device / "ports")
+    yield from existing_entries(device / "ports")
 
 
 def test_every_card_that_supports_virtual_functions_is_read(tree: Path) -> None:
-    capable = {
+    sriov_devices = {
         (link / "device").resolve()
-        for link in present(tree / "class/net")
+        for link in existing_entries(tree / "class/net")
         if (link / "device/sriov_totalvfs").exists()
     }
 
     nics = physical_functions((), tree)
 
-    assert {nic.address for nic in nics} == {device.name for device in capable}
+    assert {nic.address for nic in nics} == {device.name for device in sriov_devices}
     for nic in nics:
         link = tree / "class/net" / nic.name
         assert PCI_ADDRESS.fullmatch(nic.address)
@@ -88,7 +87,7 @@ def test_every_card_that_supports_virtual_functions_is_read(tree: Path) -> None:
         assert text(link / "address").endswith(nic.mac)
 
 
-def test_a_policy_for_all_cards_plans_virtual_functions_on_each(tree: Path) -> None:
+def test_a_policy_for_all_cards_plans_virtual_functions_on_every_card(tree: Path) -> None:
     nics = physical_functions((), tree)
     vendors = {nic.vendor for nic in nics}
     policies = [
@@ -112,7 +111,7 @@ def test_every_rdma_device_is_read_with_its_links_and_state(tree: Path) -> None:
         directory = tree / "class/infiniband" / device.name
         states = [text(port / "state") for port in recorded_ports(directory)]
         assert device.is_active == any(state.startswith("4:") for state in states)
-        links = [link.name for link in present(directory / "device/net")]
+        links = [link.name for link in existing_entries(directory / "device/net")]
         assert list(device.links) == links
         if (directory / "device/vendor").exists():
             assert re.fullmatch(r"[0-9a-f]{4}", device.vendor)
@@ -121,26 +120,26 @@ def test_every_rdma_device_is_read_with_its_links_and_state(tree: Path) -> None:
             assert device.link_type == {"1": "ether", "32": "infiniband"}[kind]
 
 
-def test_the_files_of_an_rdma_device_are_those_of_its_pci_device(tree: Path) -> None:
+def test_files_of_an_rdma_device_are_found_by_its_pci_address(tree: Path) -> None:
     pci = PciFiles(tree)
-    for directory in present(tree / "class/infiniband"):
+    for directory in existing_entries(tree / "class/infiniband"):
         device = (directory / "device").resolve()
         if not (tree / "bus/pci/devices" / device.name).exists():
             continue
-        verbs = [path.name for path in present(device / "infiniband_verbs")]
+        verbs = [path.name for path in existing_entries(device / "infiniband_verbs")]
         files = {Path(file.path).name for file in pci.rdma_files(device.name)}
         assert pci.rdma_name(device.name) == directory.name
         assert files >= set(verbs)
 
 
-def test_a_ports_guid_is_the_end_of_the_address_of_its_link(tree: Path) -> None:
+def test_the_address_of_a_link_ends_with_the_guid_of_its_port(tree: Path) -> None:
     """The agent finds a port's link by the port's GUID, which may differ from the device's GUID."""
-    for directory in present(tree / "class/infiniband"):
+    for directory in existing_entries(tree / "class/infiniband"):
         gids = [text(port / "gids/0") for port in recorded_ports(directory)]
         guids = {gid.replace(":", "")[-16:] for gid in gids if gid}
         addresses = {
             text(link / "address").replace(":", "")[-16:]
-            for link in present(directory / "device/net")
+            for link in existing_entries(directory / "device/net")
             if text(link / "type") == "32"
         }
         assert addresses <= guids
@@ -152,7 +151,7 @@ def test_counters_of_every_port_are_read_from_their_files(
     kernel = Kernel()
     kernel.devices[executor.own_namespace.identity] = tuple(
         Device(path.name, number, number, tuple(Port(LINK, None) for _ in recorded_ports(path)))
-        for number, path in enumerate(present(tree / "class/infiniband"), 1)
+        for number, path in enumerate(existing_entries(tree / "class/infiniband"), 1)
     )
     monkeypatch.setattr(RdmaSocket, "open", kernel.open)
 
@@ -162,11 +161,11 @@ def test_counters_of_every_port_are_read_from_their_files(
     counters: dict[str, list[Mapping[str, int]]] = {}
     for port in reading.namespaces[0].ports:
         counters.setdefault(port.device, []).append(port.counters)
-    for directory in present(tree / "class/infiniband"):
+    for directory in existing_entries(tree / "class/infiniband"):
         expected = [
             {
                 file.name: int(text(file))
-                for file in present(port / "hw_counters")
+                for file in existing_entries(port / "hw_counters")
                 if file.name != "lifespan" and text(file).isdecimal()
             }
             for port in recorded_ports(directory)
@@ -176,13 +175,15 @@ def test_counters_of_every_port_are_read_from_their_files(
 
 def test_qos_of_every_link_is_read(tree: Path) -> None:
     files = QosFiles(Sysfs(tree))
-    for link in present(tree / "class/net"):
+    for link in existing_entries(tree / "class/net"):
         ecn = files.ecn(link.name)
         assert files.is_nic(link.name) == (text(link / "type") == "1")
         assert (ecn is not None) == (link / "ecn").is_dir()
         if ecn is not None:
             enabled = {
-                int(file.name) for file in present(link / "ecn/roce_np/enable") if text(file) == "1"
+                int(file.name)
+                for file in existing_entries(link / "ecn/roce_np/enable")
+                if text(file) == "1"
             }
             assert ecn.notification == enabled
             assert ecn.cnp_dscp == int(text(link / "ecn/roce_np/cnp_dscp"))

@@ -1,4 +1,4 @@
-"""RDMA devices in /sys, of cards and of soft RoCE, are offered to a kubelet as shares."""
+"""RDMA devices of cards and of soft RoCE are offered to a kubelet as shares."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROUND_S = 0.02
 
 
 def card(tree: SysTree, number: int, link: str, kind: str, state: str = "4: ACTIVE") -> None:
-    """Add a card with one link and one RDMA device; ``kind``: the type of the link."""
+    """Add a card with one link of type ``kind`` and one RDMA device."""
     device = tree.device(f"0000:3b:00.{number}", vendor="0x15b3", device="0x1017")
     tree.bind(device, "mlx5_core")
     tree.link(link, device, type=kind)
@@ -47,12 +47,11 @@ def config(tmp_path: Path) -> Path:
     return tmp_path / "config.json"
 
 
-def write_config(config: Path, slots: int, **selectors: list[str]) -> None:
-    """Replace the configuration: ``slots`` shares of the selected devices."""
-    item = {"resourceName": "shared_cx5", "rdmaHcaMax": slots, "selectors": selectors}
-    building = config.with_suffix(".new")
-    building.write_text(json.dumps({"configList": [item]}))
-    building.replace(config)
+def write_config(config: Path, shares: int, **selectors: list[str]) -> None:
+    item = {"resourceName": "shared_cx5", "rdmaHcaMax": shares, "selectors": selectors}
+    new_file = config.with_suffix(".new")
+    new_file.write_text(json.dumps({"configList": [item]}))
+    new_file.replace(config)
 
 
 @pytest.fixture
@@ -60,16 +59,16 @@ async def kubelet(
     short_path: Path, tree: SysTree, config: Path
 ) -> AsyncIterator[tuple[Kubelet, DeviceAdvertiser]]:
     write_config(config, 3, ifNames=["ens1f0np0"])
-    listening = Kubelet(short_path / PLUGINS_DIRECTORY)
-    await listening.start()
+    running_kubelet = Kubelet(short_path / PLUGINS_DIRECTORY)
+    await running_kubelet.start()
     source = SharedRdmaSource(config, tree.root)
-    advertiser = DeviceAdvertiser([source], listening.directory, ROUND_S)
+    advertiser = DeviceAdvertiser([source], running_kubelet.directory, ROUND_S)
     task = asyncio.ensure_future(advertiser.run())
-    yield listening, advertiser
+    yield running_kubelet, advertiser
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await advertiser.close()
-    await listening.stop()
+    await running_kubelet.stop()
 
 
 def test_cards_and_soft_devices_are_read_with_their_links(tree: SysTree) -> None:
@@ -92,58 +91,60 @@ def test_cards_and_soft_devices_are_read_with_their_links(tree: SysTree) -> None
 async def test_a_share_has_the_files_of_all_selected_devices(
     kubelet: tuple[Kubelet, DeviceAdvertiser], config: Path
 ) -> None:
-    listening, _ = kubelet
-    await listening.until(lambda: listening.devices.get(CX5) == [f"shared_cx5-{n}" for n in "012"])
+    running_kubelet, _ = kubelet
+    await running_kubelet.until(
+        lambda: running_kubelet.devices.get(CX5) == [f"shared_cx5-{n}" for n in "012"]
+    )
 
-    (of_one_device,) = await listening.allocate_devices(CX5, ["shared_cx5-1"])
+    (response_for_one_device,) = await running_kubelet.allocate_devices(CX5, ["shared_cx5-1"])
     write_config(config, 2, ifNames=["ens1f0np0", "eth1"])
-    await listening.until(lambda: listening.lists_sent[CX5] == [3, 2])
-    (of_two_devices,) = await listening.allocate_devices(CX5, ["shared_cx5-0"])
+    await running_kubelet.until(lambda: running_kubelet.lists_sent[CX5] == [3, 2])
+    (response_for_two_devices,) = await running_kubelet.allocate_devices(CX5, ["shared_cx5-0"])
 
-    assert [path for path, _, _ in of_one_device.files] == [
+    assert [path for path, _, _ in response_for_one_device.files] == [
         f"/dev/infiniband/{name}" for name in ("rdma_cm", "uverbs0", "issm0", "umad0")
     ]
-    assert [path for path, _, _ in of_two_devices.files] == [
+    assert [path for path, _, _ in response_for_two_devices.files] == [
         f"/dev/infiniband/{name}" for name in ("rdma_cm", "uverbs0", "uverbs2", "issm0", "umad0")
     ]
-    assert of_one_device.variables == {}
+    assert response_for_one_device.variables == {}
 
 
 async def test_shares_are_healthy_while_a_port_is_active(
     kubelet: tuple[Kubelet, DeviceAdvertiser], tree: SysTree
 ) -> None:
-    listening, _ = kubelet
-    await listening.until(lambda: listening.unhealthy.get(CX5) == [])
+    running_kubelet, _ = kubelet
+    await running_kubelet.until(lambda: running_kubelet.unhealthy.get(CX5) == [])
 
     tree.port("mlx5_0", "1: DOWN")
-    await listening.until(lambda: len(listening.unhealthy[CX5]) == 3)
+    await running_kubelet.until(lambda: len(running_kubelet.unhealthy[CX5]) == 3)
 
     tree.port("mlx5_0", "4: ACTIVE")
-    await listening.until(lambda: listening.unhealthy[CX5] == [])
-    assert set(listening.lists_sent[CX5]) == {3}
+    await running_kubelet.until(lambda: running_kubelet.unhealthy[CX5] == [])
+    assert set(running_kubelet.lists_sent[CX5]) == {3}
 
 
-async def test_a_rule_that_selects_no_device_of_the_node_has_no_share(
+async def test_a_rule_that_selects_no_device_offers_no_share(
     kubelet: tuple[Kubelet, DeviceAdvertiser], config: Path
 ) -> None:
-    listening, _ = kubelet
-    await listening.until(lambda: CX5 in listening.devices)
+    running_kubelet, _ = kubelet
+    await running_kubelet.until(lambda: CX5 in running_kubelet.devices)
 
     write_config(config, 3, ifNames=["ens9"])
 
-    await listening.until(lambda: listening.lists_sent[CX5] == [3, 0])
-    assert listening.registered == [CX5]
+    await running_kubelet.until(lambda: running_kubelet.lists_sent[CX5] == [3, 0])
+    assert running_kubelet.registered_resources == [CX5]
 
 
-async def test_an_invalid_configuration_is_a_fault_and_the_shares_stay_offered(
+async def test_shares_stay_offered_if_the_configuration_becomes_invalid(
     kubelet: tuple[Kubelet, DeviceAdvertiser], config: Path
 ) -> None:
-    listening, advertiser = kubelet
-    await listening.until(lambda: CX5 in listening.devices)
+    running_kubelet, advertiser = kubelet
+    await running_kubelet.until(lambda: CX5 in running_kubelet.devices)
 
     config.write_text('{"configList": [{"resourceName": "shared_cx5", "rdmaHcaMax": 5}]}')
 
-    await listening.until(
+    await running_kubelet.until(
         lambda: any("no selector is set" in fault for fault in advertiser.faults.values())
     )
-    assert listening.lists_sent[CX5] == [3]
+    assert running_kubelet.lists_sent[CX5] == [3]

@@ -73,11 +73,10 @@ def node(tmp_path: Path) -> Node:
     return Node(tree, device, vfs, tmp_path / "infos", list(POLICIES))
 
 
-def policy(resource: str, first: int, last: int, **fields: Any) -> NodePolicy:
-    """A policy for the virtual functions ``first`` to ``last`` of the card."""
-    nics = NicSelector((NicName("ens1f0", VfRange(first, last)),))
-    made = NodePolicy(resource, resource=resource, vfs=4, nics=nics, nodes={"fabric": "yes"})
-    return made._replace(**fields)
+def policy(resource: str, first_vf: int, last_vf: int, **fields: Any) -> NodePolicy:
+    nics = NicSelector((NicName("ens1f0", VfRange(first_vf, last_vf)),))
+    node_policy = NodePolicy(resource, resource=resource, vfs=4, nics=nics, nodes={"fabric": "yes"})
+    return node_policy._replace(**fields)
 
 
 POLICIES = (policy("gpu1_rdma", 0, 1, is_rdma=True), policy("dpdk", 2, 3, device_type="vfio-pci"))
@@ -85,15 +84,14 @@ POLICIES = (policy("gpu1_rdma", 0, 1, is_rdma=True), policy("dpdk", 2, 3, device
 
 @pytest.fixture
 async def kubelet(short_path: Path) -> AsyncIterator[Kubelet]:
-    listening = Kubelet(short_path / PLUGINS_DIRECTORY)
-    await listening.start()
-    yield listening
-    await listening.stop()
+    running_kubelet = Kubelet(short_path / PLUGINS_DIRECTORY)
+    await running_kubelet.start()
+    yield running_kubelet
+    await running_kubelet.stop()
 
 
 @asynccontextmanager
-async def advertised(node: Node, kubelet: Kubelet) -> AsyncIterator[DeviceAdvertiser]:
-    """Offer the node's virtual functions to kubelet."""
+async def running_advertiser(node: Node, kubelet: Kubelet) -> AsyncIterator[DeviceAdvertiser]:
     advertiser = DeviceAdvertiser([node.source()], kubelet.directory, ROUND_S)
     task = asyncio.ensure_future(advertiser.run())
     try:
@@ -104,12 +102,12 @@ async def advertised(node: Node, kubelet: Kubelet) -> AsyncIterator[DeviceAdvert
         await advertiser.close()
 
 
-async def test_each_resource_of_the_policies_lists_its_pci_addresses_and_numa_nodes(
+async def test_each_resource_lists_its_pci_addresses_and_numa_nodes(
     node: Node, kubelet: Kubelet
 ) -> None:
     node.policies[1] = node.policies[1]._replace(exclude_topology=True)
     node.policies.append(policy("elsewhere", 0, 1, nodes={"fabric": "no"}))
-    async with advertised(node, kubelet):
+    async with running_advertiser(node, kubelet):
         await kubelet.until(lambda: len(kubelet.devices) == 2)
 
     assert kubelet.lists_sent == {RDMA: [2], DPDK: [2]}
@@ -120,14 +118,14 @@ async def test_each_resource_of_the_policies_lists_its_pci_addresses_and_numa_no
 async def test_a_container_gets_the_addresses_and_the_rdma_devices_of_its_functions(
     node: Node, kubelet: Kubelet
 ) -> None:
-    async with advertised(node, kubelet):
+    async with running_advertiser(node, kubelet):
         await kubelet.until(lambda: len(kubelet.devices) == 2)
 
-        both, second = await kubelet.allocate_devices(RDMA, VFS[:2], VFS[1:2])
+        both_vfs, second = await kubelet.allocate_devices(RDMA, VFS[:2], VFS[1:2])
 
     names = ["rdma_cm", "uverbs4", "issm4", "umad4", "uverbs5", "issm5", "umad5"]
-    assert both.variables[RDMA_VARIABLE] == "0000:3b:00.2,0000:3b:00.3"
-    assert [path for path, _, _ in both.files] == [f"/dev/infiniband/{name}" for name in names]
+    assert both_vfs.variables[RDMA_VARIABLE] == "0000:3b:00.2,0000:3b:00.3"
+    assert [path for path, _, _ in both_vfs.files] == [f"/dev/infiniband/{name}" for name in names]
     assert json.loads(second.variables[f"{RDMA_VARIABLE}_INFO"]) == {
         "0000:3b:00.3": {
             "generic": {"deviceID": "0000:3b:00.3"},
@@ -150,7 +148,7 @@ async def test_a_vfio_function_has_the_device_file_of_its_iommu_group(
     node: Node, kubelet: Kubelet
 ) -> None:
     (node.tree.root / "kernel/iommu_groups/73/name").write_text("vfio-noiommu\n")
-    async with advertised(node, kubelet):
+    async with running_advertiser(node, kubelet):
         await kubelet.until(lambda: DPDK in kubelet.devices)
 
         first, second = await kubelet.allocate_devices(DPDK, [VFS[2]], [VFS[3]])
@@ -163,26 +161,26 @@ async def test_a_vfio_function_has_the_device_file_of_its_iommu_group(
     }
 
 
-async def test_the_device_info_for_multus_names_the_rdma_device_of_an_allocated_function(
+async def test_the_device_info_file_names_the_rdma_device_of_a_function(
     node: Node, kubelet: Kubelet
 ) -> None:
-    async with advertised(node, kubelet):
+    async with running_advertiser(node, kubelet):
         await kubelet.until(lambda: len(kubelet.devices) == 2)
         await kubelet.allocate_devices(RDMA, VFS[:1])
 
-    (written,) = node.infos.iterdir()
-    assert written.name == "spidernet.io-gpu1_rdma-0000:3b:00.2-device.json"
-    assert json.loads(written.read_text()) == {
+    (info_file,) = node.infos.iterdir()
+    assert info_file.name == "spidernet.io-gpu1_rdma-0000:3b:00.2-device.json"
+    assert json.loads(info_file.read_text()) == {
         "type": "pci",
         "version": "1.1.0",
         "pci": {"pci-address": VFS[0], "pf-pci-address": PF, "rdma-device": "mlx5_4"},
     }
 
 
-async def test_a_function_without_its_driver_rdma_device_or_carrier_is_unhealthy(
+async def test_a_function_is_unhealthy_without_driver_rdma_device_or_carrier(
     node: Node, kubelet: Kubelet
 ) -> None:
-    async with advertised(node, kubelet):
+    async with running_advertiser(node, kubelet):
         await kubelet.until(lambda: len(kubelet.devices) == 2)
 
         node.tree.bind(node.vfs[2], "mlx5_core")
@@ -207,13 +205,13 @@ async def test_a_function_whose_link_is_in_a_pod_stays_listed_and_healthy(
     (node.tree.root / "class/net/ens1f0v0").unlink()
     (vf / "net").rename(vf / "elsewhere")
     (vf / "infiniband").rename(vf / "gone")
-    async with advertised(node, kubelet):
+    async with running_advertiser(node, kubelet):
         await kubelet.until(lambda: RDMA in kubelet.devices)
 
     assert (kubelet.lists_sent[RDMA], kubelet.unhealthy[RDMA]) == ([2], [])
 
 
-async def test_a_deleted_policy_withdraws_its_resource_and_unknown_functions_stay_offered(
+async def test_unknown_functions_stay_offered_and_a_missing_resource_is_withdrawn(
     node: Node, kubelet: Kubelet
 ) -> None:
     known_resources: list[str] = []
@@ -242,21 +240,21 @@ async def test_a_deleted_policy_withdraws_its_resource_and_unknown_functions_sta
     await advertiser.close()
 
 
-async def test_a_function_whose_files_cannot_be_read_is_refused(
+async def test_an_allocation_is_refused_if_files_of_the_function_are_missing(
     node: Node, kubelet: Kubelet
 ) -> None:
-    async with advertised(node, kubelet) as advertiser:
+    async with running_advertiser(node, kubelet) as advertiser:
         await kubelet.until(lambda: DPDK in kubelet.devices)
         (node.vfs[2] / "iommu_group").unlink()
 
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
+        with pytest.raises(grpc.aio.AioRpcError) as error:
             await kubelet.allocate_devices(DPDK, [VFS[2]])
 
-    assert "iommu_group" in str(refused.value.details())
+    assert "iommu_group" in str(error.value.details())
     assert (advertiser.counts.allocations, advertiser.counts.refusals) == (0, 1)
 
 
-async def test_after_a_restart_of_kubelet_resources_are_registered_before_the_next_round(
+async def test_a_kubelet_restart_registers_resources_before_the_next_round(
     node: Node, kubelet: Kubelet
 ) -> None:
     advertiser = DeviceAdvertiser([node.source()], kubelet.directory, round_s=3_600)
@@ -267,7 +265,7 @@ async def test_after_a_restart_of_kubelet_resources_are_registered_before_the_ne
     await kubelet.start()
 
     await kubelet.until(lambda: len(kubelet.devices) == 2)
-    assert sorted(kubelet.registered) == [DPDK, DPDK, RDMA, RDMA]
+    assert sorted(kubelet.registered_resources) == [DPDK, DPDK, RDMA, RDMA]
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await advertiser.close()

@@ -1,7 +1,7 @@
-"""Trees of /sys of whole machines with network cards, written from public documentation.
+"""Writes /sys trees of machines with network cards, from public documentation.
 
 Sources: the kernel's ABI documents (sysfs-class-net, sysfs-class-infiniband, sysfs-bus-pci), the
-drivers' counters, and the PCI IDs. The addresses are made up.
+drivers' counters, and the PCI IDs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ IRDMA_COUNTERS: Final = ("ip4InOctets", "ip4OutOctets", "tcpRetransSegs", "RxECN
 
 PRIORITIES: Final = range(8)
 CNP_PRIORITY: Final = 6
-"""The priority of congestion notification packets (CNPs). Their DSCP is 8 times this number."""
+"""Priority of congestion notification packets; their DSCP is 8 times this number."""
 
 
 class CardKind(NamedTuple):
@@ -69,7 +69,7 @@ E810: Final = CardKind(
 
 
 class Machine:
-    """Writes the tree of one machine below ``root``."""
+    """Writes the tree of a machine below ``root``."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -104,7 +104,6 @@ class Machine:
         return directory
 
     def bond(self, name: str, *members: str) -> None:
-        """Add a bond of links."""
         bond = self.virtual_link(name)
         self._files(bond / "bonding", {"slaves": " ".join(members)})
         for member in members:
@@ -166,7 +165,6 @@ class Machine:
 
 
 def training_node(machine: Machine) -> None:
-    """Eight RoCE cards, a bond of two other cards, and links without a PCI device."""
     for number in range(8):
         machine.card(CONNECTX7, f"rail{number}", "4: ACTIVE" if number else "1: DOWN")
     machine.card(E810, "ens1f0")
@@ -176,26 +174,25 @@ def training_node(machine: Machine) -> None:
 
 
 def infiniband_node(machine: Machine) -> None:
-    """Four InfiniBand cards, and an Ethernet card without ECN files."""
     for number in range(4):
         machine.card(CONNECTX6_INFINIBAND, f"ibs{number}")
     machine.card(CONNECTX7._replace(has_ecn_files=False), "ens2f0")
 
 
-def _single_card(name: str) -> Callable[[Path], None]:
+def _card_writer(name: str) -> Callable[[Path], None]:
     def write(root: Path) -> None:
         Card(root, name)
 
     return write
 
 
-def _whole(write: Callable[[Machine], None]) -> Callable[[Path], None]:
+def _machine_writer(write: Callable[[Machine], None]) -> Callable[[Path], None]:
     return lambda root: write(Machine(root))
 
 
 MACHINE_WRITERS: Final[Mapping[str, Callable[[Path], None]]] = {
-    "training-node": _whole(training_node),
-    "infiniband-node": _whole(infiniband_node),
-    **{path.stem: _single_card(path.stem) for path in sorted(TREES_FOLDER.glob("*.txt"))},
+    "training-node": _machine_writer(training_node),
+    "infiniband-node": _machine_writer(infiniband_node),
+    **{path.stem: _card_writer(path.stem) for path in sorted(TREES_FOLDER.glob("*.txt"))},
 }
-"""Name -> a function that writes the tree of a machine or of a single card."""
+"""Name -> a function that writes the tree of a machine or card."""

@@ -1,6 +1,6 @@
 """ADD and DEL through the framed socket return exact results and change the claims.
 
-By default, a call of the fixture ``agent`` is for eth0 of Pod shop/web-0, container c-web-0.
+The default call is for eth0 of Pod shop/web-0, container c-web-0.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import AgentHarness, running
 
 
-async def test_an_add_returns_the_result_in_its_cni_version(agent: AgentHarness) -> None:
+async def test_an_add_returns_the_result_of_cni_version_1_1_0(agent: AgentHarness) -> None:
     await agent.pool("lan-4", "10.6.0.0/24", "10.6.0.10", gateway="10.6.0.1")
 
     reply = await agent.call("ADD")
@@ -43,7 +43,7 @@ async def test_an_add_returns_the_result_in_its_cni_version(agent: AgentHarness)
 
 
 @pytest.mark.parametrize("version", ["0.3.0", "0.3.1", "0.4.0"])
-async def test_results_before_1_0_0_name_the_family_of_every_address(
+async def test_results_before_1_0_0_have_the_family_of_every_address(
     agent: AgentHarness, version: str
 ) -> None:
     await agent.pool("lan-4", "10.6.0.0/24", "10.6.0.10")
@@ -62,7 +62,7 @@ async def test_results_before_1_0_0_name_the_family_of_every_address(
     }
 
 
-async def test_the_pools_and_clean_gateway_of_the_netconf_are_used(
+async def test_an_add_uses_pools_and_clean_gateway_of_the_netconf(
     agent: AgentHarness,
 ) -> None:
     await agent.pool("other", "10.5.0.0/24", "10.5.0.10")
@@ -75,22 +75,22 @@ async def test_the_pools_and_clean_gateway_of_the_netconf_are_used(
     assert "routes" not in result
 
 
-async def test_routes_of_the_pool_come_before_those_of_the_annotation_and_the_default_route(
+async def test_routes_of_pool_annotation_and_gateway_come_in_this_order(
     agent: AgentHarness,
 ) -> None:
     pool_route = Route("10.20.0.0/16", "10.6.0.2")
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10", gateway="10.6.0.1", routes=(pool_route,))
     await agent.pod("web-0", {"routes": [{"dst": "10.30.0.0/16", "gw": "10.6.0.3"}]})
 
-    fresh = (await agent.call("ADD")).result["routes"]
-    repeated = (await agent.call("ADD")).result["routes"]
+    first_routes = (await agent.call("ADD")).result["routes"]
+    repeated_routes = (await agent.call("ADD")).result["routes"]
 
-    assert fresh == [
+    assert first_routes == [
         {"dst": "10.20.0.0/16", "gw": "10.6.0.2"},
         {"dst": "10.30.0.0/16", "gw": "10.6.0.3"},
         {"dst": "0.0.0.0/0", "gw": "10.6.0.1"},
     ]
-    assert repeated == fresh
+    assert repeated_routes == first_routes
 
 
 async def test_a_route_that_no_nic_can_take_is_logged(
@@ -102,10 +102,13 @@ async def test_a_route_that_no_nic_can_take_is_logged(
 
     assert "routes" not in (await agent.call("ADD")).result
 
-    (logged,) = [
+    (log_record,) = [
         record for record in caplog.records if record.name == "nodeagent.handlers.add_handler"
     ]
-    assert logged.__dict__["fields"] == {"pod": "shop/web-0", "route": "10.30.0.0/16 via 10.7.0.3"}
+    assert log_record.__dict__["fields"] == {
+        "pod": "shop/web-0",
+        "route": "10.30.0.0/16 via 10.7.0.3",
+    }
 
 
 async def test_a_delete_releases_the_addresses_of_the_add(agent: AgentHarness) -> None:
@@ -158,16 +161,16 @@ async def test_a_delete_needs_no_network_namespace(agent: AgentHarness, netns: s
 
 async def test_a_late_delete_of_an_older_sandbox_releases_nothing(agent: AgentHarness) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
-    before = await agent.add(CNI_CONTAINERID="old")
-    after = await agent.add(CNI_CONTAINERID="new")
+    old_addresses = await agent.add(CNI_CONTAINERID="old")
+    new_addresses = await agent.add(CNI_CONTAINERID="new")
 
     await agent.delete(CNI_CONTAINERID="old")
 
-    assert after == before
+    assert new_addresses == old_addresses
     assert len(await agent.claims()) == 1
 
 
-async def test_a_delete_with_the_uid_of_another_pod_of_the_same_name_releases_nothing(
+async def test_a_delete_releases_nothing_if_the_uid_is_another_pods(
     agent: AgentHarness,
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
@@ -179,7 +182,7 @@ async def test_a_delete_with_the_uid_of_another_pod_of_the_same_name_releases_no
     assert len(await agent.claims()) == 1
 
 
-async def test_without_cni_args_the_pod_has_the_name_of_its_container(agent: AgentHarness) -> None:
+async def test_the_pod_has_the_name_of_its_container_without_cni_args(agent: AgentHarness) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
     await agent.add(CNI_ARGS="", CNI_CONTAINERID="box-7")
 
@@ -196,10 +199,10 @@ async def test_a_delete_without_uid_releases_only_its_own_container(agent: Agent
     args = "K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0"
 
     await agent.delete(CNI_CONTAINERID="old", CNI_ARGS=args)
-    after_old = await agent.claims()
+    claims_after_old_delete = await agent.claims()
     await agent.delete(CNI_CONTAINERID="new", CNI_ARGS=args)
 
-    assert len(after_old) == 1
+    assert len(claims_after_old_delete) == 1
     assert await agent.claims() == {}
 
 
@@ -218,7 +221,7 @@ async def test_the_error_of_a_full_pool_names_the_pool_and_a_remedy(agent: Agent
     assert len(await agent.claims()) == 1
 
 
-async def test_a_failed_dual_stack_add_leaves_no_address_of_either_family_behind(
+async def test_a_failed_dual_stack_add_claims_no_address(
     agent: AgentHarness,
 ) -> None:
     await agent.pool("lan-4", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
@@ -269,7 +272,7 @@ async def test_version_returns_the_supported_versions_for_any_input(agent: Agent
     }
 
 
-async def test_in_sequential_order_an_add_gets_the_lowest_free_address(
+async def test_an_add_gets_the_lowest_free_address_in_sequential_order(
     settings: Settings, memory_store: MemoryStore
 ) -> None:
     async with running(settings._replace(address_order="sequential"), memory_store) as node:
@@ -296,7 +299,7 @@ async def test_no_address_of_a_disabled_family_is_allocated(
             assert await node.add() == ["10.6.0.10/24"]
 
 
-async def test_a_pool_counts_as_full_when_the_number_of_its_claims_is_records_max(
+async def test_an_add_fails_if_the_pool_has_records_max_claims(
     settings: Settings, memory_store: MemoryStore
 ) -> None:
     async with running(settings._replace(records_max=2), memory_store) as node:

@@ -1,6 +1,6 @@
 """ADD and DEL of a Pod with several interfaces.
 
-By default, a call of the fixture ``agent`` is for eth0 of Pod shop/web-0, container c-web-0.
+The default call is for eth0 of Pod shop/web-0, container c-web-0.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from tests.support.agent_harness import AgentHarness
 
 
 async def create_two_pools(agent: AgentHarness) -> None:
-    """Create the pools a and b, which are not default pools."""
     await agent.pool("a", "10.6.0.0/24", "10.6.0.10-10.6.0.20", default=False)
     await agent.pool("b", "10.7.0.0/24", "10.7.0.10-10.7.0.20", default=False, gateway="10.7.0.1")
 
 
-def items(*interfaces: str) -> list[dict[str, Any]]:
-    """The annotation for an interface in pool a and one in pool b; "" means no name."""
+def annotation_items(*interfaces: str) -> list[dict[str, Any]]:
+    """Items for two interfaces in pools a and b; "" means no name."""
     pools = ("a", "b")
     return [
         {"ipv4": [pool]} | ({"interface": name} if name else {})
@@ -27,14 +26,14 @@ def items(*interfaces: str) -> list[dict[str, Any]]:
     ]
 
 
-async def test_addresses_of_named_items_are_claimed_together_and_returned_one_by_one(
+async def test_the_first_add_claims_the_addresses_of_all_named_items(
     agent: AgentHarness,
 ) -> None:
     await create_two_pools(agent)
-    await agent.pod("web-0", {"ippools": items("eth0", "net1")})
+    await agent.pod("web-0", {"ippools": annotation_items("eth0", "net1")})
 
     first = await agent.call("ADD")
-    claimed = set(await agent.claims())
+    claimed_addresses = set(await agent.claims())
     second = await agent.call("ADD", CNI_IFNAME="net1")
 
     (eth0,), (net1,) = first.result["ips"], second.result["ips"]
@@ -42,15 +41,15 @@ async def test_addresses_of_named_items_are_claimed_together_and_returned_one_by
     assert net1["address"].startswith("10.7.0.")
     assert "routes" not in first.result
     assert second.result["routes"] == [{"dst": "0.0.0.0/0", "gw": "10.7.0.1"}]
-    assert set(await agent.claims()) == claimed
-    assert len(claimed) == 2
+    assert set(await agent.claims()) == claimed_addresses
+    assert len(claimed_addresses) == 2
 
 
 async def test_unnamed_items_go_to_interfaces_in_the_order_of_their_adds(
     agent: AgentHarness,
 ) -> None:
     await create_two_pools(agent)
-    await agent.pod("web-0", {"ippools": items("", "")})
+    await agent.pod("web-0", {"ippools": annotation_items("", "")})
 
     eth0 = await agent.add()
     net1 = await agent.add(CNI_IFNAME="net1")
@@ -66,7 +65,7 @@ async def test_an_interface_beyond_the_items_of_the_annotation_is_refused(
     agent: AgentHarness,
 ) -> None:
     await create_two_pools(agent)
-    await agent.pod("web-0", {"ippools": items("", "")})
+    await agent.pod("web-0", {"ippools": annotation_items("", "")})
     await agent.add()
     await agent.add(CNI_IFNAME="net1")
 
@@ -80,7 +79,7 @@ async def test_an_interface_that_the_annotation_does_not_name_is_refused(
     agent: AgentHarness,
 ) -> None:
     await create_two_pools(agent)
-    await agent.pod("web-0", {"ippools": items("eth0", "net1")})
+    await agent.pod("web-0", {"ippools": annotation_items("eth0", "net1")})
 
     error = (await agent.call("ADD", CNI_IFNAME="net9")).error
 
@@ -89,13 +88,13 @@ async def test_an_interface_that_the_annotation_does_not_name_is_refused(
     assert await agent.claims() == {}
 
 
-async def test_interfaces_of_the_netconf_are_added_one_by_one(agent: AgentHarness) -> None:
+async def test_each_interface_uses_the_pools_of_its_netconf(agent: AgentHarness) -> None:
     await create_two_pools(agent)
-    listed = agent.netconf(ipam={"default_ipv4_ippool": ["a"]})
-    other = agent.netconf(ipam={"default_ipv4_ippool": ["b"]}, name="lan-2")
+    eth0_conf = agent.netconf(ipam={"default_ipv4_ippool": ["a"]})
+    net1_conf = agent.netconf(ipam={"default_ipv4_ippool": ["b"]}, name="lan-2")
 
-    eth0 = await agent.add(conf=listed)
-    net1 = await agent.add(conf=other, CNI_IFNAME="net1")
+    eth0 = await agent.add(conf=eth0_conf)
+    net1 = await agent.add(conf=net1_conf, CNI_IFNAME="net1")
     endpoint = await agent.endpoint()
 
     assert endpoint is not None
@@ -107,7 +106,7 @@ async def test_the_first_delete_of_a_sandbox_releases_all_its_interfaces(
     agent: AgentHarness,
 ) -> None:
     await create_two_pools(agent)
-    await agent.pod("web-0", {"ippools": items("eth0", "net1")})
+    await agent.pod("web-0", {"ippools": annotation_items("eth0", "net1")})
     await agent.add()
     await agent.add(CNI_IFNAME="net1")
 
@@ -122,7 +121,7 @@ async def test_a_late_delete_of_one_interface_keeps_the_interfaces_of_the_new_sa
     agent: AgentHarness,
 ) -> None:
     await create_two_pools(agent)
-    await agent.pod("web-0", {"ippools": items("eth0", "net1")})
+    await agent.pod("web-0", {"ippools": annotation_items("eth0", "net1")})
     await agent.add(CNI_CONTAINERID="old")
     await agent.add(CNI_CONTAINERID="old", CNI_IFNAME="net1")
     eth0 = await agent.add(CNI_CONTAINERID="new")
@@ -135,23 +134,23 @@ async def test_a_late_delete_of_one_interface_keeps_the_interfaces_of_the_new_sa
     assert set(await agent.claims()) == {address.partition("/")[0] for address in eth0 + net1}
 
 
-async def test_a_late_delete_of_an_interface_without_an_add_releases_nothing(
+async def test_a_late_delete_of_an_interface_that_was_never_added_releases_nothing(
     agent: AgentHarness,
 ) -> None:
     await create_two_pools(agent)
-    await agent.pod("web-0", {"ippools": items("eth0", "net1")})
+    await agent.pod("web-0", {"ippools": annotation_items("eth0", "net1")})
     await agent.add(CNI_CONTAINERID="new")
-    before = await agent.endpoint()
+    endpoint_before = await agent.endpoint()
 
     await agent.delete(CNI_CONTAINERID="old", CNI_IFNAME="net1")
 
-    assert await agent.endpoint() == before
+    assert await agent.endpoint() == endpoint_before
 
 
 async def test_a_replica_keeps_its_addresses_until_no_record_names_its_statefulset(
     agent: AgentHarness,
 ) -> None:
-    """The StatefulSet has no record here; only the Pod's record names the StatefulSet."""
+    """Only the Pod's record names the StatefulSet."""
     await create_two_pools(agent)
     owner = {"owner_kind": "StatefulSet", "owner_name": "web", "owner_api_version": "apps/v1"}
     await agent.pod("web-0", {"ippool": {"ipv4": ["a"]}}, **owner)
@@ -182,6 +181,6 @@ async def test_only_a_replica_of_an_apps_v1_stateful_set_keeps_its_address(
             await agent.add(name)
             await agent.delete(name)
 
-    # web-x and other-0 are not names of replicas of the StatefulSet web.
+    # web-x and other-0 are not names of replicas of web.
     holders = {claim.holder for claim in (await agent.claims()).values()}
     assert holders == {"statefulset/shop/web-0"}

@@ -1,6 +1,6 @@
 """CHECK compares the claims of an interface with the runtime's prevResult.
 
-By default, a call of the fixture ``agent`` is for eth0 of Pod shop/web-0, container c-web-0.
+The default call is for eth0 of Pod shop/web-0, container c-web-0.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from tests.support.agent_harness import AgentHarness
 
 @pytest.fixture
 async def add_result(agent: AgentHarness) -> dict[str, Any]:
-    """The result of an ADD for eth0 of web-0, dual stack."""
     await agent.pool("lan-4", "10.6.0.0/24", "10.6.0.10")
     await agent.pool("lan-6", "fd00:6::/64", "fd00:6::10")
     result: dict[str, Any] = (await agent.call("ADD")).result
@@ -26,7 +25,7 @@ async def add_result(agent: AgentHarness) -> dict[str, Any]:
 
 
 async def check(agent: AgentHarness, result: Any, **changes: str) -> tuple[int, str]:
-    """Exit status and message of a CHECK with this prevResult."""
+    """Exit status and error message of a CHECK."""
     reply = await agent.call("CHECK", conf=agent.netconf(prevResult=result), **changes)
     if reply.status == 0:
         assert reply.body == b""
@@ -42,14 +41,17 @@ async def test_check_passes_after_an_add(agent: AgentHarness, add_result: dict[s
 async def test_check_ignores_addresses_of_other_interfaces_in_prev_result(
     agent: AgentHarness, add_result: dict[str, Any]
 ) -> None:
-    other = {"address": "10.99.0.1/24", "interface": 1}
+    other_interface_ip = {"address": "10.99.0.1/24", "interface": 1}
     ips = [entry | {"interface": 0} for entry in add_result["ips"]]
-    result = add_result | {"ips": [*ips, other], "interfaces": [{"name": "eth0"}, {"name": "net1"}]}
+    result = add_result | {
+        "ips": [*ips, other_interface_ip],
+        "interfaces": [{"name": "eth0"}, {"name": "net1"}],
+    }
 
     assert await check(agent, result) == (0, "")
 
 
-async def test_another_spelling_of_an_address_is_the_same_address(
+async def test_check_accepts_another_spelling_of_an_address(
     agent: AgentHarness, add_result: dict[str, Any]
 ) -> None:
     ips = [{"address": "10.6.0.10/24"}, {"address": "FD00:6:0:0::0010/64"}]
@@ -65,7 +67,7 @@ async def test_check_of_cni_version_0_4_0_passes_without_prev_result(
     assert reply.status == 0
 
 
-async def test_addresses_that_only_etcd_or_only_prevresult_has_are_named(
+async def test_check_reports_addresses_that_etcd_or_prev_result_lacks(
     agent: AgentHarness, add_result: dict[str, Any]
 ) -> None:
     status, text = await check(agent, add_result | {"ips": [{"address": "10.6.0.11/24"}]})
@@ -76,7 +78,7 @@ async def test_addresses_that_only_etcd_or_only_prevresult_has_are_named(
     assert "interface eth0 holds fd00:6::10/64, which prevResult does not have" in text
 
 
-async def test_a_sandbox_that_is_not_the_one_of_the_add_is_named(
+async def test_check_reports_another_sandbox(
     agent: AgentHarness, add_result: dict[str, Any]
 ) -> None:
     _, text = await check(agent, add_result, CNI_CONTAINERID="another")
@@ -84,7 +86,7 @@ async def test_a_sandbox_that_is_not_the_one_of_the_add_is_named(
     assert "interface eth0 belongs to container c-web-0, not to another" in text
 
 
-async def test_a_pod_that_is_not_the_holder_is_named(
+async def test_check_reports_a_pod_that_is_not_the_holder(
     agent: AgentHarness, add_result: dict[str, Any]
 ) -> None:
     args = "K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0;K8S_POD_UID=another-uid"
@@ -94,7 +96,7 @@ async def test_a_pod_that_is_not_the_holder_is_named(
     assert "the endpoint belongs to pod/uid-web-0, not to pod/another-uid" in text
 
 
-async def test_an_interface_that_was_never_added_is_named(
+async def test_check_reports_an_interface_that_was_never_added(
     agent: AgentHarness, add_result: dict[str, Any]
 ) -> None:
     _, text = await check(agent, add_result, CNI_IFNAME="net1")
@@ -102,7 +104,7 @@ async def test_an_interface_that_was_never_added_is_named(
     assert "endpoint shop/web-0 has no interface net1" in text
 
 
-async def test_a_network_that_is_not_the_one_of_the_add_is_named(
+async def test_check_reports_another_network(
     agent: AgentHarness, add_result: dict[str, Any]
 ) -> None:
     reply = await agent.call("CHECK", conf=agent.netconf(name="other", prevResult=add_result))
@@ -110,7 +112,7 @@ async def test_a_network_that_is_not_the_one_of_the_add_is_named(
     assert "interface eth0 is in network lan, not in other" in reply.error["msg"]
 
 
-async def test_after_a_delete_there_is_no_endpoint(
+async def test_check_reports_a_missing_endpoint_after_a_delete(
     agent: AgentHarness, add_result: dict[str, Any]
 ) -> None:
     await agent.delete()
@@ -120,7 +122,7 @@ async def test_after_a_delete_there_is_no_endpoint(
     assert "there is no endpoint shop/web-0" in text
 
 
-async def test_a_claim_that_is_gone_from_etcd_is_named(
+async def test_check_reports_an_address_without_a_claim(
     agent: AgentHarness, add_result: dict[str, Any]
 ) -> None:
     await agent.store.commit([], [Delete(agent.keys.ip_of("10.6.0.10"))])
@@ -130,13 +132,13 @@ async def test_a_claim_that_is_gone_from_etcd_is_named(
     assert text == "CHECK failed: address 10.6.0.10 is not claimed"
 
 
-async def test_a_claim_of_another_pod_is_named(
+async def test_check_reports_a_claim_of_another_pod(
     agent: AgentHarness, add_result: dict[str, Any]
 ) -> None:
-    stolen = Claim(
+    claim_of_thief = Claim(
         pool="other-pool", holder="pod/thief", namespace="shop", pod="thief", event="event"
     )
-    put = Put(agent.keys.ip_of("10.6.0.10"), CLAIM_CODEC.encode(stolen))
+    put = Put(agent.keys.ip_of("10.6.0.10"), CLAIM_CODEC.encode(claim_of_thief))
     await agent.store.commit([], [put])
 
     _, text = await check(agent, add_result)
@@ -154,7 +156,7 @@ async def test_a_claim_of_another_pod_is_named(
         ({"ips": [], "interfaces": "eth0"}, "must be lists"),
     ],
 )
-async def test_an_invalid_result_is_refused_with_the_name_of_the_field(
+async def test_the_error_names_an_invalid_field_of_prev_result(
     agent: AgentHarness, add_result: dict[str, Any], result: Any, text: str
 ) -> None:
     error = (await agent.call("CHECK", conf=agent.netconf(prevResult=result))).error

@@ -1,7 +1,6 @@
 """The agent's handler of the coordinator: settings, GC, and concurrent calls.
 
-The fixture ``network_pod`` is a Pod with a macvlan eth0 (10.6.0.101, fd00:6::101), and
-``network_node`` is its node (10.6.0.11, fd00:6::11). The coordinator has not set up the Pod yet.
+``network_pod`` has 10.6.0.101 and fd00:6::101; ``network_node`` has 10.6.0.11 and fd00:6::11.
 """
 
 from __future__ import annotations
@@ -56,22 +55,18 @@ pytestmark = pytest.mark.netns
 
 CLUSTER_SETTINGS = {"serviceCIDR": ["10.96.0.0/16"]}
 NO_SETTINGS = UnparsedSettings()
-LEFTOVERS = 1_000
-NOWHERE = 1_000_000
-"""The first of ``LEFTOVERS`` interface indexes that do not exist."""
+LEFTOVER_COUNT = 1_000
+MISSING_IFINDEX = 1_000_000
+"""The first interface index of the host veths that are gone."""
 
 
 class AnnotatedPods(FactsSource):
-    """Facts of one Pod with these annotations."""
-
     def __init__(self, annotations: dict[str, str]) -> None:
         self.annotations = annotations
 
-    async def load_pod(self, reference: PodReference) -> None:
-        """Do nothing; the Pod is known."""
+    async def load_pod(self, reference: PodReference) -> None: ...
 
-    async def confirm_current(self, reference: PodReference) -> None:
-        """Do nothing; the Pod is known."""
+    async def confirm_current(self, reference: PodReference) -> None: ...
 
     def liveness(self, reference: PodReference) -> Liveness:
         return Liveness(alive=None)
@@ -88,18 +83,15 @@ class AnnotatedPods(FactsSource):
     def node(self) -> NodeFacts:
         return NodeFacts("node-a")
 
-    def endpoint_validity(self, endpoint: Endpoint) -> None:
-        """Return None: unknown."""
+    def endpoint_validity(self, endpoint: Endpoint) -> None: ...
 
-    async def confirm_endpoint(self, endpoint: Endpoint) -> None:
-        """Return None: unknown."""
+    async def confirm_endpoint(self, endpoint: Endpoint) -> None: ...
 
 
 class Unsynced(CoordinatorDefaults):
     """A cluster whose SpiderCoordinator is not Synced."""
 
-    async def load(self) -> None:
-        """Do nothing; the cluster stays unsynced."""
+    async def load(self) -> None: ...
 
     def current_settings(self) -> UnparsedSettings:
         raise NotReady("spidercoordinator: default no ready")
@@ -138,10 +130,6 @@ def handler_with(
     cluster: CoordinatorDefaults | None = None,
     probe: ProbeAssigned = probe_nothing,
 ) -> CoordinatorHandler:
-    """A handler for a Pod with these annotations, in a cluster with these settings.
-
-    ``probe``: called with the detections that the Pod's network or the cluster requests.
-    """
     return CoordinatorHandler(
         node.engine,
         node.records,
@@ -155,19 +143,18 @@ def handler_with(
 
 
 def call(pod: NetworkPod, command: str = "ADD", interface: str = "eth0", **conf: Any) -> Call:
-    """A runtime's call for a NIC of the Pod."""
     netconf = NetConf(cni_version="1.1.0", name="lab", **conf)
     attachment = Attachment(pod.container, interface, netconf.name, str(pod.inside.path))
     return Call(command, netconf, attachment, PodReference("shop", "web-0"))
 
 
 def gc_call(*valid: NetworkPod) -> Call:
-    """A runtime's GC that lists eth0 of these Pods as valid."""
+    """A GC that lists eth0 of these Pods as valid."""
     attachments = tuple(ValidAttachment(pod.container, "eth0") for pod in valid)
     return Call("GC", NetConf(cni_version="1.1.0", name="lab", valid_attachments=attachments))
 
 
-async def test_settings_of_the_cluster_apply_where_the_network_configuration_has_none(
+async def test_cluster_settings_apply_if_the_network_configuration_has_none(
     coordinator_handler: CoordinatorHandler, network_pod: NetworkPod
 ) -> None:
     await coordinator_handler.handle_add(call(network_pod), NO_SETTINGS)
@@ -254,7 +241,7 @@ async def test_a_cluster_that_is_not_ready_blocks_adds_but_not_dels(
     await asyncio.to_thread(unsynced.close)
 
 
-async def test_a_del_with_settings_that_cannot_be_used_succeeds(
+async def test_a_del_succeeds_with_invalid_settings(
     coordinator_handler: CoordinatorHandler, network_pod: NetworkPod
 ) -> None:
     await coordinator_handler.handle_add(call(network_pod), NO_SETTINGS)
@@ -264,7 +251,7 @@ async def test_a_del_with_settings_that_cannot_be_used_succeeds(
     assert await coordinator_handler.handle_delete(call(network_pod, "DEL"), broken)
 
 
-async def test_gc_detaches_a_pod_that_is_missing_twice_gc_twice_s_apart(
+async def test_gc_detaches_a_pod_that_stays_missing_for_gc_twice_s(
     coordinator_handler: CoordinatorHandler,
     network_pod: NetworkPod,
     network_node: NetworkNode,
@@ -273,11 +260,11 @@ async def test_gc_detaches_a_pod_that_is_missing_twice_gc_twice_s_apart(
     await coordinator_handler.handle_add(call(network_pod), NO_SETTINGS)
     assert (await coordinator_handler.handle_gc(gc_call(network_pod))).missing == 0
     for _ in range(2):  # the second GC runs less than GC_TWICE_S after the first
-        detached = await coordinator_handler.handle_gc(gc_call())
-        assert (detached.removed, detached.missing) == ((), 1)
+        gc_result = await coordinator_handler.handle_gc(gc_call())
+        assert (gc_result.removed, gc_result.missing) == ((), 1)
     clock.now += GC_TWICE_S
-    detached = await coordinator_handler.handle_gc(gc_call())
-    assert detached.removed == (f"{network_pod.container}/eth0",)
+    gc_result = await coordinator_handler.handle_gc(gc_call())
+    assert gc_result.removed == (f"{network_pod.container}/eth0",)
     assert network_pod.host_veth_name not in network_node.inside.ip("link")
     assert list(network_node.records.all()) == []
 
@@ -305,18 +292,22 @@ async def test_gc_continues_after_a_failed_detachment(
     for pod in (network_pod, second):
         await coordinator_handler.handle_add(call(pod), NO_SETTINGS)
         pod.inside.delete()
-    stuck, other = sorted((network_pod.container, second.container))
+    stuck_container, other_container = sorted((network_pod.container, second.container))
     detach = network_node.engine.detach
 
     def detach_unless_stuck(attachment: Attachment, first_nic: str) -> bool:
-        if attachment.container == stuck:
+        if attachment.container == stuck_container:
             raise NetlinkLost("netlink: 1 of 1 answers did not arrive")
         return detach(attachment, first_nic)
 
     monkeypatch.setattr(network_node.engine, "detach", detach_unless_stuck)
-    with pytest.raises(CniFailure, match=f"GC failed for 1 attachments: {stuck}/eth0: netlink"):
+    with pytest.raises(
+        CniFailure, match=f"GC failed for 1 attachments: {stuck_container}/eth0: netlink"
+    ):
         await coordinator_handler.handle_gc(gc_call())
-    assert [pod.container for pod in network_node.records.all()] == [stuck], f"{other} is detached"
+    assert [pod.container for pod in network_node.records.all()] == [stuck_container], (
+        f"{other_container} is detached"
+    )
 
 
 async def test_gc_removes_a_thousand_leftovers_of_a_crashed_node(
@@ -327,15 +318,14 @@ async def test_gc_removes_a_thousand_leftovers_of_a_crashed_node(
 ) -> None:
     await coordinator_handler.handle_add(call(network_pod), NO_SETTINGS)
     (living_pod_record,) = network_node.records.all()
-    # The veth pairs of the deleted Pods are gone. Routes and neighbours remain on an interface of
-    # another CNI plugin, here cali-left.
+    # Routes and neighbours of deleted Pods remain on a link of another CNI plugin.
     batch(network_node.inside, "link add cali-left type veth peer left", "link set cali-left up")
-    (pod_veth,) = (
+    (link_index,) = (
         link.ifindex for link in links_of(network, network_node) if link.name == "cali-left"
     )
-    before = tables_of(network_node)
-    for number in range(LEFTOVERS):
-        steps = leftovers_of(pod_veth, f"10.9.{number // 200}.{number % 200 + 1}")
+    tables_before = tables_of(network_node)
+    for number in range(LEFTOVER_COUNT):
+        steps = leftovers_of(link_index, f"10.9.{number // 200}.{number % 200 + 1}")
         with network.executor.session(network_node.namespace) as session:
             session.apply([step.do for step in steps])
         network_node.records.put(
@@ -343,16 +333,16 @@ async def test_gc_removes_a_thousand_leftovers_of_a_crashed_node(
                 living_pod_record,
                 container=f"{number:064x}",
                 netns=f"/run/netns/owt-deleted-{number}",
-                host_veth=NOWHERE + number,
+                host_veth=MISSING_IFINDEX + number,
                 plan=AttachmentPlan((), steps, {}),
             )
         )
     host_routes = network_node.inside.ip("route", "show", "table", "500").splitlines()
-    assert len(host_routes) == LEFTOVERS + 1, "the leftovers and the living Pod"
+    assert len(host_routes) == LEFTOVER_COUNT + 1, "the leftovers and the living Pod"
     result = await coordinator_handler.handle_gc(gc_call(network_pod))
-    assert len(result.removed) == LEFTOVERS
+    assert len(result.removed) == LEFTOVER_COUNT
     assert list(network_node.records.all()) == [living_pod_record]
-    assert tables_of(network_node) == before
+    assert tables_of(network_node) == tables_before
     assert network_pod.check() == []
 
 
@@ -362,52 +352,52 @@ def links_of(network: NetworkHarness, node: NetworkNode) -> list[Link]:
 
 
 def tables_of(node: NetworkNode) -> tuple[list[str], list[str]]:
-    """The node's neighbours and routes to Pods, sorted, because the kernel's order varies."""
+    """The node's neighbours and Pod routes, sorted because the kernel's order varies."""
     neighbours, routes = node.inside.ip("neigh"), node.inside.ip("route", "show", "table", "500")
     return sorted(neighbours.splitlines()), sorted(routes.splitlines())
 
 
-def leftovers_of(pod_veth: int, text: str) -> tuple[PlanStep, ...]:
-    """A route and a neighbour entry of a Pod's address on the node."""
+def leftovers_of(link_index: int, text: str) -> tuple[PlanStep, ...]:
+    """A neighbour and a route of a Pod's address."""
     address = parse_address(text)
-    route = KernelRoute(host_prefix(address), pod_veth, table=500, scope=RT_SCOPE_LINK)
-    return neighbour_step(Neighbour(pod_veth, address, bytes(5) + b"\x01")), route_step(route)
+    route = KernelRoute(host_prefix(address), link_index, table=500, scope=RT_SCOPE_LINK)
+    return neighbour_step(Neighbour(link_index, address, bytes(5) + b"\x01")), route_step(route)
 
 
-async def test_attachments_of_pods_that_ended_while_no_agent_ran_are_removed(
+async def test_remove_stale_detaches_deleted_pods_and_deleted_nics(
     network: NetworkHarness,
     coordinator_handler: CoordinatorHandler,
     network_pod: NetworkPod,
     network_node: NetworkNode,
 ) -> None:
-    deleted, without_net1 = (
+    deleted_pod, pod_without_net1 = (
         network.pod(network_node, name) for name in ("deleted", "without_net1")
     )
-    deleted.macvlan("eth0", "10.6.0.102/24")
-    without_net1.macvlan("eth0", "10.6.0.103/24")
-    for pod in (network_pod, deleted, without_net1):
+    deleted_pod.macvlan("eth0", "10.6.0.102/24")
+    pod_without_net1.macvlan("eth0", "10.6.0.103/24")
+    for pod in (network_pod, deleted_pod, pod_without_net1):
         await coordinator_handler.handle_add(call(pod), NO_SETTINGS)
-    without_net1.macvlan("net1", "10.7.0.103/24")
+    pod_without_net1.macvlan("net1", "10.7.0.103/24")
     default = read_settings({"podDefaultRouteNic": "net1"})
-    await coordinator_handler.handle_add(call(without_net1, interface="net1"), default)
+    await coordinator_handler.handle_add(call(pod_without_net1, interface="net1"), default)
 
-    deleted.inside.delete()
-    network_node.wait_until_deleted(deleted.host_veth_name)
-    without_net1.inside.ip("link", "delete", "net1")
+    deleted_pod.inside.delete()
+    network_node.wait_until_deleted(deleted_pod.host_veth_name)
+    pod_without_net1.inside.ip("link", "delete", "net1")
 
     assert await coordinator_handler.remove_stale() == 2
     attachments = {(record.container, record.interface) for record in network_node.records.all()}
-    assert attachments == {(network_pod.container, "eth0"), (without_net1.container, "eth0")}
-    routes = without_net1.inside.ip("route")
+    assert attachments == {(network_pod.container, "eth0"), (pod_without_net1.container, "eth0")}
+    routes = pod_without_net1.inside.ip("route")
     assert "default via 10.6.0.1 dev eth0" in routes, "eth0 has the default route again"
-    assert (network_pod.check(), without_net1.check()) == ([], [])
+    assert (network_pod.check(), pod_without_net1.check()) == ([], [])
     assert await coordinator_handler.remove_stale() == 0
 
 
-async def test_a_namespace_that_the_agent_cannot_see_does_not_count_as_deleted(
+async def test_remove_stale_keeps_a_pod_whose_namespace_is_not_visible(
     coordinator_handler: CoordinatorHandler, network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
-    """If a mount is missing after an upgrade, the Pods must keep their veth pairs."""
+    """If a mount is missing after an upgrade, Pods must keep their veth pairs."""
     await coordinator_handler.handle_add(call(network_pod), NO_SETTINGS)
     (record,) = network_node.records.all()
     network_node.records.put(structs.replace(record, netns="/run/netns/owt-not-seen-from-here"))
@@ -416,7 +406,7 @@ async def test_a_namespace_that_the_agent_cannot_see_does_not_count_as_deleted(
     assert network_pod.pings(network_node.addresses[0])
 
 
-async def test_gc_without_a_list_of_valid_attachments_is_refused(
+async def test_gc_is_refused_without_a_list_of_valid_attachments(
     coordinator_handler: CoordinatorHandler, network_pod: NetworkPod
 ) -> None:
     await coordinator_handler.handle_add(call(network_pod), NO_SETTINGS)
@@ -432,18 +422,18 @@ async def test_calls_of_one_container_do_not_overlap(
 ) -> None:
     running = 0
     running_max = 0
-    guard = threading.Lock()
+    counter_lock = threading.Lock()
     detach = network_node.engine.detach
 
     def detach_and_count(*arguments: Any) -> bool:
         nonlocal running, running_max
-        with guard:
+        with counter_lock:
             running += 1
             running_max = max(running_max, running)
         try:
             return detach(*arguments)
         finally:
-            with guard:
+            with counter_lock:
                 running -= 1
 
     monkeypatch.setattr(network_node.engine, "detach", detach_and_count)
@@ -461,15 +451,15 @@ async def test_queued_calls_of_one_container_delay_no_other_container(
     network_node: NetworkNode,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    slow = threading.Event()  # ends the slow detachments
+    may_detach = threading.Event()
 
     def detach_slowly_if_stuck(attachment: Attachment, first_nic: str) -> bool:
-        return attachment.container != "stuck" or slow.wait(30.0)
+        return attachment.container != "stuck" or may_detach.wait(30.0)
 
     monkeypatch.setattr(network_node.engine, "detach", detach_slowly_if_stuck)
-    plain = call(network_pod, "DEL")
-    stuck_call = plain._replace(attachment=plain.attachment._replace(container="stuck"))
-    waiting = [
+    delete_call = call(network_pod, "DEL")
+    stuck_call = delete_call._replace(attachment=delete_call.attachment._replace(container="stuck"))
+    stuck_deletes = [
         asyncio.create_task(coordinator_handler.handle_delete(stuck_call, NO_SETTINGS))
         for _ in range(2 * COORDINATOR_THREADS)
     ]
@@ -477,11 +467,11 @@ async def test_queued_calls_of_one_container_delay_no_other_container(
     async with asyncio.timeout(20.0):
         assert await coordinator_handler.handle_delete(call(network_pod, "DEL"), NO_SETTINGS)
 
-    waiting[0].cancel()
-    await asyncio.gather(waiting[0], return_exceptions=True)
-    done_early = [task.done() for task in waiting[1:]]
-    slow.set()
-    assert await asyncio.gather(*waiting[1:]) == [True] * (2 * COORDINATOR_THREADS - 1)
+    stuck_deletes[0].cancel()
+    await asyncio.gather(stuck_deletes[0], return_exceptions=True)
+    done_early = [task.done() for task in stuck_deletes[1:]]
+    may_detach.set()
+    assert await asyncio.gather(*stuck_deletes[1:]) == [True] * (2 * COORDINATOR_THREADS - 1)
     assert not any(done_early), "the thread of the cancelled call still has the container's lock"
 
 
@@ -490,10 +480,10 @@ async def test_records_that_cannot_be_read_raise_a_datapath_error(
     network_node: NetworkNode,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def unreadable() -> None:
+    def fail_to_read() -> None:
         raise OSError(EMFILE, "Too many open files")
 
-    monkeypatch.setattr(network_node.records, "all", unreadable)
+    monkeypatch.setattr(network_node.records, "all", fail_to_read)
     with pytest.raises(DatapathError, match="Too many open files"):
         await coordinator_handler.remove_stale()
     with pytest.raises(DatapathError, match="Too many open files"):

@@ -1,6 +1,6 @@
 """DEL returns "try again later" after a retryable error, and succeeds after a permanent error.
 
-By default, a call of the fixture ``agent`` is for eth0 of Pod shop/web-0, container c-web-0.
+The default call is for eth0 of Pod shop/web-0, container c-web-0.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ UNREADABLE_ENDPOINT = b"\x92\x63\x90"
 """MessagePack of a value with the unknown schema version 99."""
 
 
-async def test_a_delete_whose_commits_are_lost_fails_although_etcd_answers_reads(
+async def test_a_delete_fails_if_its_commits_are_lost_although_reads_succeed(
     settings: Settings, memory_store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.eventstore.retry_policies.SETTLE_S_MAX", 0.2)
-    faulty = FaultyStore(memory_store)
-    async with running(settings, faulty) as node:
+    store = FaultyStore(memory_store)
+    async with running(settings, store) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
         await node.add()
 
@@ -45,9 +45,9 @@ async def test_a_delete_whose_commits_are_lost_fails_although_etcd_answers_reads
                 await asyncio.sleep(0)
 
         reads = asyncio.create_task(read_claims_repeatedly())
-        faulty.fail_next_commits(*[Fault.REQUEST_LOST] * 1_000)  # more commits than the DEL tries
+        store.fail_next_commits(*[Fault.REQUEST_LOST] * 1_000)  # more commits than the DEL tries
         error = (await node.call("DEL")).error
-        faulty.heal()
+        store.heal()
         reads.cancel()
         claims = await node.claims()
         await node.delete()

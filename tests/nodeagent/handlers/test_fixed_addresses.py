@@ -1,7 +1,7 @@
-"""Calls to the agent keep or release fixed addresses while Pods and StatefulSets change.
+"""The agent keeps or releases fixed addresses when Pods and StatefulSets change.
 
-A fixed address belongs to a replica of a StatefulSet or to a VM, and outlives the Pod. By
-default, a call for Pod NAME has the container c-NAME and the UID uid-NAME.
+A fixed address belongs to a StatefulSet replica or a VM, and outlives the Pod. The default call
+for Pod NAME has container c-NAME and UID uid-NAME.
 """
 
 from __future__ import annotations
@@ -53,9 +53,10 @@ async def agent(settings: Settings) -> AsyncIterator[AgentHarness]:
         yield agent
 
 
-async def apply_replicas(agent: AgentHarness, replicas: int, start: int = 0) -> None:
-    """Apply the StatefulSet db with this number of replicas and this first ordinal."""
-    record = RecordDefined("StatefulSet", "shop", "db", replicas=replicas, ordinals_start=start)
+async def apply_replicas(agent: AgentHarness, replicas: int, first_ordinal: int = 0) -> None:
+    record = RecordDefined(
+        "StatefulSet", "shop", "db", replicas=replicas, ordinals_start=first_ordinal
+    )
     await agent.apply(ApplyRecord(record))
 
 
@@ -65,15 +66,14 @@ async def last_release(agent: AgentHarness) -> AddressesReleased:
     return next(event for event in reversed(events) if isinstance(event, AddressesReleased))
 
 
-def call_of(uid: str, container: str, pod: str = "db-0") -> dict[str, Any]:
-    """The variables of a runtime's call for a Pod with this UID and container."""
+def cni_variables(uid: str, container: str, pod: str = "db-0") -> dict[str, Any]:
     return {
         "CNI_CONTAINERID": container,
         "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME={pod};K8S_POD_UID={uid}",
     }
 
 
-async def test_a_del_releases_only_the_address_of_a_replica_that_was_scaled_down(
+async def test_a_del_releases_the_address_of_a_replica_only_after_scale_down(
     agent: AgentHarness,
 ) -> None:
     await apply_replicas(agent, 2)
@@ -93,7 +93,7 @@ async def test_a_del_releases_only_the_address_of_a_replica_that_was_scaled_down
 
 
 async def test_a_replica_below_the_first_ordinal_loses_its_address(agent: AgentHarness) -> None:
-    await apply_replicas(agent, 1, start=1)
+    await apply_replicas(agent, 1, first_ordinal=1)
     for name in ("db-0", "db-1"):
         await agent.pod(name, {}, **OF_STATEFUL_SET)
         await agent.add(name)
@@ -102,7 +102,7 @@ async def test_a_replica_below_the_first_ordinal_loses_its_address(agent: AgentH
     assert {claim.pod for claim in (await agent.claims()).values()} == {"db-1"}
 
 
-async def test_a_replica_whose_pod_record_is_deleted_before_its_del_keeps_its_address(
+async def test_a_replica_keeps_its_address_if_its_pod_record_is_deleted_before_del(
     agent: AgentHarness,
 ) -> None:
     """After a force delete, only the claim still names the owner of the Pod."""
@@ -116,16 +116,16 @@ async def test_a_replica_whose_pod_record_is_deleted_before_its_del_keeps_its_ad
     assert set(await agent.claims()) == {"10.6.0.10"}
 
 
-async def test_a_late_del_of_a_replicas_previous_pod_keeps_the_endpoint_of_the_next_pod(
+async def test_a_late_del_of_the_previous_pod_keeps_the_endpoint(
     agent: AgentHarness,
 ) -> None:
     await apply_replicas(agent, 1)
     await agent.pod("db-0", {}, **OF_STATEFUL_SET)
-    first = await agent.add("db-0", **call_of("one", "box-1"))
-    second = await agent.add("db-0", **call_of("two", "box-2"))
+    first = await agent.add("db-0", **cni_variables("one", "box-1"))
+    second = await agent.add("db-0", **cni_variables("two", "box-2"))
     await apply_replicas(agent, 0)
 
-    await agent.delete("db-0", **call_of("one", "box-1"))
+    await agent.delete("db-0", **cni_variables("one", "box-1"))
 
     assert first == second == ["10.6.0.10/24"]
     endpoint = await agent.endpoint("db-0")
@@ -136,9 +136,9 @@ async def test_a_late_del_of_a_replicas_previous_pod_keeps_the_endpoint_of_the_n
 async def test_a_replica_gets_its_address_again_from_a_full_pool(agent: AgentHarness) -> None:
     await agent.pool("one", "10.7.0.0/24", "10.7.0.10", default=False)
     await agent.pod("db-0", {"ippool": {"ipv4": ["one"]}}, **OF_STATEFUL_SET)
-    await agent.add("db-0", **call_of("one", "box-1"))
+    await agent.add("db-0", **cni_variables("one", "box-1"))
 
-    assert await agent.add("db-0", **call_of("two", "box-2")) == ["10.7.0.10/24"]
+    assert await agent.add("db-0", **cni_variables("two", "box-2")) == ["10.7.0.10/24"]
 
 
 async def test_a_changed_pool_in_the_pods_record_applies_only_to_a_new_sandbox(
@@ -146,27 +146,28 @@ async def test_a_changed_pool_in_the_pods_record_applies_only_to_a_new_sandbox(
 ) -> None:
     await agent.pool("other", "10.7.0.0/24", "10.7.0.10", default=False)
     await agent.pod("db-0", {"ippool": {"ipv4": ["lan"]}}, **OF_STATEFUL_SET)
-    before = await agent.add("db-0")
+    old_addresses = await agent.add("db-0")
     await agent.pod("db-0", {"ippool": {"ipv4": ["other"]}}, **OF_STATEFUL_SET)
 
-    assert await agent.add("db-0") == before
-    assert await agent.add("db-0", **call_of("two", "box-2")) == ["10.7.0.10/24"]
+    assert await agent.add("db-0") == old_addresses
+    assert await agent.add("db-0", **cni_variables("two", "box-2")) == ["10.7.0.10/24"]
     assert set(await agent.claims()) == {"10.7.0.10"}
 
 
 async def test_both_launchers_of_a_migrating_vm_have_its_address(agent: AgentHarness) -> None:
-    source, target = call_of("one", "box-1", "launcher-1"), call_of("two", "box-2", "launcher-2")
+    source = cni_variables("one", "box-1", "launcher-1")
+    target = cni_variables("two", "box-2", "launcher-2")
     await agent.pod("launcher-1", {}, **OF_VM)
     result = (await agent.call("ADD", "launcher-1", **source)).result
     await agent.pod("launcher-2", MIGRATION, **OF_VM)
 
-    moved = (await agent.call("ADD", "launcher-2", **target)).result
+    target_result = (await agent.call("ADD", "launcher-2", **target)).result
     conf = agent.netconf(prevResult=result)
-    checked = await agent.call("CHECK", "launcher-1", conf=conf, **source)
+    check_reply = await agent.call("CHECK", "launcher-1", conf=conf, **source)
     await agent.delete("launcher-1", **source)
 
-    assert moved["ips"] == result["ips"]
-    assert checked.status == 0, checked.body
+    assert target_result["ips"] == result["ips"]
+    assert check_reply.status == 0, check_reply.body
     endpoint = await agent.endpoint("vm-a")
     assert endpoint is not None
     assert (endpoint.holder, endpoint.uid) == ("vm/shop/vm-a", "two")
@@ -206,7 +207,7 @@ async def allocate_over_http(agent: AgentHarness, pod: str) -> Any:
     return reply.json["ips"][0]
 
 
-async def test_a_vm_keeps_its_address_after_the_del_of_a_launcher_whose_record_is_deleted(
+async def test_a_vm_keeps_its_address_after_a_del_without_a_launcher_record(
     agent: AgentHarness,
 ) -> None:
     """Only the record of the launcher Pod names the VM, so the second DEL finds no claim."""
@@ -221,9 +222,13 @@ async def test_a_vm_keeps_its_address_after_the_del_of_a_launcher_whose_record_i
     assert set(await agent.claims()) == {"10.6.0.10"}
 
 
-async def test_with_fixed_addresses_disabled_dels_release_all(settings: Settings) -> None:
-    disabled = settings._replace(fixed_addresses=FixedSettings(stateful_sets=False, vms=False))
-    async with running(disabled, MemoryStore()) as node:
+async def test_dels_release_all_addresses_if_fixed_addresses_are_disabled(
+    settings: Settings,
+) -> None:
+    settings_without_fixed_addresses = settings._replace(
+        fixed_addresses=FixedSettings(stateful_sets=False, vms=False)
+    )
+    async with running(settings_without_fixed_addresses, MemoryStore()) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
         await node.pod("db-0", {}, **OF_STATEFUL_SET)
         await node.pod("launcher-1", {}, **OF_VM)
@@ -238,10 +243,10 @@ async def test_with_fixed_addresses_disabled_dels_release_all(settings: Settings
         assert await node.claims() == {}
 
 
-async def test_a_conflict_release_keeps_the_address_of_a_replica_whose_pod_record_is_deleted(
+async def test_a_conflict_release_keeps_a_replicas_address_after_its_pod_record_is_deleted(
     agent: AgentHarness,
 ) -> None:
-    """The coordinator requests a conflict release when another host uses an address of its Pod."""
+    """The coordinator requests this release if another host uses the Pod's address."""
     await agent.pod("db-0", {}, **OF_STATEFUL_SET)
     await agent.add("db-0")
     await agent.apply(DeleteRecord("Pod", "shop", "db-0"))
@@ -277,26 +282,25 @@ class ScriptedFacts(StandaloneFactsSource):
 
 
 @pytest.fixture
-async def scripted(settings: Settings) -> AsyncIterator[tuple[AgentHarness, ScriptedFacts]]:
-    """An agent, and the ``ScriptedFacts`` that it uses.
-
-    The facts read the records from the view of a second agent with the same store.
-    """
+async def scripted_agent(settings: Settings) -> AsyncIterator[tuple[AgentHarness, ScriptedFacts]]:
+    """An agent and its ``ScriptedFacts``, which read records from the view of a second agent."""
     store = MemoryStore()
-    async with running(settings, store) as plain:
-        await plain.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
-        await plain.pod("db-0", {}, **OF_STATEFUL_SET)
-        view = plain.process.parts.view
+    async with running(settings, store) as second_agent:
+        await second_agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
+        await second_agent.pod("db-0", {}, **OF_STATEFUL_SET)
+        view = second_agent.process.parts.view
         source = ScriptedFacts(view, "node-2", FixedSettings())
-        other = settings._replace(
+        node_2_settings = settings._replace(
             node_name="node-2", socket_path=settings.socket_path.replace("a.sock", "b.sock")
         )
-        async with running(other, store, facts=source) as node:
+        async with running(node_2_settings, store, facts=source) as node:
             yield node, source
 
 
-async def test_a_dead_pod_gets_no_address(scripted: tuple[AgentHarness, ScriptedFacts]) -> None:
-    node, source = scripted
+async def test_a_dead_pod_gets_no_address(
+    scripted_agent: tuple[AgentHarness, ScriptedFacts],
+) -> None:
+    node, source = scripted_agent
     source.alive = False
 
     error = (await node.call("ADD", "db-0")).error
@@ -305,10 +309,10 @@ async def test_a_dead_pod_gets_no_address(scripted: tuple[AgentHarness, Scripted
     assert await node.claims() == {}
 
 
-async def test_a_living_pod_keeps_its_address_though_its_replica_is_not_desired(
-    scripted: tuple[AgentHarness, ScriptedFacts],
+async def test_a_living_pod_keeps_its_address_if_its_replica_is_not_desired(
+    scripted_agent: tuple[AgentHarness, ScriptedFacts],
 ) -> None:
-    node, source = scripted
+    node, source = scripted_agent
     await node.add("db-0")
     source.alive, source.validity = True, Validity("invalid", "scaled away")
     await node.delete("db-0")
@@ -320,10 +324,10 @@ async def test_a_living_pod_keeps_its_address_though_its_replica_is_not_desired(
     assert await node.claims() == {}
 
 
-async def test_an_unknown_validity_keeps_the_address(
-    scripted: tuple[AgentHarness, ScriptedFacts],
+async def test_a_del_keeps_the_address_if_its_validity_is_unknown(
+    scripted_agent: tuple[AgentHarness, ScriptedFacts],
 ) -> None:
-    node, source = scripted
+    node, source = scripted_agent
     await node.add("db-0")
     source.alive, source.validity = False, Validity("unknown", "StatefulSets were not listed")
 
@@ -333,9 +337,9 @@ async def test_an_unknown_validity_keeps_the_address(
 
 
 async def test_gc_releases_an_address_only_if_its_replica_is_not_desired(
-    scripted: tuple[AgentHarness, ScriptedFacts], tmp_path: Path
+    scripted_agent: tuple[AgentHarness, ScriptedFacts], tmp_path: Path
 ) -> None:
-    node, source = scripted
+    node, source = scripted_agent
     await node.add("db-0", CNI_NETNS=str(tmp_path / "gone"))
     conf = node.netconf(**{"cni.dev/valid-attachments": []})
     source.validity = Validity("valid", "StatefulSet shop/db has replica 0")
@@ -388,13 +392,13 @@ async def test_a_del_reads_the_records_again_before_it_releases_a_fixed_address(
 
         await node.delete("db-1")  # the agent's view still has one replica
         claims_before = await node.claims()
-        store.may_deliver.set()  # the agent's view gets two replicas
+        store.may_deliver.set()
         await node.delete("db-1")
 
         assert set(claims_before) == set(await node.claims()) == {"10.6.0.10"}
 
 
-async def test_a_cancelled_add_releases_no_fixed_address_of_a_pod_deleted_meanwhile(
+async def test_a_cancelled_add_releases_no_fixed_address_of_a_deleted_pod(
     agent: AgentHarness,
 ) -> None:
     await apply_replicas(agent, 1)

@@ -1,6 +1,6 @@
 """GC releases an attachment only on its own node, in its own network, and with evidence.
 
-By default, a call of the fixture ``agent`` is for eth0 of Pod shop/web-0, container c-web-0.
+The default call is for eth0 of Pod shop/web-0, container c-web-0.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.support.agent_harness import AgentHarness, ManualClock, running
 
 @pytest.fixture
 async def netns_directory(agent: AgentHarness, short_path: Path) -> Path:
-    """The directory with the network namespaces of three Pods, which have addresses of pool lan."""
+    """The network namespaces of three Pods that have addresses of pool lan."""
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
     for name in ("web-0", "web-1", "web-2"):
         (short_path / name).touch()
@@ -30,14 +30,12 @@ async def netns_directory(agent: AgentHarness, short_path: Path) -> Path:
     return short_path
 
 
-def valid(*pods: str) -> list[dict[str, str]]:
-    """The entries of a list of valid attachments."""
+def attachment_entries(*pods: str) -> list[dict[str, str]]:
     return [{"containerID": f"c-{pod}", "ifname": "eth0"} for pod in pods]
 
 
-async def run_gc(agent: AgentHarness, *pods: str) -> None:
-    """Run a GC that lists the attachments of these Pods as valid."""
-    conf = agent.netconf(**{"cni.dev/valid-attachments": valid(*pods)})
+async def run_gc(agent: AgentHarness, *valid_pods: str) -> None:
+    conf = agent.netconf(**{"cni.dev/valid-attachments": attachment_entries(*valid_pods)})
     reply = await agent.call("GC", conf=conf)
     assert (reply.status, reply.body) == (0, b""), reply.body.decode()
 
@@ -46,7 +44,7 @@ async def pods_with_addresses(agent: AgentHarness) -> set[str]:
     return {claim.pod for claim in (await agent.claims()).values()}
 
 
-async def test_an_attachment_missing_from_one_list_is_kept(
+async def test_gc_keeps_an_attachment_that_is_missing_once(
     agent: AgentHarness, netns_directory: Path
 ) -> None:
     await run_gc(agent, "web-0")
@@ -54,7 +52,7 @@ async def test_an_attachment_missing_from_one_list_is_kept(
     assert await pods_with_addresses(agent) == {"web-0", "web-1", "web-2"}
 
 
-async def test_attachments_missing_from_one_empty_list_are_kept(
+async def test_gc_keeps_attachments_after_one_empty_list(
     agent: AgentHarness, netns_directory: Path
 ) -> None:
     await run_gc(agent)
@@ -62,7 +60,7 @@ async def test_attachments_missing_from_one_empty_list_are_kept(
     assert await pods_with_addresses(agent) == {"web-0", "web-1", "web-2"}
 
 
-async def test_attachments_missing_twice_gc_twice_s_apart_are_released(
+async def test_gc_releases_attachments_that_stay_missing_for_gc_twice_s(
     agent: AgentHarness, netns_directory: Path, clock: ManualClock
 ) -> None:
     await run_gc(agent, "web-0")
@@ -73,7 +71,7 @@ async def test_attachments_missing_twice_gc_twice_s_apart_are_released(
     assert await pods_with_addresses(agent) == {"web-0"}
 
 
-async def test_attachments_missing_twice_less_than_gc_twice_s_apart_are_kept(
+async def test_gc_keeps_attachments_that_are_missing_for_less_than_gc_twice_s(
     agent: AgentHarness, netns_directory: Path, clock: ManualClock
 ) -> None:
     await run_gc(agent, "web-0")
@@ -84,7 +82,7 @@ async def test_attachments_missing_twice_less_than_gc_twice_s_apart_are_kept(
     assert await pods_with_addresses(agent) == {"web-0", "web-1", "web-2"}
 
 
-async def test_an_attachment_listed_between_two_absences_is_kept(
+async def test_gc_keeps_an_attachment_that_was_listed_between_two_absences(
     agent: AgentHarness, netns_directory: Path, clock: ManualClock
 ) -> None:
     await run_gc(agent, "web-0")
@@ -97,7 +95,7 @@ async def test_an_attachment_listed_between_two_absences_is_kept(
     assert await pods_with_addresses(agent) == {"web-0", "web-1", "web-2"}
 
 
-async def test_a_deleted_network_namespace_is_evidence_in_the_first_gc(
+async def test_the_first_gc_releases_an_attachment_whose_namespace_is_deleted(
     agent: AgentHarness, netns_directory: Path
 ) -> None:
     (netns_directory / "web-1").unlink()
@@ -107,7 +105,7 @@ async def test_a_deleted_network_namespace_is_evidence_in_the_first_gc(
     assert await pods_with_addresses(agent) == {"web-0", "web-2"}
 
 
-async def test_a_valid_attachment_stays_even_without_its_namespace(
+async def test_gc_keeps_a_listed_attachment_whose_namespace_is_deleted(
     agent: AgentHarness, netns_directory: Path
 ) -> None:
     (netns_directory / "web-1").unlink()
@@ -117,13 +115,16 @@ async def test_a_valid_attachment_stays_even_without_its_namespace(
     assert await pods_with_addresses(agent) == {"web-0", "web-1", "web-2"}
 
 
-async def test_attachments_of_either_list_are_valid(
+async def test_gc_keeps_attachments_of_both_lists(
     agent: AgentHarness, netns_directory: Path
 ) -> None:
     for name in ("web-0", "web-1", "web-2"):
         (netns_directory / name).unlink()
     conf = agent.netconf(
-        **{"cni.dev/valid-attachments": valid("web-0"), "cni.dev/attachments": valid("web-1")}
+        **{
+            "cni.dev/valid-attachments": attachment_entries("web-0"),
+            "cni.dev/attachments": attachment_entries("web-1"),
+        }
     )
 
     await agent.call("GC", conf=conf)
@@ -143,7 +144,7 @@ async def test_a_gc_without_a_list_fails_and_releases_nothing(
     assert await pods_with_addresses(agent) == {"web-0", "web-1", "web-2"}
 
 
-async def test_gc_of_one_network_releases_nothing_of_another_network(
+async def test_gc_releases_nothing_of_another_network(
     agent: AgentHarness, netns_directory: Path
 ) -> None:
     (netns_directory / "web-1").unlink()
@@ -185,18 +186,18 @@ async def test_a_release_by_gc_has_its_evidence_in_the_log(
     assert last_recorded.cause.actor == "agent/node-1"
 
 
-async def test_gc_of_one_network_releases_only_the_interface_in_this_network(
+async def test_gc_releases_only_interfaces_in_its_network(
     agent: AgentHarness, netns_directory: Path, clock: ManualClock
 ) -> None:
-    second = agent.netconf(name="lan-2")
+    second_conf = agent.netconf(name="lan-2")
     await agent.add(
-        "web-0", CNI_IFNAME="net1", CNI_NETNS=str(netns_directory / "web-0"), conf=second
+        "web-0", CNI_IFNAME="net1", CNI_NETNS=str(netns_directory / "web-0"), conf=second_conf
     )
-    gc = agent.netconf(name="lan-2", **{"cni.dev/valid-attachments": []})
+    gc_conf = agent.netconf(name="lan-2", **{"cni.dev/valid-attachments": []})
 
-    await agent.call("GC", conf=gc)
+    await agent.call("GC", conf=gc_conf)
     clock.now += GC_TWICE_S
-    await agent.call("GC", conf=gc)
+    await agent.call("GC", conf=gc_conf)
     endpoint = await agent.endpoint()
 
     assert endpoint is not None
@@ -207,9 +208,9 @@ async def test_gc_of_one_network_releases_only_the_interface_in_this_network(
 async def test_gc_releases_all_interfaces_in_a_deleted_namespace(
     agent: AgentHarness, netns_directory: Path
 ) -> None:
-    second = agent.netconf(name="lan-2")
+    second_conf = agent.netconf(name="lan-2")
     await agent.add(
-        "web-0", CNI_IFNAME="net1", CNI_NETNS=str(netns_directory / "web-0"), conf=second
+        "web-0", CNI_IFNAME="net1", CNI_NETNS=str(netns_directory / "web-0"), conf=second_conf
     )
     (netns_directory / "web-0").unlink()
 
@@ -250,11 +251,11 @@ async def test_gc_continues_after_an_error_and_reports_the_error_at_the_end(
 
 
 async def test_a_namespace_counts_as_deleted_only_in_a_visible_directory(short_path: Path) -> None:
-    present = short_path / "present"
-    present.touch()
+    existing_path = short_path / "present"
+    existing_path.touch()
 
     assert is_netns_gone(str(short_path / "gone"))
-    assert not is_netns_gone(str(present))
+    assert not is_netns_gone(str(existing_path))
     assert not is_netns_gone(str(short_path / "no-such-directory" / "gone"))
     assert not is_netns_gone("/proc/999999999/ns/net")
     assert not is_netns_gone("")
@@ -269,13 +270,14 @@ async def test_missing_attachments_beyond_the_limit_are_reported(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr("nodeagent.handlers.missing_attachments.MISSED_MAX", 1)
-    before = await pods_with_addresses(agent)
+    pods_before = await pods_with_addresses(agent)
 
     await run_gc(agent)
     clock.now += GC_TWICE_S
     await run_gc(agent)
 
-    assert len(await pods_with_addresses(agent)) == len(before) - 1
+    assert len(await pods_with_addresses(agent)) == len(pods_before) - 1
     assert (
-        f"{len(before)} attachments are missing, and only 1 of them are remembered" in caplog.text
+        f"{len(pods_before)} attachments are missing, and only 1 of them are remembered"
+        in caplog.text
     )

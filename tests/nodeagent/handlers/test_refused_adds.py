@@ -1,6 +1,6 @@
 """A refused ADD is recorded as an event; the answer does not wait for the event.
 
-By default, a call of the fixture ``agent`` is for eth0 of Pod shop/web-0, container c-web-0.
+The default call is for eth0 of Pod shop/web-0, container c-web-0.
 """
 
 from __future__ import annotations
@@ -37,15 +37,13 @@ from tests.support.deadlines import DEADLINE_S, until
 CALLERS_TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-async def refusals(agent: AgentHarness, store: KeyValueStore) -> list[Recorded]:
-    """The events of refused ADDs in the log."""
+async def refusal_events(agent: AgentHarness, store: KeyValueStore) -> list[Recorded]:
     segments, _ = await LogReader(store, agent.keys).catch_up(LOG_START)
     events = [recorded for segment in segments for recorded in segment.events()]
     return [recorded for recorded in events if isinstance(recorded.event, AllocationRefused)]
 
 
-async def first_refusal(agent: AgentHarness, store: KeyValueStore) -> Recorded:
-    """Wait for the first event of a refused ADD in the log."""
+async def wait_for_first_refusal(agent: AgentHarness, store: KeyValueStore) -> Recorded:
     async with asyncio.timeout(DEADLINE_S):
         async for segments, _ in LogReader(store, agent.keys).follow(LOG_START):
             for segment in segments:
@@ -55,14 +53,14 @@ async def first_refusal(agent: AgentHarness, store: KeyValueStore) -> Recorded:
     raise AssertionError("the log has ended")
 
 
-async def test_a_refused_add_is_an_event_with_its_pod_cause_and_verdicts(
+async def test_the_event_of_a_refused_add_has_pod_cause_and_verdicts(
     agent: AgentHarness, memory_store: MemoryStore
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10", disabled=True)
 
     error = (await agent.call("ADD", TRACEPARENT=CALLERS_TRACE)).error
 
-    recorded = await first_refusal(agent, memory_store)
+    recorded = await wait_for_first_refusal(agent, memory_store)
     event = recorded.event
     assert isinstance(event, AllocationRefused)
     assert (event.namespace, event.name, event.uid) == ("shop", "web-0", "uid-web-0")
@@ -75,34 +73,34 @@ async def test_a_refused_add_is_an_event_with_its_pod_cause_and_verdicts(
     assert (recorded.cause.correlation_id, recorded.cause.traceparent) == ("c-web-0", CALLERS_TRACE)
 
 
-class HeldStore(MemoryStore):
-    """A store whose transactions wait for ``may_commit``; ``waiting``: how many waited."""
+class BlockedStore(MemoryStore):
+    """A store whose transactions wait for ``may_commit``."""
 
     def __init__(self) -> None:
         super().__init__()
         self.may_commit = asyncio.Event()
         self.may_commit.set()
-        self.waiting = 0
+        self.wait_count = 0
 
     async def commit(
         self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
     ) -> TxnResult:
-        self.waiting += not self.may_commit.is_set()
+        self.wait_count += not self.may_commit.is_set()
         await self.may_commit.wait()
         return await super().commit(guards, writes, otherwise)
 
 
 async def test_a_refused_add_is_answered_before_its_event_is_written(settings: Settings) -> None:
-    store = HeldStore()
+    store = BlockedStore()
     async with running(settings, store) as agent:
         await agent.pool("lan", "10.6.0.0/24", "10.6.0.10", disabled=True)
         store.may_commit.clear()
 
         assert "disabled IPPool lan" in str((await agent.call("ADD")).error)
 
-        await until(lambda: store.waiting == 1)
+        await until(lambda: store.wait_count == 1)
         store.may_commit.set()
-    assert len(await refusals(agent, store)) == 1
+    assert len(await refusal_events(agent, store)) == 1
 
 
 async def test_counted_refusals_are_written_when_the_agent_stops(
@@ -115,7 +113,7 @@ async def test_counted_refusals_are_written_when_the_agent_stops(
 
     times = [
         recorded.event.times
-        for recorded in await refusals(agent, memory_store)
+        for recorded in await refusal_events(agent, memory_store)
         if isinstance(recorded.event, AllocationRefused)
     ]
     assert times == [1, 3], "the first refusal is written immediately, three are counted"
@@ -130,8 +128,6 @@ class ClaimFacts:
 
 
 class ConflictingProbe:
-    """A probe that always finds a conflicting host."""
-
     def switches_for(self, _: PodReference) -> DetectionSwitches:
         return DetectionSwitches(conflicts=True)
 

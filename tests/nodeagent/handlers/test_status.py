@@ -1,6 +1,6 @@
 """STATUS returns 50 if no ADD can succeed, and 51 if a Pod of the node has a quarantined address.
 
-By default, a call of the fixture ``agent`` is for eth0 of Pod shop/web-0, container c-web-0.
+The default call is for eth0 of Pod shop/web-0, container c-web-0.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.support.faulty_store import FaultyStore
 
 
 async def status(agent: AgentHarness, **ipam: Any) -> tuple[int, str]:
-    """Code and message of a STATUS with these ipam options; code 0 if an ADD can be served."""
+    """Code and message of a STATUS; code 0 if an ADD can be served."""
     reply = await agent.call("STATUS", conf=agent.netconf(ipam=ipam))
     if reply.status == 0:
         assert reply.body == b""
@@ -30,7 +30,7 @@ async def status(agent: AgentHarness, **ipam: Any) -> tuple[int, str]:
     return reply.error["code"], reply.error["msg"]
 
 
-async def test_with_a_free_address_adds_can_be_served(agent: AgentHarness) -> None:
+async def test_status_succeeds_with_a_free_address(agent: AgentHarness) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.11")
     await agent.add()
 
@@ -52,7 +52,9 @@ async def test_status_returns_50_when_one_family_is_full(agent: AgentHarness) ->
     assert await status(agent) == (50, "all IP addresses used out: IPv6 IPPools [lan-6]")
 
 
-async def test_with_one_free_pool_of_several_adds_can_be_served(agent: AgentHarness) -> None:
+async def test_status_succeeds_if_one_of_several_pools_has_a_free_address(
+    agent: AgentHarness,
+) -> None:
     await agent.pool("a", "10.6.0.0/24", "10.6.0.10")
     await agent.pool("b", "10.7.0.0/24", "10.7.0.10-10.7.0.11")
     await agent.add()
@@ -67,11 +69,11 @@ async def test_default_pools_do_not_count_if_the_netconf_names_pools(
     await agent.pool("tiny-1", "10.7.0.0/24", "10.7.0.10", default=False)
     await agent.add(conf=agent.netconf(ipam={"default_ipv4_ippool": ["tiny-*"]}))
 
-    full = await status(agent, default_ipv4_ippool=["tiny-*"])
-    free = await status(agent)
+    full_status = await status(agent, default_ipv4_ippool=["tiny-*"])
+    free_status = await status(agent)
 
-    assert full == (50, "all IP addresses used out: IPv4 IPPools [tiny-1]")
-    assert free == (0, "")
+    assert full_status == (50, "all IP addresses used out: IPv4 IPPools [tiny-1]")
+    assert free_status == (0, "")
 
 
 async def test_status_returns_50_without_a_pool(agent: AgentHarness) -> None:
@@ -81,7 +83,7 @@ async def test_status_returns_50_without_a_pool(agent: AgentHarness) -> None:
     )
 
 
-async def test_with_only_a_pool_that_is_not_default_adds_can_be_served(agent: AgentHarness) -> None:
+async def test_status_succeeds_with_only_a_pool_that_is_not_default(agent: AgentHarness) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20", default=False)
 
     assert await status(agent) == (0, "")
@@ -103,7 +105,7 @@ async def test_status_returns_50_for_a_pattern_that_matches_no_pool(agent: Agent
         {"node_affinity": LabelSelector({"rack": "b"})},
     ],
 )
-async def test_status_returns_50_for_a_pool_that_is_disabled_or_of_other_nodes(
+async def test_status_returns_50_for_a_pool_that_this_node_cannot_use(
     agent: AgentHarness, fields: dict[str, Any]
 ) -> None:
     await agent.apply(ApplyRecord(RecordDefined("Node", "", "node-1", labels={"rack": "a"})))
@@ -134,18 +136,18 @@ async def test_the_status_is_cached_for_a_short_time(
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
     await agent.add()
-    full = await status(agent)
+    full_status = await status(agent)
     pool = Pool("b", family=4, subnet="10.7.0.0/24", ips=("10.7.0.10",), default=True)
     await agent.apply(ApplyPool(pool))
 
-    cached = await status(agent)
+    cached_status = await status(agent)
     clock.now += STATUS_CACHED_S
-    later = await status(agent)
+    later_status = await status(agent)
 
-    assert (full[0], cached[0], later[0]) == (50, 50, 0)
+    assert (full_status[0], cached_status[0], later_status[0]) == (50, 50, 0)
 
 
-async def test_status_returns_50_for_a_pool_with_records_max_claims(
+async def test_status_returns_50_if_the_pool_has_records_max_claims(
     settings: Settings, memory_store: MemoryStore
 ) -> None:
     async with running(settings._replace(records_max=1), memory_store) as node:
@@ -160,16 +162,16 @@ async def test_status_returns_51_for_a_quarantined_address_in_use_on_this_node(
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
     (address,) = await agent.add()
-    bare = address.partition("/")[0]
-    await agent.apply(QuarantineAddress(bare, "seen on the wire", "aa:bb:cc:dd:ee:ff"))
+    plain_address = address.partition("/")[0]
+    await agent.apply(QuarantineAddress(plain_address, "seen on the wire", "aa:bb:cc:dd:ee:ff"))
 
     code, text = await status(agent)
 
     assert code == 51
-    assert text == f"Pods of this node hold quarantined addresses: {bare}"
+    assert text == f"Pods of this node hold quarantined addresses: {plain_address}"
 
 
-async def test_quarantined_addresses_not_in_use_on_this_node_are_ignored(
+async def test_status_ignores_quarantined_addresses_that_this_node_does_not_use(
     agent: AgentHarness, settings: Settings, memory_store: MemoryStore
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
@@ -197,13 +199,13 @@ async def test_status_returns_50_when_the_agent_is_not_ready(
 async def test_status_returns_50_when_etcd_does_not_answer(
     settings: Settings, memory_store: MemoryStore
 ) -> None:
-    faulty = FaultyStore(memory_store)
-    async with running(settings, faulty) as node:
+    store = FaultyStore(memory_store)
+    async with running(settings, store) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
-        faulty.is_unavailable = True
+        store.is_unavailable = True
 
         code, text = await status(node)
-        faulty.is_unavailable = False
+        store.is_unavailable = False
 
     assert code == 50
     assert "etcd did not answer the last call" in text

@@ -63,15 +63,14 @@ def test_bond_options_are_parsed_as_in_spiderpool(text: str, options: BondOption
         ("x" * 4_097, "bond.options"),
     ],
 )
-def test_an_invalid_option_value_is_refused_with_its_key(text: str, key: str) -> None:
-    with pytest.raises(BadInput) as refused:
+def test_the_error_names_the_key_of_an_invalid_option_value(text: str, key: str) -> None:
+    with pytest.raises(BadInput) as error:
         read_options(text)
 
-    assert refused.value.subject == key
+    assert error.value.subject == key
 
 
 def link_info(request: Request) -> dict[int, memoryview]:
-    """The attributes of IFLA_INFO_DATA, by the numbers of include/uapi/linux/if_link.h."""
     info = attributes(attributes(request.body[IFINFOMSG.size :])[IFLA_LINKINFO])
     return attributes(info[IFLA_INFO_DATA])
 
@@ -89,21 +88,21 @@ BOND_NUMBERS = {
 def test_every_numeric_option_has_the_kernels_attribute_and_size() -> None:
     text = ";".join(f"{key}=1" for key in NUMBER_OPTIONS)
 
-    packed = link_info(add_bond("bd0", 4, read_options(text), {}))
+    link_data = link_info(add_bond("bd0", 4, read_options(text), {}))
 
     assert BOND_NUMBERS.keys() == NUMBER_OPTIONS.keys()
     for key, option in NUMBER_OPTIONS.items():
         size = option.bits // 8
-        assert bytes(packed[BOND_NUMBERS[key]]) == (1).to_bytes(size, sys.byteorder)
-    assert bytes(packed[1]) == b"\4", "the mode"
+        assert bytes(link_data[BOND_NUMBERS[key]]) == (1).to_bytes(size, sys.byteorder)
+    assert bytes(link_data[1]) == b"\4", "the mode"
 
 
 def test_lists_and_addresses_have_the_kernels_attributes() -> None:
     text = 'arp_ip_target=["10.0.0.1","10.0.0.2"];primary=ens4;ad_actor_system=02:00:00:00:00:01'
 
-    packed = link_info(add_bond("bd0", 1, read_options(text), {"ens4": 7}))
+    link_data = link_info(add_bond("bd0", 1, read_options(text), {"ens4": 7}))
 
-    targets, primary, actor = packed[8], packed[11], packed[26]
+    targets, primary, actor = link_data[8], link_data[11], link_data[26]
     assert [bytes(target) for target in elements(targets)] == [b"\x0a\0\0\1", b"\x0a\0\0\2"]
     assert bytes(primary) == (7).to_bytes(4, sys.byteorder), "the index of ens4"
     assert bytes(actor) == b"\2\0\0\0\0\1"
@@ -116,5 +115,5 @@ def test_vlan_id_and_bond_mode_are_read_from_the_kernels_attributes() -> None:
     assert read_vlan_id(Link(3, "ens3.5", kind="vlan", data=vlan)) == 5
     assert read_bond_mode(Link(4, "bd0", kind="bond", data=bond)) == 4
     assert read_vlan_id(Link(3, "ens3.5", kind="vlan")) == 0
-    packed = link_info(add_vlan("ens3.5", 3, 5))
-    assert bytes(packed[1]) == (5).to_bytes(2, sys.byteorder)
+    link_data = link_info(add_vlan("ens3.5", 3, 5))
+    assert bytes(link_data[1]) == (5).to_bytes(2, sys.byteorder)

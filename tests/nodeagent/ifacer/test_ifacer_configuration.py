@@ -1,7 +1,4 @@
-"""The network configuration of the plugin ``ifacer``: parsed links, and errors that name the field.
-
-See docs/reference/cni-configuration.md, "ifacer".
-"""
+"""Reading the ifacer configuration; see docs/reference/cni-configuration.md, "ifacer"."""
 
 from __future__ import annotations
 
@@ -33,7 +30,7 @@ VALID: dict[str, tuple[dict[str, Any], InterfaceConfig | None]] = {
         InterfaceConfig(("ens3",), vlan=5),
     ),
     # Without a bond, there is no single parent for the VLAN.
-    "several interfaces without a bond, VLAN ignored": (
+    "a VLAN of several interfaces without a bond is ignored": (
         {"interfaces": ["ens3", "ens4"], "vlanID": 5},
         None,
     ),
@@ -55,7 +52,7 @@ VALID: dict[str, tuple[dict[str, Any], InterfaceConfig | None]] = {
             ),
         ),
     ),
-    "field names in other letter case, null as if absent": (
+    "field names in another letter case, and a null field": (
         {"INTERFACES": ["ens3"], "vlanid": 5, "Bond": None},
         InterfaceConfig(("ens3",), vlan=5),
     ),
@@ -101,16 +98,16 @@ INVALID: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("fields", "words"), INVALID.values(), ids=INVALID)
-def test_an_invalid_configuration_is_refused_with_the_name_of_the_field(
+def test_the_error_names_the_invalid_field_of_the_configuration(
     fields: dict[str, Any], words: str
 ) -> None:
-    with pytest.raises(CniFailure) as refused:
+    with pytest.raises(CniFailure) as error:
         read_conf(conf(**fields))
 
-    assert words in refused.value.message
+    assert words in error.value.message
 
 
-def test_the_prev_result_of_a_configuration_is_kept() -> None:
+def test_read_conf_keeps_the_prev_result() -> None:
     previous = {"cniVersion": "1.0.0", "interfaces": [{"name": "eth0"}]}
 
     assert read_conf(conf(interfaces=["a"], prevResult=previous)).previous == previous

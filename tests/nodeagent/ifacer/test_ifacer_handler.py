@@ -1,4 +1,4 @@
-"""The agent's responses to calls of the executable ``ifacer``; no NIC of the machine is changed."""
+"""The agent's responses to calls of the executable ``ifacer``."""
 
 from __future__ import annotations
 
@@ -94,8 +94,8 @@ async def test_del_and_check_succeed_without_output(agent: AgentHarness, verb: s
 @pytest.fixture
 def namespace() -> Iterator[Path]:
     name = f"ow-ifacer-{uuid.uuid4().hex[:8]}"
-    created = subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False)
-    if created.returncode:
+    result = subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False)
+    if result.returncode:
         pytest.skip(needs(NAMESPACES, "root and iproute2"))
     pair = ("type", "veth", "peer", "name", "other")
     subprocess.run(["ip", "-n", name, "link", "add", "ens3", *pair], check=True)
@@ -109,20 +109,20 @@ async def test_the_remedy_of_a_kernel_without_vlans_names_the_module(namespace: 
         configurator = LinkConfigurator(executor, inside)
         try:
             await configurator.prepare(InterfaceConfig(("ens3",), vlan=5))
-            words = "modprobe -a 8021q"  # this kernel has VLANs, so there is no error
+            remedy = "modprobe -a 8021q"  # this kernel has VLANs, so there is no error
         except DatapathError as error:
-            words = error.remedy
+            remedy = error.remedy
     executor.close()
 
-    assert "modprobe -a 8021q" in words
+    assert "modprobe -a 8021q" in remedy
 
 
 def test_an_agent_loads_pyroute2_only_for_links_that_it_creates() -> None:
     """pyroute2 needs 13 MB of memory, and most agents do not create links."""
     program = "import sys, nodeagent.main; print('pyroute2' in sys.modules)"
 
-    loaded = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     ).stdout
 
-    assert loaded == "False\n"
+    assert output == "False\n"

@@ -1,7 +1,6 @@
-"""Real bonds and VLANs in user-mode Linux, because the kernels of test machines often lack them.
+"""Real bonds and VLANs in user-mode Linux, because kernels of test machines often lack them.
 
-The tests include Spiderpool's cases N00001 to N00006 (docs/contributing/compatibility.md,
-"Others").
+Spiderpool's cases N00001 to N00006; see docs/contributing/compatibility.md, "Others".
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _numbers = itertools.count()
 
 
 class Host:
-    """A namespace with NICs and a configurator that creates VLANs and bonds."""
+    """A namespace with NICs and a link configurator."""
 
     def __init__(self, name: str, executor: NetnsExecutor, namespace: NetworkNamespace) -> None:
         self.name = name
@@ -42,7 +41,6 @@ class Host:
         self.configurator = LinkConfigurator(executor, namespace)
 
     async def prepare(self, *interfaces: str, **fields: Any) -> None:
-        """Create the links of a configuration with these fields."""
         conf = {"cniVersion": "1.0.0", "interfaces": interfaces} | fields
         links = read_conf(json.dumps(conf).encode()).links
         assert links is not None
@@ -53,11 +51,11 @@ class Host:
         return LinkConfigurator(self._executor, self._namespace)
 
     def ip(self, *arguments: str) -> str:
-        done = subprocess.run(
+        process = subprocess.run(
             ["ip", "-n", self.name, *arguments], capture_output=True, text=True, check=False
         )
-        assert done.returncode == 0, f"ip {' '.join(arguments)}: {done.stderr}"
-        return done.stdout
+        assert process.returncode == 0, f"ip {' '.join(arguments)}: {process.stderr}"
+        return process.stdout
 
     def link(self, name: str) -> Any:
         return json.loads(self.ip("-d", "-j", "link", "show", "dev", name))[0]
@@ -72,10 +70,10 @@ def host() -> Iterator[Host]:
     subprocess.run(["ip", "netns", "add", name], check=True)
     executor = NetnsExecutor()
     with NetworkNamespace.open(f"/run/netns/{name}") as namespace:
-        created = Host(name, executor, namespace)
+        new_host = Host(name, executor, namespace)
         for nic in ("ens3", "ens4"):
-            created.ip("link", "add", nic, "type", "dummy")
-        yield created
+            new_host.ip("link", "add", nic, "type", "dummy")
+        yield new_host
     executor.close()
     subprocess.run(["ip", "netns", "delete", name], check=True)
 
@@ -97,12 +95,12 @@ async def test_a_vlan_is_created_and_its_parent_is_set_up(host: Host) -> None:
     assert is_up(host.link("ens3"))
 
 
-async def test_an_existing_vlan_is_not_changed_but_set_up(host: Host) -> None:
+async def test_an_existing_vlan_is_set_up_but_not_changed(host: Host) -> None:
     await host.prepare("ens3", vlanID=5)
-    before = host.link("ens3.5")
+    vlan_before = host.link("ens3.5")
 
     await host.prepare("ens3", vlanID=5)
-    assert host.link("ens3.5") == before
+    assert host.link("ens3.5") == vlan_before
 
     host.ip("link", "set", "ens3.5", "down")
     await host.prepare("ens3", vlanID=5)
@@ -153,7 +151,7 @@ async def test_a_bond_gets_its_mode_options_and_members(host: Host) -> None:
         assert is_up(host.link(member))
 
 
-async def test_the_active_member_is_set_only_if_its_link_is_usable(host: Host) -> None:
+async def test_the_active_member_is_set_only_if_the_member_is_usable(host: Host) -> None:
     """Spiderpool sets the active member before the members, but no kernel accepts this order."""
     bond = {"name": "bd0", "mode": 1, "options": "miimon=100;active_slave=ens4"}
     await host.prepare("ens3", "ens4", bond=bond)
@@ -197,7 +195,7 @@ async def test_one_call_creates_a_bond_and_a_vlan_on_it(host: Host) -> None:
 
 
 async def test_an_incomplete_bond_is_completed(host: Host) -> None:
-    """A call that crashed between its requests to the kernel leaves such a bond."""
+    """A call that crashes leaves such a bond."""
     host.ip("link", "add", "bd0", "type", "bond", "mode", "active-backup")
     host.ip("link", "set", "ens3", "master", "bd0")
 
@@ -207,7 +205,7 @@ async def test_an_incomplete_bond_is_completed(host: Host) -> None:
     assert is_up(host.link("bd0.7"))
 
 
-async def test_an_existing_bond_is_used_without_a_nic_that_has_addresses(host: Host) -> None:
+async def test_a_nic_that_has_addresses_is_not_added_to_an_existing_bond(host: Host) -> None:
     host.ip("link", "add", "bd0", "type", "bond", "mode", "active-backup")
     host.ip("link", "set", "ens3", "master", "bd0")
     host.ip("address", "add", "10.9.0.4/24", "dev", "ens4")
@@ -249,7 +247,6 @@ async def test_concurrent_calls_create_each_link_once(host: Host) -> None:
 
 @pytest.fixture
 async def agent_socket() -> AsyncIterator[Path]:
-    """An agent in the initial namespace of the user-mode kernel."""
     directory = Path(tempfile.mkdtemp(prefix="ow-"))
     settings = Settings(
         node_name="node-1",
@@ -275,7 +272,7 @@ async def test_the_installed_executable_creates_a_vlan(agent_socket: Path) -> No
         "ipam_unix_socket_path": str(agent_socket),
     }
 
-    called = await asyncio.to_thread(
+    plugin_process = await asyncio.to_thread(
         subprocess.run,
         [agent_socket.parent / "bin" / "ifacer"],
         input=json.dumps(conf).encode(),
@@ -289,8 +286,10 @@ async def test_the_installed_executable_creates_a_vlan(agent_socket: Path) -> No
         check=False,
     )
 
-    assert called.returncode == 0, called.stdout
-    assert json.loads(called.stdout) == {"cniVersion": "0.3.1", "dns": {}}
-    shown = subprocess.run(["ip", "-j", "link", "show", "own0.77"], capture_output=True, check=True)
-    assert is_up(json.loads(shown.stdout)[0])
+    assert plugin_process.returncode == 0, plugin_process.stdout
+    assert json.loads(plugin_process.stdout) == {"cniVersion": "0.3.1", "dns": {}}
+    listing = subprocess.run(
+        ["ip", "-j", "link", "show", "own0.77"], capture_output=True, check=True
+    )
+    assert is_up(json.loads(listing.stdout)[0])
     subprocess.run(["ip", "link", "delete", "own0"], check=True)

@@ -1,4 +1,4 @@
-"""Concurrent lookups of one owner by the agent share one request to the API server."""
+"""Concurrent lookups of one owner share one request to the API server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SlowApi:
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, asyncio.Future[Object]]] = []
-        self.cancelled = 0
+        self.cancelled_count = 0
 
     async def get(self, path: str) -> Object:
         answer: asyncio.Future[Object] = asyncio.get_running_loop().create_future()
@@ -32,11 +32,10 @@ class SlowApi:
         try:
             return await answer
         except asyncio.CancelledError:
-            self.cancelled += 1
+            self.cancelled_count += 1
             raise
 
     def answer(self, *, fails: bool = False) -> None:
-        """Answer all open requests, with the ReplicaSet or with a failure."""
         for _, answer in self.requests:
             if answer.done():
                 continue
@@ -70,7 +69,7 @@ def owners(api: SlowApi) -> OwnerCache:
 async def start_lookups(
     owners: OwnerCache, count: int, owner: Owner = REPLICAS
 ) -> list[asyncio.Task[None]]:
-    """Start ``count`` lookups, and return when each lookup waits for a response."""
+    """Start lookups, and return when each lookup waits for a response."""
     tasks = [asyncio.create_task(owners.load_owner(owner)) for _ in range(count)]
     for _ in range(3):
         await asyncio.sleep(0)
@@ -108,7 +107,7 @@ async def test_a_cancelled_lookup_does_not_cancel_the_shared_request(
     api.answer()
     await asyncio.gather(*others)
 
-    assert (len(api.requests), api.cancelled) == (1, 0)
+    assert (len(api.requests), api.cancelled_count) == (1, 0)
     assert owners.top(REPLICAS) == WEB
 
 
@@ -119,11 +118,11 @@ async def test_a_request_that_no_lookup_waits_for_is_cancelled(
     for lookup in lookups:
         lookup.cancel()
     await asyncio.gather(*lookups, return_exceptions=True)
-    again = await start_lookups(owners, 1)
+    new_lookups = await start_lookups(owners, 1)
 
-    assert (len(api.requests), api.cancelled) == (2, 1)
+    assert (len(api.requests), api.cancelled_count) == (2, 1)
     api.answer()
-    await asyncio.gather(*again)
+    await asyncio.gather(*new_lookups)
     assert owners.top(REPLICAS) == WEB
 
 
@@ -133,12 +132,12 @@ async def test_a_failure_is_raised_in_all_lookups_and_not_cached(
     lookups = await start_lookups(owners, 3)
     api.answer(fails=True)
     results = await asyncio.gather(*lookups, return_exceptions=True)
-    known = owners.is_cached(REPLICAS)
-    again = await start_lookups(owners, 2)
+    was_cached = owners.is_cached(REPLICAS)
+    new_lookups = await start_lookups(owners, 2)
     api.answer()
-    await asyncio.gather(*again)
+    await asyncio.gather(*new_lookups)
 
     assert [type(result) for result in results] == [ApiUnavailable] * 3
-    assert not known
+    assert not was_cached
     assert len(api.requests) == 2
     assert owners.top(REPLICAS) == WEB

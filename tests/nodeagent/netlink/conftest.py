@@ -24,7 +24,6 @@ def named(namespaces: None) -> Iterator[NamedNamespace]:
 
 @pytest.fixture
 def other(namespaces: None) -> Iterator[NamedNamespace]:
-    """A second named namespace with only ``lo``."""
     namespace = NamedNamespace(f"owt-{os.getpid()}-{secrets.token_hex(3)}")
     namespace.create()
     yield namespace

@@ -35,19 +35,21 @@ def number_of_pyroute2(name: str) -> int | None:
 
 
 def test_netlink_numbers_equal_those_of_pyroute2() -> None:
-    ours = {name: value for name, value in vars(numbers).items() if name.isupper()}
-    theirs = {name: number_of_pyroute2(name) for name in ours}
-    known = {name: number for name, number in theirs.items() if number is not None}
-    assert len(known) > 60, "pyroute2 has most of the numbers"
-    assert {name: ours[name] for name in known} == known
+    our_numbers = {name: value for name, value in vars(numbers).items() if name.isupper()}
+    pyroute2_numbers = {name: number_of_pyroute2(name) for name in our_numbers}
+    known_numbers = {
+        name: number for name, number in pyroute2_numbers.items() if number is not None
+    }
+    assert len(known_numbers) > 60, "pyroute2 has most of the numbers"
+    assert {name: our_numbers[name] for name in known_numbers} == known_numbers
 
 
 def test_pyroute2_decodes_a_request_for_a_veth_pair() -> None:
     near, far = VethEnd("veth0123456789a", MAC), VethEnd("veth0", MAC)
-    read = decoded(requests.add_veth(near, far, mtu=1400, far_netns_fd=7), ifinfmsg.ifinfmsg)
-    assert read.get_attr("IFLA_IFNAME") == "veth0123456789a"
-    assert read["flags"] == 1
-    info = read.get_attr("IFLA_LINKINFO")
+    nlmsg = decode(requests.add_veth(near, far, mtu=1400, far_netns_fd=7), ifinfmsg.ifinfmsg)
+    assert nlmsg.get_attr("IFLA_IFNAME") == "veth0123456789a"
+    assert nlmsg["flags"] == 1
+    info = nlmsg.get_attr("IFLA_LINKINFO")
     assert info.get_attr("IFLA_INFO_KIND") == "veth"
     peer = info.get_attr("IFLA_INFO_DATA").get_attr("VETH_INFO_PEER")
     assert peer.get_attr("IFLA_IFNAME") == "veth0"
@@ -74,25 +76,25 @@ def test_pyroute2_decodes_a_request_for_a_route(to: str, via: str, source: str |
         source=source_address,
         metric=7,
     )
-    read = decoded(requests.add_route(route), rtmsg.rtmsg)
+    nlmsg = decode(requests.add_route(route), rtmsg.rtmsg)
     length = int(to.partition("/")[2])
-    assert read["dst_len"] == length
-    assert read.get_attr("RTA_DST") == (to.partition("/")[0] if length else None)
-    assert read.get_attr("RTA_GATEWAY") == via
-    assert read.get_attr("RTA_PREFSRC") == source
-    assert read.get_attr("RTA_TABLE") == 500
-    assert read.get_attr("RTA_OIF") == 3
-    assert read.get_attr("RTA_PRIORITY") == 7
+    assert nlmsg["dst_len"] == length
+    assert nlmsg.get_attr("RTA_DST") == (to.partition("/")[0] if length else None)
+    assert nlmsg.get_attr("RTA_GATEWAY") == via
+    assert nlmsg.get_attr("RTA_PREFSRC") == source
+    assert nlmsg.get_attr("RTA_TABLE") == 500
+    assert nlmsg.get_attr("RTA_OIF") == 3
+    assert nlmsg.get_attr("RTA_PRIORITY") == 7
 
 
 def test_pyroute2_decodes_a_request_for_a_multipath_route() -> None:
     hops = (Hop(3, parse_address("10.9.0.1")), Hop(4, parse_address("10.9.0.2"), weight=5))
-    read = decoded(
+    nlmsg = decode(
         requests.add_route(KernelRoute(parse_cidr("0.0.0.0/0"), table=77, hops=hops)), rtmsg.rtmsg
     )
     decoded_hops = [
         (hop["oif"], hop["hops"], hop.get_attr("RTA_GATEWAY"))
-        for hop in read.get_attr("RTA_MULTIPATH")
+        for hop in nlmsg.get_attr("RTA_MULTIPATH")
     ]
     # The kernel's field ``hops`` is the weight minus 1.
     assert decoded_hops == [(3, 0, "10.9.0.1"), (4, 4, "10.9.0.2")]
@@ -101,20 +103,20 @@ def test_pyroute2_decodes_a_request_for_a_multipath_route() -> None:
 def test_pyroute2_decodes_requests_for_rules_addresses_and_neighbours() -> None:
     address = parse_address("fd00:9::7")
     rule = RoutingRule(6, table=101, priority=999, source=parse_cidr("fd00:9::7/128"), mark=1)
-    read = decoded(requests.add_rule(rule), fibmsg.fibmsg)
+    nlmsg = decode(requests.add_rule(rule), fibmsg.fibmsg)
     names = ("FRA_SRC", "FRA_PRIORITY", "FRA_TABLE", "FRA_FWMARK", "FRA_FWMASK")
-    assert [read.get_attr(name) for name in names] == ["fd00:9::7", 999, 101, 1, 0xFFFFFFFF]
-    read = decoded(
+    assert [nlmsg.get_attr(name) for name in names] == ["fd00:9::7", 999, 101, 1, 0xFFFFFFFF]
+    nlmsg = decode(
         requests.add_address(LinkAddress(3, address, 64, flags=numbers.IFA_F_NODAD)),
         ifaddrmsg.ifaddrmsg,
     )
-    assert (read["prefixlen"], read.get_attr("IFA_LOCAL"), read.get_attr("IFA_FLAGS")) == (
+    assert (nlmsg["prefixlen"], nlmsg.get_attr("IFA_LOCAL"), nlmsg.get_attr("IFA_FLAGS")) == (
         64,
         "fd00:9::7",
         numbers.IFA_F_NODAD,
     )
-    read = decoded(requests.set_neighbour(Neighbour(3, address, MAC)), ndmsg.ndmsg)
-    assert (read["state"], read.get_attr("NDA_DST"), read.get_attr("NDA_LLADDR")) == (
+    nlmsg = decode(requests.set_neighbour(Neighbour(3, address, MAC)), ndmsg.ndmsg)
+    assert (nlmsg["state"], nlmsg.get_attr("NDA_DST"), nlmsg.get_attr("NDA_LLADDR")) == (
         numbers.NUD_PERMANENT,
         "fd00:9::7",
         "0a:1b:ac:12:1e:8b",
@@ -133,8 +135,8 @@ def test_a_route_packed_by_pyroute2_is_decoded() -> None:
     assert route.source == parse_address("10.9.0.1")
 
 
-def decoded(request: Request, kind: type) -> pyroute2.netlink.nlmsg:
+def decode(request: Request, kind: type) -> pyroute2.netlink.nlmsg:
     packed = message(request.kind, request.flags, 1, request.body)
-    read = kind(packed)
-    read.decode()
-    return read
+    nlmsg = kind(packed)
+    nlmsg.decode()
+    return nlmsg

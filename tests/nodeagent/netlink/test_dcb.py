@@ -18,30 +18,30 @@ from ops.lab.namespaces import NamedNamespace
 from tests.nodeagent.roce_qos.dcb_kernel import DcbExecutor, DcbLink
 from tests.support.link import ip
 
-OF_V0 = b"\x07\0\x01\0v0\0\0"
-"""The attribute with the link name v0, as in the requests of dcb(8)."""
+NAME_V0 = b"\x07\0\x01\0v0\0\0"
+"""The attribute with the link name v0."""
 
 
 class Recorder:
-    """Replaces a session: records the requests and acknowledges every change."""
+    """A fake session that records requests and acknowledges every change."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
 
     def apply(self, batch: list[Request]) -> list[RequestOutcome]:
         self.requests += batch
-        # A header, and attribute IEEE (13) with the status 0.
+        # Attribute IEEE (13) with the status 0.
         return [RequestOutcome(answer=b"\0\0\0\0\x05\0\x0d\0\0\0\0\0")]
 
 
-def recorded() -> tuple[Recorder, NetlinkSession]:
-    """A recorder, and the same recorder with the type of a session."""
+def recorder_and_session() -> tuple[Recorder, NetlinkSession]:
+    """The same recorder twice, once with the type of a session."""
     recorder = Recorder()
     return recorder, cast("Any", recorder)
 
 
-def test_requests_for_dscp_entries_equal_those_of_dcb_app() -> None:
-    recorder, session = recorded()
+def test_dscp_requests_equal_those_of_dcb_app() -> None:
+    recorder, session = recorder_and_session()
 
     dcb.add_dscp_priorities(session, "v0", (DscpPriority(40, 5), DscpPriority(48, 6)))
     dcb.remove_dscp_priorities(session, "v0", (DscpPriority(40, 5),))
@@ -49,19 +49,19 @@ def test_requests_for_dscp_entries_equal_those_of_dcb_app() -> None:
     add, remove = recorder.requests
     assert (add.kind, remove.kind) == (79, 79)  # RTM_SETDCB
     table = b"\x14\0\x03\x80\x08\0\x01\0\x05\x05\x28\0\x08\0\x01\0\x05\x06\x30\0"
-    assert add.body == b"\0\x14\0\0" + OF_V0 + b"\x18\0\x0d\x80" + table
+    assert add.body == b"\0\x14\0\0" + NAME_V0 + b"\x18\0\x0d\x80" + table
     entry = b"\x0c\0\x03\x80\x08\0\x01\0\x05\x05\x28\0"
-    assert remove.body == b"\0\x1b\0\0" + OF_V0 + b"\x10\0\x0d\x80" + entry
+    assert remove.body == b"\0\x1b\0\0" + NAME_V0 + b"\x10\0\x0d\x80" + entry
 
 
-def test_the_request_for_the_order_of_trust_equals_that_of_dcb_apptrust() -> None:
-    recorder, session = recorded()
+def test_trust_requests_equal_those_of_dcb_apptrust() -> None:
+    recorder, session = recorder_and_session()
 
     dcb.set_trust(session, "v0", "dscp")
     dcb.set_trust(session, "v0", "pcp")
 
     by_dscp, by_pcp = (request.body for request in recorder.requests)
-    head = b"\0\x14\0\0" + OF_V0 + b"\x10\0\x0d\x80\x0c\0\x0b\x80"
+    head = b"\0\x14\0\0" + NAME_V0 + b"\x10\0\x0d\x80\x0c\0\x0b\x80"
     assert by_dscp == head + b"\x05\0\x01\0\x05\0\0\0"
     assert by_pcp == head + b"\x05\0\x02\0\xff\0\0\0"
 
@@ -69,15 +69,15 @@ def test_the_request_for_the_order_of_trust_equals_that_of_dcb_apptrust() -> Non
 def test_a_pfc_request_keeps_the_drivers_other_values() -> None:
     link = DcbLink()
     executor = DcbExecutor({"v0": link})
-    before = link.pfc
+    pfc_before = link.pfc
 
     with executor.session(executor.own_namespace) as session:
         dcb.set_pfc(session, "v0", (3, 5))
 
-        read = dcb.read_dcb(session, "v0")
+        settings = dcb.read_dcb(session, "v0")
     ets = EtsSettings(classes=tuple(range(8)), bandwidths=(None,) * 8, classes_max=8)
-    assert read == DcbSettings(frozenset({3, 5}), ets=ets)
-    assert link.pfc == before[:1] + b"\x28" + before[2:], "delay and capabilities stay"
+    assert settings == DcbSettings(frozenset({3, 5}), ets=ets)
+    assert link.pfc == pfc_before[:1] + b"\x28" + pfc_before[2:], "delay and capabilities stay"
 
 
 def test_an_ets_request_keeps_the_drivers_other_values() -> None:
@@ -87,17 +87,17 @@ def test_an_ets_request_keeps_the_drivers_other_values() -> None:
 
     with executor.session(executor.own_namespace) as session:
         dcb.set_ets(session, "v0", ets)
-        read = dcb.read_dcb(session, "v0")
+        settings = dcb.read_dcb(session, "v0")
 
     shares, algorithms = b"\x28\x3c" + bytes(6), b"\x02\x02" + bytes(6)
     classes = bytes(ets.classes)
     assert link.ets == b"\0\x08\0" + shares * 2 + algorithms + classes + bytes(24)
-    assert read is not None
-    assert read.ets is not None
-    assert read.ets.is_equivalent(ets)
+    assert settings is not None
+    assert settings.ets is not None
+    assert settings.ets.is_equivalent(ets)
 
 
-def test_an_answer_that_nothing_had_to_be_changed_is_not_an_error() -> None:
+def test_set_pfc_accepts_the_answer_that_nothing_changed() -> None:
     link = DcbLink()
     executor = DcbExecutor({"v0": link})
     link.status = 1
@@ -108,20 +108,20 @@ def test_an_answer_that_nothing_had_to_be_changed_is_not_an_error() -> None:
     assert executor.changes == 1
 
 
-def test_a_change_that_the_driver_refuses_raises_an_error_with_the_drivers_errno() -> None:
-    """The kernel acknowledges the request; the driver's errno is in one byte of the answer."""
+def test_a_refused_change_raises_the_errno_of_the_driver() -> None:
+    """The kernel acknowledges the request; one byte of the answer is the driver's errno."""
     link = DcbLink()
     executor = DcbExecutor({"v0": link})
     link.status = -EOPNOTSUPP
 
     with (
         executor.session(executor.own_namespace) as session,
-        pytest.raises(NetlinkRefused) as refused,
+        pytest.raises(NetlinkRefused) as error,
     ):
         dcb.add_dscp_priorities(session, "v0", (DscpPriority(40, 5),))
 
-    assert refused.value.errno == EOPNOTSUPP
-    assert str(refused.value) == "cannot add DSCP priorities of v0: Operation not supported"
+    assert error.value.errno == EOPNOTSUPP
+    assert str(error.value) == "cannot add DSCP priorities of v0: Operation not supported"
 
 
 @pytest.mark.netns
@@ -140,6 +140,6 @@ def test_a_link_without_dcb_has_no_settings_and_refuses_changes(
         partial(dcb.remove_dscp_priorities, session, "v0", entries),
     ]
     for change in changes:
-        with pytest.raises(NetlinkRefused) as refused:
+        with pytest.raises(NetlinkRefused) as error:
             change()
-        assert refused.value.errno == EOPNOTSUPP
+        assert error.value.errno == EOPNOTSUPP

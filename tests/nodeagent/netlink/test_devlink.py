@@ -22,7 +22,7 @@ from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.sriov.vf_links import KernelVfLinks
 
 FAMILY = 21
-"""The number that the scripted kernel gives the family devlink."""
+"""The scripted kernel's number of the family devlink."""
 
 NIC = "0000:3b:00.0"
 NAME = b"\x08\0\x01\0pci\0\x11\0\x02\x000000:3b:00.0\0\0\0\0"
@@ -33,14 +33,15 @@ HEADER = struct.Struct("=IHHII")
 
 
 class ScriptedKernel:
-    """Answers requests for the family devlink, and devlink commands, on a socket pair.
+    """Answers requests for the family devlink and devlink commands on a socket pair.
 
-    ``errno``: acknowledges every command. ``answer``: the attributes sent before an
-    acknowledgement.
+    ``errno``: the result of each command. ``answer``: attributes sent before the result.
     """
 
     def __init__(self, errno: int, answer: bytes = b"", *, has_devlink: bool = True) -> None:
-        self.near, self._far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.agent_socket, self._kernel_socket = socket.socketpair(
+            socket.AF_UNIX, socket.SOCK_SEQPACKET
+        )
         self._errno = errno
         self._answer = answer
         self._has_devlink = has_devlink
@@ -49,32 +50,31 @@ class ScriptedKernel:
         self._thread.start()
 
     def close(self) -> None:
-        self.near.close()
+        self.agent_socket.close()
         self._thread.join()
-        self._far.close()
+        self._kernel_socket.close()
 
     def _serve(self) -> None:
-        while data := self._far.recv(1 << 16):
+        while data := self._kernel_socket.recv(1 << 16):
             self.requests.append(data)
             _, kind, _, sequence, _ = HEADER.unpack_from(data)
-            # A request for a family has the type 0x10 (GENL_ID_CTRL).
-            if kind == 0x10 and self._has_devlink:
+            if kind == 0x10 and self._has_devlink:  # GENL_ID_CTRL
                 # CTRL_CMD_NEWFAMILY, version 2; the attribute CTRL_ATTR_FAMILY_ID
                 body = struct.pack("=BBHHHHxx", 1, 2, 0, 6, 1, FAMILY)
-                self._far.send(HEADER.pack(16 + len(body), kind, 0, sequence, 0) + body)
+                self._kernel_socket.send(HEADER.pack(16 + len(body), kind, 0, sequence, 0) + body)
             if kind == FAMILY and self._answer and not self._errno:
                 body = b"\x1d\x01\0\0" + self._answer  # DEVLINK_CMD_ESWITCH_GET, version 1
-                self._far.send(HEADER.pack(16 + len(body), kind, 0, sequence, 0) + body)
+                self._kernel_socket.send(HEADER.pack(16 + len(body), kind, 0, sequence, 0) + body)
             errno = 0 if kind == 0x10 else self._errno
             body = struct.pack("=i", -errno) + data[:16]
             # An acknowledgement has the type 2 (NLMSG_ERROR).
-            self._far.send(HEADER.pack(16 + len(body), 2, 0, sequence, 0) + body)
+            self._kernel_socket.send(HEADER.pack(16 + len(body), 2, 0, sequence, 0) + body)
 
 
 def test_the_eswitch_mode_is_set_by_pci_address() -> None:
     kernel = ScriptedKernel(0)
 
-    set_eswitch_mode(kernel.near, devlink_family(kernel.near), NIC, SWITCHDEV_MODE)
+    set_eswitch_mode(kernel.agent_socket, devlink_family(kernel.agent_socket), NIC, SWITCHDEV_MODE)
     kernel.close()
 
     _, kind, flags, _, _ = HEADER.unpack_from(kernel.requests[1])
@@ -99,45 +99,43 @@ def test_the_eswitch_mode_is_set_by_pci_address() -> None:
 def test_the_eswitch_mode_is_read_from_the_answer(attributes: str, mode: int) -> None:
     kernel = ScriptedKernel(0, NAME + bytes.fromhex(attributes))
 
-    read = eswitch_mode(kernel.near, FAMILY, NIC)
+    read_mode = eswitch_mode(kernel.agent_socket, FAMILY, NIC)
     kernel.close()
 
-    assert read == mode
+    assert read_mode == mode
     assert kernel.requests[0][16:] == b"\x1d\x01\0\0" + NAME  # DEVLINK_CMD_ESWITCH_GET
 
 
 def test_setting_the_eswitch_mode_raises_the_errno_of_the_driver() -> None:
     kernel = ScriptedKernel(EOPNOTSUPP)
 
-    with pytest.raises(OSError, match="not supported") as refused:
-        set_eswitch_mode(kernel.near, FAMILY, NIC, SWITCHDEV_MODE)
+    with pytest.raises(OSError, match="not supported") as error:
+        set_eswitch_mode(kernel.agent_socket, FAMILY, NIC, SWITCHDEV_MODE)
     kernel.close()
 
-    assert refused.value.errno == EOPNOTSUPP
+    assert error.value.errno == EOPNOTSUPP
 
 
 def test_the_error_of_a_kernel_without_devlink_names_devlink() -> None:
     kernel = ScriptedKernel(0, has_devlink=False)
 
     with pytest.raises(OSError, match="no devlink"):
-        devlink_family(kernel.near)
+        devlink_family(kernel.agent_socket)
     kernel.close()
 
 
 class ScriptedExecutor:
-    """An executor whose sockets are answered by a scripted kernel."""
-
     own_namespace = None
 
     def __init__(self, kernel: ScriptedKernel) -> None:
         self._kernel = kernel
 
     def socket(self, *_: object) -> socket.socket:
-        return self._kernel.near
+        return self._kernel.agent_socket
 
 
 @pytest.mark.parametrize("errno", [EOPNOTSUPP, ENODEV, EPERM])
-def test_a_nic_without_eswitch_modes_is_left_out(errno: int) -> None:
+def test_eswitch_modes_leaves_out_a_nic_that_has_no_mode(errno: int) -> None:
     kernel = ScriptedKernel(errno)
 
     modes = KernelVfLinks(cast("NetnsExecutor", ScriptedExecutor(kernel))).eswitch_modes([NIC])
@@ -146,8 +144,8 @@ def test_a_nic_without_eswitch_modes_is_left_out(errno: int) -> None:
     assert modes == {}
 
 
-def test_a_mode_that_cannot_be_read_is_an_error() -> None:
-    """If the agent assumed legacy, a switchdev policy would set the mode and remove all VFs."""
+def test_eswitch_modes_raises_if_a_mode_cannot_be_read() -> None:
+    """If the agent assumed legacy, a switchdev policy would remove all VFs."""
     kernel = ScriptedKernel(EBUSY)
 
     with pytest.raises(DatapathError, match=f"cannot read the eSwitchMode of {NIC}"):
