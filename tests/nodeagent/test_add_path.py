@@ -1,6 +1,6 @@
 """An ADD passes few functions from the socket to the allocator.
 
-Each call takes time, and a reader of the code has to follow each call.
+Every call takes time.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ async def test_an_add_reaches_the_allocator_in_few_frames_with_one_request_objec
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
     await agent.add()
 
-    # The last frame belongs to a helper of ``allocate`` that calls ``decide_add``.
+    # The last frame is a helper of ``allocate``.
     names = [frame.f_code.co_name for frame in frames]
     assert (names[0], names[-2]) == ("serve_frame", "allocate")
     assert len(names[:-1]) <= FRAMES_MAX

@@ -31,19 +31,19 @@ PROBES = ("startup", "readiness", "liveness")
 
 
 class SlowStore(FaultyStore):
-    """Commits wait until ``may_commit`` is set; ``waiting`` is set once a commit waits."""
+    """A store whose commits wait until ``may_commit`` is set."""
 
     def __init__(self, store: KeyValueStore) -> None:
         super().__init__(store)
         self.may_commit = asyncio.Event()
         self.may_commit.set()
-        self.waiting = asyncio.Event()
+        self.commit_waits = asyncio.Event()
 
     async def commit(
         self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
     ) -> TxnResult:
         if not self.may_commit.is_set():
-            self.waiting.set()
+            self.commit_waits.set()
             await self.may_commit.wait()
         return await super().commit(guards, writes, otherwise)
 
@@ -96,15 +96,15 @@ async def test_an_agent_waits_for_an_etcd_that_does_not_answer_at_first(
     faulty.is_unavailable = True
     agent = Agent(settings, faulty)
     await agent.open_servers()
-    starting = asyncio.ensure_future(agent.become_ready())
+    start_task = asyncio.ensure_future(agent.become_ready())
     node = AgentHarness(agent)
-    unanswered = await node.call("ADD")
+    reply_without_etcd = await node.call("ADD")
 
     faulty.is_unavailable = False
-    await starting
+    await start_task
     await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
 
-    assert unanswered.error["code"] == 11
+    assert reply_without_etcd.error["code"] == 11
     assert await node.add() == ["10.6.0.10/24"]
     await agent.stop()
 
@@ -178,16 +178,16 @@ async def test_an_admitted_request_is_answered_when_the_agent_stops(
     slow_node: AgentHarness, slow: SlowStore, settings: Settings
 ) -> None:
     slow.may_commit.clear()
-    admitted = asyncio.ensure_future(slow_node.add())
-    await slow.waiting.wait()
-    stopping = asyncio.ensure_future(slow_node.process.stop())
+    admitted_add = asyncio.ensure_future(slow_node.add())
+    await slow.commit_waits.wait()
+    stop_task = asyncio.ensure_future(slow_node.process.stop())
     await asyncio.sleep(0)
     with pytest.raises((ConnectionRefusedError, FileNotFoundError)):
         await slow_node.call("ADD", "web-1")
 
     slow.may_commit.set()
-    (address,) = await admitted
-    await stopping
+    (address,) = await admitted_add
+    await stop_task
 
     assert address.startswith("10.6.0.")
     assert not Path(settings.framed_socket_path).exists()
@@ -198,17 +198,17 @@ async def test_many_admitted_requests_are_all_answered(
     slow_node: AgentHarness, slow: SlowStore
 ) -> None:
     slow.may_commit.clear()
-    admitted = [asyncio.ensure_future(slow_node.add(f"web-{n}")) for n in range(40)]
-    await slow.waiting.wait()
+    admitted_adds = [asyncio.ensure_future(slow_node.add(f"web-{n}")) for n in range(40)]
+    await slow.commit_waits.wait()
     runner = slow_node.process.parts.runner
     async with asyncio.timeout(60):
         while runner.under_way < 40:
             await asyncio.sleep(0)
-    stopping = asyncio.ensure_future(slow_node.process.stop())
+    stop_task = asyncio.ensure_future(slow_node.process.stop())
     slow.may_commit.set()
 
-    answers = await asyncio.gather(*admitted)
-    await stopping
+    answers = await asyncio.gather(*admitted_adds)
+    await stop_task
 
     assert len({address for (address,) in answers}) == 40
 
@@ -246,17 +246,17 @@ async def test_a_full_request_runner_refuses_requests() -> None:
     await wait_inside(1.0)
 
 
-async def test_at_its_deadline_a_request_ends_without_a_claim(
+async def test_a_request_ends_without_a_claim_at_its_deadline(
     slow_node: AgentHarness, slow: SlowStore
 ) -> None:
     slow.may_commit.clear()
-    blocking = asyncio.ensure_future(slow_node.call("ADD", "blocker"))
-    await slow.waiting.wait()
+    blocking_add = asyncio.ensure_future(slow_node.call("ADD", "blocker"))
+    await slow.commit_waits.wait()
     slow_node.process.parts.handlers.add.deadline_s = 0.01
 
     late = (await slow_node.call("ADD", "late")).error
     slow.may_commit.set()
-    await blocking
+    await blocking_add
     await slow_node.process.parts.view.freshen()
 
     assert late["code"] == 11
@@ -270,22 +270,22 @@ async def test_a_missed_deadline_raises_deadline_exceeded() -> None:
         await asyncio.Event().wait()
 
 
-async def test_a_delete_waits_for_the_add_whose_caller_went_away(
+async def test_a_delete_waits_for_an_add_whose_caller_has_left(
     slow_node: AgentHarness, slow: SlowStore
 ) -> None:
     slow.may_commit.clear()
     request = request_frame(slow_node.environment("ADD"), json.dumps(slow_node.netconf()).encode())
     _, writer = await asyncio.open_unix_connection(slow_node.process.settings.framed_socket_path)
     writer.write(request)
-    await slow.waiting.wait()
+    await slow.commit_waits.wait()
     writer.transport.abort()
-    deleting = asyncio.ensure_future(slow_node.delete())
+    delete_task = asyncio.ensure_future(slow_node.delete())
     async with asyncio.timeout(60):
         while slow_node.process.parts.runner.under_way < 2:
             await asyncio.sleep(0)
 
     slow.may_commit.set()
-    await deleting
+    await delete_task
 
     assert await slow_node.claims() == {}
 
@@ -326,14 +326,16 @@ async def test_a_second_agent_on_the_same_socket_does_not_start(
     assert (await agent.call("VERSION")).status == 0
 
 
-async def test_a_port_in_use_is_reported_with_the_name_of_its_setting(
+async def test_the_error_of_a_port_in_use_names_the_setting(
     agent: AgentHarness, settings: Settings, memory_store: MemoryStore
 ) -> None:
     assert agent.process.health_port is not None
-    taken = agent.process.health_port.port
-    other = Agent(settings._replace(node_name="node-2", health_port=taken), memory_store)
+    port_in_use = agent.process.health_port.port
+    other = Agent(settings._replace(node_name="node-2", health_port=port_in_use), memory_store)
 
-    with pytest.raises(BadInput, match=f"cannot listen on port {taken} of 127.0.0.1") as refused:
+    with pytest.raises(
+        BadInput, match=f"cannot listen on port {port_in_use} of 127.0.0.1"
+    ) as refused:
         await other.start()
 
     await other.stop()
@@ -368,7 +370,7 @@ def test_an_invalid_setting_ends_the_process_with_an_error_that_names_the_settin
     assert line["key"]
 
 
-def test_without_etcd_the_process_waits_and_ends_cleanly_on_sigterm(short_path: Path) -> None:
+def test_the_process_waits_for_etcd_and_ends_cleanly_on_sigterm(short_path: Path) -> None:
     sock = short_path / "a.sock"
     process = subprocess.Popen(
         [sys.executable, "-m", "nodeagent.main"],
@@ -396,7 +398,7 @@ def test_without_etcd_the_process_waits_and_ends_cleanly_on_sigterm(short_path: 
 
 
 async def status_of_first_add(path: str, process: subprocess.Popen[bytes]) -> int:
-    """Wait until the socket answers an ADD, and return the status of the answer."""
+    """Wait until the socket answers an ADD; return the status."""
     request = request_frame({"CNI_COMMAND": "ADD"}, b"{}")
     async with asyncio.timeout(60):
         while process.poll() is None:

@@ -17,26 +17,26 @@ NO_TIMEOUT = None
 
 
 class RecordingEvent(threading.Event):
-    """Records the timeout of each wait; ``begun`` is set once a wait has begun."""
+    """An event that records the timeout of each wait."""
 
     def __init__(self) -> None:
         super().__init__()
         self.timeouts: list[float | None] = []
-        self.begun = threading.Event()
+        self.wait_began = threading.Event()
 
     def wait(self, timeout: float | None = None) -> bool:
         self.timeouts.append(timeout)
-        self.begun.set()
+        self.wait_began.set()
         return super().wait(timeout)
 
 
-def test_the_thread_of_the_plugins_log_sleeps_until_there_is_a_line(short_path: Path) -> None:
+def test_the_thread_of_the_plugin_log_sleeps_until_there_is_a_line(short_path: Path) -> None:
     path = short_path / "plugin.log"
     log = PluginLog()
     event = log._is_woken = RecordingEvent()
 
     log.start()
-    assert event.begun.wait(30)
+    assert event.wait_began.wait(30)
     assert event.timeouts == [NO_TIMEOUT]
     log.write(LogTarget(str(path)), "info", {"number": 1})
     log.close()

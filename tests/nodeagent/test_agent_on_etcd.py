@@ -1,7 +1,7 @@
 """The agent on a real etcd, also while etcd does not answer.
 
-Error codes of CNI: 11 (try again later) and 50 (plugin not available). Error codes of Orbweaver:
-110 (the pool is full) and 131 (the agent is fenced).
+Error codes: 11 (try again later), 50 (not available), 110 (the pool is full), 131 (the agent is
+fenced).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ WAIT_S = DEADLINE_S
 
 @pytest.fixture
 async def etcd_node(etcd: EtcdCluster, settings: Settings) -> AsyncIterator[AgentHarness]:
-    """An agent with a unique cluster name, so that tests share no keys in etcd."""
+    """An agent with a unique cluster name, because tests share one etcd."""
     store = EtcdStore(EtcdSettings(etcd.endpoints))
     cluster = f"c{os.urandom(4).hex()}"
     async with running(settings._replace(cluster=cluster), store) as node:
@@ -38,13 +38,12 @@ async def etcd_node(etcd: EtcdCluster, settings: Settings) -> AsyncIterator[Agen
     await store.close()
 
 
-def limited(files_max: tuple[int, int] | None) -> list[str]:
-    """A command prefix that sets the soft and the hard limit of open files."""
+def file_limit_prefix(files_max: tuple[int, int] | None) -> list[str]:
     return [] if files_max is None else ["prlimit", f"--nofile={files_max[0]}:{files_max[1]}"]
 
 
 class AgentProcess:
-    """The agent's daemon in a separate process."""
+    """The agent's daemon."""
 
     def __init__(
         self,
@@ -69,7 +68,7 @@ class AgentProcess:
         }
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*limited(files_max), sys.executable, "-m", "nodeagent.main"],
+                [*file_limit_prefix(files_max), sys.executable, "-m", "nodeagent.main"],
                 env=variables,
                 stderr=log,
             )
@@ -96,9 +95,9 @@ class AgentProcess:
 
 @pytest.fixture
 def processes() -> Iterator[list[AgentProcess]]:
-    started: list[AgentProcess] = []
-    yield started
-    for daemon in started:
+    daemons: list[AgentProcess] = []
+    yield daemons
+    for daemon in daemons:
         daemon.process.kill()
         daemon.process.wait()
 
@@ -117,7 +116,7 @@ async def test_etcd_has_the_claims_that_adds_and_deletes_report(etcd_node: Agent
     assert await etcd_node.claims() == {}
 
 
-async def test_adds_get_all_addresses_of_a_pool_and_further_adds_find_it_full(
+async def test_adds_claim_all_addresses_of_a_pool_and_then_fail(
     etcd_node: AgentHarness,
 ) -> None:
     await etcd_node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.41")  # 32 addresses
@@ -190,7 +189,6 @@ async def test_a_second_daemon_with_the_same_node_name_fences_the_first_daemon(
 
 
 async def until_adds_are_served(agent: AgentHarness) -> None:
-    """Wait until STATUS reports that an ADD can be served."""
     async with asyncio.timeout(WAIT_S):
         while (await agent.call("STATUS")).status:
             await asyncio.sleep(0.05)
@@ -229,7 +227,7 @@ async def test_deletes_fail_and_release_nothing_while_etcd_does_not_answer(
             await asyncio.gather(*map(node.add, names))
             (member,) = etcd.members
             member.kill()
-            node.process.parts.runner._requests_max = 5  # fewer than the number of DELs
+            node.process.parts.runner._requests_max = 5
             replies = await asyncio.gather(*(node.call("DEL", name) for name in names))
             etcd.restart(member)
             await until_adds_are_served(node)

@@ -20,7 +20,7 @@ from tests.support.agent_harness import running
 from tests.support.descriptors import open_descriptors
 
 Break = Callable[[Agent, pytest.MonkeyPatch], None]
-"""A function that makes a step of an agent's start fail."""
+"""Makes a step of an agent's start fail."""
 
 
 class Broken(OSError):
@@ -70,7 +70,7 @@ def break_cluster_ips(_: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agent_module, "start_cluster_ips", raise_broken)
 
 
-STARTS: dict[str, Break] = {
+FAILING_START_STEPS: dict[str, Break] = {
     "sysctls": failing_agent("_prepare_node", raise_broken_in_coroutine),
     "cluster IPs": break_cluster_ips,
     "device plugin": failing_agent("_start_device_plugin"),
@@ -86,8 +86,8 @@ STARTS: dict[str, Break] = {
     "view": failing_part("view", "start"),
 }
 
-# Step of a stop -> a part of the agent, and the method of the part that the step calls.
-STOPS: dict[str, tuple[str, str]] = {
+# Step of a stop -> part of the agent, and method that the step calls.
+STOP_STEPS: dict[str, tuple[str, str]] = {
     "plugin log": ("plugin_log", "close"),
     "writer": ("writer", "close"),
     "view": ("view", "close"),
@@ -104,18 +104,17 @@ STOPS: dict[str, tuple[str, str]] = {
 
 
 class OpenResources:
-    """Finds resources that this process has opened since the object was created."""
+    """Finds resources that are newer than this object."""
 
     def __init__(self) -> None:
         self.descriptors = open_descriptors()
         self.threads = set(threading.enumerate())
 
     def new(self) -> list[str]:
-        """The names of new descriptors, threads and tasks."""
         tasks = [task.get_name() for task in asyncio.all_tasks() if task.get_coro() is not None]
-        ours = asyncio.current_task()
-        assert ours is not None
-        tasks.remove(ours.get_name())
+        current_task = asyncio.current_task()
+        assert current_task is not None
+        tasks.remove(current_task.get_name())
         threads = [thread.name for thread in set(threading.enumerate()) - self.threads]
         descriptors = sorted(open_descriptors() - self.descriptors)
         return [*descriptors, *(name for name in threads if not name.startswith("asyncio")), *tasks]
@@ -132,7 +131,7 @@ def quick_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "END_S_MAX", 0.1)
 
 
-@pytest.mark.parametrize("name", STARTS)
+@pytest.mark.parametrize("name", FAILING_START_STEPS)
 async def test_a_start_that_fails_leaves_nothing_open(
     name: str,
     settings: Settings,
@@ -141,7 +140,7 @@ async def test_a_start_that_fails_leaves_nothing_open(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     agent = Agent(settings._replace(metrics_enabled=name == "metrics"), memory_store)
-    STARTS[name](agent, monkeypatch)
+    FAILING_START_STEPS[name](agent, monkeypatch)
 
     with pytest.raises(Broken):
         await agent.start()
@@ -155,7 +154,7 @@ async def test_a_start_that_fails_leaves_nothing_open(
         assert await node.add() == ["10.6.0.10/24"]
 
 
-@pytest.mark.parametrize("name", STOPS)
+@pytest.mark.parametrize("name", STOP_STEPS)
 async def test_a_stop_with_a_failed_step_leaves_nothing_open(
     name: str,
     settings: Settings,
@@ -165,7 +164,7 @@ async def test_a_stop_with_a_failed_step_leaves_nothing_open(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     agent = Agent(settings, memory_store)
-    part, method = STOPS[name]
+    part, method = STOP_STEPS[name]
     target = getattr(agent.parts, part)
     close = getattr(target, method)
 
@@ -182,7 +181,7 @@ async def test_a_stop_with_a_failed_step_leaves_nothing_open(
     blocking = not asyncio.iscoroutinefunction(close)
     replacement = close_and_fail_at_once if blocking else close_and_fail
     monkeypatch.setattr(target, method, replacement)
-    # A step keeps the method with which it was registered, so register the parts again.
+    # Register again, because steps keep the methods with which they were registered.
     agent._opened = type(agent._opened)()
     agent._register_parts_to_close()
     await agent.start()
@@ -209,11 +208,11 @@ async def test_a_cancelled_start_leaves_nothing_open(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(agent.parts.view, "start", wait_for_ever)
-    starting = asyncio.ensure_future(agent.start())
+    start_task = asyncio.ensure_future(agent.start())
     await inside.wait()
-    starting.cancel()
-    await asyncio.wait({starting})
+    start_task.cancel()
+    await asyncio.wait({start_task})
 
-    assert starting.cancelled()
-    del starting
+    assert start_task.cancelled()
+    del start_task
     assert open_resources.new() == []

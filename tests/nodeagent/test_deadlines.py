@@ -28,7 +28,7 @@ async def test_a_delete_has_at_least_the_deadline_of_an_add(
 ) -> None:
     """Nothing would release the addresses of an ADD that ends after the DEL.
 
-    An ADD has more time if a provider binds addresses (``networks``).
+    ``networks``: a provider binds the addresses, which takes longer.
     """
     networks: Any = object() if has_networks else None
     agent = Agent(settings, store, sources=AgentSources(networks=networks))

@@ -1,7 +1,4 @@
-"""The master of a virtual function is the link of the physical function.
-
-A link that is not a virtual function has no master.
-"""
+"""The master of a virtual function is the link of its physical function."""
 
 from __future__ import annotations
 
@@ -33,8 +30,8 @@ def namespace() -> Iterator[Path]:
 def test_bus_device_returns_n_a_for_a_bridge_in_another_namespace(
     executor: NetnsExecutor, namespace: Path
 ) -> None:
-    with NetworkNamespace.open(str(namespace)) as held:
-        assert executor.run(held, lambda: bus_device("net1")) == "N/A"
+    with NetworkNamespace.open(str(namespace)) as netns:
+        assert executor.run(netns, lambda: bus_device("net1")) == "N/A"
 
 
 async def test_a_lookup_leaves_the_threads_of_the_agent_in_their_namespace(

@@ -1,7 +1,4 @@
-"""The formats of packed structures have the layout of the structures in the kernel's headers.
-
-A C compiler checks sizes and offsets for this machine, and for arm64 if ``ARM64_COMPILER`` exists.
-"""
+"""A C compiler checks that formats of packed structures have the layout of the kernel's headers."""
 
 from __future__ import annotations
 
@@ -35,7 +32,7 @@ HEADERS = (
     "asm/unistd.h",
 )
 UCRED = "struct ucred { int pid, uid, gid; };\n"
-"""The structure of unix(7). The header with ``ucred`` conflicts with the kernel's headers."""
+"""From unix(7): its header conflicts with the kernel's headers."""
 
 CODE = re.compile(r"(\d*)([a-zA-Z])")
 
@@ -43,7 +40,7 @@ CODE = re.compile(r"(\d*)([a-zA-Z])")
 class Layout(NamedTuple):
     """A format, a C structure (``kind``), and the C field of each format character.
 
-    ``name*``: only the start of the field is packed. ``-``: a bit field, which has no offset in C.
+    ``name*``: only the start of the field is packed. ``-``: a bit field, without an offset in C.
     ``whole`` is False if only the start of the structure is packed.
     """
 
@@ -180,8 +177,7 @@ def offsets_and_sizes(format_: str) -> Iterator[tuple[int, int]]:
                 yield offset, struct.calcsize(done) - offset
 
 
-def statements(layout: Layout) -> Iterator[str]:
-    """The C conditions that must be true."""
+def c_conditions(layout: Layout) -> Iterator[str]:
     names = layout.fields.split()
     packed = list(offsets_and_sizes(layout.format.format))
     assert len(names) == len(packed), f"{layout.kind}: expected {len(packed)} fields"
@@ -198,7 +194,7 @@ def statements(layout: Layout) -> Iterator[str]:
 
 def source(layouts: tuple[Layout, ...], processor: str) -> str:
     includes = "".join(f"#include <{name}>\n" for name in HEADERS)
-    assertions = [assertion for layout in layouts for assertion in statements(layout)]
+    assertions = [assertion for layout in layouts for assertion in c_conditions(layout)]
     assertions.append(f"__NR_bpf == {numbers.SYSCALLS[processor]}")
     lines = "".join(f'_Static_assert({assertion}, "{assertion}");\n' for assertion in assertions)
     return f"#include <stddef.h>\n{includes}{UCRED}{lines}"
@@ -250,7 +246,7 @@ def test_every_format_for_the_kernel_is_in_layouts() -> None:
         session,
         unix_sockets,
     )
-    # Formats of single numbers are not structures of the kernel.
+    # Formats of single numbers are not structures.
     numbers_only = {
         "U16",
         "U32",

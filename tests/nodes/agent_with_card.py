@@ -2,8 +2,7 @@
 
     ORBWEAVER_SYSFS=DIRECTORY python -m tests.nodes.agent_with_card --config-path FILE
 
-tests/nodes/card_node.py writes DIRECTORY, a simulated /sys. ``Card`` handles the agent's writes to
-/sys, and the netlink requests for virtual functions.
+DIRECTORY is a simulated /sys that tests/nodes/card_node.py has written.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from nodeagent.sriov import node_hardware, sriov_setup
 from tests.nodeagent.sriov.cards import Card
 
 CARD_TREE: Final = "connectx-ethernet"
-"""The name of the card's description, a file in tests/nodeagent/sriov/trees."""
+"""A file in tests/nodeagent/sriov/trees."""
 
 
 def install_card() -> None:
-    """Replace the agent's access to /sys and to virtual functions by the simulated card."""
+    """Replace the agent's access to /sys and to virtual functions."""
     cards: list[Card] = []
 
-    # The agent creates ``Sysfs`` before ``KernelVfLinks``. One card replaces both.
+    # The agent creates ``Sysfs`` before ``KernelVfLinks``; one card replaces both.
     def create_card(root: Path) -> Card:
         cards.append(Card(root, CARD_TREE))
         return cards[-1]

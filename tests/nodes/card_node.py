@@ -1,8 +1,7 @@
 """A node with a simulated card that has virtual functions and RDMA; kubelet and Multus are real.
 
-``tests/nodeagent/sriov/cards.py`` writes the card's /sys. The card's character devices are copies
-of /dev/null in a private /dev of the node. The CNI plugin ``sriov`` is a script that records the
-configuration and then creates a macvlan interface.
+The card's character devices are copies of /dev/null. The CNI plugin ``sriov`` is a script that
+records its configuration and creates a macvlan interface.
 """
 
 from __future__ import annotations
@@ -27,13 +26,9 @@ from tests.nodes.workloads import Object, manifest
 from tests.packaging.project import PROJECT_ROOT
 
 PF_NAME: Final = "ens1f0np0"
-"""The card's physical function."""
-
 VF_RESOURCE: Final = "rail0"
-"""The resource of the virtual functions."""
-
 SHARED_RESOURCE: Final = "shared_cx6"
-"""The resource of the card's RDMA device, which ``SHARING_PODS`` Pods may share."""
+"""The card's RDMA device, which ``SHARING_PODS`` Pods may share."""
 
 SHARING_PODS: Final = 3
 SRIOV_API_PATH: Final = f"/apis/{API_VERSION}/namespaces/{AGENT_NAMESPACE}"
@@ -42,8 +37,6 @@ conf=$(cat)
 printf '%s %s\\n' "$CNI_COMMAND" "$conf" >>{calls}
 printf '%s' "$conf" | sed 's/"type":"sriov"/"type":"macvlan","master":"eth0"/' | {macvlan}
 """
-"""The plugin ``sriov``: records the call, then runs macvlan on the node's only NIC."""
-
 PRIVATE_DEV: Final = """
 mkdir /run/dev /run/dev-work
 mount -t overlay none -o lowerdir=/dev,upperdir=/run/dev,workdir=/run/dev-work /dev
@@ -53,15 +46,13 @@ for name in rdma_cm uverbs0 umad0 issm0 uverbs1 umad1 issm1 uverbs2 umad2 issm2;
 done
 ln -s {kubelet}/pod-resources /var/lib/kubelet/pod-resources
 """
-"""A script for the node's mount namespace: creates RDMA device files, and links kubelet's default
-pod-resources directory to the directory of the node's kubelet."""
+"""A script for the node's mount namespace: RDMA device files, and a link to kubelet's sockets."""
 
 
 class CardNode:
     """A context manager that gives a node the card, and an agent that applies SR-IOV policies.
 
-    ``archive``: the file to which the image of the tests' Pods is written. At the end the agent
-    runs without the card. Files and CRDs stay, because other tests do not use them.
+    The image of the tests' Pods is written to ``archive``. Files and CRDs stay at the end.
     """
 
     def __init__(self, cluster: KubernetesCluster, node: str, archive: Path) -> None:
@@ -70,7 +61,7 @@ class CardNode:
         self._name = node
         self._node = cluster.nodes[node]
         self._archive = archive
-        self._here = self._node.node.directory / "card"
+        self._directory = self._node.node.directory / "card"
         self._command_without_card = self._node.node.agent.command
 
     def __enter__(self) -> Self:
@@ -95,8 +86,10 @@ class CardNode:
         restart_agent_with_conf(self._cluster, self._name, CONF_WITH_DEVICE_PLUGIN)
 
     def plugin_configurations(self, verb: str) -> list[dict[str, Any]]:
-        """The configurations that ``sriov`` got with the CNI command ``verb``, oldest first."""
-        lines = (line.split(maxsplit=1) for line in (self._here / "calls").read_text().splitlines())
+        """The configurations of ``sriov``'s calls with the CNI command ``verb``, oldest first."""
+        lines = (
+            line.split(maxsplit=1) for line in (self._directory / "calls").read_text().splitlines()
+        )
         return [json.loads(conf) for command, conf in lines if command == verb]
 
     def state(self) -> Object:
@@ -105,26 +98,25 @@ class CardNode:
         return dict(self._cluster.server.request("GET", path).body)
 
     def restart_agent(self) -> None:
-        """Restart the agent with an unchanged conf.yml; kubelet and Pods continue to run."""
+        """Restart the agent; kubelet and Pods continue to run."""
         self._node.node.agent.kill()
         self._node.node.start_agent()
 
     def _make_card(self) -> None:
-        self._here.mkdir()
-        Card(self._here / "sys", CARD_TREE)
+        self._directory.mkdir()
+        Card(self._directory / "sys", CARD_TREE)
         script = self._node.node.plugins / "sriov"
         script.write_text(
-            SRIOV_PLUGIN.format(calls=self._here / "calls", macvlan=plugin("macvlan"))
+            SRIOV_PLUGIN.format(calls=self._directory / "calls", macvlan=plugin("macvlan"))
         )
         script.chmod(0o755)
         create_devices = PRIVATE_DEV.format(kubelet=self.kubelet_root)
-        done = attempt(self._node.containerd.with_mounts("sh", "-ec", create_devices))
-        assert done.returncode == 0, done.stderr
+        result = attempt(self._node.containerd.with_mounts("sh", "-ec", create_devices))
+        assert result.returncode == 0, result.stderr
 
     def _agent_command(self) -> tuple[str, ...]:
-        """The command that runs the agent with the simulated card in the node's mount namespace."""
         settings = {
-            "ORBWEAVER_SYSFS": self._here / "sys",
+            "ORBWEAVER_SYSFS": self._directory / "sys",
             "SPIDERPOOL_POD_NAMESPACE": AGENT_NAMESPACE,
             "PYTHONPATH": PROJECT_ROOT,
         }
@@ -134,13 +126,12 @@ class CardNode:
         return tuple(self._node.containerd.with_mounts("env", *variables, *program))
 
     def _conf_with_sriov(self) -> str:
-        """The chart's conf.yml with SR-IOV and the shared RDMA device."""
         shared_device = {
             "resourceName": SHARED_RESOURCE,
             "rdmaHcaMax": SHARING_PODS,
             "selectors": {"ifNames": [PF_NAME]},
         }
-        rdma_config = self._here / "config.json"
+        rdma_config = self._directory / "config.json"
         rdma_config.write_text(json.dumps({"configList": [shared_device]}))
         section = yaml.safe_load(chart_settings.conf())["orbweaver"]
         section["sriov"]["enabled"] = True
@@ -149,7 +140,7 @@ class CardNode:
 
 
 def vf_policy(vfs: int) -> Object:
-    """A policy that creates ``vfs`` virtual functions with RDMA, offered as ``VF_RESOURCE``."""
+    """A policy for ``vfs`` virtual functions with RDMA, offered as ``VF_RESOURCE``."""
     spec = {
         "nodeSelector": {"kubernetes.io/os": "linux"},
         "resourceName": VF_RESOURCE,

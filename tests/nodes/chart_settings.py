@@ -1,8 +1,7 @@
-"""The chart's settings of agents and controllers: variables and conf.yml.
+"""Variables and conf.yml of agents and controllers, from the chart with default values.
 
-The settings come from a golden file: the chart rendered with default values. Agents and controllers
-of this folder run with these settings, so tests fail if the chart lacks a necessary setting. Tests
-set the endpoints of etcd, the kubeconfig and the webhooks' certificate themselves.
+The agents and controllers of this folder's tests run with these settings, so a test fails if the
+chart lacks a setting.
 """
 
 from __future__ import annotations
@@ -15,16 +14,13 @@ from tests.nodes.rights import AGENT_ACCOUNT, CONTROLLER_ACCOUNT, DEFAULT_CHART
 from tests.support.yaml_reader import read_all_yaml, read_yaml
 
 SET_BY_TESTS: Final = ("ORBWEAVER_ETCD_", "ORBWEAVER_TLS_", "ORBWEAVER_KUBERNETES")
-"""Prefixes of the variables that the tests set themselves."""
+"""Prefixes of the variables that tests set."""
 
 _WORKLOAD_KINDS: Final = {AGENT_ACCOUNT: "DaemonSet", CONTROLLER_ACCOUNT: "Deployment"}
 
 
 def variables(process: str) -> dict[str, str]:
-    """The environment variables that the chart sets for a process, without ``SET_BY_TESTS``.
-
-    ``process`` is ``AGENT_ACCOUNT`` or ``CONTROLLER_ACCOUNT``.
-    """
+    """The variables of ``AGENT_ACCOUNT`` or ``CONTROLLER_ACCOUNT``, without ``SET_BY_TESTS``."""
     template = _rendered(_WORKLOAD_KINDS[process], process)["spec"]["template"]
     (container,) = template["spec"]["containers"]
     return {
@@ -41,7 +37,6 @@ def conf(**changes: object) -> str:
 
 
 def _rendered(kind: str, name: str) -> dict[str, Any]:
-    """The object of the rendered chart with this kind and name."""
     (match,) = (
         document
         for document in read_all_yaml(DEFAULT_CHART.read_text("utf-8"))

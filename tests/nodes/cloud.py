@@ -1,7 +1,6 @@
 """A cloud for the cluster: a fake network provider, and a controller that uses the provider.
 
-Provider and webhooks listen on the loopback of the fabric's network namespace, where controller and
-API server run.
+Provider and webhooks listen on the loopback of the fabric's network namespace.
 """
 
 from __future__ import annotations
@@ -37,8 +36,7 @@ WEBHOOKS_API_PATH: Final = "/apis/admissionregistration.k8s.io/v1"
 class Cloud:
     """A context manager that runs a provider and a controller with webhooks.
 
-    The controller replaces the cluster's first controller. ``slots``: ``sub-eni`` slots of a node.
-    ``provider`` runs in a separate thread; any thread may read the provider's state.
+    ``slots``: ``sub-eni`` slots of a node. Any thread may read the state of ``provider``.
     """
 
     def __init__(self, cluster: KubernetesCluster, slots: int) -> None:
@@ -66,7 +64,7 @@ class Cloud:
         self._stack.close()
 
     def create_network(self, name: str) -> None:
-        """Create a network whose addresses the provider binds; every node has the master ``lo``."""
+        """Create a network whose addresses the provider binds."""
         vlan = {"master": ["lo"], "vlanMode": "auto"}
         manifest: Object = {
             "apiVersion": API_VERSION,
@@ -100,11 +98,11 @@ class Cloud:
     def _replace_controller(self) -> None:
         """Replace the cluster's first controller, which ``restore_nodes`` starts again."""
         cluster, laboratory = self._cluster, self._cluster.laboratory
-        here = laboratory.directory / "cloud-controller"
-        here.mkdir()
+        directory = laboratory.directory / "cloud-controller"
+        directory.mkdir()
         self._authority = trustme.CA()
         issued = self._authority.issue_cert("127.0.0.1")
-        certificate, key = here / "tls.crt", here / "tls.key"
+        certificate, key = directory / "tls.crt", directory / "tls.key"
         issued.cert_chain_pems[0].write_to_path(str(certificate))
         issued.private_key_pem.write_to_path(str(key))
         rules = [{"defaultMaxCount": self._slots}]
@@ -114,7 +112,7 @@ class Cloud:
             "iaasNetworkProvider": {"serverUrl": self.provider.url},
             "agent": {"networkResourcePlugin": plugin},
         }
-        (here / "conf.yml").write_text(yaml.safe_dump(conf))
+        (directory / "conf.yml").write_text(yaml.safe_dump(conf))
         settings = {
             KUBECONFIG_VARIABLE: str(cluster.server.kubeconfig_of(CONTROLLER_ACCOUNT)),
             TLS_CERTIFICATE: str(certificate),
@@ -123,7 +121,7 @@ class Cloud:
         controller = LabController(
             laboratory.identity,
             laboratory.fabric.namespace,
-            here,
+            directory,
             laboratory.etcd.endpoint,
             settings,
         )

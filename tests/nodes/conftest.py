@@ -1,4 +1,4 @@
-"""Successive tests of this folder share one cluster, which a fixture cleans after each test.
+"""The tests of this folder share one cluster, which a fixture cleans after each test.
 
 The cluster ends before a test of another folder, because an idle cluster takes a tenth of a core.
 """
@@ -27,7 +27,6 @@ CLUSTER_PROGRAMS = (
 
 @pytest.fixture(scope="session")
 def cluster_can_run() -> None:
-    """Skip the tests on a machine that cannot run a cluster."""
     require_containers()
     if absent := missing_programs(*CLUSTER_PROGRAMS):
         pytest.skip(needs(KUBELET, f"no {' and no '.join(absent)} in {KUBERNETES_PROGRAMS}"))
@@ -48,7 +47,7 @@ class SharedCluster:
         return self._running
 
     def end(self) -> None:
-        """Verify and stop the cluster; does nothing if no cluster runs."""
+        """Verify and stop the cluster; do nothing if none runs."""
         self._running = None
         self._stack.close()
 
@@ -58,7 +57,6 @@ SHARED: Final = SharedCluster()
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """End the cluster unless the next test is in this folder too."""
     if nextitem is None or nextitem.path.parent != Path(__file__).parent:
         SHARED.end()
 
@@ -71,7 +69,7 @@ def running(cluster_can_run: None) -> KubernetesCluster:
 
 @pytest.fixture
 def cluster(running: KubernetesCluster) -> Iterator[KubernetesCluster]:
-    """The running cluster; after the test, nodes are restored and test objects are deleted."""
+    """The running cluster, which is cleaned after the test."""
     yield running
     running.restore_nodes()
     running.delete_objects()

@@ -1,8 +1,7 @@
 """The control plane: an API server, a controller manager and a scheduler in the fabric's namespace.
 
 The fabric is the laboratory's simulated network. Kubelets, agents and controllers have only the
-permissions of production, so a missing permission fails a test. docs/reference/rights.md lists the
-permissions of agents and controllers. The audit log has the requests of agents and controllers.
+permissions of production (docs/reference/rights.md), so a missing permission fails a test.
 """
 
 from __future__ import annotations
@@ -25,15 +24,14 @@ T = TypeVar("T")
 NODE_NAMES: Final = ("node-a", "node-b")
 
 EVICTED_AFTER_S: Final = 2
-"""Seconds before Pods of an unreachable node are evicted; Kubernetes' default is 300."""
+"""Eviction of Pods from an unreachable node; Kubernetes' default is 300."""
 
 LOST_AFTER_S: Final = 6
-"""Seconds without a heartbeat after which a node is unreachable."""
+"""A node without a heartbeat for this time is unreachable."""
 
 MANAGER: Final = "system:kube-controller-manager"
 SCHEDULER: Final = "system:kube-scheduler"
 MULTUS_USER: Final = "multus"
-"""The user of Multus, an administrator here."""
 
 USERS: Final = {  # user -> group
     MANAGER: "",
@@ -46,10 +44,7 @@ USERS: Final = {  # user -> group
 
 
 class FabricHome:
-    """Places ``ApiServer`` in the fabric's namespace, with the laboratory's etcd.
-
-    Processes started with commands of ``inside`` end with the laboratory.
-    """
+    """The place of ``ApiServer``: the fabric's namespace, with the laboratory's etcd."""
 
     def __init__(self, laboratory: Laboratory) -> None:
         self.address = laboratory.fabric.address
@@ -66,13 +61,13 @@ class FabricHome:
         self._executor.close()
 
     def inside(self, command: Sequence[str]) -> list[str]:
-        """A command that runs ``command`` in the fabric's namespace."""
+        """A command in the fabric's namespace that ends with its parent process."""
         with_mark = ["env", f"{LABORATORY_VARIABLE}={self._laboratory.identity}", *command]
         ending_with_parent = ["setpriv", "--pdeathsig", "KILL", "--", *with_mark]
         return self._laboratory.fabric.namespace.inside(ending_with_parent)
 
     def visit(self, work: Callable[[], T]) -> T:
-        """Call a function in the fabric's namespace, and return its result."""
+        """Call a function in the fabric's namespace; return its result."""
         return self._executor.submit(self._namespace, work).result()
 
 

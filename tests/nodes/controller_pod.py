@@ -1,7 +1,7 @@
 """A second controller, in a Pod that runs the Python environment of this machine.
 
-Building the project's image needs a registry. So the Pod uses the pause image of the tests, and
-mounts the machine's system directories, virtual environment and work tree at the same paths.
+The Pod uses the pause image and mounts the machine's directories at the same paths, because a build
+of the project's image needs a registry.
 """
 
 from __future__ import annotations
@@ -22,14 +22,10 @@ APP_LABEL: Final = "another-controller"
 ROOT: Final = Path(__file__).parents[2]
 SYSTEM_DIRECTORIES: Final = ("/usr", "/bin", "/lib", "/lib64")
 HEALTH_PORT: Final = 5720
-"""The default health port of controllers."""
 
 
 def controller_pod(cluster: KubernetesCluster, node: str) -> Object:
-    """A Pod with ``hostNetwork``, the controller's readiness probe and the controller's labels.
-
-    ``kubectl orb`` finds controllers by these labels.
-    """
+    """A Pod with the labels by which ``kubectl orb`` finds controllers."""
     kubeconfig = cluster.server.kubeconfig_of(CONTROLLER_ACCOUNT)
     directories = list(_host_directories(kubeconfig.parent))
     variables = {
@@ -87,7 +83,7 @@ def _spec(container: dict[str, Any], node: str, directories: list[Path]) -> dict
 
 
 def _host_directories(kubeconfig: Path) -> Iterator[Path]:
-    """Existing directories that a controller needs; a directory inside another is left out."""
+    """Existing directories that a controller needs, without nested ones."""
     required = [
         *map(Path, SYSTEM_DIRECTORIES),
         Path(sys.base_prefix),

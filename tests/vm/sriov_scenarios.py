@@ -127,7 +127,7 @@ async def until_done(source: WrittenSource, vfs: int) -> None:
 async def test_the_nic_with_the_nodes_own_address_is_not_changed() -> None:
     before = current_vfs()
     source = WrittenSource()
-    source.now = NodeConfiguration([policy(7)], labels={}, own_addresses=[NODE_ADDRESS])
+    source.current = NodeConfiguration([policy(7)], labels={}, own_addresses=[NODE_ADDRESS])
 
     async with agent_with(source) as fault:
         await until(lambda: "carries the node's own traffic" in fault(), DEADLINE_S)

@@ -1,4 +1,4 @@
-"""Threads enter network namespaces and return; opening a path creates no namespace."""
+"""Functions run in network namespaces, and sysctls are written there."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_namespace_of_another_kind_is_refused() -> None:
         NetworkNamespace.open("/proc/self/ns/uts")
 
 
-def test_the_error_of_a_path_that_cannot_be_opened_has_the_reason(tmp_path: Path) -> None:
+def test_open_raises_datapath_error_if_the_path_cannot_be_opened(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.touch()
     with pytest.raises(DatapathError, match="cannot be opened"):
@@ -87,11 +87,11 @@ def test_a_cancelled_function_is_not_run_and_later_functions_are_run(
         is_running.set()
         assert may_end.wait(60)
 
-    holding = executor.submit(namespace, hold)
+    running_call = executor.submit(namespace, hold)
     assert is_running.wait(60)
-    cancelled = executor.submit(namespace, lambda: runs.append("called off"))
+    cancelled = executor.submit(namespace, lambda: runs.append("cancelled"))
     assert cancelled.cancel()
-    assert not holding.cancel(), "a running call cannot be cancelled"
+    assert not running_call.cancel(), "a running call cannot be cancelled"
     may_end.set()
 
     assert executor.run(namespace, current_netns) != current_netns()
@@ -117,7 +117,7 @@ def test_a_thread_that_cannot_return_is_replaced(
     assert executor.run(executor.own_namespace, threading.get_ident) != first_thread
 
 
-def test_a_thread_that_may_enter_namespaces_does_not_use_the_executors_thread(
+def test_the_executor_starts_no_thread_if_its_caller_may_enter_namespaces(
     executor: NetnsExecutor, namespace: NetworkNamespace
 ) -> None:
     with ThreadPoolExecutor(1, initializer=executor.let_thread_enter_namespaces) as workers:
@@ -134,7 +134,7 @@ def test_a_thread_that_may_enter_namespaces_does_not_use_the_executors_thread(
     assert executor._thread is None
 
 
-def test_a_thread_that_could_not_return_from_a_namespace_returns_before_its_next_function(
+def test_a_thread_stuck_in_a_namespace_returns_before_its_next_function(
     executor: NetnsExecutor, namespace: NetworkNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enter = namespaces._enter
@@ -171,11 +171,11 @@ def test_an_open_namespace_outlives_its_name(
 def test_running_in_a_closed_namespace_raises_namespace_gone(
     executor: NetnsExecutor, named: NamedNamespace
 ) -> None:
-    held = NetworkNamespace.open(str(named.path))
-    held.close()
-    held.close()
+    namespace = NetworkNamespace.open(str(named.path))
+    namespace.close()
+    namespace.close()
     with pytest.raises(NamespaceGone):
-        executor.run(held, current_netns)
+        executor.run(namespace, current_netns)
 
 
 def test_a_closed_executor_refuses_to_run(namespace: NetworkNamespace) -> None:
@@ -187,7 +187,7 @@ def test_a_closed_executor_refuses_to_run(namespace: NetworkNamespace) -> None:
         executor.run(namespace, current_netns)
 
 
-def test_an_executor_leaves_no_descriptor_and_no_thread(namespace: NetworkNamespace) -> None:
+def test_a_closed_executor_leaves_no_descriptor_and_no_thread(namespace: NetworkNamespace) -> None:
     # Descriptors of earlier tests may be closed at any time, so only new ones count.
     descriptors, threads = open_descriptors(), set(threading.enumerate())
     executor = NetnsExecutor()
@@ -209,7 +209,7 @@ def test_a_session_in_the_agents_namespace_needs_no_thread(executor: NetnsExecut
     assert executor._thread is None
 
 
-def test_sysctls_are_written_in_the_namespace_only(
+def test_write_sysctls_changes_only_the_given_namespace(
     executor: NetnsExecutor, namespace: NetworkNamespace
 ) -> None:
     before = Path("/proc/sys", FORWARD).read_text()
@@ -237,7 +237,7 @@ def test_a_sysctl_with_the_desired_value_is_not_written(
     assert written == [b"1", b"0"]
 
 
-def test_sysctls_that_the_kernel_lacks_are_returned(
+def test_write_sysctls_returns_the_sysctls_that_the_kernel_lacks(
     executor: NetnsExecutor, namespace: NetworkNamespace
 ) -> None:
     missing = "net/ipv4/conf/nowhere/rp_filter"
@@ -267,7 +267,7 @@ def test_an_invalid_sysctl_value_or_name_is_refused(
 def test_a_function_whose_caller_timed_out_is_not_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A function that ran late would leak descriptors, and would write after the caller's error."""
+    """A late function would write after its caller has reported an error."""
     monkeypatch.setattr(namespaces, "CALL_S_MAX", 0.01)
     executor, may_end = NetnsExecutor(), threading.Event()
     runs: list[int] = []

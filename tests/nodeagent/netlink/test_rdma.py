@@ -1,4 +1,4 @@
-"""RDMA netlink requests equal recorded bytes, and recorded answers of a real kernel are parsed."""
+"""RDMA requests equal recorded bytes, and answers recorded from a kernel are parsed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from nodeagent.netlink.rdma import RdmaDevice, RdmaPort, RdmaSocket
 RECORDED = Path(__file__).parent / "recorded/rdma.txt"
 GUID = 0x505400FFFE123456
 DEVICE = RdmaDevice(0, "rxe0", GUID, GUID)
-NETNS = 4
-"""The descriptor of the target namespace in the recorded move."""
+TARGET_NETNS_FD = 4  # as in the recording
 
 
 def exchanges() -> dict[str, list[str]]:
-    """Name of an exchange -> lines of the requests (``>``) and of the answers (``<``)."""
+    """Name of an exchange -> requests (``> ``) and answers (``< ``)."""
     name, lines_by_name = "", dict[str, list[str]]()
     for line in RECORDED.read_text().splitlines():
         if line.startswith(("> ", "< ")):
@@ -56,11 +55,11 @@ class RecordedKernel:
         self._thread.join()
 
 
-Play = Callable[[str], RdmaSocket]
+Replay = Callable[[str], RdmaSocket]
 
 
 @pytest.fixture
-def play() -> Iterator[Play]:
+def replay() -> Iterator[Replay]:
     kernels: list[RecordedKernel] = []
 
     def start(name: str) -> RdmaSocket:
@@ -73,24 +72,27 @@ def play() -> Iterator[Play]:
     assert [kernel.unexpected for kernel in kernels] == [[] for _ in kernels]
 
 
-def test_exclusive_is_true_only_in_exclusive_mode(play: Play) -> None:
-    assert (play("mode shared").exclusive(), play("mode exclusive").exclusive()) == (False, True)
+def test_exclusive_is_true_only_in_exclusive_mode(replay: Replay) -> None:
+    assert (replay("mode shared").exclusive(), replay("mode exclusive").exclusive()) == (
+        False,
+        True,
+    )
 
 
-def test_set_exclusive_fails_while_another_namespace_exists(play: Play) -> None:
-    play("exclusive").set_exclusive(exclusive=True)
+def test_set_exclusive_fails_while_another_namespace_exists(replay: Replay) -> None:
+    replay("exclusive").set_exclusive(exclusive=True)
 
     with pytest.raises(OSError, match="busy") as refused:
-        play("exclusive while a namespace exists").set_exclusive(exclusive=True)
+        replay("exclusive while a namespace exists").set_exclusive(exclusive=True)
     assert refused.value.errno == EBUSY
 
 
-def test_rdma_devices_and_their_ports_are_read(play: Play) -> None:
-    assert play("devices").devices() == [DEVICE]
-    assert play("ports").ports(DEVICE) == [RdmaPort(1, "eth0")]
+def test_rdma_devices_and_their_ports_are_read(replay: Replay) -> None:
+    assert replay("devices").devices() == [DEVICE]
+    assert replay("ports").ports(DEVICE) == [RdmaPort(1, "eth0")]
 
 
-def test_move_raises_oserror_if_the_driver_cannot_move_devices(play: Play) -> None:
+def test_move_raises_oserror_if_the_driver_cannot_move_devices(replay: Replay) -> None:
     with pytest.raises(OSError, match="not supported") as refused:
-        play("move").move(DEVICE, NETNS)
+        replay("move").move(DEVICE, TARGET_NETNS_FD)
     assert refused.value.errno == EOPNOTSUPP

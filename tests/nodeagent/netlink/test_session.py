@@ -1,7 +1,4 @@
-"""A netlink session writes links, addresses, routes, rules and neighbours, and lists them.
-
-The kernel is real. Some tests drop or change answers of the kernel.
-"""
+"""A netlink session with a real kernel; some tests drop or change the kernel's answers."""
 
 from __future__ import annotations
 
@@ -37,8 +34,7 @@ pytestmark = pytest.mark.netns
 
 NEAR_MAC = bytes.fromhex("021122334455")
 FAR_MAC = bytes.fromhex("0a0102030405")
-CHANGES: Final = 50
-"""Times that the temporary addresses are added and deleted during the listings."""
+CHANGE_ROUNDS: Final = 50
 
 
 def address(text: str) -> Address:
@@ -69,7 +65,7 @@ def veth(session: NetlinkSession, other: NamedNamespace) -> Link:
 def test_a_veth_pair_is_created_with_its_peer_in_the_other_namespace(
     veth: Link, executor: NetnsExecutor, other: NamedNamespace
 ) -> None:
-    with NetworkNamespace.open(str(other.path)) as held, executor.session(held) as inside:
+    with NetworkNamespace.open(str(other.path)) as netns, executor.session(netns) as inside:
         far = inside.link("far")
     assert far is not None
     assert (veth.mac, far.mac) == (NEAR_MAC, FAR_MAC)
@@ -182,7 +178,7 @@ def test_route_to_returns_the_kernels_route_or_none(session: NetlinkSession, vet
     assert session.route_to(address("10.77.0.1")) is None
 
 
-def test_link_returns_none_for_a_missing_link_and_delete_link_succeeds(
+def test_a_missing_link_is_none_and_can_be_deleted(
     session: NetlinkSession,
 ) -> None:
     assert session.link("nowhere") is None
@@ -200,7 +196,7 @@ def test_link_name_returns_the_name_of_an_index_or_an_empty_string(
 def test_a_listing_of_both_families_has_ipv4_before_ipv6(
     session: NetlinkSession, veth: Link
 ) -> None:
-    for own_address, far in (("10.9.0.7", "10.9.0.8"), ("fd00:9::7", "fd00:9::8")):
+    for own_address, neighbour in (("10.9.0.7", "10.9.0.8"), ("fd00:9::7", "fd00:9::8")):
         on_link = LinkAddress(veth.ifindex, address(own_address), 24, flags=n.IFA_F_NODAD)
         session.apply(
             [
@@ -208,7 +204,7 @@ def test_a_listing_of_both_families_has_ipv4_before_ipv6(
                 requests.add_rule(
                     RoutingRule(address(own_address).family, table=500, priority=1000)
                 ),
-                requests.set_neighbour(Neighbour(veth.ifindex, address(far), FAR_MAC)),
+                requests.set_neighbour(Neighbour(veth.ifindex, address(neighbour), FAR_MAC)),
             ]
         )
     for list_all in (session.addresses, session.rules, session.routes, session.neighbours):
@@ -225,7 +221,7 @@ def test_the_error_of_a_refused_request_names_the_request_and_the_reason(
         session.apply([requests.add_route(route)])
 
 
-def test_outcomes_are_in_the_order_of_requests_and_requests_after_a_refused_one_are_executed(
+def test_attempt_executes_requests_in_order_and_continues_after_a_refusal(
     session: NetlinkSession,
 ) -> None:
     rules = [RoutingRule(4, table=500, priority=priority) for priority in range(1000, 1300)]
@@ -241,11 +237,11 @@ def test_outcomes_are_in_the_order_of_requests_and_requests_after_a_refused_one_
 def test_requests_whose_answers_were_lost_are_sent_again(
     session: NetlinkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lost = iter([True, False])
+    losses = iter([True, False])
     receive = session._receive
 
     def lose_first_answer() -> memoryview | None:
-        if next(lost, False):
+        if next(losses, False):
             receive()
             return None
         return receive()
@@ -290,7 +286,7 @@ def test_a_full_receive_buffer_loses_no_request(
     assert [rule for rule in session.rules(4) if rule.table == 500] == rules
 
 
-def test_a_listing_during_changes_has_all_stable_objects_or_raises_netlink_lost(
+def test_a_listing_during_changes_has_all_stable_addresses_or_raises_netlink_lost(
     session: NetlinkSession, executor: NetnsExecutor, namespace: NetworkNamespace
 ) -> None:
     stable = [on_loopback(f"10.9.{number // 200}.{number % 200 + 1}") for number in range(600)]
@@ -299,15 +295,15 @@ def test_a_listing_during_changes_has_all_stable_objects_or_raises_netlink_lost(
 
     def change() -> None:
         with executor.session(namespace) as other:
-            for _ in range(CHANGES):
+            for _ in range(CHANGE_ROUNDS):
                 other.apply([requests.add_address(entry) for entry in temporary])
                 other.apply([requests.delete_address(entry) for entry in temporary])
 
     expected = [entry.address for entry in stable]
     with ThreadPoolExecutor(1, initializer=executor.let_thread_enter_namespaces) as worker:
         changing = worker.submit(change)
-        listed = 0
-        while not changing.done() or not listed:
+        listings = 0
+        while not changing.done() or not listings:
             with suppress(NetlinkLost):
                 listed_addresses = [entry.address for entry in session.addresses(4)]
                 assert [
@@ -315,7 +311,7 @@ def test_a_listing_during_changes_has_all_stable_objects_or_raises_netlink_lost(
                     for listed_address in listed_addresses
                     if listed_address in expected
                 ] == expected
-                listed += 1
+                listings += 1
         changing.result()
 
 
@@ -333,11 +329,11 @@ def test_an_interrupted_listing_is_read_again(
     session: NetlinkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     receive = session._receive
-    marked = iter([True])
+    marks = iter([True])
 
     def mark_interrupted() -> memoryview | None:
         data = receive()
-        if data is None or not next(marked, False):
+        if data is None or not next(marks, False):
             return data
         changed = bytearray(data)
         changed[6] |= n.NLM_F_DUMP_INTR  # the low byte of the flags in the message header
@@ -345,7 +341,7 @@ def test_an_interrupted_listing_is_read_again(
 
     monkeypatch.setattr(session, "_receive", mark_interrupted)
     assert [link.name for link in session.links()] == ["lo"]
-    assert next(marked, None) is None
+    assert next(marks, None) is None
 
 
 def test_the_rest_of_an_aborted_listing_is_discarded(session: NetlinkSession) -> None:

@@ -1,7 +1,6 @@
 """A simulated kernel that answers RDMA netlink requests, for machines without RDMA.
 
-The numbers of commands and attributes are those of include/uapi/rdma/rdma_netlink.h. ``tests/vm``
-runs the same requests on a real kernel.
+Numbers of commands and attributes: include/uapi/rdma/rdma_netlink.h.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ SHARED_MODE = 1
 
 
 class Port(NamedTuple):
-    """A port; ``counters`` is None if the kernel refuses to return the counters."""
+    """A port; ``counters`` is None if the kernel refuses to return them."""
 
     link: str
     counters: Mapping[str, int] | None = {}
@@ -47,8 +46,8 @@ class Device(NamedTuple):
 class Kernel:
     """The RDMA devices of each namespace, and the RDMA mode.
 
-    ``mode`` is None for an old kernel without the attribute for the mode. ``refusal``: the errno of
-    every change; 0 if changes succeed.
+    ``mode`` is None if the kernel does not report the mode. ``refusal`` is the errno of every
+    change, or 0.
     """
 
     def __init__(self, mode: int | None = SHARED_MODE) -> None:
@@ -57,27 +56,27 @@ class Kernel:
         self.devices: dict[NamespaceIdentity, tuple[Device, ...]] = {}
 
     def open(self, _: NetnsExecutor, namespace: NetworkNamespace) -> RdmaSocket | None:
-        """A fake of ``RdmaSocket.open``; None if ``devices`` lacks the namespace."""
+        """Replace ``RdmaSocket.open``; return None if ``devices`` lacks the namespace."""
         if namespace.identity not in self.devices:
             return None
         return RdmaSocket(cast("Any", _Socket(self, namespace.identity)))
 
     def namespaces_of(self, name: str) -> list[NamespaceIdentity]:
-        """The namespaces that have a device with this name."""
+        """The namespaces that have a device of this name."""
         return [
             identity
             for identity, devices in self.devices.items()
             if any(device.name == name for device in devices)
         ]
 
-    def move(self, number: int, source: NamespaceIdentity, netns: int) -> int:
-        """Move a device to the namespace of descriptor ``netns``; return an errno or 0."""
+    def move(self, device_index: int, source: NamespaceIdentity, netns_fd: int) -> int:
+        """Move a device to another namespace; return an errno or 0."""
         if self.refusal or self.mode != EXCLUSIVE_MODE:
             return self.refusal or EPERM
-        status = os.fstat(netns)
+        status = os.fstat(netns_fd)
         target = NamespaceIdentity(status.st_dev, status.st_ino)
         devices = list(self.devices[source])
-        moved = devices.pop(number)
+        moved = devices.pop(device_index)
         self.devices[source] = tuple(devices)
         self.devices[target] = (*self.devices.get(target, ()), moved)
         return 0
@@ -108,19 +107,19 @@ class _Socket:
         request_body = attributes(request[16:])
         command = kind & 0x3FF
         assert kind >> 10 == 5, "expected a request to the client RDMA_NL_NLDEV"
-        assert bool(flags & DUMP) == (command in (1, 5))  # the commands that list devices or ports
+        assert bool(flags & DUMP) == (command in (1, 5))  # the listings
         device, port = u32(request_body.get(1)), u32(request_body.get(3))
         match command:
-            case 1:  # list the devices
+            case 1:  # list devices
                 self._answers = self._listed_devices(kind)
-            case 5:  # list the ports of a device
+            case 5:  # list ports
                 self._answers = self._listed_ports(kind, device)
             case 2:  # move a device; attribute 68 is the descriptor of the new namespace
-                number = self._kernel.move(device, self._identity, u32(request_body.get(68)))
-                self._answers = [_message(ERROR, struct.pack("=i", -number))]
+                errno = self._kernel.move(device, self._identity, u32(request_body.get(68)))
+                self._answers = [_message(ERROR, struct.pack("=i", -errno))]
             case 7:  # change the mode, attribute 66
-                number = self._kernel.change_mode(request_body[66][0])
-                self._answers = [_message(ERROR, struct.pack("=i", -number))]
+                errno = self._kernel.change_mode(request_body[66][0])
+                self._answers = [_message(ERROR, struct.pack("=i", -errno))]
             case 6:  # read the mode
                 self._answers = self._current_mode(kind)
             case _:
@@ -144,7 +143,7 @@ class _Socket:
             attribute_u32(3, number) + (attribute_text(51, port.link) if port.link else b"")
             for number, port in enumerate(self._devices[device].ports, 1)
         )
-        # The kernel, too, sends the ports and the end of the list in one datagram.
+        # As in the kernel, one datagram has the ports and the end of the list.
         return [b"".join((*(_message(kind, body) for body in bodies), _message(DONE, bytes(4))))]
 
     def _current_mode(self, kind: int) -> list[bytes]:

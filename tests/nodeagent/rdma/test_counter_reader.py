@@ -1,4 +1,4 @@
-"""RDMA counters of the node are always read; counters of Pods are read only in exclusive mode.
+"""The reader reads RDMA counters of the node, and in RDMA's exclusive mode those of Pods.
 
 In exclusive mode each RDMA device belongs to one network namespace.
 """
@@ -23,14 +23,14 @@ from tests.nodeagent.sriov.cards import Card
 from tests.support.emulation import needs_driver_ioctls
 from tests.support.link import NAMESPACES_FOLDER, Link, ip
 
-CARD = 0x506B4B0300AABBCC
-"""The GUID of the card."""
-
-LINK = "no-link-0"
-"""The name of a link that does not exist on this machine."""
+CARD_GUID = 0x506B4B0300AABBCC
+MISSING_LINK = "no-link-0"
 
 ON_THE_NODE = Device(
-    "mlx5_0", node_guid=CARD, system_guid=CARD, ports=(Port(LINK, {"np_cnp_sent": 4}),)
+    "mlx5_0",
+    node_guid=CARD_GUID,
+    system_guid=CARD_GUID,
+    ports=(Port(MISSING_LINK, {"np_cnp_sent": 4}),),
 )
 
 
@@ -43,14 +43,17 @@ def kernel(executor: NetnsExecutor, monkeypatch: pytest.MonkeyPatch) -> Kernel:
 
 
 class Pod:
-    """A network namespace in ``directory``, with an RDMA device for eth0."""
+    """A network namespace, linked in ``directory``, with an RDMA device for eth0."""
 
     def __init__(self, link: Link, kernel: Kernel, directory: Path, *addresses: str) -> None:
         station = link.station(*addresses)
         self.netns = Path(station.netns)
         (directory / self.netns.name).symlink_to(station.netns)
         device = Device(
-            "mlx5_4", node_guid=1, system_guid=CARD, ports=(Port("eth0", {"rx_write_requests": 3}),)
+            "mlx5_4",
+            node_guid=1,
+            system_guid=CARD_GUID,
+            ports=(Port("eth0", {"rx_write_requests": 3}),),
         )
         with NetworkNamespace.open(station.netns) as namespace:
             kernel.devices[namespace.identity] = (device,)
@@ -72,7 +75,9 @@ def test_the_nodes_devices_are_read_with_their_traffic_class(
     executor: NetnsExecutor, kernel: Kernel, tmp_path: Path
 ) -> None:
     reader = CounterReader(executor, directories=(tmp_path,), sysfs=tmp_path)
-    expected = RdmaPortLink("mlx5_0", LINK, CARD, CARD, {"np_cnp_sent": 4}, traffic_class=0)
+    expected = RdmaPortLink(
+        "mlx5_0", MISSING_LINK, CARD_GUID, CARD_GUID, {"np_cnp_sent": 4}, traffic_class=0
+    )
     assert reader.read().namespaces[0].ports == (expected,), "no traffic class is set"
 
     directory = tmp_path / "class/infiniband/mlx5_0/tc/1"
@@ -102,7 +107,9 @@ def test_the_second_port_of_a_card_has_a_traffic_class(
     executor: NetnsExecutor, kernel: Kernel, tmp_path: Path
 ) -> None:
     """The GUIDs of a second port and of a virtual function both differ from the system GUID."""
-    kernel.devices[executor.own_namespace.identity] = (ON_THE_NODE._replace(node_guid=CARD + 1),)
+    kernel.devices[executor.own_namespace.identity] = (
+        ON_THE_NODE._replace(node_guid=CARD_GUID + 1),
+    )
     directory = tmp_path / "class/infiniband/mlx5_0/tc/1"
     directory.mkdir(parents=True)
     (directory / "traffic_class").write_text("Global tclass=106\n")
@@ -114,10 +121,10 @@ def test_the_second_port_of_a_card_has_a_traffic_class(
     assert (port.is_root, port.traffic_class) == (False, 106)
 
 
-def test_each_port_of_a_card_has_the_link_with_the_guid_of_the_port(
+def test_each_port_of_a_connectx3_has_its_own_link(
     executor: NetnsExecutor, kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a ConnectX-3 the GUID of each port differs from the GUID of the device."""
+    """The GUID of each port differs from the GUID of the device."""
     card = Card(tmp_path / "sys", "connectx3-two-ports")
     ports = (Port("", {"port_xmit_wait": 1}), Port("", {"port_xmit_wait": 2}))
     device = Device(
@@ -154,11 +161,11 @@ def test_the_parent_of_a_virtual_functions_port_is_the_physical_function(
     assert port.parent == "ens1f0"
 
 
-def test_counters_are_read_from_sys_when_netlink_has_none(
+def test_counters_are_read_from_sys_if_netlink_refuses_them(
     executor: NetnsExecutor, kernel: Kernel, tmp_path: Path
 ) -> None:
     kernel.devices[executor.own_namespace.identity] = (
-        ON_THE_NODE._replace(ports=(Port(LINK, None),)),
+        ON_THE_NODE._replace(ports=(Port(MISSING_LINK, None),)),
     )
     directory = tmp_path / "class/infiniband/mlx5_0/ports/1/hw_counters"
     directory.mkdir(parents=True)
@@ -173,18 +180,18 @@ def test_counters_are_read_from_sys_when_netlink_has_none(
     assert port.counters == {"np_cnp_sent": 5}
 
 
-def test_a_device_without_a_link_is_left_out_unless_its_guid_matches_a_mac_address(
+def test_a_device_without_a_link_gets_the_link_whose_mac_matches_its_guid(
     executor: NetnsExecutor, kernel: Kernel, link: Link, tmp_path: Path
 ) -> None:
     kernel.mode = EXCLUSIVE_MODE
     pod = Pod(link, kernel, tmp_path, "10.6.0.17/24")
-    # The GUID of the Pod's MAC address. A new station gets the next MAC address.
+    # The Pod's MAC address as a GUID; a new station gets the next MAC address.
     guid = 0x020000FFFE000000 + int(link.station().mac.rpartition(":")[2], 16) - 1
     ports = (Port("", {"np_cnp_sent": 1}),)
     with NetworkNamespace.open(str(pod.netns)) as namespace:
         devices = (
-            Device("mlx5_4", node_guid=guid, system_guid=CARD, ports=ports),
-            Device("mlx5_5", node_guid=9, system_guid=CARD, ports=ports),
+            Device("mlx5_4", node_guid=guid, system_guid=CARD_GUID, ports=ports),
+            Device("mlx5_5", node_guid=9, system_guid=CARD_GUID, ports=ports),
         )
         kernel.devices[namespace.identity] = devices
 
@@ -196,7 +203,7 @@ def test_a_device_without_a_link_is_left_out_unless_its_guid_matches_a_mac_addre
 
 
 @needs_driver_ioctls
-def test_devices_of_pods_are_read_only_in_exclusive_mode(
+def test_devices_of_pods_are_read_in_exclusive_but_not_in_shared_mode(
     executor: NetnsExecutor, kernel: Kernel, link: Link, tmp_path: Path
 ) -> None:
     pod = Pod(link, kernel, tmp_path, "10.6.0.17/24")
@@ -204,19 +211,19 @@ def test_devices_of_pods_are_read_only_in_exclusive_mode(
     ipv6_pod = Pod(link, kernel, tmp_path, "fd00:6::17/64")
     ipv6_pod.route("fd00:6::1")
     (tmp_path / "again").symlink_to(pod.netns)  # a second name of a Pod's namespace
-    (tmp_path / "default").symlink_to(link.station().netns)  # ``NOT_A_POD``
+    (tmp_path / "default").symlink_to(link.station().netns)  # the name of the node's own namespace
     (tmp_path / "empty").symlink_to(link.station().netns)  # has no RDMA device
     (tmp_path / "gone").symlink_to(NAMESPACES_FOLDER / "gone")
     reader = CounterReader(executor, directories=(tmp_path, tmp_path / "no-docker"), sysfs=tmp_path)
 
-    for shared in (SHARED_MODE, None):
-        kernel.mode = shared
+    for mode in (SHARED_MODE, None):
+        kernel.mode = mode
         assert len(reader.read().namespaces) == 1, "shared devices belong to the node"
 
     kernel.mode = EXCLUSIVE_MODE
     result = reader.read()
-    of_node, *pods = result.namespaces
-    assert (of_node.address, result.faults) == ("", {})
+    node_ports, *pods = result.namespaces
+    assert (node_ports.address, result.faults) == ("", {})
     assert {namespace_ports.address for namespace_ports in pods} == {"10.6.0.17", "fd00:6::17"}
     for namespace_ports in pods:
         (port,) = namespace_ports.ports
@@ -230,7 +237,7 @@ def test_devices_of_pods_are_read_only_in_exclusive_mode(
         assert port.traffic_class is None, "/sys shows only the node's devices"
 
 
-def test_other_namespaces_are_read_when_one_cannot_be_read(
+def test_a_read_continues_after_a_namespace_that_cannot_be_read(
     executor: NetnsExecutor,
     kernel: Kernel,
     link: Link,

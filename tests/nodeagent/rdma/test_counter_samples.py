@@ -15,16 +15,14 @@ from nodeagent.rdma.counter_samples import counter_name, guid_text, samples_of, 
 from nodeagent.rdma.rdma_ports import NamespacePorts, RdmaPod, RdmaPortLink
 
 GOLDEN = Path(__file__).with_name("scrape.txt")
-CARD = 0x506B4B0300AABBCC
-"""The GUID of the card and of its physical function."""
-
+CARD_GUID = 0x506B4B0300AABBCC
 VF_GUID = 0x0211223344556677
 
 PF = RdmaPortLink(
     "mlx5_0",
     "ens1f0",
-    node_guid=CARD,
-    system_guid=CARD,
+    node_guid=CARD_GUID,
+    system_guid=CARD_GUID,
     counters={"rx_write_requests": 7, "np_cnp_sent": 0, "respNewError": 1},
     statistics={
         "rx_vport_rdma_unicast_bytes": 1 << 40,
@@ -41,7 +39,7 @@ VF = RdmaPortLink(
     "mlx5_4",
     "net1",
     node_guid=VF_GUID,
-    system_guid=CARD,
+    system_guid=CARD_GUID,
     counters={"rx_write_requests": 3},
     parent="ens1f0",
 )
@@ -68,7 +66,7 @@ def test_every_metric_name_begins_with_rdma_and_ends_with_total() -> None:
 
     families = text_string_to_metric_families(text)
     names = {sample.name for family in families for sample in family.samples}
-    # As in Spiderpool, the names of gauges end with "_total" too.
+    # Spiderpool's gauges end with "_total" too.
     assert "rdma_device_tos_total" in names
     assert {name for name in names if not name.startswith("rdma_")} == set()
     assert {name for name in names if not name.endswith("_total")} == set()
@@ -89,9 +87,11 @@ def test_ports_of_an_unknown_pod_have_no_pod_labels() -> None:
 
 
 def test_counters_with_the_same_metric_name_become_one_series() -> None:
-    twice = RdmaPortLink("mlx5_0", "ens1f0", CARD, CARD, {"outOfBuffer": 1, "out_of_buffer": 2})
+    port = RdmaPortLink(
+        "mlx5_0", "ens1f0", CARD_GUID, CARD_GUID, {"outOfBuffer": 1, "out_of_buffer": 2}
+    )
 
-    found = samples_of("node-1", [NamespacePorts((twice, twice))], {})
+    found = samples_of("node-1", [NamespacePorts((port, port))], {})
 
     (values,) = found.values.values()
     assert list(values.values()) == [2], "the last value is used"
@@ -99,24 +99,24 @@ def test_counters_with_the_same_metric_name_become_one_series() -> None:
 
 def test_samples_above_the_limit_are_left_out_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counter_samples, "SAMPLES_MAX", 3)
-    many = RdmaPortLink(
-        "mlx5_0", "ens1f0", CARD, CARD, {f"c{number}": number for number in range(5)}
+    port = RdmaPortLink(
+        "mlx5_0", "ens1f0", CARD_GUID, CARD_GUID, {f"c{number}": number for number in range(5)}
     )
 
-    found = samples_of("node-1", [NamespacePorts((many,))], {})
+    found = samples_of("node-1", [NamespacePorts((port,))], {})
 
     assert (sum(map(len, found.values.values())), found.left_out) == (3, 2)
 
 
-def test_labels_with_quotes_and_64_bit_counters_are_formatted() -> None:
-    odd = 'a "b" \\ c'
-    port = RdmaPortLink(odd, "ens1f0", CARD, CARD, {"bytes": (1 << 64) - 1})
+def test_quotes_in_labels_and_64_bit_counters_are_preserved() -> None:
+    device_name = 'a "b" \\ c'
+    port = RdmaPortLink(device_name, "ens1f0", CARD_GUID, CARD_GUID, {"bytes": (1 << 64) - 1})
 
     text = text_of(samples_of("node-1", [NamespacePorts((port,))], {})).decode()
 
     (family,) = text_string_to_metric_families(text)
     (sample,) = family.samples
-    assert sample.labels["ifname"] == odd
+    assert sample.labels["ifname"] == device_name
     assert text.endswith(f" {(1 << 64) - 1}\n")
 
 
@@ -134,9 +134,9 @@ def test_counter_names_become_valid_metric_names(key: str, name: str) -> None:
 
 
 def test_a_guid_is_formatted_in_eight_bytes() -> None:
-    assert guid_text(CARD) == "50:6b:4b:03:00:aa:bb:cc"
+    assert guid_text(CARD_GUID) == "50:6b:4b:03:00:aa:bb:cc"
 
 
 def test_a_guid_is_derived_from_an_ethernet_or_infiniband_address() -> None:
     assert guid_of(bytes.fromhex("506b4baabbcc")) == 0x506B4BFFFEAABBCC
-    assert guid_of(bytes(12) + CARD.to_bytes(8, "big")) == CARD
+    assert guid_of(bytes(12) + CARD_GUID.to_bytes(8, "big")) == CARD_GUID

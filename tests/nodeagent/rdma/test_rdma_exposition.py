@@ -1,4 +1,4 @@
-"""A scrape reads RDMA counters within a limited time, and returns no stale values."""
+"""A scrape reads RDMA counters in a limited time and returns no stale values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.agent_harness import ManualClock
 
 
 class ScriptedReader:
-    """A fake ``CounterReader`` that counts reads; a read waits until ``may_return`` is set."""
+    """A fake ``CounterReader``; a read waits until ``may_return`` is set."""
 
     def __init__(self) -> None:
         self.reads = 0
@@ -46,7 +46,6 @@ def reader() -> Iterator[ScriptedReader]:
 
 
 def exposition(reader: ScriptedReader, metrics: AgentMetrics, clock: ManualClock) -> RdmaExposition:
-    """An exposition of the reader's counters, on a node with the RDMA Pod train-0."""
     rdma_pods = {"10.6.0.17": RdmaPod("shop", "train-0")}
     return RdmaExposition(
         "node-1", cast("CounterReader", reader), lambda: rdma_pods, metrics, clock
@@ -72,7 +71,7 @@ async def test_every_scrape_reads_the_counters_again(reader: ScriptedReader) -> 
     await exposed.close()
 
 
-async def test_while_a_read_hangs_scrapes_return_the_last_values_for_a_limited_time(
+async def test_scrapes_return_the_last_values_for_a_limited_time_while_a_read_hangs(
     reader: ScriptedReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rdma_exposition, "REFRESH_S_MAX", 0.01)
@@ -83,15 +82,15 @@ async def test_while_a_read_hangs_scrapes_return_the_last_values_for_a_limited_t
     before = reader.reads
     reader.may_return.clear()
 
-    last = await sample_values(exposed)
-    assert await sample_values(exposed) == last
+    last_values = await sample_values(exposed)
+    assert await sample_values(exposed) == last_values
     assert reader.reads == before + 1
     clock.now += STALE_S_MAX + 1
-    # A stale value that is repeated would look like no traffic.
+    # A repeated stale value would look like a link without traffic.
     assert await sample_values(exposed) == []
 
     reader.may_return.set()
-    while await sample_values(exposed) in ([], last):
+    while await sample_values(exposed) in ([], last_values):
         await asyncio.sleep(0)
     await exposed.close()
 
@@ -126,7 +125,7 @@ async def test_a_read_fault_is_counted_each_time_and_logged_once(
     ]
 
 
-async def test_a_crashed_read_is_counted_and_logged_and_the_next_scrape_reads_again(
+async def test_a_crashed_read_is_logged_and_the_next_scrape_reads_again(
     reader: ScriptedReader, caplog: pytest.LogCaptureFixture
 ) -> None:
     metrics = AgentMetrics()
@@ -142,5 +141,5 @@ async def test_a_crashed_read_is_counted_and_logged_and_the_next_scrape_reads_ag
     await exposed.close()
 
 
-def test_outside_kubernetes_no_pod_has_an_rdma_device() -> None:
+def test_no_pod_has_an_rdma_device_outside_kubernetes() -> None:
     assert no_rdma_pods() == {}

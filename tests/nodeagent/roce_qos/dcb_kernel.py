@@ -1,7 +1,6 @@
-"""A simulated kernel that answers DCB netlink requests (dcbnl) for NICs with the driver mlx5.
+"""A simulated kernel that answers DCB netlink requests as for the driver mlx5.
 
-An answer has the attributes that ``dcbnl_ieee_fill`` (net/dcb/dcbnl.c) writes for mlx5, in the same
-order. ``tests/nodeagent/netlink/test_dcb.py`` has the errors of a real kernel.
+The order of attributes is that of ``dcbnl_ieee_fill`` (net/dcb/dcbnl.c).
 """
 
 from __future__ import annotations
@@ -23,12 +22,8 @@ ETS, PFC, APP_TABLE, TRUST_TABLE = 1, 2, 3, 11
 PEER_ETS, PEER_PFC, MAX_RATE, BUFFER, REWRITE_TABLE = 4, 5, 7, 10, 12
 MAX_RATES = bytes(64)
 BUFFERS = bytes(8) + struct.pack("=9I", 262_016, *(0,) * 7, 262_016)
-HOST_IEEE = 0x09
-"""DCB_CAP_DCBX_HOST | DCB_CAP_DCBX_VER_IEEE: the host configures the NIC."""
-
-DSCP = 5
-"""IEEE_8021QAZ_APP_SEL_DSCP: the selector of table entries for DSCP values."""
-
+HOST_IEEE = 0x09  # DCB_CAP_DCBX_HOST | DCB_CAP_DCBX_VER_IEEE
+DSCP = 5  # IEEE_8021QAZ_APP_SEL_DSCP
 IEEE_APP, DCB_APP = 1, 2
 NLMSG_ERROR = 2
 PFC_BYTES = 136
@@ -37,10 +32,10 @@ STRICT, BANDWIDTH = 0, 2
 
 
 class DcbLink:
-    """A link; ``trust`` is None if the driver has no trust table.
+    """The DCB settings of a link; ``trust`` is None if the driver has no trust table.
 
-    ``status``: the negative errno of every change; 0 if changes succeed. ``forgets``: whether
-    changes have no effect, although the link reports success.
+    ``status`` is the negative errno of every change, or 0. ``ignores_changes``: changes succeed
+    without effect.
     """
 
     def __init__(self, *, has_dcb: bool = True, trust: list[int] | None = None) -> None:
@@ -53,7 +48,7 @@ class DcbLink:
         self.ets = bytes((0, 8, 0)) + bytes(24) + bytes(range(8)) + bytes(24)
         self.priorities: dict[int, int] = {}
         self.status = 0
-        self.forgets = False
+        self.ignores_changes = False
 
     @property
     def pfc_priorities(self) -> list[int]:
@@ -80,8 +75,8 @@ class DcbLink:
         )
 
     def change(self, command: int, settings: dict[int, memoryview]) -> int:
-        """Carry out a change; return a negative errno, or 0 for success."""
-        if self.status or self.forgets:
+        """Carry out a change; return a negative errno or 0."""
+        if self.status or self.ignores_changes:
             return self.status
         if ETS in settings:
             assert len(settings[ETS]) == ETS_BYTES
@@ -110,7 +105,7 @@ class DcbLink:
         return 0
 
     def _shown_ets(self) -> bytes:
-        """The ETS attribute of an answer: a class without a bandwidth share has the share 100."""
+        """The ETS attribute; a class without a bandwidth share is reported with the share 100."""
         shares = bytes(
             share if algorithm == BANDWIDTH else 100
             for share, algorithm in zip(self.ets[3:11], self.ets[19:27], strict=True)
@@ -139,8 +134,6 @@ class DcbExecutor(NetnsExecutor):
 
 
 class _Socket:
-    """A socket that queues an answer and an acknowledgement for each request."""
-
     def __init__(self, kernel: DcbExecutor) -> None:
         self._kernel = kernel
         self._answers: list[bytes] = []

@@ -31,7 +31,7 @@ VF_GUID, PF_GUID = 2, 1
 
 
 class DriverFiles(Sysfs):
-    """A /sys whose traffic class files return another text than was written, as drivers do."""
+    """A /sys whose traffic class files add a prefix to the written text, as drivers do."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -83,7 +83,7 @@ class RoceNode:
         )
         self.labels: dict[str, str] | None = {}
 
-    def agent(self, *rules: RoceQosRule) -> QosReconciler:
+    def reconciler(self, *rules: RoceQosRule) -> QosReconciler:
         hardware = RoceNics(self.executor, QosFiles(self.files), self.kernel.open)
         return QosReconciler(
             rules or (RoceQosRule(RoceQos(), nics=("ens*",)),), self._labels, hardware
@@ -93,7 +93,7 @@ class RoceNode:
         return (self.files.root / path.format(device)).read_text().strip()
 
     def write(self, path: str, text: str) -> None:
-        """Write a file of /sys without recording the write in ``DriverFiles.writes``."""
+        """Write a file of /sys as another program, not in ``DriverFiles.writes``."""
         file = self.files.root / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"{text}\n")
@@ -118,11 +118,11 @@ def node(tmp_path: Path) -> Iterator[RoceNode]:
 async def test_a_card_gets_the_settings_of_spiderpools_script_once(
     node: RoceNode,
 ) -> None:
-    agent = node.agent()
+    reconciler = node.reconciler()
 
-    assert await agent.run_round()
+    assert await reconciler.run_round()
     writes_before = (len(node.files.writes), node.executor.changes)
-    assert await agent.run_round()
+    assert await reconciler.run_round()
 
     assert node.dcb.pfc_priorities == [5]
     assert node.dcb.priorities == {dscp: dscp // 8 for dscp in range(64)}
@@ -137,36 +137,36 @@ async def test_a_card_gets_the_settings_of_spiderpools_script_once(
         assert node.read(f"{RDMA_CM}/{device}/ports/1/default_roce_mode") == "RoCE v2"
     assert (len(node.files.writes), node.executor.changes) == writes_before
     # 9 changes: PFC, DSCP, CNP priority, 2 for ECN, 2 traffic classes, 2 for RDMA CM.
-    assert (agent.faults, agent.rounds, agent.changes) == ({}, 2, 9)
-    assert agent.gaps_by_nic() == {"ens1f0": 0, "ens1f0v0": 0}
+    assert (reconciler.faults, reconciler.rounds, reconciler.changes) == ({}, 2, 9)
+    assert reconciler.gaps_by_nic() == {"ens1f0": 0, "ens1f0v0": 0}
 
 
 async def test_only_settings_that_another_program_changed_are_set_again(node: RoceNode) -> None:
-    agent = node.agent()
-    await agent.run_round()
+    reconciler = node.reconciler()
+    await reconciler.run_round()
     node.files.writes.clear()
 
     node.dcb.pfc = bytes((8, 0)) + node.dcb.pfc[2:]
     node.dcb.priorities |= {40: 0}
     node.write(f"{ECN}/roce_np/cnp_dscp", "0")
-    await agent.run_round()
+    await reconciler.run_round()
 
     assert (node.dcb.pfc_priorities, node.dcb.priorities[40]) == ([5], 5)
     assert node.files.writes == [f"{ECN}/roce_np/cnp_dscp 48"]
 
 
-async def test_a_failed_change_is_logged_once_and_other_changes_are_made(
+async def test_a_failed_change_is_logged_once_and_stops_no_other_change(
     node: RoceNode, caplog: pytest.LogCaptureFixture
 ) -> None:
-    agent = node.agent()
+    reconciler = node.reconciler()
     node.dcb.status = -EBUSY
     caplog.set_level(logging.INFO)
 
     for _ in range(2):
-        await agent.run_round()
+        await reconciler.run_round()
 
     assert node.read(TRAFFIC_CLASS, "mlx5_0") == "Global tclass=160"
-    assert agent.faults_by_nic() == {"ens1f0": 2, "ens1f0v0": 0}
+    assert reconciler.faults_by_nic() == {"ens1f0": 2, "ens1f0v0": 0}
     busy = [record.message for record in caplog.records if "busy" in record.message]
     assert len(busy) == 2
     assert busy[1] == (
@@ -174,96 +174,94 @@ async def test_a_failed_change_is_logged_once_and_other_changes_are_made(
     )
 
     node.dcb.status = 0
-    await agent.run_round()
+    await reconciler.run_round()
 
-    assert agent.faults_by_nic() == {"ens1f0": 0, "ens1f0v0": 0}
+    assert reconciler.faults_by_nic() == {"ens1f0": 0, "ens1f0v0": 0}
     assert caplog.records[-1].message == "RoCE QoS: all settings of the rules are applied"
 
 
 async def test_a_change_that_is_undone_is_repeated_three_times_and_then_every_hour(
     node: RoceNode,
 ) -> None:
-    agent = node.agent()
-    await agent.run_round()
+    reconciler = node.reconciler()
+    await reconciler.run_round()
     before = node.executor.changes
     node.dcb.pfc = bytes((8, 0)) + node.dcb.pfc[2:]
-    node.dcb.forgets = True
+    node.dcb.ignores_changes = True
 
     for _ in range(HOLD_ROUNDS - 1):
-        await agent.run_round()
+        await reconciler.run_round()
 
-    # The first of the REPEATS_MAX changes was made before the loop.
+    # The first of REPEATS_MAX changes was made before the loop.
     assert node.executor.changes == before + REPEATS_MAX - 1
-    assert agent.faults_by_nic()["ens1f0"] == 1
-    assert "undid it several times" in agent.faults["ens1f0: PFC 5"]
+    assert reconciler.faults_by_nic()["ens1f0"] == 1
+    assert "undid it several times" in reconciler.faults["ens1f0: PFC 5"]
 
-    await agent.run_round()
+    await reconciler.run_round()
 
     assert node.executor.changes == before + REPEATS_MAX
-    assert "undid it several times" in agent.faults["ens1f0: PFC 5"]
+    assert "undid it several times" in reconciler.faults["ens1f0: PFC 5"]
 
     node.dcb.pfc = bytes((8, 1 << 5)) + node.dcb.pfc[2:]
-    await agent.run_round()
+    await reconciler.run_round()
 
-    assert agent.faults == {}
+    assert reconciler.faults == {}
 
 
 def refuse(*_: object) -> None:
     raise OSError(EPERM, "Operation not permitted")
 
 
-class WithoutSockets(RoceNics):
-    """NICs on which every change raises OSError."""
-
+class FailingNics(RoceNics):
     def carry_out(self, change: QosChange) -> None:
         refuse()
 
 
 async def test_a_change_whose_socket_cannot_be_opened_is_a_fault(node: RoceNode) -> None:
-    hardware = WithoutSockets(node.executor, QosFiles(node.files), node.kernel.open)
-    agent = QosReconciler([RoceQosRule(RoceQos(), nics=("ens1f0",))], dict, hardware)
+    hardware = FailingNics(node.executor, QosFiles(node.files), node.kernel.open)
+    reconciler = QosReconciler([RoceQosRule(RoceQos(), nics=("ens1f0",))], dict, hardware)
 
-    assert await agent.run_round()
+    assert await reconciler.run_round()
 
-    assert "Operation not permitted" in agent.faults["ens1f0: PFC 5"]
+    assert "Operation not permitted" in reconciler.faults["ens1f0: PFC 5"]
 
 
-async def test_unreadable_nics_are_a_fault_of_each_known_nic_or_of_all_nics(node: RoceNode) -> None:
+async def test_a_failed_read_is_a_fault_of_each_known_nic_or_of_all_nics(node: RoceNode) -> None:
     hardware = RoceNics(node.executor, QosFiles(node.files), node.kernel.open)
-    agent = QosReconciler([RoceQosRule(RoceQos(), nics=("ens*",))], dict, hardware)
+    reconciler = QosReconciler([RoceQosRule(RoceQos(), nics=("ens*",))], dict, hardware)
     unreadable = RoceNics(node.executor, QosFiles(node.files), refuse)
     never_read = QosReconciler([RoceQosRule(RoceQos())], dict, unreadable)
 
     await never_read.run_round()
-    await agent.run_round()
+    await reconciler.run_round()
     hardware._open_rdma = refuse
-    await agent.run_round()
+    await reconciler.run_round()
 
     assert never_read.faults_by_nic() == {ALL_NICS: 1}
-    assert agent.faults_by_nic() == {"ens1f0": 1, "ens1f0v0": 1}
+    assert reconciler.faults_by_nic() == {"ens1f0": 1, "ens1f0v0": 1}
 
 
 async def test_a_rule_with_a_bandwidth_gives_roce_its_own_ets_class(
     node: RoceNode,
 ) -> None:
-    agent = node.agent(RoceQosRule(RoceQos(bandwidth=60), nics=("ens1f0",)))
+    reconciler = node.reconciler(RoceQosRule(RoceQos(bandwidth=60), nics=("ens1f0",)))
 
-    await agent.run_round()
-    changes = agent.changes
-    await agent.run_round()
+    await reconciler.run_round()
+    changes = reconciler.changes
+    await reconciler.run_round()
 
     assert list(node.dcb.ets[27:35]) == [0, 0, 0, 0, 0, 1, 2, 0]
-    assert agent.changes == changes
+    assert reconciler.changes == changes
 
 
 async def test_rules_that_match_no_nic_are_logged_once(
     node: RoceNode, caplog: pytest.LogCaptureFixture
 ) -> None:
-    agent = node.agent(RoceQosRule(RoceQos(), nics=("enp*",)))
+    reconciler = node.reconciler(RoceQosRule(RoceQos(), nics=("enp*",)))
     caplog.set_level(logging.INFO)
 
     for _ in range(2):
-        await agent.run_round()
+        await reconciler.run_round()
 
     assert [record.message for record in caplog.records] == [
         "no rule of orbweaver.roceQos selects a RoCE NIC of this node"
@@ -280,17 +278,17 @@ async def test_the_rule_of_a_bond_applies_to_the_members_and_the_rdma_device(
     node.kernel.devices[node.executor.own_namespace.identity] = (
         Device("mlx5_bond_0", node_guid=PF_GUID, system_guid=PF_GUID, ports=(Port("bond0"),)),
     )
-    agent = node.agent(RoceQosRule(RoceQos(), nics=("bond0",)))
+    reconciler = node.reconciler(RoceQosRule(RoceQos(), nics=("bond0",)))
 
-    await agent.run_round()
+    await reconciler.run_round()
 
     assert node.dcb.pfc_priorities == node.executor.links["ens1f1"].pfc_priorities == [5]
     assert node.read(f"{ECN}/roce_np/enable/5") == "1"
     assert node.read(TOS, "mlx5_bond_0") == "160"
-    assert agent.gaps_by_nic() == {"bond0": 1, "ens1f0": 0, "ens1f1": 1}, "ens1f1 has no ECN"
+    assert reconciler.gaps_by_nic() == {"bond0": 1, "ens1f0": 0, "ens1f1": 1}, "ens1f1 has no ECN"
 
 
-async def test_all_members_of_a_bond_get_the_rule_when_one_member_has_the_rdma_device(
+async def test_a_rule_applies_to_all_members_of_a_bond_if_one_has_the_rdma_device(
     node: RoceNode,
 ) -> None:
     node.write("class/net/bond0/bonding/slaves", "ens1f0 ens1f1")
@@ -301,33 +299,33 @@ async def test_all_members_of_a_bond_get_the_rule_when_one_member_has_the_rdma_d
     node.kernel.devices[node.executor.own_namespace.identity] = (
         Device("mlx5_bond_0", node_guid=PF_GUID, system_guid=PF_GUID, ports=(Port("ens1f0"),)),
     )
-    agent = node.agent(RoceQosRule(RoceQos(), nics=("bond0",)))
+    reconciler = node.reconciler(RoceQosRule(RoceQos(), nics=("bond0",)))
 
-    await agent.run_round()
+    await reconciler.run_round()
 
     assert node.dcb.pfc_priorities == node.executor.links["ens1f1"].pfc_priorities == [5]
-    assert set(agent.plan.desired) == {"ens1f0", "ens1f1"}
+    assert set(reconciler.plan.desired) == {"ens1f0", "ens1f1"}
 
 
 async def test_representors_of_a_card_are_not_configured(node: RoceNode) -> None:
     node.write("class/net/eth0/phys_port_name", "c1pf0vf3")
-    agent = node.agent(RoceQosRule(RoceQos()))
+    reconciler = node.reconciler(RoceQosRule(RoceQos()))
 
-    await agent.run_round()
+    await reconciler.run_round()
 
-    assert set(agent.plan.desired) == {"ens1f0", "ens1f0v0"}
+    assert set(reconciler.plan.desired) == {"ens1f0", "ens1f0v0"}
 
 
 async def test_settings_that_a_driver_lacks_are_logged_once_and_counted(
     node: RoceNode, caplog: pytest.LogCaptureFixture
 ) -> None:
-    agent = node.agent(RoceQosRule(RoceQos(), nics=("eth0",)))
+    reconciler = node.reconciler(RoceQosRule(RoceQos(), nics=("eth0",)))
 
     for _ in range(2):
-        await agent.run_round()
+        await reconciler.run_round()
 
     assert node.read(TOS, "rxe0") == "160"
-    assert agent.gaps_by_nic() == {"eth0": 3}
+    assert reconciler.gaps_by_nic() == {"eth0": 3}
     assert [record.message for record in caplog.records][:1] == [
         "RoCE QoS is not complete: eth0: trust, PFC: the driver has no DCB"
     ]
@@ -335,33 +333,33 @@ async def test_settings_that_a_driver_lacks_are_logged_once_and_counted(
 
 
 async def test_the_fault_of_a_failed_write_names_the_file(node: RoceNode) -> None:
-    agent = node.agent()
+    reconciler = node.reconciler()
     (node.files.root / ECN / "roce_rp/enable/5").unlink()
 
-    await agent.run_round()
+    await reconciler.run_round()
 
-    (fault,) = agent.faults.values()
+    (fault,) = reconciler.faults.values()
     assert fault.startswith(f"cannot write 1 to /sys/{ECN}/roce_rp/enable/5: No such file")
 
 
 async def test_rules_for_labels_wait_until_the_labels_of_the_node_are_known(
     node: RoceNode,
 ) -> None:
-    agent = node.agent(RoceQosRule(RoceQos(), nodes={"network": "roce"}))
+    reconciler = node.reconciler(RoceQosRule(RoceQos(), nodes={"network": "roce"}))
     node.labels = None
 
-    assert not await agent.run_round()
+    assert not await reconciler.run_round()
     node.labels = {"network": "roce"}
-    assert await agent.run_round()
+    assert await reconciler.run_round()
 
-    assert set(agent.plan.desired) == {"ens1f0", "ens1f0v0", "eth0"}, "all but IPoIB"
+    assert set(reconciler.plan.desired) == {"ens1f0", "ens1f0v0", "eth0"}, "all but IPoIB"
 
 
 async def test_a_node_without_rdma_has_no_desired_settings(node: RoceNode) -> None:
     node.kernel.devices.clear()
     node.labels = None
-    agent = node.agent()
+    reconciler = node.reconciler()
 
-    assert await agent.run_round()
+    assert await reconciler.run_round()
 
-    assert (agent.plan.desired, agent.faults) == ({}, {})
+    assert (reconciler.plan.desired, reconciler.faults) == ({}, {})

@@ -14,8 +14,7 @@ from tests.support.deadlines import until
 PREFIX = "orbweaver_roce_qos_"
 
 
-def counted(metrics: AgentMetrics) -> dict[str, float]:
-    """Name without ``PREFIX`` -> value, for each RoCE QoS counter."""
+def counters(metrics: AgentMetrics) -> dict[str, float]:
     return {
         reading.name.removeprefix(PREFIX): reading.value()
         for reading in metrics.readings
@@ -23,8 +22,8 @@ def counted(metrics: AgentMetrics) -> dict[str, float]:
     }
 
 
-def by_nic(metrics: AgentMetrics) -> dict[str, dict[str, int]]:
-    """Name without ``PREFIX`` -> NIC -> value, for each RoCE QoS gauge."""
+def gauges_by_nic(metrics: AgentMetrics) -> dict[str, dict[str, int]]:
+    """Name without ``PREFIX`` -> NIC -> value."""
     return {
         gauge.name.removeprefix(PREFIX): dict(gauge.values())
         for gauge in metrics.labelled
@@ -35,18 +34,18 @@ def by_nic(metrics: AgentMetrics) -> dict[str, dict[str, int]]:
 async def test_an_agent_runs_its_first_round_when_it_starts(
     settings: Settings, tmp_path: Path
 ) -> None:
-    """The rule matches no NIC, so the test does not change NICs of this machine."""
+    """The rule must not match a NIC of this machine."""
     rules = (RoceQosRule(RoceQos(), nics=("no-such-nic",)),)
     settings = settings._replace(roce_qos=rules, sysfs=tmp_path)
     async with running(settings, MemoryStore()) as node:
         metrics = node.process.parts.metrics
-        await until(lambda: counted(metrics)["rounds"] == 1)
+        await until(lambda: counters(metrics)["rounds"] == 1)
 
-        assert counted(metrics) == {"rounds": 1, "changes": 0}
-        assert by_nic(metrics) == {"faults": {}, "gaps": {}}
+        assert counters(metrics) == {"rounds": 1, "changes": 0}
+        assert gauges_by_nic(metrics) == {"faults": {}, "gaps": {}}
     assert node.process.stop_failures == []
 
 
 async def test_without_rules_no_qos_task_is_started(settings: Settings) -> None:
     async with running(settings, MemoryStore()) as node:
-        assert counted(node.process.parts.metrics) == {}
+        assert counters(node.process.parts.metrics) == {}

@@ -1,7 +1,4 @@
-"""The agent's framed socket with slow callers, and while file descriptors are exhausted.
-
-CNI executables send calls to this socket as length-prefixed frames.
-"""
+"""The framed socket serves slow callers, and survives a lack of file descriptors."""
 
 from __future__ import annotations
 
@@ -19,11 +16,11 @@ from nodeagent.servers import framed_server
 from nodeagent.servers.framed_server import FramedServer
 from tests.support.agent_harness import exchange, request_frame
 
-ANSWER_BYTES = 4 << 20
+ANSWER_BYTES = 4 << 20  # more than a socket buffer holds
 REQUEST = request_frame({"CNI_COMMAND": "VERSION"}, b"{}")
 
 
-class Listening(socket.socket):
+class ListeningSocket(socket.socket):
     """A listening socket whose next ``failures`` calls of ``accept`` raise EMFILE."""
 
     failures = 0
@@ -35,23 +32,22 @@ class Listening(socket.socket):
         return super().accept()
 
 
-async def answer_much(_environment: bytes, stdin: bytes, _: HasHungUp) -> tuple[int, bytes]:
-    """Answer with more bytes than a socket buffer holds."""
+async def give_large_answer(_environment: bytes, stdin: bytes, _: HasHungUp) -> tuple[int, bytes]:
     return 0, stdin[:1] * ANSWER_BYTES
 
 
 @pytest.fixture
-def listening(short_path: Path) -> Listening:
-    bound = Listening(socket.AF_UNIX)
+def listening(short_path: Path) -> ListeningSocket:
+    bound = ListeningSocket(socket.AF_UNIX)
     bound.bind(str(short_path / "s"))
     bound.setblocking(False)
     return bound
 
 
 @pytest.fixture
-async def server(listening: Listening) -> AsyncIterator[FramedServer]:
+async def server(listening: ListeningSocket) -> AsyncIterator[FramedServer]:
     supervisor = Supervisor()
-    server = FramedServer(answer_much, supervisor)
+    server = FramedServer(give_large_answer, supervisor)
     await server.open(listening, backlog=16)
     yield server
     server.close()
@@ -86,8 +82,11 @@ async def test_a_connection_whose_caller_does_not_read_the_answer_is_closed(
     assert server.bytes_held == 0
 
 
-async def test_a_connection_is_accepted_once_there_are_free_descriptors(
-    server: FramedServer, listening: Listening, short_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_connection_is_accepted_when_descriptors_are_free_again(
+    server: FramedServer,
+    listening: ListeningSocket,
+    short_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(framed_server, "ACCEPT_PAUSE_S", 0.01)
     listening.failures = 2
@@ -98,8 +97,8 @@ async def test_a_connection_is_accepted_once_there_are_free_descriptors(
     assert server.counts.refused == 2
 
 
-async def test_a_connection_that_waits_to_be_accepted_is_closed_with_the_socket(
-    server: FramedServer, listening: Listening, short_path: Path
+async def test_close_closes_a_connection_that_is_not_accepted_yet(
+    server: FramedServer, listening: ListeningSocket, short_path: Path
 ) -> None:
     listening.failures = 1_000
     with socket.socket(socket.AF_UNIX) as caller:

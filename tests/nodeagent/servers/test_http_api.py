@@ -25,6 +25,7 @@ ADD = {
 }
 DEL = ADD
 BATCH = {key: value for key, value in ADD.items() if key != "ifName"}
+CONFLICT_BATCH = BATCH | {"isReleaseConflictIPs": True}
 
 
 async def ask(
@@ -60,7 +61,7 @@ async def test_an_add_returns_addresses_and_routes(agent: AgentHarness) -> None:
     }
 
 
-async def test_an_add_without_routes_returns_null(agent: AgentHarness) -> None:
+async def test_an_add_without_routes_returns_null_routes(agent: AgentHarness) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
 
     assert (await ask(agent, "POST", "/v1/ipam/ip", ADD)).json["routes"] is None
@@ -78,7 +79,6 @@ async def test_the_answer_enables_the_configured_detections(
 
     assert [entry["enableIPConflictDetection"] for entry in fresh] == [True, True]
     assert fresh[0]["enableGatewayDetection"] is True
-    # The IPv6 pool has no gateway.
     assert "enableGatewayDetection" not in fresh[1]
     assert repeated == fresh
 
@@ -92,13 +92,13 @@ async def test_the_answer_has_the_results_of_all_interfaces(agent: AgentHarness)
     repeated = (await ask(agent, "POST", "/v1/ipam/ip", ADD)).json
     named = (await ask(agent, "POST", "/v1/ipam/ip", ADD | {"ifName": "net1"})).json
 
-    assert [entry["nic"] for entry in fresh["ips"]] == ["eth0", "1"]  # 1: index of an unnamed NIC
+    assert [entry["nic"] for entry in fresh["ips"]] == ["eth0", "1"]  # the index of the unnamed NIC
     assert fresh["routes"] == [{"ifName": "1", "dst": "0.0.0.0/0", "gw": "10.7.0.1"}]
     assert repeated == fresh
     assert [entry["nic"] for entry in named["ips"]] == ["eth0", "net1"]
 
 
-async def test_the_request_names_pools_and_may_disable_the_default_route(
+async def test_a_request_selects_pools_and_disables_the_default_route(
     agent: AgentHarness,
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10", default=False, gateway="10.6.0.1")
@@ -383,7 +383,7 @@ async def test_a_conflict_release_quarantines_the_released_addresses(agent: Agen
     await create_one_pool_of_each_family(agent)
     await ask(agent, "POST", "/v1/ipam/ip", ADD)
 
-    reply = await ask(agent, "DELETE", "/v1/ipam/ips", BATCH | {"isReleaseConflictIPs": True})
+    reply = await ask(agent, "DELETE", "/v1/ipam/ips", CONFLICT_BATCH)
     view = agent.process.parts.view
     await view.wait_for(lambda: len(view.current.quarantine) == 2)
     again = await ask(agent, "POST", "/v1/ipam/ip", ADD)
@@ -405,17 +405,17 @@ async def test_a_disabled_conflict_release_returns_521(
         await create_one_pool_of_each_family(node)
         await ask(node, "POST", "/v1/ipam/ip", ADD)
 
-        flagged = await ask(node, "DELETE", "/v1/ipam/ips", BATCH | {"isReleaseConflictIPs": True})
+        conflict_reply = await ask(node, "DELETE", "/v1/ipam/ips", CONFLICT_BATCH)
         claims = await node.claims()
-        plain = await ask(node, "DELETE", "/v1/ipam/ips", BATCH)
+        plain_reply = await ask(node, "DELETE", "/v1/ipam/ips", BATCH)
 
-    assert flagged.status == 521
-    assert flagged.json == "forbid releasing IPs for stateless workload"
+    assert conflict_reply.status == 521
+    assert conflict_reply.json == "forbid releasing IPs for stateless workload"
     assert len(claims) == 2
-    assert plain.status == 200
+    assert plain_reply.status == 200
 
 
-async def test_a_conflict_release_of_a_stateful_pod_returns_522_and_keeps_its_address(
+async def test_a_conflict_release_of_a_stateful_pod_returns_522_and_releases_nothing(
     agent: AgentHarness,
 ) -> None:
     await create_one_pool_of_each_family(agent)
@@ -423,12 +423,12 @@ async def test_a_conflict_release_of_a_stateful_pod_returns_522_and_keeps_its_ad
     await agent.pod("web-0", {}, **owner)
     await ask(agent, "POST", "/v1/ipam/ip", ADD)
 
-    flagged = await ask(agent, "DELETE", "/v1/ipam/ips", BATCH | {"isReleaseConflictIPs": True})
-    plain = await ask(agent, "DELETE", "/v1/ipam/ips", BATCH)
+    conflict_reply = await ask(agent, "DELETE", "/v1/ipam/ips", CONFLICT_BATCH)
+    plain_reply = await ask(agent, "DELETE", "/v1/ipam/ips", BATCH)
 
-    assert flagged.status == 522
-    assert flagged.json == "forbid releasing IPs for stateful workload"
-    assert plain.status == 200
+    assert conflict_reply.status == 522
+    assert conflict_reply.json == "forbid releasing IPs for stateful workload"
+    assert plain_reply.status == 200
     assert len(await agent.claims()) == 2
 
 
@@ -457,7 +457,7 @@ async def test_a_batch_release_without_pod_uid_does_nothing_if_the_pod_is_gone(
     assert len(await agent.claims()) == 2, "the endpoint may belong to another Pod of this name"
 
 
-async def test_the_answer_of_an_add_for_a_second_interface_has_both_interfaces(
+async def test_an_add_for_a_second_interface_returns_both_interfaces(
     agent: AgentHarness,
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")

@@ -1,7 +1,6 @@
-"""A request whose caller hung up before the agent read it is not started.
+"""A request is not started if its caller has closed the connection.
 
-The caller of an abandoned ADD sends a DEL next. If the ADD started after the DEL, nothing would
-release the address of the ADD.
+The caller of an abandoned ADD sends a DEL next. An ADD after that DEL would leak its address.
 """
 
 from __future__ import annotations
@@ -21,18 +20,17 @@ from nodeagent.telemetry.metrics import WorkCounts
 from tests.support.agent_harness import AgentHarness, request_frame
 from tests.support.http_caller import over_socket
 
-ENDED_S = 20.0
-"""Seconds that a test waits for the end of requests."""
+TIMEOUT_S = 20.0
 
 
-def framed(agent: AgentHarness, command: str) -> tuple[str, bytes]:
-    """The path of the framed socket, and a request as a frame."""
+def framed_request(agent: AgentHarness, command: str) -> tuple[str, bytes]:
+    """The path of the framed socket, and the bytes of a request."""
     request = request_frame(agent.environment(command), json.dumps(agent.netconf()).encode())
     return agent.process.settings.framed_socket_path, request
 
 
-def http(agent: AgentHarness, command: str) -> tuple[str, bytes]:
-    """The path of the HTTP socket, and the request of ``framed`` as an HTTP request."""
+def http_request(agent: AgentHarness, command: str) -> tuple[str, bytes]:
+    """The path of the HTTP socket, and the bytes of a request."""
     body = json.dumps(http_body()).encode()
     head = f"{'POST' if command == 'ADD' else 'DELETE'} /v1/ipam/ip HTTP/1.1\r\nHost: agent\r\n"
     head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -40,7 +38,6 @@ def http(agent: AgentHarness, command: str) -> tuple[str, bytes]:
 
 
 def http_body() -> dict[str, str]:
-    """The request of ``AgentHarness.environment`` in the format of the HTTP API."""
     return {
         "containerID": "c-web-0",
         "ifName": "eth0",
@@ -52,29 +49,29 @@ def http_body() -> dict[str, str]:
 
 
 RequestBuilder = Callable[[AgentHarness, str], tuple[str, bytes]]
-EACH_SOCKET = pytest.mark.parametrize("build_request", [framed, http])
+EACH_SOCKET = pytest.mark.parametrize("build_request", [framed_request, http_request])
 
 
 async def abandon(path: str, request: bytes) -> None:
-    """Send a request and close the connection before the agent has read a byte."""
+    """Send a request and close the connection before the agent reads it."""
     with socket.socket(socket.AF_UNIX) as caller:
         caller.connect(path)
         caller.sendall(request)
 
 
 async def wait_until_served(agent: AgentHarness) -> None:
-    """Wait until every connection made before this call is served and closed."""
+    """Wait until all earlier connections are served and closed."""
     parts = agent.process.parts
-    # Each socket accepts connections in order, so the earlier connections have been accepted.
+    # Each socket accepts connections in order.
     assert (await agent.call("VERSION")).status == 0
     await over_socket(agent.process.settings.socket_path, "GET", "/v1/ipam/healthy")
-    async with asyncio.timeout(ENDED_S):
+    async with asyncio.timeout(TIMEOUT_S):
         while parts.framed.connections or parts.runner.under_way:
             await asyncio.sleep(0)
 
 
 @EACH_SOCKET
-async def test_an_add_that_was_abandoned_before_the_agent_read_it_claims_nothing(
+async def test_an_add_claims_nothing_if_its_caller_is_gone_before_it_is_read(
     agent: AgentHarness, build_request: RequestBuilder
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
@@ -92,7 +89,7 @@ async def test_an_abandoned_add_does_not_run_after_a_delete_at_the_other_socket(
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
 
     await abandon(*build_request(agent, "ADD"))
-    if build_request is framed:
+    if build_request is framed_request:
         path = agent.process.settings.socket_path
         assert (await over_socket(path, "DELETE", "/v1/ipam/ip", http_body())).status == 200
     else:
@@ -103,7 +100,7 @@ async def test_an_abandoned_add_does_not_run_after_a_delete_at_the_other_socket(
 
 
 @EACH_SOCKET
-async def test_a_delete_that_was_abandoned_before_the_agent_read_it_releases_nothing(
+async def test_a_delete_releases_nothing_if_its_caller_is_gone_before_it_is_read(
     agent: AgentHarness, build_request: RequestBuilder
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
@@ -116,7 +113,7 @@ async def test_a_delete_that_was_abandoned_before_the_agent_read_it_releases_not
 
 
 @EACH_SOCKET
-async def test_an_add_whose_caller_hangs_up_while_its_pod_is_looked_up_claims_nothing(
+async def test_an_add_claims_nothing_if_its_caller_leaves_during_the_pod_lookup(
     agent: AgentHarness, monkeypatch: pytest.MonkeyPatch, build_request: RequestBuilder
 ) -> None:
     lookup_started, lookup_may_end = asyncio.Event(), asyncio.Event()
@@ -135,7 +132,7 @@ async def test_an_add_whose_caller_hangs_up_while_its_pod_is_looked_up_claims_no
         caller.sendall(request)
         await lookup_started.wait()
     deleting = asyncio.ensure_future(agent.delete())
-    async with asyncio.timeout(ENDED_S):
+    async with asyncio.timeout(TIMEOUT_S):
         while agent.process.parts.runner.under_way < 2:
             await asyncio.sleep(0)
 
@@ -148,14 +145,13 @@ async def test_an_add_whose_caller_hangs_up_while_its_pod_is_looked_up_claims_no
 
 
 async def test_an_abandoned_call_is_counted(agent: AgentHarness) -> None:
-    await abandon(*framed(agent, "VERSION"))
+    await abandon(*framed_request(agent, "VERSION"))
     await wait_until_served(agent)
 
     assert agent.process.parts.connections.abandoned == 1
 
 
 def test_an_add_whose_caller_is_gone_is_never_registered() -> None:
-    """A DEL of the container does not wait for the ADD, and the ADD is not counted."""
     runner, counts = RequestRunner(), WorkCounts()
 
     def has_hung_up() -> bool:
@@ -174,7 +170,7 @@ def test_an_add_whose_caller_is_gone_is_never_registered() -> None:
     assert counts.count == 0
 
 
-def test_has_hung_up_is_true_once_the_caller_closes_or_shuts_down_its_socket() -> None:
+def test_has_hung_up_is_true_after_the_caller_closes_or_shuts_down_its_socket() -> None:
     ours, caller = socket.socketpair()
     with ours, caller:
         assert not has_hung_up(ours)

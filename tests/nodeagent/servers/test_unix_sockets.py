@@ -80,7 +80,7 @@ def test_a_second_agent_cannot_replace_a_socket_that_does_not_listen_yet(
     ListeningSocket(str(path)).remove()
 
 
-def test_the_lock_of_a_socket_ends_with_its_process(short_path: Path) -> None:
+def test_the_lock_of_a_socket_ends_when_its_process_ends(short_path: Path) -> None:
     path = short_path / "s.sock"
     code = "import sys; from nodeagent.servers.unix_sockets import *\n"
     code += "s = ListeningSocket(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
@@ -101,7 +101,7 @@ def test_an_invalid_socket_path_is_refused(path: str) -> None:
         ListeningSocket(path)
 
 
-def test_the_error_of_a_directory_that_cannot_be_created_names_its_path(short_path: Path) -> None:
+def test_the_error_names_a_directory_that_cannot_be_created(short_path: Path) -> None:
     (short_path / "file").touch()
     with pytest.raises(BadInput, match=r"cannot create directory .*/file/below: "):
         ListeningSocket(f"{short_path}/file/below/a.sock")
@@ -128,7 +128,7 @@ async def test_a_caller_that_is_not_root_is_refused(
 
 
 async def as_user_without_rights(path: str, request: bytes) -> bytes:
-    """Send a request as a user without rights and return the answer."""
+    """Send a request as another user than root; return the answer."""
     code = (
         "import socket,sys;s=socket.socket(socket.AF_UNIX);s.connect(sys.argv[1])\n"
         "try:\n s.sendall(sys.stdin.buffer.read());s.settimeout(20)\n"

@@ -20,7 +20,7 @@ from nodeagent.settings.settings_loader import (
 
 NODE = {"SPIDERPOOL_NODE_NAME": "node-1"}
 
-FULL = """
+FULL_CONF = """
 ipamUnixSocketPath: /run/orbweaver/a.sock
 enableIPv4: true
 enableIPv6: false
@@ -50,13 +50,12 @@ orbweaver:
 
 
 def load(directory: Path, text: str = "", **variables: str) -> Settings:
-    """The settings from a conf.yml with ``text`` and from environment variables."""
     path = directory / "conf.yml"
     path.write_text(text)
     return load_settings(str(path), NODE | variables)
 
 
-def test_without_a_file_and_variables_the_settings_are_the_defaults(tmp_path: Path) -> None:
+def test_settings_are_the_defaults_without_a_file_and_variables(tmp_path: Path) -> None:
     settings = load_settings(str(tmp_path / "absent.yml"), NODE)
 
     assert settings == Settings("node-1")
@@ -69,7 +68,7 @@ def test_without_a_file_and_variables_the_settings_are_the_defaults(tmp_path: Pa
     assert settings.selection.subnets_enabled
 
 
-def test_sequential_order_has_no_cool_down_unless_it_is_set(tmp_path: Path) -> None:
+def test_sequential_order_has_no_cool_down_by_default(tmp_path: Path) -> None:
     assert load(tmp_path).cool_down_s == 30
     assert load(tmp_path, ORBWEAVER_ADDRESS_ORDER="sequential").cool_down_s == 0
     settings = load(tmp_path, "orbweaver: {addressOrder: sequential, coolDownSeconds: 7}")
@@ -89,7 +88,7 @@ def test_every_key_of_the_file_is_read(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     (tmp_path / "password").write_text("secret\n")
 
-    settings = load(tmp_path, FULL.replace("CERTS", str(tmp_path)))
+    settings = load(tmp_path, FULL_CONF.replace("CERTS", str(tmp_path)))
 
     assert settings.socket_path == "/run/orbweaver/a.sock"
     assert settings.selection.ipv4_enabled
@@ -165,18 +164,20 @@ def test_variables_take_precedence_over_the_file(tmp_path: Path) -> None:
     assert settings.listen_address == "::1"
 
 
-def test_without_kubernetes_variables_there_is_no_kubeconfig(tmp_path: Path) -> None:
-    def configured(**variables: str) -> str | None:
+def test_kubeconfig_is_none_without_kubernetes_variables(tmp_path: Path) -> None:
+    def kubeconfig_of(**variables: str) -> str | None:
         return load_settings(str(tmp_path / "none"), NODE | variables).kubeconfig
 
-    assert configured() is None
-    assert configured(ORBWEAVER_KUBERNETES="false") is None
-    assert configured(ORBWEAVER_KUBERNETES="true") == ""
-    assert configured(ORBWEAVER_KUBECONFIG="/etc/kube", ORBWEAVER_KUBERNETES="true") == "/etc/kube"
+    assert kubeconfig_of() is None
+    assert kubeconfig_of(ORBWEAVER_KUBERNETES="false") is None
+    assert kubeconfig_of(ORBWEAVER_KUBERNETES="true") == ""
+    assert (
+        kubeconfig_of(ORBWEAVER_KUBECONFIG="/etc/kube", ORBWEAVER_KUBERNETES="true") == "/etc/kube"
+    )
 
 
 def test_the_coordinator_name_is_default_unless_set_or_disabled(tmp_path: Path) -> None:
-    """The name of the variable is misspelt in Spiderpool's code: DEAFULT_NAME. Both are read."""
+    """Spiderpool's code misspells the variable: DEAFULT_NAME."""
 
     def name(**variables: str) -> str:
         return load_settings(str(tmp_path / "none"), NODE | variables).coordinator_name
@@ -244,20 +245,18 @@ def test_the_variables_of_spiderpool_are_read(tmp_path: Path) -> None:
         ("- a list", "the document"),
     ],
 )
-def test_the_error_of_an_invalid_value_in_the_file_names_its_key(
-    tmp_path: Path, text: str, key: str
-) -> None:
+def test_the_error_names_the_key_of_an_invalid_value(tmp_path: Path, text: str, key: str) -> None:
     with pytest.raises(BadInput) as refused:
         load(tmp_path, text)
 
     assert refused.value.subject == key
 
 
-def test_without_ipv4_the_listen_address_is_the_ipv6_loopback(tmp_path: Path) -> None:
+def test_the_listen_address_is_the_ipv6_loopback_without_ipv4(tmp_path: Path) -> None:
     assert load(tmp_path, "enableIPv4: false").listen_address == "::1"
 
 
-def test_the_error_of_a_file_that_is_not_yaml_names_its_path(tmp_path: Path) -> None:
+def test_the_error_names_a_file_that_is_not_yaml(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="is not YAML") as refused:
         load(tmp_path, "{")
 
@@ -290,9 +289,7 @@ def test_a_file_above_the_size_limit_is_refused(tmp_path: Path) -> None:
         ("ORBWEAVER_COOL_DOWN_SECONDS", "1.5"),
     ],
 )
-def test_the_error_of_an_invalid_variable_names_the_variable(
-    tmp_path: Path, name: str, value: str
-) -> None:
+def test_the_error_names_an_invalid_variable(tmp_path: Path, name: str, value: str) -> None:
     with pytest.raises(BadInput) as refused:
         load(tmp_path, **{name: value})
 

@@ -1,13 +1,7 @@
 """Network cards as trees of /sys, with a simulated kernel that executes writes to the files.
 
-The files work as in the kernel's document sysfs-bus-pci:
-
-- ``sriov_numvfs`` creates virtual functions at the offset and stride of the card.
-- ``sriov_drivers_autoprobe`` sets whether drivers bind by themselves.
-- ``driver_override`` sets the driver of a device.
-
-When a network driver binds to a virtual function, a link appears. An RDMA device appears too if the
-physical function has RDMA.
+The files work as in the kernel's document sysfs-bus-pci. When a network driver binds to a virtual
+function, a link appears, and an RDMA device if the physical function has RDMA.
 """
 
 from __future__ import annotations
@@ -30,50 +24,47 @@ from nodeagent.sriov_master_addresses import is_representor
 TREES_FOLDER = Path(__file__).parent / "trees"
 NETWORK_DRIVERS = {"0x15b3": "mlx5_core", "0x8086": "iavf"}
 RANDOM_MAC = "5e:00:00:00:00:01"
-"""The MAC address of a virtual function whose address was not set."""
+"""The MAC address of a virtual function until an address is set."""
 
 RDMA_CLASSES = {
     "infiniband": ["mlx5_{}"],
     "infiniband_verbs": ["uverbs{}"],
     "infiniband_mad": ["issm{}", "umad{}"],
 }
-"""Class in /sys -> the names of an RDMA device's entries in the class."""
+"""Class in /sys -> names of an RDMA device's entries."""
 
-_CARD = "card = "
-"""The start of the line with the path of the card in a tree."""
+_CARD_LINE_START = "card = "
 
 
 class Card(Sysfs):
-    """One tree of /sys; also a fake of the protocol ``VfLinks`` that stores the values.
+    """A card in a tree of /sys, and a fake of the protocol ``VfLinks``.
 
-    If ``root`` exists, another process has written the tree, and the card uses the tree unchanged.
+    A tree that another process has written to ``root`` is used unchanged.
     """
 
     def __init__(self, root: Path, tree: str) -> None:
         super().__init__(root)
         self._tree = (TREES_FOLDER / f"{tree}.txt").read_text()
         self.macs: dict[int, str] = {}
-        """Number of a virtual function -> the MAC address or GUID that was set."""
-        self.switches: dict[int, VfSettings] = {}
-        """Number of a virtual function -> its trust and spoof check."""
-        self.up: list[str] = []
-        """The names of the links that have been set up."""
+        """Number of a virtual function -> MAC address or GUID."""
+        self.settings_by_vf: dict[int, VfSettings] = {}
+        self.links_up: list[str] = []
         self.modes: dict[str, str] = {}
         """PCI address -> eswitch mode."""
         self.writes: list[str] = []
         """File name and text of each write, such as ``sriov_numvfs 2``."""
-        self.path = root / _card_of(self._tree)
+        self.path = root / _card_path(self._tree)
         if not root.exists():
             self.boot()
 
     def boot(self) -> None:
-        """Write the tree anew, without virtual functions, as after a reboot."""
+        """Write the tree without virtual functions, as after a reboot."""
         shutil.rmtree(self.root, ignore_errors=True)
         self.macs.clear()
-        self.switches.clear()
-        card = _card_of(self._tree)
+        self.settings_by_vf.clear()
+        card = _card_path(self._tree)
         for line in self._tree.splitlines():
-            if line.startswith(("#", _CARD)):
+            if line.startswith(("#", _CARD_LINE_START)):
                 continue
             text = line.format(card=card)
             path, arrow, target = text.partition(" -> ")
@@ -84,13 +75,12 @@ class Card(Sysfs):
                 self._file(self.root / path, content.strip())
 
     def boot_in_slot(self, address: str) -> None:
-        """Write the tree anew, with the card in another slot."""
         self._tree = self._tree.replace(self.path.name, address)
-        self.path = self.root / _card_of(self._tree)
+        self.path = self.root / _card_path(self._tree)
         self.boot()
 
     def nics(self, pods: Mapping[str, str] | None = None) -> tuple[PhysicalFunction, ...]:
-        """The NICs that the agent reads from the tree; ``pods``: PCI address -> Pod."""
+        """The NICs that the agent reads; ``pods``: PCI address -> Pod."""
         return with_pods(with_netlink_facts(physical_functions((), self.root), self), pods or {})
 
     # ------------------------------------------------------------------------------ the kernel
@@ -118,7 +108,7 @@ class Card(Sysfs):
         offset, stride = (int(self.read(self.path / f"sriov_{n}")) for n in ("offset", "stride"))
         bus, _, _ = self.path.name.rpartition(":")
         self._make_representors(count if self.modes.get(self.path.name) == SWITCHDEV else 0)
-        self.switches = {
+        self.settings_by_vf = {
             number: VfSettings("", trust=False, spoof_check=True) for number in range(count)
         }
         for number in range(count):
@@ -132,10 +122,9 @@ class Card(Sysfs):
             self._probe(device)
 
     def _make_representors(self, count: int) -> None:
-        """Replace the representors of the virtual functions.
+        """Replace the representors.
 
-        Names of representors sort before the name of the card's port, so code that uses the first
-        link as the port fails.
+        Their names sort before the port, so code that takes the first link fails.
         """
         for link in filter(is_representor, (self.path / "net").iterdir()):
             (self.root / "class/net" / link.name).unlink()
@@ -198,20 +187,21 @@ class Card(Sysfs):
         self.macs[vf] = guid.hex(":")
 
     def set_trust(self, link: str, vf: int, *, trust: bool) -> None:
-        self.switches[vf] = self.switches[vf]._replace(trust=trust)
+        self.settings_by_vf[vf] = self.settings_by_vf[vf]._replace(trust=trust)
 
     def set_spoof_check(self, link: str, vf: int, *, spoof_check: bool) -> None:
-        self.switches[vf] = self.switches[vf]._replace(spoof_check=spoof_check)
+        self.settings_by_vf[vf] = self.settings_by_vf[vf]._replace(spoof_check=spoof_check)
 
     def vf_settings(self, link: str) -> Mapping[int, VfSettings]:
         is_infiniband = self.read(self.root / "class/net" / link / "type") == "32"
         guids = self.macs if is_infiniband else {}
         return {
-            vf: switches._replace(guid=guids.get(vf, "")) for vf, switches in self.switches.items()
+            vf: settings._replace(guid=guids.get(vf, ""))
+            for vf, settings in self.settings_by_vf.items()
         }
 
     def set_link_up(self, link: str) -> None:
-        self.up.append(link)
+        self.links_up.append(link)
 
     def eswitch_modes(self, addresses: Collection[str]) -> Mapping[str, str]:
         return self.modes
@@ -233,9 +223,12 @@ class Card(Sysfs):
         path.symlink_to(target)
 
 
-def _card_of(tree: str) -> str:
-    """The path of the card in a tree."""
-    return next(line.removeprefix(_CARD) for line in tree.splitlines() if line.startswith(_CARD))
+def _card_path(tree: str) -> str:
+    return next(
+        line.removeprefix(_CARD_LINE_START)
+        for line in tree.splitlines()
+        if line.startswith(_CARD_LINE_START)
+    )
 
 
 class CardHardware:
@@ -244,16 +237,15 @@ class CardHardware:
     def __init__(self, card: Card) -> None:
         self.card = card
         self.pods: dict[str, str] | None = {}
-        """PCI address of a virtual function -> Pod; None while kubelet does not answer."""
+        """PCI address -> Pod; None while kubelet does not answer."""
         self.pods_known = True
         """Whether kubelet has answered at least once."""
-        self.reads = 0
-        """The number of calls of ``nics``."""
+        self.nic_reads = 0
         self.guids = GuidFile()
         self._configurator = VfConfigurator(sysfs=card, links=card)
 
     async def nics(self, own_addresses: Collection[str]) -> tuple[PhysicalFunction, ...]:
-        self.reads += 1
+        self.nic_reads += 1
         nics = with_netlink_facts(physical_functions(own_addresses, self.card.root), self.card)
         return with_pods(nics, self.pods)
 

@@ -1,4 +1,4 @@
-"""An event log in memory, in which the reconcilers of two nodes assign GUIDs."""
+"""The GUID registries of two nodes on one event log in memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.core.eventstore.writer_harness import WriterHarness
 
 
 class GuidLog:
-    """The GUID registries of node-1 and node-2 with one log; call ``open`` first."""
+    """An event log with the GUIDs of node-1 and node-2; call ``open`` first."""
 
     def __init__(self) -> None:
         self.harness = WriterHarness()
@@ -30,7 +30,7 @@ class GuidLog:
         return GuidKeeper(self.registry(node))
 
     async def events(self) -> list[str]:
-        """A line for each event: type, subject (the node) and GUIDs."""
+        """A line for each event: type, node and GUIDs."""
         keys = self.harness.keys
         log = (await self.harness.memory.read([Get(*keys.range_of("log"))])).ranges[0].kvs
         events = [

@@ -1,6 +1,6 @@
-"""The agent writes the GUIDs of virtual functions to the event log before it sets the GUIDs.
+"""The agent writes the GUIDs of virtual functions to the event log before it sets them.
 
-GUIDs come from the GUID file. Without the file, the agent derives GUIDs from the card's GUID.
+GUIDs come from the GUID file, or are derived from the card's GUID.
 """
 
 from __future__ import annotations
@@ -20,9 +20,7 @@ from tests.nodeagent.sriov.cards import Card, CardHardware
 from tests.nodeagent.sriov.guid_log import GuidLog
 from tests.nodeagent.sriov.written_source import WrittenSource
 
-CARD = "0000:3b:00.0"
-"""The PCI address of the card."""
-
+CARD_ADDRESS = "0000:3b:00.0"
 FIRST, SECOND, THIRD = (f"02:00:00:00:00:00:00:0{number}" for number in (1, 2, 3))
 
 
@@ -42,7 +40,7 @@ class InfinibandNode:
 
     def restart(self) -> None:
         keeper = self.log.keeper(self.name)
-        self.agent = SriovReconciler(
+        self.reconciler = SriovReconciler(
             SriovSettings(), self.source, self.hardware, keeper, withdrawal_s=0
         )
 
@@ -51,17 +49,17 @@ class InfinibandNode:
         policy = NodePolicy(name="ib", resource="ib", vfs=vfs, nics=nics)
         self.source.set_policies(policy._replace(**fields))  # type: ignore[arg-type]
 
-    def macs(self) -> list[str]:
-        """The GUIDs of the virtual functions, which InfiniBand has instead of MAC addresses."""
+    def vf_guids(self) -> list[str]:
+        """InfiniBand has GUIDs instead of MAC addresses."""
         (nic,) = self.card.nics()
         return [vf.mac for vf in nic.vfs]
 
 
 @pytest.fixture
 async def log() -> GuidLog:
-    made = GuidLog()
-    await made.open()
-    return made
+    guid_log = GuidLog()
+    await guid_log.open()
+    return guid_log
 
 
 @pytest.fixture
@@ -69,38 +67,36 @@ def node(tmp_path: Path, log: GuidLog) -> InfinibandNode:
     return InfinibandNode(tmp_path, log, "node-1")
 
 
-def guids(*texts: str) -> GuidFile:
-    """A GUID file with these GUIDs for the card."""
-    return parse_guid_file(json.dumps([{"pci_address": CARD, "guids": texts}]))
+def guid_file(*texts: str) -> GuidFile:
+    return parse_guid_file(json.dumps([{"pci_address": CARD_ADDRESS, "guids": texts}]))
 
 
-def assigned(node: str, *texts: str) -> str:
-    """The line of ``GuidLog.events`` that assigns GUIDs to virtual functions 0, 1, ..."""
-    shown = [f"{text} (virtual function {vf} of {CARD})" for vf, text in enumerate(texts)]
+def assignment_line(node: str, *texts: str) -> str:
+    shown = [f"{text} (virtual function {vf} of {CARD_ADDRESS})" for vf, text in enumerate(texts)]
     return f"guids-assigned node/{node}: {', '.join(shown)}"
 
 
 async def test_derived_guids_are_assigned_once_even_across_a_reboot(node: InfinibandNode) -> None:
-    assert await node.agent.run_round()
+    assert await node.reconciler.run_round()
     (nic,) = node.card.nics()
     node.card.boot()
     node.restart()
-    assert await node.agent.run_round()
+    assert await node.reconciler.run_round()
 
     derived = [default_mac(nic, vf) for vf in range(2)]
-    assert node.macs() == derived
-    assert await node.log.events() == [assigned("node-1", *derived)]
+    assert node.vf_guids() == derived
+    assert await node.log.events() == [assignment_line("node-1", *derived)]
 
 
 async def test_a_card_in_another_slot_keeps_its_derived_guids(node: InfinibandNode) -> None:
-    assert await node.agent.run_round()
-    before = node.macs()
+    assert await node.reconciler.run_round()
+    before = node.vf_guids()
 
     node.card.boot_in_slot("0000:5e:00.0")
     node.restart()
-    assert await node.agent.run_round()
+    assert await node.reconciler.run_round()
 
-    assert node.macs() == before
+    assert node.vf_guids() == before
     assert [event.split()[0] for event in await node.log.events()] == [
         "guids-assigned",
         "guids-released",
@@ -110,19 +106,19 @@ async def test_a_card_in_another_slot_keeps_its_derived_guids(node: InfinibandNo
     assert {guid.nic for guid in await node.log.registry("node-1").held()} == {"0000:5e:00.0"}
 
 
-async def test_guids_of_the_file_are_set_and_released_with_their_virtual_functions(
+async def test_guids_of_the_file_are_set_and_released_with_their_functions(
     node: InfinibandNode,
 ) -> None:
-    node.hardware.guids = guids(FIRST, SECOND)
-    assert await node.agent.run_round()
-    assert node.macs() == [FIRST, SECOND]
+    node.hardware.guids = guid_file(FIRST, SECOND)
+    assert await node.reconciler.run_round()
+    assert node.vf_guids() == [FIRST, SECOND]
 
     node.source.set_policies()
-    assert await node.agent.run_round()
+    assert await node.reconciler.run_round()
 
     assert await node.log.events() == [
-        assigned("node-1", FIRST, SECOND),
-        assigned("node-1", FIRST, SECOND).replace("assigned", "released") + ", removed",
+        assignment_line("node-1", FIRST, SECOND),
+        assignment_line("node-1", FIRST, SECOND).replace("assigned", "released") + ", removed",
     ]
 
 
@@ -131,32 +127,32 @@ async def test_no_virtual_function_is_created_while_the_log_cannot_be_written(
 ) -> None:
     node.log.harness.store.is_unavailable = True
 
-    assert not await node.agent.run_round()
-    unchanged = node.card.writes.copy()
+    assert not await node.reconciler.run_round()
+    early_writes = node.card.writes.copy()
     node.log.harness.store.is_unavailable = False
-    assert await node.agent.run_round()
+    assert await node.reconciler.run_round()
 
-    assert unchanged == []
+    assert early_writes == []
     assert (
         "ibs1: its GUIDs cannot be written to the event log" in node.source.reports[0].result.error
     )
-    assert len(node.macs()) == 2
+    assert len(node.vf_guids()) == 2
 
     node.log.harness.store.is_unavailable = True
-    assert await node.agent.run_round(), "the log already has all GUIDs"
+    assert await node.reconciler.run_round(), "the log already has all GUIDs"
 
 
 async def test_a_card_that_returns_to_its_node_gets_its_guids_back(
     tmp_path: Path, node: InfinibandNode
 ) -> None:
-    node.hardware.guids = guids(FIRST, SECOND)
+    node.hardware.guids = guid_file(FIRST, SECOND)
     other = InfinibandNode(tmp_path, node.log, "node-2")
     other.hardware.guids = node.hardware.guids
 
-    # The card is moved from node-1 to node-2 and back.
+    # The card moves from node-1 to node-2 and back.
     for current in (node, other, node):
         current.card.boot()
-        assert await current.agent.run_round()
+        assert await current.reconciler.run_round()
 
     events = await node.log.events()
     assert [event.partition(":")[0] for event in events] == [
@@ -168,42 +164,42 @@ async def test_a_card_that_returns_to_its_node_gets_its_guids_back(
     ]
 
 
-async def test_a_guid_of_another_node_is_refused_with_an_error_that_names_the_node(
+async def test_a_guid_of_another_node_is_refused_and_the_error_names_that_node(
     tmp_path: Path, node: InfinibandNode
 ) -> None:
-    node.hardware.guids = guids(FIRST, SECOND)
-    await node.agent.run_round()
-    # node-2 has another card, whose PCI address is the same.
+    node.hardware.guids = guid_file(FIRST, SECOND)
+    await node.reconciler.run_round()
+    # Another card with the same PCI address.
     other = InfinibandNode(tmp_path, node.log, "node-2", card_guid="10:70:fd:03:00:99:99:99")
-    other.hardware.guids = guids(SECOND, THIRD)
+    other.hardware.guids = guid_file(SECOND, THIRD)
 
-    assert not await other.agent.run_round()
-    assert other.macs() == []
+    assert not await other.reconciler.run_round()
+    assert other.vf_guids() == []
     assert other.source.last_report.result.error == (
-        f"ibs1: GUID {SECOND} of virtual function 0 belongs to virtual function 1 of {CARD}"
+        f"ibs1: GUID {SECOND} of virtual function 0 belongs to virtual function 1 of {CARD_ADDRESS}"
         " on node node-1; give each virtual function its own GUID in"
         " /etc/sriov-operator/infiniband/guids"
     )
 
     registry = node.log.registry("node-1")
     await registry.release([(guid, "node-deleted") for guid in await registry.held()])
-    assert await other.agent.run_round()
-    assert other.macs() == [SECOND, THIRD]
+    assert await other.reconciler.run_round()
+    assert other.vf_guids() == [SECOND, THIRD]
 
 
 async def test_a_new_order_in_the_guid_file_applies_when_virtual_functions_are_recreated(
     node: InfinibandNode,
 ) -> None:
-    node.hardware.guids = guids(FIRST, SECOND)
-    await node.agent.run_round()
-    node.hardware.guids = guids(SECOND, THIRD, FIRST)
-    await node.agent.run_round()
-    assert node.macs() == [FIRST, SECOND]
+    node.hardware.guids = guid_file(FIRST, SECOND)
+    await node.reconciler.run_round()
+    node.hardware.guids = guid_file(SECOND, THIRD, FIRST)
+    await node.reconciler.run_round()
+    assert node.vf_guids() == [FIRST, SECOND]
 
     node.set_policy(3)
-    assert await node.agent.run_round()
+    assert await node.reconciler.run_round()
 
-    assert node.macs() == [SECOND, THIRD, FIRST]
+    assert node.vf_guids() == [SECOND, THIRD, FIRST]
     events = await node.log.events()
     assert [event.split()[0] for event in events] == [
         "guids-assigned",
@@ -215,14 +211,14 @@ async def test_a_new_order_in_the_guid_file_applies_when_virtual_functions_are_r
 async def test_a_guid_listed_twice_in_the_file_is_refused_for_the_second_function(
     node: InfinibandNode,
 ) -> None:
-    node.hardware.guids = guids(FIRST, SECOND)
-    await node.agent.run_round()
-    node.hardware.guids = guids(FIRST, SECOND, FIRST)
+    node.hardware.guids = guid_file(FIRST, SECOND)
+    await node.reconciler.run_round()
+    node.hardware.guids = guid_file(FIRST, SECOND, FIRST)
     node.set_policy(3)
 
-    assert not await node.agent.run_round()
+    assert not await node.reconciler.run_round()
 
-    assert node.macs() == [FIRST, SECOND]
+    assert node.vf_guids() == [FIRST, SECOND]
     assert f"GUID {FIRST} of virtual function 2 belongs to virtual function 0" in (
         node.source.last_report.result.error
     )
@@ -234,24 +230,24 @@ async def test_a_bound_virtual_function_without_a_guid_gets_a_guid_and_is_bound_
     node.card.macs.update({0: "00:00:00:00:00:00:00:00", 1: "00:00:00:00:00:00:00:00"})
     node.card.write(node.card.path / "sriov_numvfs", "2")
 
-    assert await node.agent.run_round()
+    assert await node.reconciler.run_round()
 
     (nic,) = node.card.nics()
-    assert node.macs() == [default_mac(nic, vf) for vf in range(2)]
+    assert node.vf_guids() == [default_mac(nic, vf) for vf in range(2)]
 
 
-async def test_vfio_functions_get_back_a_guid_that_a_plugin_has_unset(
+async def test_a_vfio_function_gets_its_guid_back_after_a_plugin_unset_it(
     node: InfinibandNode,
 ) -> None:
     node.set_policy(2, device_type=VFIO)
-    assert await node.agent.run_round()
-    before = node.macs()
+    assert await node.reconciler.run_round()
+    before = node.vf_guids()
     node.card.macs[1] = "ff:ff:ff:ff:ff:ff:ff:ff"
     node.restart()
 
-    assert await node.agent.run_round()
+    assert await node.reconciler.run_round()
 
-    assert node.macs() == before
+    assert node.vf_guids() == before
     assert len(await node.log.events()) == 1
 
 
@@ -259,7 +255,7 @@ def test_read_guid_file_returns_the_guids_or_a_fault(tmp_path: Path) -> None:
     path = tmp_path / "guids"
     assert read_guid_file(path) == GuidFile()
 
-    path.write_text(json.dumps([{"pci_address": CARD, "guids": [FIRST]}]))
-    assert read_guid_file(path) == guids(FIRST)
+    path.write_text(json.dumps([{"pci_address": CARD_ADDRESS, "guids": [FIRST]}]))
+    assert read_guid_file(path) == guid_file(FIRST)
 
     assert "Is a directory" in read_guid_file(tmp_path).fault

@@ -47,7 +47,7 @@ def test_the_address_towards_the_api_server_is_the_local_address(server: str, ad
         (None, [False, True, True, False]),
     ],
 )
-def test_vfs_of_pods_and_without_an_answer_of_kubelet_vfs_with_vfio_are_used(
+def test_vfs_of_pods_are_used_and_vfio_vfs_too_if_kubelet_does_not_answer(
     pods: dict[str, str] | None, used: list[bool]
 ) -> None:
     (nic,) = with_pods([NIC], pods)
@@ -56,12 +56,12 @@ def test_vfs_of_pods_and_without_an_answer_of_kubelet_vfs_with_vfio_are_used(
 
 
 @needs_generic_netlink
-async def test_the_last_known_pods_of_functions_are_kept_while_kubelet_does_not_answer(
+async def test_pods_of_functions_stay_known_while_kubelet_does_not_answer(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "pod-resources").mkdir()
     (tmp_path / "class/net").mkdir(parents=True)
-    # A message of kubelet's pod-resources API; the numbers are protobuf field numbers.
+    # Kubelet's pod-resources API; the numbers are protobuf field numbers.
     device = field(2, field(1, b"spidernet.io/rail") + field(2, b"0000:3b:00.2"))
     pod = field(1, b"web-0") + field(2, b"shop") + field(3, field(1, b"app") + device)
 
@@ -82,11 +82,11 @@ async def test_the_last_known_pods_of_functions_are_kept_while_kubelet_does_not_
     await server.start()
 
     await hardware.nics(())
-    known_without_an_answer = hardware.pods_known
+    known_before_an_answer = hardware.pods_known
     await hardware.nics(())
     await hardware.nics(())
 
     await server.stop(None)
     executor.close()
-    assert (known_without_an_answer, hardware.pods_known) == (False, True)
+    assert (known_before_an_answer, hardware.pods_known) == (False, True)
     assert hardware.pods_of(NIC) == ["shop/web-0"]

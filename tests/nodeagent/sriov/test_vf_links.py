@@ -19,17 +19,14 @@ from nodeagent.netlink.values import Link
 from nodeagent.sriov.vf_links import KernelVfLinks, VfSettings, settings_of_vfs
 
 RECORDED = Path(__file__).parent / "recorded/igb-link.txt"
-# Attribute types of if_link.h. The types after VF_INFO are nested in IFLA_VF_INFO.
+# Attribute types of if_link.h.
 VFINFO_LIST, VF_INFO, IB_NODE_GUID, IB_PORT_GUID = 22, 1, 10, 11
 VLAN, SPOOFCHK, TRUST = 2, 4, 9
 GUID = bytes.fromhex("0a0b0c0d0e0f1011")
 
 
 class RecordedSession:
-    """A fake of both ``NetnsExecutor`` and the netlink session.
-
-    Records requests and returns ``answer``. The only link is ``ibs1``.
-    """
+    """A fake of ``NetnsExecutor`` and of its netlink session; the only link is ``ibs1``."""
 
     own_namespace = None
 
@@ -52,14 +49,14 @@ class RecordedSession:
         self.requests += requests
 
 
-def test_setting_a_guid_sets_both_guids_and_link_state_auto() -> None:
+def test_set_guid_sets_node_guid_port_guid_and_link_state_auto() -> None:
     recorded = RecordedSession()
 
     KernelVfLinks(cast("NetnsExecutor", recorded)).set_guid("ibs1", 3, GUID)
 
     header = "00000000070000000000000000000000"  # ifinfomsg: ifindex 7
     guid = "030000000000000011100f0e0d0c0b0a"  # virtual function 3, padding, GUID
-    # Four bytes each: the attribute headers of IFLA_VFINFO_LIST, IFLA_VF_INFO and the setting.
+    # Attribute headers, four bytes each: IFLA_VFINFO_LIST, IFLA_VF_INFO, the setting.
     assert [request.body.hex() for request in recorded.requests] == [
         header + "1c001680" + "18000180" + "14000a00" + guid,  # IFLA_VF_IB_NODE_GUID
         header + "1c001680" + "18000180" + "14000b00" + guid,  # IFLA_VF_IB_PORT_GUID
@@ -90,14 +87,14 @@ def test_guids_are_read_with_the_numbers_of_their_virtual_functions() -> None:
 
 
 def recorded_link() -> bytes:
-    """The answer of a real kernel for a card with two virtual functions."""
+    """A real kernel's answer for a card with two virtual functions."""
     lines = RECORDED.read_text().splitlines()
     return bytes.fromhex("".join(line for line in lines if not line.startswith("#")))
 
 
 def with_guids(link: bytes, guids: Sequence[bytes]) -> bytes:
-    """``link`` with both GUIDs of each virtual function, as for an InfiniBand card."""
-    of_link = attributes(link[IFINFOMSG.size :])
+    """``link`` with the node GUID and port GUID of each virtual function."""
+    link_attributes = attributes(link[IFINFOMSG.size :])
     infos = [
         nested(
             VF_INFO,
@@ -108,11 +105,13 @@ def with_guids(link: bytes, guids: Sequence[bytes]) -> bytes:
             ),
         )
         for number, (info, guid) in enumerate(
-            zip(elements(of_link[VFINFO_LIST]), guids, strict=True)
+            zip(elements(link_attributes[VFINFO_LIST]), guids, strict=True)
         )
     ]
     others = (
-        attribute(kind, bytes(value)) for kind, value in of_link.items() if kind != VFINFO_LIST
+        attribute(kind, bytes(value))
+        for kind, value in link_attributes.items()
+        if kind != VFINFO_LIST
     )
     return link[: IFINFOMSG.size] + b"".join(others) + nested(VFINFO_LIST, *infos)
 
@@ -120,14 +119,14 @@ def with_guids(link: bytes, guids: Sequence[bytes]) -> bytes:
 def test_settings_are_read_from_a_complete_answer_of_a_real_kernel() -> None:
     link, guids = recorded_link(), [GUID, GUID[::-1]]
 
-    of_ethernet = VfSettings("", trust=False, spoof_check=True)
-    assert settings_of_vfs(memoryview(link)) == {0: of_ethernet, 1: of_ethernet}
+    ethernet = VfSettings("", trust=False, spoof_check=True)
+    assert settings_of_vfs(memoryview(link)) == {0: ethernet, 1: ethernet}
     assert settings_of_vfs(memoryview(with_guids(link, guids))) == {
-        number: of_ethernet._replace(guid=guid.hex(":")) for number, guid in enumerate(guids)
+        number: ethernet._replace(guid=guid.hex(":")) for number, guid in enumerate(guids)
     }
 
 
-def test_the_vlan_that_a_network_has_set_is_read() -> None:
+def test_the_vlan_of_a_virtual_function_is_read() -> None:
     vlan = attribute(VLAN, struct.pack("=III", 4, 100, 0))  # struct ifla_vf_vlan: number, VLAN, QoS
     body = IFINFOMSG.pack(0, 0, 7, 0, 0) + nested(VFINFO_LIST, nested(VF_INFO, vlan))
 
@@ -162,11 +161,11 @@ def test_trust_and_spoof_check_are_set_at_the_physical_function() -> None:
 
 
 def test_the_remedy_for_a_driver_without_trust_is_a_policy_without_trust() -> None:
-    class Refusing(RecordedSession):
+    class RefusingSession(RecordedSession):
         def apply(self, requests: Sequence[Request]) -> None:
             raise NetlinkRefused("Operation not supported", errno=EOPNOTSUPP)
 
-    links = KernelVfLinks(cast("NetnsExecutor", Refusing()))
+    links = KernelVfLinks(cast("NetnsExecutor", RefusingSession()))
 
     with pytest.raises(DatapathError) as refused:
         links.set_trust("ibs1", 3, trust=True)
@@ -182,6 +181,6 @@ def test_the_real_kernel_returns_no_virtual_functions_for_loopback() -> None:
         executor.close()
 
 
-def test_the_error_of_a_missing_nic_names_the_nic() -> None:
+def test_the_error_names_a_missing_nic() -> None:
     with pytest.raises(DatapathError, match="no link ibs9"):
         KernelVfLinks(cast("NetnsExecutor", RecordedSession())).set_guid("ibs9", 0, GUID)

@@ -1,4 +1,4 @@
-"""A policy source in memory: a test sets the configuration of a node and reads the reports."""
+"""A policy source in memory."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from nodeagent.sriov.reconciler import NodeConfiguration, NodeReport
 class WrittenSource:
     """A fake of the protocol ``PolicySource``.
 
-    ``now``: the configuration; None before the API server has been listed. ``declared`` and
-    ``reports``: the arguments of the agent's calls. ``withdrawals``: the number of calls.
-    ``declare`` fails while ``api_server_is_silent``.
+    ``current`` is None before the API server has been listed. ``declare`` fails while
+    ``api_server_is_silent``.
     """
 
     def __init__(self) -> None:
-        self.now: NodeConfiguration | None = NodeConfiguration([], {})
+        self.current: NodeConfiguration | None = NodeConfiguration([], {})
         self.declared: list[Sequence[DesiredNic]] = []
         self.reports: list[NodeReport] = []
         self.withdrawals = 0
@@ -28,15 +27,15 @@ class WrittenSource:
         self._changed = asyncio.Event()
 
     def configuration(self) -> NodeConfiguration | None:
-        return self.now
+        return self.current
 
     async def declare(self, desired: Sequence[DesiredNic]) -> None:
         if self.api_server_is_silent:
             raise ApiUnavailable("the API server does not answer")
         self.declared.append(desired)
-        if self.now is not None:
+        if self.current is not None:
             managed = {nic.address for nic in desired if not nic.externally_managed}
-            self.now = self.now._replace(managed=managed)
+            self.current = self.current._replace(managed=managed)
 
     async def report(self, report: NodeReport) -> None:
         self.reports.append(report)
@@ -49,8 +48,8 @@ class WrittenSource:
         self._changed.clear()
 
     def set_policies(self, *policies: NodePolicy) -> None:
-        assert self.now is not None
-        self.now = self.now._replace(policies=policies)
+        assert self.current is not None
+        self.current = self.current._replace(policies=policies)
         self._changed.set()
 
     @property

@@ -1,4 +1,4 @@
-"""The plugin log, which the agent writes for the CNI executables: levels, rotation, limits."""
+"""The plugin log that the agent writes: levels, rotation, limits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.descriptors import open_descriptors
 
 
 async def plugin_lines(settings: Settings, store: MemoryStore, **ipam: Any) -> list[Any]:
-    """Run an ADD that succeeds and an ADD that fails; return the lines of the plugin log."""
+    """Run an ADD that succeeds and one that fails; return the lines of the plugin log."""
     async with running(settings, store) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
         await node.call("ADD", conf=node.netconf(ipam=ipam))
@@ -35,7 +35,7 @@ async def plugin_lines(settings: Settings, store: MemoryStore, **ipam: Any) -> l
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-async def test_every_call_leaves_a_line_in_the_plugins_log(
+async def test_every_call_leaves_a_line_in_the_plugin_log(
     settings: Settings, memory_store: MemoryStore, short_path: Path
 ) -> None:
     path = short_path / "lan.log"
@@ -78,10 +78,10 @@ async def test_a_call_succeeds_even_if_its_log_cannot_be_written(
     assert len(warnings) == 1, "one warning for both calls"
 
 
-def test_the_plugins_log_is_rotated_by_size_number_and_age(short_path: Path) -> None:
+def test_the_plugin_log_is_rotated_by_size_number_and_age(short_path: Path) -> None:
     path = short_path / "plugin.log"
     file = RotatingFile(LogTarget(str(path), megabytes=1, days=7, files=2))
-    # Two of these lines exceed 1 MB, so each line after the first rotates the files.
+    # Each line after the first rotates the files, because two lines exceed 1 MB.
     line = logging.makeLogRecord({"msg": "x" * 700_000})
 
     file.handle(line)
@@ -136,11 +136,11 @@ def test_the_number_of_open_files_is_bounded(
     assert len(list(short_path.glob("*.log"))) == 6
 
 
-@pytest.mark.parametrize("bad", ["a\0b", "fifo"])
-def test_other_logs_are_written_when_one_log_cannot_be_written(short_path: Path, bad: str) -> None:
+@pytest.mark.parametrize("file_name", ["a\0b", "fifo"])
+def test_an_unwritable_log_does_not_stop_other_logs(short_path: Path, file_name: str) -> None:
     os.mkfifo(short_path / "fifo")
     log = PluginLog()
-    log.write(LogTarget(f"{short_path}/{bad}"), "info", {"number": 1})
+    log.write(LogTarget(f"{short_path}/{file_name}"), "info", {"number": 1})
     log.write(LogTarget(str(short_path / "plugin.log")), "info", {"number": 2})
 
     log.start()
@@ -149,7 +149,7 @@ def test_other_logs_are_written_when_one_log_cannot_be_written(short_path: Path,
     assert len((short_path / "plugin.log").read_text().splitlines()) == 1
 
 
-def test_networks_that_share_a_log_file_write_new_lines_only_to_the_current_file(
+def test_networks_that_share_a_log_file_write_to_the_new_file_after_rotation(
     short_path: Path,
 ) -> None:
     path = short_path / "plugin.log"
@@ -165,7 +165,9 @@ def test_networks_that_share_a_log_file_write_new_lines_only_to_the_current_file
     assert texts == ["new", "last"]
 
 
-def test_the_number_of_rotated_files_that_a_netconf_can_set_is_bounded(short_path: Path) -> None:
+def test_a_netconf_cannot_raise_the_number_of_rotated_files_above_the_limit(
+    short_path: Path,
+) -> None:
     file = RotatingFile(LogTarget(str(short_path / "plugin.log"), files=1 << 31))
     file.close()
     assert file.backupCount == FILES_MAX
@@ -211,7 +213,7 @@ def test_the_number_of_files_that_netconfs_name_is_bounded(
     assert "network configurations name more than 2 files" in caplog.text
 
 
-def test_the_plugins_log_does_not_follow_symbolic_links(short_path: Path) -> None:
+def test_the_plugin_log_does_not_follow_symbolic_links(short_path: Path) -> None:
     target = short_path / "target"
     target.touch()
     (short_path / "plugin.log").symlink_to(target)

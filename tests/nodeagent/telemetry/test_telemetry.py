@@ -1,7 +1,4 @@
-"""Metrics, traces and the agent's own log.
-
-The default call of ``AgentHarness`` is for eth0 of Pod shop/web-0, in container c-web-0 on node-1.
-"""
+"""Metrics, traces and the agent's own log."""
 
 from __future__ import annotations
 
@@ -35,7 +32,7 @@ from tests.support.spans import attributes_of, context_of, recorded_spans
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
-# The metrics of the agent in docs/reference/metrics.md, without the prefix spiderpool_.
+# docs/reference/metrics.md, without the prefix spiderpool_.
 DOCUMENTED = {
     *(
         f"ipam_{work}_{name}"
@@ -67,7 +64,6 @@ Samples = dict[str, list[tuple[dict[str, str], float]]]
 
 
 async def scrape(agent: AgentHarness) -> Samples:
-    """Every sample of the metrics port, by name."""
     assert agent.process.metrics_port is not None
     reply = await over_tcp(agent.process.metrics_port.port, "/metrics")
     assert reply.status == 200
@@ -80,18 +76,20 @@ async def scrape(agent: AgentHarness) -> Samples:
 
 
 @pytest.fixture
-async def metered(settings: Settings, memory_store: MemoryStore) -> AsyncIterator[AgentHarness]:
+async def metered_node(
+    settings: Settings, memory_store: MemoryStore
+) -> AsyncIterator[AgentHarness]:
     async with running(settings._replace(metrics_enabled=True), memory_store) as node:
         yield node
 
 
-async def test_every_documented_name_is_served_from_the_start(metered: AgentHarness) -> None:
-    await metered.pool("lan", "10.6.0.0/24", "10.6.0.10")
-    before = await scrape(metered)
-    await metered.add()
-    await metered.delete()
+async def test_every_documented_metric_is_served(metered_node: AgentHarness) -> None:
+    await metered_node.pool("lan", "10.6.0.0/24", "10.6.0.10")
+    before = await scrape(metered_node)
+    await metered_node.add()
+    await metered_node.delete()
 
-    samples = await scrape(metered)
+    samples = await scrape(metered_node)
 
     assert {f"spiderpool_{name}" for name in DOCUMENTED} <= set(samples)
     assert value(before, "spiderpool_ipam_allocation_counts_total") == 0
@@ -107,16 +105,16 @@ def value(samples: Samples, name: str, **labels: str) -> float:
     return matching
 
 
-async def test_requests_and_failures_are_counted_by_class(metered: AgentHarness) -> None:
-    await metered.call("ADD")
-    await metered.pool("lan", "10.6.0.0/24", "10.6.0.10")
-    await metered.add("web-0")
-    await metered.call("ADD", "web-1")
-    await metered.pod("web-2", {"ippools": []})
-    await metered.call("ADD", "web-2")
-    await metered.delete("web-0")
+async def test_requests_and_failures_are_counted_by_class(metered_node: AgentHarness) -> None:
+    await metered_node.call("ADD")
+    await metered_node.pool("lan", "10.6.0.0/24", "10.6.0.10")
+    await metered_node.add("web-0")
+    await metered_node.call("ADD", "web-1")
+    await metered_node.pod("web-2", {"ippools": []})
+    await metered_node.call("ADD", "web-2")
+    await metered_node.delete("web-0")
 
-    samples = await scrape(metered)
+    samples = await scrape(metered_node)
 
     prefix = "spiderpool_ipam_allocation"
     assert value(samples, f"{prefix}_counts_total") == 4
@@ -130,10 +128,10 @@ async def test_requests_and_failures_are_counted_by_class(metered: AgentHarness)
     assert value(samples, "spiderpool_ipam_release_failure_counts_total") == 0
 
 
-async def test_histograms_have_the_documented_bounds(metered: AgentHarness) -> None:
-    await metered.call("ADD")
+async def test_histograms_have_the_documented_bounds(metered_node: AgentHarness) -> None:
+    await metered_node.call("ADD")
 
-    samples = await scrape(metered)
+    samples = await scrape(metered_node)
 
     buckets = samples["spiderpool_ipam_allocation_duration_seconds_bucket"]
     bounds = [labels["le"] for labels, _ in buckets]
@@ -144,9 +142,9 @@ async def test_histograms_have_the_documented_bounds(metered: AgentHarness) -> N
 
 
 async def test_rdma_metrics_are_served_only_if_they_are_enabled(
-    metered: AgentHarness, settings: Settings, memory_store: MemoryStore
+    metered_node: AgentHarness, settings: Settings, memory_store: MemoryStore
 ) -> None:
-    assert "orbweaver_rdma_reading_failures_total" not in await scrape(metered)
+    assert "orbweaver_rdma_reading_failures_total" not in await scrape(metered_node)
 
     node = settings._replace(
         node_name="node-2",
@@ -154,23 +152,25 @@ async def test_rdma_metrics_are_served_only_if_they_are_enabled(
         metrics_enabled=True,
         rdma_metrics_enabled=True,
     )
-    async with running(node, memory_store) as counting:
-        samples = await scrape(counting)
+    async with running(node, memory_store) as rdma_node:
+        samples = await scrape(rdma_node)
 
     assert value(samples, "orbweaver_rdma_reading_failures_total") == 0
     assert value(samples, "orbweaver_rdma_samples_left_out") == 0
 
 
 @needs_process_times
-async def test_lost_races_store_calls_and_the_writer_are_measured(metered: AgentHarness) -> None:
-    await metered.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
-    before = await scrape(metered)
-    await metered.add()
-    await metered.add(CNI_CONTAINERID="another-sandbox")
+async def test_conflicts_store_calls_and_the_writer_are_measured(
+    metered_node: AgentHarness,
+) -> None:
+    await metered_node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
+    before = await scrape(metered_node)
+    await metered_node.add()
+    await metered_node.add(CNI_CONTAINERID="another-sandbox")
 
-    samples = await scrape(metered)
+    samples = await scrape(metered_node)
 
-    # The second ADD wrongly assumes at first that no endpoint exists, so it needs two tries.
+    # The second ADD needs two tries: it first assumes that no endpoint exists.
     assert value(samples, "orbweaver_allocation_conflicts_total") == 1
     assert value(samples, "orbweaver_allocation_tries_total") == 3
     assert value(samples, "orbweaver_writer_transactions_total") == 3
@@ -180,12 +180,12 @@ async def test_lost_races_store_calls_and_the_writer_are_measured(metered: Agent
     assert value(samples, "orbweaver_requests_under_way") == 0
     assert value(samples, "orbweaver_view_revision") > 1
     name = "orbweaver_store_call_duration_seconds_count"
-    done = {"method": "commit", "outcome": "ok"}
-    assert value(samples, name, **done) - value(before, name, **done) == 3
+    committed = {"method": "commit", "outcome": "ok"}
+    assert value(samples, name, **committed) - value(before, name, **committed) == 3
     assert value(samples, "process_resident_memory_bytes") > 0
 
 
-async def test_without_the_setting_there_is_no_metrics_port(agent: AgentHarness) -> None:
+async def test_there_is_no_metrics_port_by_default(agent: AgentHarness) -> None:
     assert agent.process.metrics_port is None
     assert agent.process.parts.metrics.allocation.histograms is None
 
@@ -194,13 +194,12 @@ async def test_without_the_setting_there_is_no_metrics_port(agent: AgentHarness)
 
 
 async def causes(agent: AgentHarness) -> list[Cause]:
-    """The causes of all events that the agent has written."""
     segments, _ = await LogReader(agent.store, agent.keys).catch_up(LOG_START)
     return [
-        recorded.cause
+        logged.cause
         for segment in segments
         if segment.writer == "node-1"
-        for recorded in segment.events()
+        for logged in segment.events()
     ]
 
 
@@ -216,7 +215,7 @@ async def causes(agent: AgentHarness) -> list[Cause]:
         (f"00-{'0' * 32}-b7ad6b7169203331-01", ""),
     ],
 )
-async def test_without_tracing_events_keep_the_trace_context_of_the_runtime(
+async def test_events_keep_the_trace_context_of_the_runtime_if_tracing_is_off(
     agent: AgentHarness, sent: str, traceparent: str
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
@@ -240,7 +239,7 @@ async def test_a_request_is_a_trace_from_the_call_to_the_transaction(
             await node.call("ADD", conf=node.netconf(ipam={"default_ipv4_ippool": ["absent"]}))
             causes_written = await causes(node)
 
-    # The event of the refused ADD is written in the background, in a span without a parent.
+    # The event of the refused ADD is written later, in a span without a parent.
     spans = [
         span
         for span in exporter.get_finished_spans()
@@ -308,8 +307,8 @@ async def test_a_request_of_the_http_api_continues_the_trace_of_its_caller(
     with recorded_spans() as exporter:
         async with running(settings, memory_store):
             await over_socket(path, "GET", "/v1/ipam/healthy", headers={"traceparent": PARENT})
-            wrong = {"traceparent": PARENT, "Content-Type": "application/json"}
-            await over_socket(path, "POST", "/v1/ipam/ip", {}, headers=wrong)
+            headers = {"traceparent": PARENT, "Content-Type": "application/json"}
+            await over_socket(path, "POST", "/v1/ipam/ip", {}, headers=headers)
 
     (request,) = (span for span in exporter.get_finished_spans() if span.name != "ipam.append")
     assert request.name == "POST /v1/ipam/ip"
@@ -411,7 +410,7 @@ async def test_the_histograms_have_the_traces_of_requests_as_exemplars(
             assert port is not None
             accept = {"Accept": "application/openmetrics-text;version=1.0.0"}
             reply = await over_tcp(port.port, "/metrics", headers=accept)
-            plain = await scrape(node)
+            samples = await scrape(node)
 
     assert reply.headers["Content-Type"].startswith("application/openmetrics-text")
     families = list(openmetrics_families(reply.body.decode()))  # type: ignore[no-untyped-call]
@@ -426,4 +425,4 @@ async def test_the_histograms_have_the_traces_of_requests_as_exemplars(
     assert [exemplar.labels for exemplar in exemplars] == [
         {"trace_id": PARENT.split("-")[1], "span_id": span_id(request)}
     ]
-    assert value(plain, name, le="+Inf") == 1
+    assert value(samples, name, le="+Inf") == 1
