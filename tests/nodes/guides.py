@@ -1,8 +1,7 @@
-"""Runs the guides of docs/guides, on a cluster that has what the guides assume.
+"""Runs the guides of docs/guides on a cluster that has what the guides assume.
 
 Each node has Multus, the image ``busybox``, and a bridge in place of an overlay such as Calico.
-A Pod gets ``eth0`` from the bridge unless the Pod names another default network. Pools allocate the
-lowest free address, so that a guide prints the same addresses each time.
+Pools allocate the lowest free address, so that a guide prints the same addresses each time.
 """
 
 from __future__ import annotations
@@ -34,10 +33,9 @@ from tests.support.kubernetes import KUBERNETES_PROGRAMS
 
 GUIDES_FOLDER: Final = PROJECT_ROOT / "docs" / "guides"
 SHARED_GUIDE: Final = GUIDES_FOLDER / "before-you-begin.md"
-"""All other guides need this guide: it is executed first and undone last."""
+"""Executed before all other guides, and undone last."""
 
 NAMESPACE: Final = "default"
-"""The namespace in which guides work."""
 
 BUSYBOX_PROGRAM: Final = Path("/bin/busybox")
 GUIDES_IMAGE: Final = "docker.io/library/busybox:1.37"
@@ -45,19 +43,17 @@ SECOND_GATEWAY: Final = "10.7.0.1/24"
 """The fabric's address in the second network of the guides."""
 
 OVERLAY: Final = {"cniVersion": "1.0.0", "name": "overlay", "plugins": [{"type": "overlay"}]}
-"""The network configuration of the overlay."""
 
 WAIT_S_MAX: Final = 60.0
-"""Seconds in which a step of a page must print the expected output."""
+"""Seconds until a step must print the expected output."""
 
 POLL_S: Final = 0.2
-"""Seconds between two tries of a step."""
 
 SETTLED_S: Final = 1.5
-"""Seconds between two runs of a step. Equal outputs of the runs are written into the page."""
+"""Seconds between two runs of a step that must print equal outputs."""
 
 STEP_S_MAX: Final = 90.0
-"""Seconds after which one execution of a step is killed."""
+"""Limit of one execution of a step."""
 
 COLLECTIONS: Final = (
     *(f"/apis/{API_VERSION}/{plural}" for plural in ("spiderippools", "spidersubnets")),
@@ -76,7 +72,7 @@ COLLECTIONS: Final = (
 class GuideRunner:
     """Executes the steps of guides as a user would.
 
-    ``writes_pages``: whether outputs are written into the pages instead of compared with the pages.
+    ``writes_pages``: write the outputs into the pages instead of comparing them.
     """
 
     def __init__(self, cluster: KubernetesCluster, *, writes_pages: bool) -> None:
@@ -89,10 +85,7 @@ class GuideRunner:
         }
 
     def execute_and_undo(self, page: Page) -> set[str]:
-        """Execute and undo a page; return the objects that the page has left or deleted.
-
-        Fails if a step does not print the output on the page.
-        """
+        """Execute and undo a page; return the objects that the page has left or deleted."""
         before = self._objects()
         with self.executed(page):
             pass
@@ -117,7 +110,6 @@ class GuideRunner:
             page.write(printed)
 
     def _objects(self) -> set[str]:
-        """The path of each object in the collections that guides use."""
         return {
             f"{path}/{item['metadata']['name']}"
             for path in COLLECTIONS
@@ -125,11 +117,7 @@ class GuideRunner:
         }
 
     def _run_until_shown(self, step: Step) -> str:
-        """Repeat a step until it prints the output on the page; return the printed output.
-
-        A step without output on the page must succeed. Output that varies between runs, such as
-        ages, is not compared.
-        """
+        """Repeat a step until it prints the page's output; a step without output must succeed."""
         deadline = time.monotonic() + WAIT_S_MAX
         expected = None if step.output is None else comparable_lines(step.output)
         while True:
@@ -144,7 +132,6 @@ class GuideRunner:
         return done.stdout
 
     def _is_settled(self, step: Step, printed: str) -> bool:
-        """Whether the step prints the same output ``SETTLED_S`` seconds later."""
         time.sleep(SETTLED_S)
         return comparable_lines(self._run(step.script).stdout) == comparable_lines(printed)
 
@@ -163,7 +150,7 @@ def guide_runner(
 ) -> Iterator[GuideRunner]:
     """Prepare the cluster for guides, and restore the cluster at the end.
 
-    ``archive``: the file to which the image ``busybox`` is written.
+    ``archive``: a path for the image ``busybox``.
     """
     write_busybox(archive)
     account = ("serviceaccount", "default", "--namespace", NAMESPACE)
@@ -185,7 +172,6 @@ def guide_runner(
 
 
 def conf_of_guides(node: KubeNode) -> str:
-    """The conf.yml that guides assume for the agent of a node."""
     cluster_ip = {
         "enabled": True,
         "cgroup": str(node.pods_cgroup),
@@ -201,7 +187,6 @@ def install_overlay_plugin(plugins: Path, number: int) -> None:
     """Install the plugin ``overlay``: a script that calls ``bridge`` with a fixed configuration.
 
     The configuration of Multus is not used, because Multus omits the ranges of host-local on DEL.
-    ``number``: the node's number, part of the Pods' subnet.
     """
     ipam = {
         "type": "host-local",
@@ -225,7 +210,7 @@ def restart_agent_with_conf(cluster: KubernetesCluster, name: str, conf: str) ->
 
 
 def write_busybox(archive: Path) -> None:
-    """Write an archive with the image ``GUIDES_IMAGE`` of the machine's busybox."""
+    """Write an image archive that contains the machine's busybox."""
     names = subprocess.run(
         [BUSYBOX_PROGRAM, "--list"], capture_output=True, text=True, check=True
     ).stdout

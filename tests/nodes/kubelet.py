@@ -1,7 +1,6 @@
 """A node of the laboratory with agent, containerd and kubelet.
 
-kubelet would change sysctls of this machine. To prevent this, ordinary files with the values that
-kubelet requires are mounted over the sysctls.
+Files are mounted over the sysctls that kubelet would otherwise change on this machine.
 """
 
 from __future__ import annotations
@@ -30,10 +29,9 @@ SYSCTLS: Final = {
     "kernel/keys/root_maxkeys": 1_000_000,
     "kernel/keys/root_maxbytes": 25_000_000,
 }
-"""The sysctls that kubelet requires, with the required values."""
+"""The values that kubelet requires."""
 
 VOLUME_STATS_INTERVAL: Final = "5s"
-"""How often kubelet measures the size of volumes."""
 
 EVICTION_SIGNALS: Final = (
     "memory.available",
@@ -42,17 +40,16 @@ EVICTION_SIGNALS: Final = (
     "imagefs.available",
     "imagefs.inodesFree",
 )
-"""kubelet's eviction signals. Low memory or disk space must not evict Pods."""
+"""Low memory or disk space of this machine must not evict Pods."""
 
 HEARTBEAT_INTERVAL: Final = "1s"
-"""A short interval, so that the loss of a node is detected soon."""
+"""Short, so that a lost node is detected soon."""
 
 
 class KubeNode:
     """A node whose programs can be started and crashed repeatedly.
 
     ``has_agent_pod``: the agent runs in a Pod, so this class does not start an agent.
-    ``kubelet_config``: fields of kubelet's configuration to add or replace.
     """
 
     def __init__(
@@ -95,8 +92,7 @@ class KubeNode:
             mount = self.containerd.with_mounts("mount", "--bind", str(file), f"/proc/sys/{name}")
             done = attempt(mount)
             assert done.returncode == 0, done.stderr
-        # The agent enters network namespaces that containerd has mounted, so the agent must run in
-        # the mount namespace of containerd.
+        # The agent enters network namespaces that only containerd's mount namespace has.
         self.node.agent.command = tuple(self.containerd.with_mounts(*self.node.agent.command))
         self.start()
 
@@ -110,7 +106,6 @@ class KubeNode:
             self._start_kubelet()
 
     def restart_kubelet(self) -> None:
-        """Restart kubelet; Pods continue to run."""
         self._stop_kubelet()
         self._start_kubelet()
 
@@ -127,21 +122,19 @@ class KubeNode:
         return Path(f"{hierarchy}{self._groups}")
 
     def volume(self, uid: str, name: str) -> Path:
-        """The path of a Pod's emptyDir, seen from this machine."""
+        """The path of a Pod's emptyDir as this machine sees it."""
         mount_root = Path(f"/proc/{self.containerd.holder_pid}/root{self._here}/root/pods/{uid}")
         return mount_root / "volumes/kubernetes.io~empty-dir" / name
 
     def plugin_socket(self, name: str) -> Path:
-        """The path of a device plugin's socket, seen from this machine."""
+        """The path of a device plugin's socket as this machine sees it."""
         mount_root = Path(f"/proc/{self.containerd.holder_pid}/root")
         return mount_root / "var/lib/kubelet/device-plugins" / name
 
     def log(self) -> str:
-        """The log of kubelet."""
         return (self._here / "log").read_text(errors="replace")
 
     def close(self) -> None:
-        """Stop kubelet and containerd."""
         self._stop_kubelet()
         self.containerd.close()
 

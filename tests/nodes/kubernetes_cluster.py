@@ -41,13 +41,12 @@ from tests.support.kubernetes import ApiServer
 T = TypeVar("T")
 
 WAIT_S_MAX: Final = 150.0
-"""Seconds after which a wait fails. kubelet and controllers may retry after tens of seconds."""
+"""kubelet and controllers may retry only after tens of seconds."""
 
 POLL_S: Final = 0.05
-"""Seconds between two checks of a condition."""
 
 SETTINGS: Final = {"ORBWEAVER_COOL_DOWN_SECONDS": "0"}
-"""Settings without a cool-down, because tests share few addresses."""
+"""No cool-down, because tests share few addresses."""
 
 SLOT_ADVERTISEMENT: Final = {
     "subENI": {
@@ -63,7 +62,6 @@ SLOT_ADVERTISEMENT: Final = {
 CONF_WITH_DEVICE_PLUGIN: Final = chart_settings.conf(
     agent={"networkResourcePlugin": {"enabled": True, "resourceAdvertisement": SLOT_ADVERTISEMENT}}
 )
-"""The chart's conf.yml for agents, with the device plugin enabled."""
 
 COORDINATOR: Final = manifest(
     API_VERSION, "SpiderCoordinator", "default", spec={"podCIDRType": "none"}
@@ -76,8 +74,6 @@ WORKLOADS: Final = "deployments,replicasets,statefulsets,jobs,pods"
 
 
 class Pod(NamedTuple):
-    """A Pod in the API server."""
-
     name: str
     uid: str
     node: str
@@ -113,16 +109,12 @@ class KubernetesCluster:
 
     @property
     def server(self) -> ApiServer:
-        """The API server."""
         return self.control_plane.server
 
     # ------------------------------------------------------------------------------- reads, waits
 
     def pods(self, app: str = "") -> list[Pod]:
-        """The Pods of the namespace ``shop``, sorted by name.
-
-        ``app``: the label ``app`` of the Pods to list; "" for all Pods.
-        """
+        """The Pods in ``shop``, sorted by name. ``app``: their label ``app``; "" for all Pods."""
         query = f"?labelSelector=app%3D{app}" if app else ""
         path = f"/api/v1/namespaces/{SHOP_NAMESPACE}/pods{query}"
         return sorted(map(_pod, self.server.request("GET", path).body["items"]))
@@ -132,10 +124,7 @@ class KubernetesCluster:
         return self.store_reader.read_claims()
 
     def until(self, holds: Callable[[], T], what: str = "") -> T:
-        """Wait until ``holds`` returns a true value, and return this value.
-
-        ``what``: the condition, for the error text.
-        """
+        """Wait until ``holds`` returns a true value, and return this value."""
         deadline = time.monotonic() + WAIT_S_MAX
         while not (value := holds()):
             assert time.monotonic() < deadline, (
@@ -145,10 +134,7 @@ class KubernetesCluster:
         return value
 
     def wait_for_pods(self, count: int, app: str = "") -> list[Pod]:
-        """Wait until exactly ``count`` Pods exist and are ready; return the Pods sorted by name.
-
-        ``app`` selects Pods as in ``pods``.
-        """
+        """Wait until exactly ``count`` Pods exist and are ready; return the Pods sorted by name."""
 
         def ready_pods() -> list[Pod]:
             found = self.pods(app)
@@ -211,7 +197,6 @@ class KubernetesCluster:
         }
 
     def diagnostics(self) -> str:
-        """The Pods, claims and warning Events that may explain a failure."""
         if not self.server.is_running:
             return "the API server does not run"
         pods = self.pods()
@@ -222,7 +207,6 @@ class KubernetesCluster:
     # ------------------------------------------------------------------------------- actions
 
     def apply(self, *objects: Object) -> None:
-        """Apply objects with kubectl."""
         text = "\n".join(map(json.dumps, objects))
         self.server.kubectl("apply", "--server-side", "-f", "-", stdin=text)
 
@@ -256,7 +240,6 @@ class KubernetesCluster:
         self.until(has_phase, f"phase {phase} of the SpiderCoordinator")
 
     def pings(self, pod: str, address: str) -> bool:
-        """Whether an address answers a Pod's ping."""
         try:
             done = self.run_in_pod(pod, "ping", "-n", "-c", "1", "-W", "2", address)
         except RuntimeRefused:
@@ -290,7 +273,7 @@ class KubernetesCluster:
     # ------------------------------------------------------------------------------ cleanup, checks
 
     def restore_nodes(self) -> None:
-        """Start stopped programs and reconnect nodes; once all nodes are ready, uncordon all."""
+        """Start stopped programs, and reconnect and uncordon nodes."""
         if not self.server.is_running:
             self.server.start()
         for name, node in self.nodes.items():
@@ -320,20 +303,15 @@ class KubernetesCluster:
         assert self.store_reader.find_violations() == []
 
     def _delete_collection(self, path: str) -> None:
-        """Delete all objects of a collection, and wait until the collection is empty.
-
-        Without the wait, the next test could change an object that is still being deleted.
-        """
+        """Wait for the deletions, because the next test may use the same names."""
         self.server.request("DELETE", path)
         self.until(lambda: not self.server.request("GET", path).body["items"], f"no {path}")
 
     def verify(self) -> None:
-        """Check that ``orbctl verify`` reports no problem."""
         done = self.laboratory.orbctl("verify")
         assert done.returncode == 0, done.stdout + done.stderr
 
     def nodes_are_ready(self) -> bool:
-        """Whether all nodes are ready."""
         found = self.server.request("GET", "/api/v1/nodes").body["items"]
         return len(found) == len(NODE_NAMES) and all(map(_is_ready, found))
 
@@ -355,7 +333,6 @@ class KubernetesCluster:
         self.set_coordinator()
 
     def _prepare(self) -> None:
-        """Apply the namespace, the permissions, the CRDs and the SpiderCoordinator."""
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SHOP_NAMESPACE}}
         nad = yaml.safe_load(NAD_DEFINITION)
         documents: Iterable[Any] = [
@@ -382,7 +359,6 @@ class KubernetesCluster:
         self._stack.callback(service.close)
 
     def _use_bridge(self, node: Node) -> None:
-        """Add a second uplink with a bridge for Pods; replace the node's CNI configuration."""
         fabric, (_, port) = self.laboratory.fabric.namespace, self._ports(node.name)
         peer = ("peer", "name", SECOND_UPLINK, "netns", node.namespace.name)
         fabric.ip("link", "add", port, "type", "veth", *peer)

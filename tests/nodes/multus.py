@@ -1,7 +1,4 @@
-"""Multus on a node, as a CNI plugin that calls other plugins.
-
-The program ``multus`` must be in a directory of CNI plugins.
-"""
+"""Multus on a node, as a CNI plugin that calls other plugins."""
 
 from __future__ import annotations
 
@@ -81,10 +78,7 @@ class Multus:
         return self._cluster.runtime_networks(self._node)
 
     def _link_default_paths(self) -> None:
-        """Create the default paths of the agent's sockets and logs, because NADs name no paths.
-
-        ``.fast`` is the suffix of the agent's second socket.
-        """
+        """Create the default paths of the agent's sockets and logs, because NADs name no paths."""
         in_mounts = self._cluster.nodes[self._node].containerd.with_mounts
         commands = [("mkdir", "-p", "/run/spidernet"), ("mount", "-t", "tmpfs", "none", "/var/log")]
         for suffix in ("", ".fast"):
@@ -109,7 +103,7 @@ class Multus:
 
 
 def macvlan(name: str, *ipv4: str) -> Object:
-    """A SpiderMultusConfig in ``shop``: macvlan on the uplink ``eth0`` with these IPv4 pools."""
+    """A SpiderMultusConfig for macvlan on the uplink ``eth0``."""
     link = {"master": ["eth0"], "ippools": {"ipv4": list(ipv4)}}
     spec = {"cniType": "macvlan", "macvlan": link, "coordinator": {"mode": "auto"}}
     return manifest(API_VERSION, "SpiderMultusConfig", name, SHOP_NAMESPACE, spec=spec)

@@ -1,7 +1,6 @@
-"""The permissions of agent and controller: the chart's roles, bound to users.
+"""The chart's roles of agent and controller, bound to users.
 
-The chart binds the roles to service accounts. In tests/nodes, agents and controller run outside
-Pods, so the roles are bound to users. The golden files are renderings of the chart.
+In tests/nodes, agents and controller run outside Pods, so they have no service accounts.
 """
 
 from __future__ import annotations
@@ -20,16 +19,15 @@ CIDR_READER: Final = f"{CONTROLLER_ACCOUNT}-cidrs"
 RBAC_GROUP: Final = "rbac.authorization.k8s.io"
 GOLDEN_FILES: Final = Path(__file__).parents[1] / "chart/golden"
 DEFAULT_CHART: Final = GOLDEN_FILES / "default.yaml"
-"""The chart with its default values."""
 
 CLOUD_CHART: Final = GOLDEN_FILES / "cloud.yaml"
-"""The chart with a network provider."""
+"""Rendered with a network provider."""
 
 PRODUCTION_CHART: Final = GOLDEN_FILES / "production.yaml"
-"""The chart with ClusterIP support (``orbweaver.clusterIP``)."""
+"""Rendered with ClusterIP support (``orbweaver.clusterIP``)."""
 
 DEVICES_CHART: Final = GOLDEN_FILES / "devices.yaml"
-"""The chart with virtual functions and shared RDMA devices."""
+"""Rendered with virtual functions and shared RDMA devices."""
 
 AGENT_NAMESPACE: Final = "orbweaver"
 
@@ -50,7 +48,6 @@ def role_manifests() -> Iterator[dict[str, Any]]:
 def _binding(
     kind: str, name: str, user: str, metadata: dict[str, str], binding: str = ""
 ) -> dict[str, Any]:
-    """Bind a role to a user. ``binding``: the name of the binding; "" for the role's name."""
     return {
         "apiVersion": f"{RBAC_GROUP}/v1",
         "kind": f"{kind}Binding",
@@ -61,7 +58,6 @@ def _binding(
 
 
 def agent_role(golden_file: Path) -> dict[str, Any]:
-    """The ClusterRole of agents in a golden file of the chart."""
     return _cluster_role(golden_file, AGENT_ACCOUNT)
 
 

@@ -22,33 +22,32 @@ pytestmark = [
 ]
 
 
-def test_addresses_of_a_lost_node_are_released_and_stay_released_when_the_node_returns(
+def test_addresses_stay_released_after_a_lost_node_returns(
     cluster: KubernetesCluster,
 ) -> None:
     cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.apply(deployment("web", 4, annotated_with_pool("green")))
     before = cluster.wait_for_pods(4, app="web")
-    lost = {pod.name for pod in before if pod.node == "node-b"}
-    assert lost, "the scheduler must place some of the Pods on node-b"
+    lost_pods = {pod.name for pod in before if pod.node == "node-b"}
+    assert lost_pods, "the scheduler must place some of the Pods on node-b"
 
     cluster.lose_node("node-b")
 
-    def ready_on_other_node() -> dict[str, str]:
-        """Address -> Pod on node-a; empty until four Pods on node-a are ready."""
+    def ready_pods_on_node_a() -> dict[str, str]:
         found = [pod for pod in cluster.pods("web") if pod.ready and pod.node == "node-a"]
         return {pod.addresses[0]: pod.name for pod in found} if len(found) == 4 else {}
 
-    held = cluster.until(ready_on_other_node, "four Pods on node-a")
-    assert cluster.until(lambda: cluster.claims() == held, "only claims of these Pods")
+    claims_on_node_a = cluster.until(ready_pods_on_node_a, "four Pods on node-a")
+    assert cluster.until(lambda: cluster.claims() == claims_on_node_a, "only claims of these Pods")
     # The Pods of node-b still exist, because no kubelet confirms their deletion.
-    assert {pod.name for pod in cluster.pods("web")} >= lost
+    assert {pod.name for pod in cluster.pods("web")} >= lost_pods
     cluster.restore_nodes()
     assert cluster.until(lambda: len(cluster.pods("web")) == 4, "the end of the lost Pods")
-    assert cluster.claims() == held
+    assert cluster.claims() == claims_on_node_a
     assert len({pod.addresses for pod in cluster.wait_for_pods(4, app="web")}) == 4
 
 
-def test_a_replica_of_a_lost_node_keeps_its_address_on_another_node(
+def test_a_replica_keeps_its_address_after_its_node_is_lost(
     cluster: KubernetesCluster,
 ) -> None:
     cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29"))

@@ -23,11 +23,11 @@ AUTOMATIC_POOL: Final = {
     "ipam.spidernet.io/subnet": json.dumps({"ipv4": ["wide"]}),
     "ipam.spidernet.io/ippool-ip-number": "+1",
 }
-"""Annotations that request a pool from the subnet ``wide``, with one more address than replicas."""
+"""Request a pool from the subnet ``wide`` with one more address than replicas."""
 
 
 def pool_sizes(cluster: KubernetesCluster) -> list[tuple[str, str]]:
-    """The total number of addresses and the number of allocated addresses of each pool."""
+    """The total and the allocated addresses of each pool."""
     return [(row["TOTAL-IP-COUNT"], row["ALLOCATED-IP-COUNT"]) for row in cluster.kubectl_get("sp")]
 
 
@@ -53,7 +53,7 @@ def test_an_automatic_pool_is_resized_and_deleted_with_its_deployment(
     assert cluster.until(lambda: pool_sizes(cluster) == [("2", "1")], "one of two")
 
     def subnet_sizes() -> list[tuple[str, str]]:
-        """Total and allocated addresses of each subnet; addresses in a pool count as allocated."""
+        """Addresses in a pool count as allocated."""
         return [
             (row["TOTAL-IP-COUNT"], row["ALLOCATED-IP-COUNT"]) for row in cluster.kubectl_get("ss")
         ]

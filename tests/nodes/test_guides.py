@@ -2,7 +2,7 @@
 
     WRITE_GUIDES=1 python -m pytest tests/nodes/test_guides.py
 
-writes the outputs into the pages instead of comparing the outputs with the pages.
+writes the printed outputs into the pages.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def runner(
 
 
 @pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)
-def test_a_guide_prints_the_outputs_on_its_page_and_leaves_no_objects(
+def test_a_guide_prints_what_its_page_shows_and_leaves_no_objects(
     runner: GuideRunner, path: Path
 ) -> None:
     if path.stem == "clusterip" and not cgroup2_mounts():

@@ -1,4 +1,4 @@
-"""``kubectl orb`` runs orbctl in a controller's Pod, so the user of kubectl needs no etcd access.
+"""``kubectl orb`` runs orbctl in a controller's Pod.
 
 The cluster's first controller runs outside Pods, so the tests start another controller in a Pod.
 """
@@ -36,10 +36,7 @@ Orb = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def orb(cluster: KubernetesCluster) -> Orb:
-    """Start a controller in a Pod; return a function that runs ``kubectl orb``.
-
-    The environment of ``kubectl orb`` has a kubeconfig, but no etcd endpoints.
-    """
+    """A function that runs ``kubectl orb`` without etcd endpoints in its environment."""
     cluster.apply(controller_pod(cluster, "node-a"))
     cluster.wait_for_pods(1, app=APP_LABEL)
 
@@ -73,7 +70,7 @@ def test_kubectl_orb_reads_etcd_through_the_controllers_pod(
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
-def test_kubectl_orb_sends_local_files_to_orbctl_and_returns_its_exit_code(
+def test_kubectl_orb_sends_local_files_and_returns_orbctls_exit_code(
     cluster: KubernetesCluster, orb: Orb, tmp_path: Path
 ) -> None:
     path = tmp_path / "pool.json"

@@ -34,13 +34,13 @@ NODE = "node-a"
 CONFIG_MAPS = "/api/v1/namespaces/kube-system/configmaps"
 NETWORKS_PATH = f"/apis/{API_VERSION}/namespaces/{SHOP_NAMESPACE}/spidermultusconfigs"
 NETWORK_NAMES = ("own", "plain")
-"""The SpiderMultusConfigs of this file: ``own`` has coordinator settings, ``plain`` has none."""
+"""``own`` has coordinator settings; ``plain`` has none."""
 
 KUBEADM = "networking: {podSubnet: 10.244.0.0/16, serviceSubnet: 10.96.0.0/16}"
 """kubeadm's ClusterConfiguration, from which the controller reads the cluster's CIDRs."""
 
 CLUSTER_IP = "10.96.0.10"
-"""An address in ``serviceSubnet`` of ``KUBEADM``."""
+"""In ``serviceSubnet`` of ``KUBEADM``."""
 
 SETTINGS: dict[str, Any] = {
     "hijackCIDR": ["203.0.113.0/24"],
@@ -53,17 +53,14 @@ SETTINGS: dict[str, Any] = {
     "vethLinkAddress": "169.254.100.1",
     "vethMTU": 1400,
 }
-"""Settings of a SpiderCoordinator whose effects the tests check."""
 
 NODE_RP_FILTER = "net.ipv4.conf.default.rp_filter"
 GATED = "gated"
-"""A Pod that is never scheduled. The tests read the coordinator settings for this Pod from the
-agent."""
+"""A Pod that is never scheduled; the tests read its coordinator settings from the agent."""
 
 
 @pytest.fixture
-def coordinated(cluster: KubernetesCluster) -> Iterator[KubernetesCluster]:
-    """The cluster with a pool and the gated Pod; restores the SpiderCoordinator afterwards."""
+def cluster_with_gated_pod(cluster: KubernetesCluster) -> Iterator[KubernetesCluster]:
     cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29"))
     gated_pod = pod(GATED, {}, schedulingGates=[{"name": "example.org/never"}])
     gated_pod["metadata"]["namespace"] = "default"
@@ -91,7 +88,7 @@ def create_kubeadm_config(cluster: KubernetesCluster) -> None:
 def until_agent_has(
     cluster: KubernetesCluster, holds: Callable[[int, dict[str, Any]], bool]
 ) -> None:
-    """Wait until ``holds`` accepts the HTTP status and the settings of the agent's response."""
+    """``holds`` gets the HTTP status and the settings of the agent's response."""
     socket = cluster.nodes[NODE].node.socket
     request = json.dumps({"podNamespace": "default", "podName": GATED})
 
@@ -115,9 +112,9 @@ def link(cluster: KubernetesCluster, name: str, interface: str) -> dict[str, Any
 
 
 def test_every_setting_of_the_spidercoordinator_has_its_effect_in_a_pod(
-    coordinated: KubernetesCluster,
+    cluster_with_gated_pod: KubernetesCluster,
 ) -> None:
-    cluster, node = coordinated, coordinated.nodes[NODE].node
+    cluster, node = cluster_with_gated_pod, cluster_with_gated_pod.nodes[NODE].node
     create_kubeadm_config(cluster)
     node.namespace.run("sysctl", "-qw", f"{NODE_RP_FILTER}=2")
     cluster.set_coordinator(podCIDRType="cluster", **SETTINGS)
@@ -153,10 +150,10 @@ def test_every_setting_of_the_spidercoordinator_has_its_effect_in_a_pod(
     assert cluster.pings("alpha", node.address)
 
 
-def test_pods_wait_with_an_event_until_the_controller_finds_the_clusters_cidrs(
-    coordinated: KubernetesCluster,
+def test_pods_wait_until_the_controller_finds_the_clusters_cidrs(
+    cluster_with_gated_pod: KubernetesCluster,
 ) -> None:
-    cluster = coordinated
+    cluster = cluster_with_gated_pod
     cluster.set_coordinator("NotReady", podCIDRType="cluster")
     until_agent_has(cluster, lambda status, _: status == 500)
     cluster.apply(pod("alpha", annotated_with_pool("green"), node=NODE))
@@ -174,9 +171,9 @@ def test_pods_wait_with_an_event_until_the_controller_finds_the_clusters_cidrs(
 
 @pytest.mark.skipif(bool(why_missing()), reason=why_missing())
 def test_settings_of_a_network_override_the_settings_of_the_spidercoordinator(
-    coordinated: KubernetesCluster,
+    cluster_with_gated_pod: KubernetesCluster,
 ) -> None:
-    cluster = coordinated
+    cluster = cluster_with_gated_pod
     cluster.laboratory.fabric.namespace.ip("address", "add", "10.9.0.1/24", "dev", FABRIC_BRIDGE)
     cluster.apply_pools(
         pool("lan", "10.9.0.20-10.9.0.29", subnet="10.9.0.0/24", gateway="10.9.0.1")
@@ -206,9 +203,9 @@ def test_settings_of_a_network_override_the_settings_of_the_spidercoordinator(
 
 @pytest.mark.skipif(bool(why_missing()), reason=why_missing())
 def test_an_event_names_a_default_route_nic_that_does_not_exist(
-    coordinated: KubernetesCluster,
+    cluster_with_gated_pod: KubernetesCluster,
 ) -> None:
-    cluster = coordinated
+    cluster = cluster_with_gated_pod
     cluster.set_coordinator(podDefaultRouteNIC="net9")
     until_agent_has(cluster, lambda _, settings: settings.get("podDefaultRouteNIC") == "net9")
     cluster.apply(macvlan("own", "green"))

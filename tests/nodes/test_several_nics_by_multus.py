@@ -34,15 +34,13 @@ pytestmark = [
 
 NODE = "node-a"
 SUBNETS = {"green": "10.6.0.0/24", "red": "10.7.0.0/24", "blue": "10.8.0.0/24"}
-"""Pool -> subnet. The laboratory's network, the fabric, has the gateway of each subnet."""
+"""Pool -> subnet."""
 
 POOL_OF_NETWORK = {"first": "green", "second": "red", "third": "blue"}
-"""Network (SpiderMultusConfig) -> pool of the network."""
+"""SpiderMultusConfig -> pool."""
 
 
 class Nic(NamedTuple):
-    """An interface of a Pod."""
-
     interface: str
     pool: str
     address: str
@@ -54,7 +52,6 @@ def gateway(pool_name: str) -> str:
 
 @pytest.fixture(scope="module")
 def multus(running: KubernetesCluster) -> Iterator[None]:
-    """Multus on the node, and a network for each pool."""
     for name in ("red", "blue"):
         address = f"{gateway(name)}/24"
         running.laboratory.fabric.namespace.ip("address", "replace", address, "dev", FABRIC_BRIDGE)
@@ -65,8 +62,8 @@ def multus(running: KubernetesCluster) -> Iterator[None]:
 
 
 @pytest.fixture
-def networks(multus: None, cluster: KubernetesCluster) -> KubernetesCluster:
-    """The cluster with Multus, networks and pools; ``blue`` serves only the network ``third``."""
+def cluster_with_networks(multus: None, cluster: KubernetesCluster) -> KubernetesCluster:
+    """The pool ``blue`` serves only the network ``third``."""
     affinities = {"blue": {"multusName": [f"{SHOP_NAMESPACE}/third"]}}
     for name, subnet in SUBNETS.items():
         network = ip_network(subnet)
@@ -76,7 +73,6 @@ def networks(multus: None, cluster: KubernetesCluster) -> KubernetesCluster:
 
 
 def nads(cluster: KubernetesCluster) -> set[str]:
-    """The names of the NetworkAttachmentDefinitions in ``shop``."""
     items = cluster.server.request("GET", NADS_PATH).body["items"]
     return {item["metadata"]["name"] for item in items}
 
@@ -111,7 +107,7 @@ POOLS_BY_INTERFACE = {
         ]
     ),
 }
-"""Annotations that assign a pool to each interface by name; ``lan1`` is on network ``second``."""
+"""Assign a pool to each interface by name; ``lan1`` is on network ``second``."""
 
 POOLS_IN_ORDER = {
     NETWORKS_ANNOTATION: json.dumps(
@@ -119,10 +115,10 @@ POOLS_IN_ORDER = {
     ),
     "ipam.spidernet.io/ippools": json.dumps([{"ipv4": [name]} for name in SUBNETS]),
 }
-"""Annotations with the pools in the order of the interfaces, without names of interfaces."""
+"""List the pools in the order of the interfaces."""
 
 POOLS_OF_NETWORKS = {NETWORKS_ANNOTATION: f"{SHOP_NAMESPACE}/second, {SHOP_NAMESPACE}/third"}
-"""An annotation that names only networks; ``POOL_OF_NETWORK`` has their pools."""
+"""Name only networks, whose pools are in ``POOL_OF_NETWORK``."""
 
 
 @pytest.mark.parametrize(
@@ -131,9 +127,9 @@ POOLS_OF_NETWORKS = {NETWORKS_ANNOTATION: f"{SHOP_NAMESPACE}/second, {SHOP_NAMES
     ids=["named", "unnamed", "pools_of_the_networks"],
 )
 def test_a_pod_gets_addresses_and_routes_for_each_of_its_nics(
-    networks: KubernetesCluster, annotations: dict[str, str], second_nic: str
+    cluster_with_networks: KubernetesCluster, annotations: dict[str, str], second_nic: str
 ) -> None:
-    cluster = networks
+    cluster = cluster_with_networks
     cluster.apply(
         pod(
             "web", {DEFAULT_NETWORK_ANNOTATION: f"{SHOP_NAMESPACE}/first", **annotations}, node=NODE

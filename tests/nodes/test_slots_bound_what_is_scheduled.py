@@ -1,4 +1,4 @@
-"""Agents advertise slots to kubelet, and slots limit how many Pods the scheduler places on a node.
+"""Slots limit how many Pods the scheduler places on a node.
 
 A slot is a unit of an extended resource. A ``sub-eni`` slot permits one address that a network
 provider binds. An ``eth1-nic`` slot permits one Pod on the NIC eth1.
@@ -35,18 +35,14 @@ pytestmark = [
 ]
 
 PROVIDER_CONF = "iaasNetworkProvider: {serverUrl: 'http://192.0.2.99'}\n"
-"""The part of conf.yml that makes the agent advertise ``sub-eni`` slots. Agents do not call this
-URL."""
+"""Makes the agent advertise ``sub-eni`` slots; agents do not call the URL."""
 
 SUB_ENI = "sub-eni"
 NODE = "node-a"
 
 
 def restart_agent_until_slots(cluster: KubernetesCluster, conf: str, slots: int | None) -> None:
-    """Restart the agent with this conf.yml, and wait until the node has this number of slots.
-
-    ``slots``: None if the node must not advertise the resource.
-    """
+    """Restart the agent, and wait until the node has ``slots`` slots; None for no such resource."""
     node = cluster.nodes[NODE].node
     (node.directory / "conf.yml").write_text(conf)
     node.agent.kill()
@@ -55,7 +51,7 @@ def restart_agent_until_slots(cluster: KubernetesCluster, conf: str, slots: int 
 
 
 def change_time_ns(socket: Path) -> int:
-    """The time of the last change of a socket file in nanoseconds; 0 if the file does not exist."""
+    """0 if the file does not exist."""
     try:
         return socket.stat().st_ctime_ns
     except FileNotFoundError:
@@ -64,14 +60,13 @@ def change_time_ns(socket: Path) -> int:
 
 @pytest.fixture(scope="module")
 def with_provider(running: KubernetesCluster) -> Iterator[KubernetesCluster]:
-    """The cluster, with two slots of a network provider on ``NODE``."""
     running.apply(agent_role(CLOUD_CHART))
     restart_agent_until_slots(running, CONF_WITH_DEVICE_PLUGIN + PROVIDER_CONF, slots=2)
     yield running
     restart_agent_until_slots(running, CONF_WITH_DEVICE_PLUGIN, slots=None)
 
 
-def test_a_node_advertises_the_configured_slots_and_runs_a_pod_that_requests_slots(
+def test_a_node_advertises_slots_and_runs_a_pod_that_requests_slots(
     with_provider: KubernetesCluster, cluster: KubernetesCluster
 ) -> None:
     status = cluster.server.request("GET", f"/api/v1/nodes/{NODE}").body["status"]
@@ -91,13 +86,13 @@ def test_slots_limit_the_number_of_pods_and_a_deleted_pod_releases_its_slot(
     cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.apply(with_slots(deployment("web", 3, annotated_with_pool("green")), SUB_ENI))
     cluster.until(lambda: sum(web.ready for web in cluster.pods("web")) == 2, "two Pods")
-    (waiting,) = (web for web in cluster.pods("web") if not web.ready)
+    (waiting_pod,) = (web for web in cluster.pods("web") if not web.ready)
 
-    messages = cluster.until(lambda: cluster.events(waiting.name), "events")
+    messages = cluster.until(lambda: cluster.events(waiting_pod.name), "events")
 
     assert "FailedScheduling" in messages
     assert "Insufficient spidernet.io/sub-eni" in messages
-    assert (waiting.phase, waiting.node) == ("Pending", "")
+    assert (waiting_pod.phase, waiting_pod.node) == ("Pending", "")
     assert len(cluster.claims()) == 2, "the waiting Pod must not hold an address"
     cluster.server.kubectl(
         "scale", "deployment", "web", "--replicas=2", "--namespace", SHOP_NAMESPACE
@@ -145,8 +140,8 @@ def test_a_restarted_kubelet_advertises_the_slots_again(
     before = change_time_ns(socket)
     node.restart_kubelet()
 
-    # A restarted kubelet removes the agent's socket, and rejects Pods until the agent has created a
-    # new socket and registered the resource again.
+    # A restarted kubelet removes the agent's socket, and rejects Pods until the agent registers
+    # again.
     cluster.until(lambda: change_time_ns(socket) not in (0, before), "a new socket")
     cluster.until(lambda: cluster.allocatable(NODE, SUB_ENI) == 2, "slots")
     cluster.apply(with_slots(deployment("web", 1, annotated_with_pool("green")), SUB_ENI))
@@ -167,7 +162,7 @@ def test_the_number_of_slots_follows_the_labels_of_a_node(
     assert cluster.until(lambda: cluster.allocatable(NODE, SUB_ENI) == 2, "as many as before")
 
 
-def test_the_provider_binds_every_scheduled_pod_and_slots_limit_the_number_of_pods(
+def test_the_network_provider_binds_exactly_the_pods_that_have_slots(
     with_provider: KubernetesCluster, cluster: KubernetesCluster
 ) -> None:
     cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29"))
@@ -178,13 +173,15 @@ def test_the_provider_binds_every_scheduled_pod_and_slots_limit_the_number_of_po
         cluster.until(lambda: cluster.requested_slots(pod("probe", annotations)) == {SUB_ENI: "1"})
         cluster.apply(deployment("web", 3, annotations))
         cluster.until(lambda: sum(web.ready for web in cluster.pods("web")) == 2, "two Pods")
-        running = {web.name: web.addresses for web in cluster.pods("web") if web.ready}
-        (waiting,) = (web for web in cluster.pods("web") if not web.ready)
-        cluster.until(lambda: "Insufficient spidernet.io/sub-eni" in cluster.events(waiting.name))
+        addresses_of_pod = {web.name: web.addresses for web in cluster.pods("web") if web.ready}
+        (waiting_pod,) = (web for web in cluster.pods("web") if not web.ready)
+        cluster.until(
+            lambda: "Insufficient spidernet.io/sub-eni" in cluster.events(waiting_pod.name)
+        )
 
-        bound = {body["podName"]: path for path, body, _ in cloud.provider.calls}
-        assert bound == dict.fromkeys(running, ALLOCATE_PATH)
-        for name, (address, *_) in running.items():
+        path_of_bound_pod = {body["podName"]: path for path, body, _ in cloud.provider.calls}
+        assert path_of_bound_pod == dict.fromkeys(addresses_of_pod, ALLOCATE_PATH)
+        for name, (address, *_) in addresses_of_pod.items():
             (nic,) = cluster.store_reader.read_ledger().endpoints[SHOP_NAMESPACE, name].nics
             assert (nic.mac, nic.vlan) == (mac_of(address), 100)  # the fake provider's reply
         cluster.server.kubectl("delete", "deployment", "web", "--namespace", SHOP_NAMESPACE)

@@ -43,7 +43,7 @@ pytestmark = [
 
 NODE = "node-a"
 VFS = ["0000:5e:00.2", "0000:5e:00.3"]
-"""The PCI addresses of the card's first two virtual functions."""
+"""The PCI addresses of the first two virtual functions."""
 
 VF_VARIABLE = "PCIDEVICE_SPIDERNET_IO_RAIL0"
 """The environment variable with the PCI addresses of a container's virtual functions."""
@@ -56,7 +56,7 @@ NETWORK_SPECS = {
     "share": {"cniType": "macvlan", "macvlan": SHARE},
     "lan": {"cniType": "macvlan", "macvlan": {"master": ["eth0"], **POOLS}},
 }
-"""Network (SpiderMultusConfig) -> its spec."""
+"""SpiderMultusConfig -> its spec."""
 
 ON_LAN = {DEFAULT_NETWORK_ANNOTATION: f"{SHOP_NAMESPACE}/lan"}
 ON_RAIL = {DEFAULT_NETWORK_ANNOTATION: f"{SHOP_NAMESPACE}/rail"}
@@ -66,7 +66,6 @@ ON_RAIL = {DEFAULT_NETWORK_ANNOTATION: f"{SHOP_NAMESPACE}/rail"}
 def card(
     running: KubernetesCluster, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CardNode]:
-    """A simulated card with two virtual functions on ``NODE``, and the networks."""
     archive = tmp_path_factory.mktemp("images") / "busybox.tar"
     networks = [
         manifest(API_VERSION, "SpiderMultusConfig", name, SHOP_NAMESPACE, spec=spec)
@@ -81,21 +80,19 @@ def card(
 
 @pytest.fixture
 def with_virtual_functions(card: CardNode, cluster: KubernetesCluster) -> KubernetesCluster:
-    """The cluster with a pool, once kubelet offers the virtual functions."""
     cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29"))
     until_vfs_allocatable(cluster, len(VFS))
     return cluster
 
 
 def until_vfs_allocatable(cluster: KubernetesCluster, count: int) -> None:
-    """Wait until kubelet offers exactly ``count`` virtual functions."""
     cluster.until(lambda: cluster.allocatable(NODE, VF_RESOURCE) == count, "virtual functions")
 
 
 def pod_with_devices(
     name: str, annotations: Mapping[str, str], count: int, resource: str = VF_RESOURCE
 ) -> Object:
-    """A Pod that requests devices. The image is busybox, so ``exec_in_pod`` can run programs."""
+    """The image is busybox, so ``exec_in_pod`` can run programs."""
     manifest_of_pod = with_slots(pod(name, dict(annotations), node=NODE), resource, count)
     container = manifest_of_pod["spec"]["containers"][0]
     container |= {"image": GUIDES_IMAGE, "command": ["sleep", "3600"]}
@@ -103,13 +100,11 @@ def pod_with_devices(
 
 
 def exec_in_pod(cluster: KubernetesCluster, name: str, *command: str) -> list[str]:
-    """The lines that a program in a Pod prints."""
     printed = cluster.server.kubectl("exec", "--namespace", SHOP_NAMESPACE, name, "--", *command)
     return printed.splitlines()
 
 
 def pci_addresses(cluster: KubernetesCluster, name: str) -> list[str]:
-    """The sorted PCI addresses in the environment variable of a Pod's container."""
     variables = dict(line.partition("=")[::2] for line in exec_in_pod(cluster, name, "env"))
     addresses = variables[VF_VARIABLE].split(",")
     assert json.loads(variables[f"{VF_VARIABLE}_INFO"]).keys() == set(addresses)
@@ -132,13 +127,12 @@ def devices_of_networks(cluster: KubernetesCluster, name: str) -> dict[str, tupl
 
 
 def sync_status(cluster: KubernetesCluster) -> str:
-    """The column SYNC STATUS of the node's SriovNetworkNodeState in ``kubectl get``."""
     (row,) = cluster.kubectl_get("sriovnetworknodestates", "--namespace", AGENT_NAMESPACE)
     assert row["NAME"] == NODE
     return row["SYNC STATUS"]
 
 
-def test_a_pod_gets_the_virtual_functions_that_kubelet_chose_and_a_later_pod_reuses_them(
+def test_pods_get_the_virtual_functions_that_kubelet_chose(
     card: CardNode, with_virtual_functions: KubernetesCluster
 ) -> None:
     cluster = with_virtual_functions
@@ -182,8 +176,8 @@ def test_pods_share_the_rdma_device_of_the_card(
 
 
 @pytest.fixture
-def draining(with_virtual_functions: KubernetesCluster) -> Iterator[KubernetesCluster]:
-    """The cluster, with a controller that drains a node before its virtual functions change."""
+def draining_cluster(with_virtual_functions: KubernetesCluster) -> Iterator[KubernetesCluster]:
+    """The controller drains a node before its virtual functions change."""
     controller = with_virtual_functions.controller
     conf = controller.directory / "conf.yml"
     command = controller.process.command
@@ -204,11 +198,10 @@ def is_cordoned(cluster: KubernetesCluster) -> bool:
     return bool(node["spec"].get("unschedulable"))
 
 
-def test_a_changed_policy_evicts_pods_with_virtual_functions_and_kubelet_offers_new_functions(
-    card: CardNode, draining: KubernetesCluster
+def test_a_changed_policy_evicts_only_pods_that_use_virtual_functions(
+    card: CardNode, draining_cluster: KubernetesCluster
 ) -> None:
-    """The Pod ``bystander`` uses no virtual function, so ``bystander`` is not evicted."""
-    cluster = draining
+    cluster = draining_cluster
     cluster.apply(pod_with_devices("evicted", ON_RAIL, 1))
     cluster.apply(pod_with_devices("bystander", ON_LAN, 1, SHARED_RESOURCE))
     cluster.wait_for_pods(2)
@@ -227,7 +220,7 @@ def test_a_changed_policy_evicts_pods_with_virtual_functions_and_kubelet_offers_
     until_vfs_allocatable(cluster, len(VFS))
 
 
-def test_pods_keep_their_virtual_functions_over_an_agent_restart_and_delay_a_policy_change(
+def test_pods_keep_their_virtual_functions_and_delay_a_policy_change(
     card: CardNode, with_virtual_functions: KubernetesCluster
 ) -> None:
     cluster = with_virtual_functions

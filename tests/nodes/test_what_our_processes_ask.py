@@ -10,7 +10,7 @@ from tests.nodes.workloads import SHOP_NAMESPACE, annotated_with_pool, deploymen
 from tests.support.audit import READ_VERBS
 
 NODE_STATES = "sriovnetworknodestates"
-"""A resource that agents write in other tests on this cluster."""
+"""Agents write this resource in other tests on this cluster."""
 
 PODS = 10
 
@@ -31,7 +31,7 @@ def test_agents_give_pods_addresses_without_writing_to_the_api_server(
     cluster.apply(deployment("web", PODS, annotated_with_pool("green")))
     cluster.wait_for_pods(PODS, app="web")
 
-    # The audit log includes the requests of earlier tests on this cluster.
+    # These include the requests of earlier tests.
     requests = [
         request
         for request in cluster.control_plane.audit.requests()

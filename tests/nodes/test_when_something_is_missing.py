@@ -19,7 +19,7 @@ pytestmark = [
 ]
 
 
-def test_an_event_names_the_full_pool_and_the_pod_runs_when_an_address_becomes_free(
+def test_a_pod_waits_until_its_full_pool_has_a_free_address(
     cluster: KubernetesCluster,
 ) -> None:
     cluster.apply_pools(pool("tiny", "10.6.0.20"))
@@ -47,7 +47,7 @@ def test_an_event_names_a_pool_that_does_not_exist(cluster: KubernetesCluster) -
     assert cluster.claims() == {}
 
 
-def test_pods_start_and_end_without_a_controller_and_the_next_controller_writes_endpoints(
+def test_pods_start_and_end_while_no_controller_runs(
     cluster: KubernetesCluster,
 ) -> None:
     cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29"))
@@ -59,9 +59,9 @@ def test_pods_start_and_end_without_a_controller_and_the_next_controller_writes_
     )
     cluster.wait_for_pods(3)
     cluster.server.kubectl("delete", "pod", "gone", "--namespace", SHOP_NAMESPACE)
-    held = {pod.addresses[0]: pod.name for pod in cluster.wait_for_pods(2, app="web")}
+    claims_of_web = {pod.addresses[0]: pod.name for pod in cluster.wait_for_pods(2, app="web")}
 
-    assert cluster.until(lambda: cluster.claims() == held)
+    assert cluster.until(lambda: cluster.claims() == claims_of_web)
     assert cluster.kubectl_get("se", "-n", SHOP_NAMESPACE) == []
     cluster.controller.process.start()
     cluster.until(
@@ -69,7 +69,7 @@ def test_pods_start_and_end_without_a_controller_and_the_next_controller_writes_
     )
 
 
-def test_a_pod_waits_with_an_event_for_the_agent_of_its_node(cluster: KubernetesCluster) -> None:
+def test_a_pod_waits_until_the_agent_of_its_node_runs(cluster: KubernetesCluster) -> None:
     node = cluster.nodes["node-a"].node
     cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.apply(pod("alpha", annotated_with_pool("green"), node="node-a"))
@@ -86,25 +86,25 @@ def test_a_pod_waits_with_an_event_for_the_agent_of_its_node(cluster: Kubernetes
     assert cluster.claims().keys() == {*alpha.addresses, *beta.addresses}
 
 
-def test_a_killed_sandbox_gets_a_successor_with_the_same_address_without_the_api_server(
+def test_a_pod_keeps_its_address_in_a_new_sandbox(
     cluster: KubernetesCluster,
 ) -> None:
     cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.apply(pod("alpha", annotated_with_pool("green"), node="node-a"))
     (alpha,) = cluster.wait_for_pods(1)
-    killed = cluster.sandbox_id("alpha")
+    killed_sandbox = cluster.sandbox_id("alpha")
     cluster.server.kill()
 
     os.kill(cluster.pid_of("alpha"), signal.SIGKILL)
 
-    cluster.until(lambda: cluster.sandbox_id("alpha") not in ("", killed), "a new sandbox")
+    cluster.until(lambda: cluster.sandbox_id("alpha") not in ("", killed_sandbox), "a new sandbox")
     cluster.until(lambda: cluster.pings("alpha", "10.6.0.1"), "the Pod's network")
     assert cluster.claims() == {alpha.addresses[0]: "alpha"}
     cluster.server.start()
     assert cluster.wait_for_pods(1)[0].addresses == alpha.addresses
 
 
-def test_pods_reach_each_other_while_the_api_server_is_away_and_endpoints_are_written_later(
+def test_pods_reach_each_other_while_the_api_server_is_down(
     cluster: KubernetesCluster,
 ) -> None:
     cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29"))

@@ -37,8 +37,10 @@ def test_scaling_a_deployment_allocates_and_releases_addresses(cluster: Kubernet
 
     assert len({pod.addresses for pod in cluster.wait_for_pods(3, app="web")}) == 3
     kubectl_in_shop(cluster, "scale", "deployment/web", "--replicas=1")
-    (remaining,) = cluster.wait_for_pods(1, app="web")
-    assert cluster.until(lambda: cluster.claims() == {remaining.addresses[0]: remaining.name})
+    (remaining_pod,) = cluster.wait_for_pods(1, app="web")
+    assert cluster.until(
+        lambda: cluster.claims() == {remaining_pod.addresses[0]: remaining_pod.name}
+    )
 
 
 def test_one_free_address_suffices_for_a_rolling_restart(cluster: KubernetesCluster) -> None:
@@ -51,8 +53,8 @@ def test_one_free_address_suffices_for_a_rolling_restart(cluster: KubernetesClus
 
     after = cluster.wait_for_pods(2, app="web")
     assert not {pod.uid for pod in before} & {pod.uid for pod in after}
-    held = {pod.addresses[0]: pod.name for pod in after}
-    assert cluster.until(lambda: cluster.claims() == held)
+    expected_claims = {pod.addresses[0]: pod.name for pod in after}
+    assert cluster.until(lambda: cluster.claims() == expected_claims)
 
 
 def test_replicas_of_a_statefulset_keep_their_addresses_when_they_restart_or_move(
@@ -64,13 +66,15 @@ def test_replicas_of_a_statefulset_keep_their_addresses_when_they_restart_or_mov
 
     cluster.apply(stateful_set("db", 2, annotated_with_pool("green"), node="node-b"))
     kubectl_in_shop(cluster, "rollout", "status", "statefulset/db", "--timeout=60s")
-    moved = cluster.wait_for_pods(2, app="db")
+    moved_replicas = cluster.wait_for_pods(2, app="db")
     kubectl_in_shop(cluster, "delete", "pod", "db-0", "--force", "--grace-period=0")
-    cluster.until(lambda: moved[0].uid not in {pod.uid for pod in cluster.pods("db")})
+    cluster.until(lambda: moved_replicas[0].uid not in {pod.uid for pod in cluster.pods("db")})
     after = cluster.wait_for_pods(2, app="db")
 
-    assert {replica.node for replica in moved} == {"node-b"}
-    assert [replica.addresses for replica in moved] == [replica.addresses for replica in before]
+    assert {replica.node for replica in moved_replicas} == {"node-b"}
+    assert [replica.addresses for replica in moved_replicas] == [
+        replica.addresses for replica in before
+    ]
     assert after[0].addresses == before[0].addresses
     assert cluster.pings("db-0", before[1].addresses[0])
 
@@ -98,9 +102,9 @@ def test_a_finished_job_holds_no_address_although_its_pod_still_exists(
     kubectl_in_shop(cluster, "wait", "--for=condition=complete", "job/once", "--timeout=60s")
 
     assert cluster.until(lambda: not cluster.claims())
-    (ended,) = cluster.pods("once")
-    assert ended.phase == "Succeeded"
-    assert ended.addresses, "the Pod's status must still have the released address"
+    (ended_pod,) = cluster.pods("once")
+    assert ended_pod.phase == "Succeeded"
+    assert ended_pod.addresses, "the Pod's status must still have the released address"
 
 
 def test_pods_of_a_drained_node_start_elsewhere_and_release_their_addresses(
@@ -114,26 +118,28 @@ def test_pods_of_a_drained_node_start_elsewhere_and_release_their_addresses(
 
     after = cluster.wait_for_pods(3, app="web")
     assert {pod.node for pod in after} == {"node-a"}
-    held = {pod.addresses[0]: pod.name for pod in after}
-    assert cluster.until(lambda: cluster.claims() == held)
+    expected_claims = {pod.addresses[0]: pod.name for pod in after}
+    assert cluster.until(lambda: cluster.claims() == expected_claims)
 
 
-def test_a_pod_evicted_by_kubelet_releases_its_address_and_its_successor_runs(
+def test_a_pod_releases_its_address_when_kubelet_evicts_it(
     cluster: KubernetesCluster,
 ) -> None:
     cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.apply(deployment("web", 1, annotated_with_pool("green"), scratch_mb=1))
-    (full,) = cluster.wait_for_pods(1, app="web")
+    (evicted_pod,) = cluster.wait_for_pods(1, app="web")
 
-    volume_path = cluster.nodes[full.node].volume(full.uid, "scratch")
+    volume_path = cluster.nodes[evicted_pod.node].volume(evicted_pod.uid, "scratch")
     (volume_path / "dump").write_bytes(bytes(4 << 20))  # 4 MiB, more than the limit of 1 MiB
 
-    cluster.until(lambda: "Evicted: Usage of EmptyDir" in cluster.events(full.name), "eviction")
-    (successor,) = cluster.until(
-        lambda: [pod for pod in cluster.pods("web") if pod.ready and pod.uid != full.uid]
+    cluster.until(
+        lambda: "Evicted: Usage of EmptyDir" in cluster.events(evicted_pod.name), "eviction"
     )
-    held = {successor.addresses[0]: successor.name}
-    assert cluster.until(lambda: cluster.claims() == held)
+    (successor,) = cluster.until(
+        lambda: [pod for pod in cluster.pods("web") if pod.ready and pod.uid != evicted_pod.uid]
+    )
+    expected_claims = {successor.addresses[0]: successor.name}
+    assert cluster.until(lambda: cluster.claims() == expected_claims)
 
 
 def test_force_deleted_pods_of_a_deployment_release_all_addresses(

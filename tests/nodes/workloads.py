@@ -25,13 +25,11 @@ IPV6_NETWORK: Final = {"subnet": "fd00:6::/64", "gateway": "fd00:6::1"}
 
 
 def subnet(name: str, *ips: str) -> Object:
-    """A SpiderSubnet with the ranges ``ips``, on the laboratory's IPv4 network."""
     spec = {"subnet": "10.6.0.0/24", "gateway": "10.6.0.1", "ips": list(ips)}
     return manifest(API_VERSION, "SpiderSubnet", name, spec=spec)
 
 
 def annotated_with_pool(ipv4: str, ipv6: str = "") -> dict[str, str]:
-    """The annotation that names the pool of each address family."""
     pools = {"ipv4": [ipv4]} | ({"ipv6": [ipv6]} if ipv6 else {})
     return {POOL_ANNOTATION: json.dumps(pools)}
 
@@ -40,7 +38,6 @@ def pod_spec(node: str = "", program: str = "/pause", scratch_mb: int = 0, **spe
     """The spec of a Pod with one container, by default on any node.
 
     ``scratch_mb``: the size limit in MiB of an emptyDir ``scratch``; 0 for no emptyDir.
-    ``spec``: more fields of the spec.
     """
     container: Object = {"name": "main", "image": IMAGE_NAME, "imagePullPolicy": "Never"}
     container["command"] = [program]
@@ -70,19 +67,18 @@ def with_slots(workload: Object, resource: str, count: int = 1) -> Object:
 
 
 def pod(name: str, annotations: dict[str, str], **spec: Any) -> Object:
-    """A Pod without an owner. ``spec``: arguments of ``pod_spec``."""
+    """``spec``: arguments of ``pod_spec``."""
     return manifest("v1", "Pod", name, SHOP_NAMESPACE, annotations, spec=pod_spec(**spec))
 
 
 def deployment(name: str, replicas: int, annotations: dict[str, str], **spec: Any) -> Object:
-    """A Deployment. The label ``app`` of the Pods is ``name``."""
+    """The label ``app`` of the Pods is ``name``."""
     workload = _workload("Deployment", name, annotations, spec)
     workload["spec"]["replicas"] = replicas
     return workload
 
 
 def stateful_set(name: str, replicas: int, annotations: dict[str, str], **spec: Any) -> Object:
-    """A StatefulSet that starts all replicas concurrently."""
     workload = _workload("StatefulSet", name, annotations, spec)
     workload["spec"] |= {"replicas": replicas, "serviceName": name}
     workload["spec"]["podManagementPolicy"] = "Parallel"
@@ -114,7 +110,6 @@ def manifest(
     annotations: dict[str, str] | None = None,
     **body: Any,
 ) -> Object:
-    """An object of any kind."""
     metadata: Object = {"name": name, "annotations": annotations or {}}
     if namespace:
         metadata["namespace"] = namespace

@@ -1,4 +1,4 @@
-"""``orbctl node clean NODE`` runs a Pod on the node. The Pod is made from the agents' DaemonSet."""
+"""``orbctl node clean NODE`` runs a Pod that is made from the agents' DaemonSet."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ RENDERED = PROJECT_ROOT / "tests/chart/golden/default.yaml"
 
 @pytest.fixture(scope="module")
 def daemon_set() -> dict[str, Any]:
-    """The agents' DaemonSet in the default installation, with a UID."""
     objects = read_all_yaml(RENDERED.read_text("utf-8"))
     daemon_sets = [item for item in objects if item and item["kind"] == "DaemonSet"]
     (agents,) = [item for item in daemon_sets if item["metadata"]["name"] == "orbweaver-agent"]
@@ -27,15 +26,15 @@ def daemon_set() -> dict[str, Any]:
 
 
 class ScriptedCluster:
-    """Replies to kubectl calls by their verb. ``called``: the verbs of the calls, in order."""
+    """A fake kubectl that records the verbs of its calls."""
 
     def __init__(self, daemon_set: dict[str, Any], **status: Any) -> None:
         self.daemon_sets, self.agents = [daemon_set], list[dict[str, Any]]()
         self.pod = {"metadata": {"name": "made", "namespace": "net"}, "status": status}
-        self.called: list[str] = []
+        self.verbs: list[str] = []
 
     def __call__(self, words: Sequence[str], stdin: str) -> str:
-        self.called.append(words[0])
+        self.verbs.append(words[0])
         answers = {
             "get node": "node/worker-7\n" if words[2] == "worker-7" else "",
             "get pods": json.dumps({"items": self.agents}),
@@ -46,7 +45,9 @@ class ScriptedCluster:
         return answers.get(" ".join(words[:2]), json.dumps(self.pod))
 
 
-def test_the_pod_has_image_mounts_and_capabilities_of_an_agent(daemon_set: dict[str, Any]) -> None:
+def test_the_cleanup_pod_has_the_image_and_the_mounts_of_an_agent(
+    daemon_set: dict[str, Any],
+) -> None:
     pod = cleanup_pod(daemon_set, "worker-7", ["--host-table=600"])
 
     spec, (container,) = pod["spec"], pod["spec"]["containers"]
@@ -62,12 +63,12 @@ def test_the_pod_has_image_mounts_and_capabilities_of_an_agent(daemon_set: dict[
     assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
     secret_volumes = [volume for volume in spec["volumes"] if "secret" in volume]
     assert not secret_volumes, "the Pod needs no credentials of etcd"
-    added = container["securityContext"]["capabilities"]["add"]
-    assert set(added) == {"NET_ADMIN", "NET_RAW", "SYS_ADMIN", "DAC_OVERRIDE"}
+    capabilities = container["securityContext"]["capabilities"]["add"]
+    assert set(capabilities) == {"NET_ADMIN", "NET_RAW", "SYS_ADMIN", "DAC_OVERRIDE"}
     assert spec["hostNetwork"]
 
 
-def test_the_pod_runs_once_on_the_named_node_and_lacks_the_labels_of_an_agent(
+def test_the_cleanup_pod_runs_once_on_the_named_node(
     daemon_set: dict[str, Any],
 ) -> None:
     pod = cleanup_pod(daemon_set, "worker-7")
@@ -79,15 +80,15 @@ def test_the_pod_runs_once_on_the_named_node_and_lacks_the_labels_of_an_agent(
     (owner,) = metadata["ownerReferences"]
     assert (owner["name"], owner["uid"]) == ("orbweaver-agent", "1-2-3")
     assert not owner.get("controller"), "the DaemonSet would delete a Pod that it controls"
-    selected = daemon_set["spec"]["selector"]["matchLabels"]
-    assert not selected.items() <= metadata["labels"].items()
+    labels_of_agents = daemon_set["spec"]["selector"]["matchLabels"]
+    assert not labels_of_agents.items() <= metadata["labels"].items()
 
 
-def test_the_log_of_the_pod_is_returned_and_the_pod_deleted(daemon_set: dict[str, Any]) -> None:
+def test_clean_returns_the_pods_log_and_deletes_the_pod(daemon_set: dict[str, Any]) -> None:
     cluster = ScriptedCluster(daemon_set, phase="Succeeded")
 
     assert NodeCleaner(cluster).clean("worker-7") == "everything removed\n"
-    assert cluster.called[-2:] == ["logs", "delete"]
+    assert cluster.verbs[-2:] == ["logs", "delete"]
 
 
 @pytest.mark.parametrize(
@@ -108,17 +109,17 @@ def test_the_log_of_the_pod_is_returned_and_the_pod_deleted(daemon_set: dict[str
         ({}, "it is unknown"),
     ],
 )
-def test_a_pod_that_fails_or_never_starts_is_deleted_and_the_error_has_the_reason(
+def test_clean_deletes_a_failed_pod_and_reports_the_reason(
     daemon_set: dict[str, Any], status: dict[str, Any], text: str
 ) -> None:
     cluster = ScriptedCluster(daemon_set, **status)
 
     with pytest.raises(OrbweaverError, match=text):
         NodeCleaner(cluster, wait_s=0).clean("worker-7")
-    assert cluster.called[-1] == "delete"
+    assert cluster.verbs[-1] == "delete"
 
 
-def test_a_failed_deletion_is_reported_only_if_the_pod_has_succeeded(
+def test_clean_reports_a_failed_deletion_only_if_the_pod_succeeded(
     daemon_set: dict[str, Any],
 ) -> None:
     cluster = ScriptedCluster(daemon_set)
@@ -144,14 +145,14 @@ def test_a_node_is_cleaned_only_after_its_agent_has_ended(daemon_set: dict[str, 
 
     with pytest.raises(Refused, match=r"label node worker-7 orbweaver\.io/agent=disabled"):
         NodeCleaner(cluster).clean("worker-7")
-    assert "create" not in cluster.called
+    assert "create" not in cluster.verbs
 
     cluster.agents[0]["status"] = {"phase": "Failed"}
     cluster.pod["status"] = {"phase": "Succeeded"}
     NodeCleaner(cluster).clean("worker-7")
 
 
-def test_a_missing_node_or_daemon_set_and_a_second_daemon_set_are_errors(
+def test_clean_requires_the_node_and_exactly_one_daemon_set(
     daemon_set: dict[str, Any],
 ) -> None:
     cluster = ScriptedCluster(daemon_set)

@@ -1,4 +1,4 @@
-"""Parts of the command line: times, ages, kinds, arguments, exit codes, names of writers."""
+"""Parsing of the command line, exit codes, and names of writers."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ NOON_MS = 1_767_268_800_000
         ("0s", NOON_MS),
     ],
 )
-def test_a_time_can_be_a_timestamp_a_time_of_day_or_an_age(text: str, expected: int) -> None:
+def test_parse_time_accepts_dates_clock_times_and_ages(text: str, expected: int) -> None:
     assert parse_time(text, NOON_MS) == expected
 
 
 @given(st.text(max_size=30))
-def test_a_text_that_is_not_a_time_is_refused_with_a_remedy(text: str) -> None:
+def test_the_error_for_an_invalid_time_has_a_remedy(text: str) -> None:
     remedy = "not needed: the text is a time"
     try:
         parse_time(text, NOON_MS)
@@ -106,7 +106,7 @@ def test_an_age_has_at_most_two_units(seconds: int, text: str) -> None:
         ("nonsense -o yaml", ""),  # not a command
     ],
 )
-def test_a_line_is_parsed_with_the_options_of_its_command(typed: str, parsed: str) -> None:
+def test_options_are_parsed_as_their_command_defines_them(typed: str, parsed: str) -> None:
     options = parse_options(typed.split(), program_of(app))
 
     assert [word for option in options for word in option.words] == parsed.split()
@@ -154,7 +154,7 @@ def test_a_pod_is_named_with_or_without_namespace(text: str, expected: tuple[str
     assert split_name(text, "default") == expected
 
 
-def refused(*kinds: str) -> Refused:
+def refused_error(*kinds: str) -> Refused:
     return Refused(
         tuple(
             Refusal(kind, rule="r", subject="s", field="", message="m")  # type: ignore[arg-type]
@@ -166,9 +166,9 @@ def refused(*kinds: str) -> Refused:
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (refused("Invalid"), Exit.REFUSED),
-        (refused("NotFound"), Exit.NOT_FOUND),
-        (refused("NotFound", "Invalid"), Exit.REFUSED),
+        (refused_error("Invalid"), Exit.REFUSED),
+        (refused_error("NotFound"), Exit.NOT_FOUND),
+        (refused_error("NotFound", "Invalid"), Exit.REFUSED),
         (NotFound("x"), Exit.NOT_FOUND),
         (BadInput("x"), Exit.USAGE),
         (StoreUnavailable("x"), Exit.UNAVAILABLE),

@@ -10,8 +10,8 @@ from core.eventstore.log_reader import Segment
 from ops.cli.commands.events import followed_events, start_of_search
 
 
-def archived(*events: int) -> list[FileSummary]:
-    """Archive files with these numbers of events, one event at each position."""
+def archive_files(*events: int) -> list[FileSummary]:
+    """``events``: the number of events in each file."""
     positions = [sum(events[: number + 1]) for number in range(len(events))]
     link = FileLink("file", b"")
     return [
@@ -33,10 +33,10 @@ def archived(*events: int) -> list[FileSummary]:
     ("requested_events", "start_after"),
     [(0, 60), (1, 30), (30, 30), (31, 10), (50, 10), (51, 0), (99, 0)],
 )
-def test_a_search_reads_the_newest_whole_files_that_have_the_requested_number_of_events(
+def test_a_search_reads_whole_files_until_it_has_enough_events(
     requested_events: int, start_after: int
 ) -> None:
-    files = archived(10, 20, 30)  # the files end at the positions 10, 30 and 60
+    files = archive_files(10, 20, 30)  # the files end at the positions 10, 30 and 60
 
     start_position, events_before = start_of_search(files, requested_events)
 
@@ -44,7 +44,7 @@ def test_a_search_reads_the_newest_whole_files_that_have_the_requested_number_of
     assert events_before == start_after  # one event at each position
 
 
-def test_a_new_segment_that_cannot_be_decoded_has_no_events_and_causes_a_warning(
+def test_an_undecodable_segment_has_no_events_and_causes_a_warning(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     undecodable = Segment(position=7, writer="agent/node-a", seq=3, data=b"\xff")

@@ -24,10 +24,7 @@ KEYS = Keys(CLUSTER_NAME)
 
 @pytest.fixture
 def orbctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OrbctlHarness:
-    """A harness of orbctl with two Pods on two nodes, and a replica of a StatefulSet.
-
-    A pause of ``orbctl gc`` advances the harness's clock instead of waiting.
-    """
+    """A pause of ``orbctl gc`` advances the harness's clock instead of waiting."""
     harness = OrbctlHarness(tmp_path / "archive")
     harness.on_node("n1", lambda node: node.apply(pool("main", "10.6.0.11-10.6.0.20")))
     for name, node_name in (("web-0", "n1"), ("web-1", "n2")):
@@ -68,16 +65,18 @@ def write_orphaned_claim(orbctl: OrbctlHarness) -> None:
         ((address, _),) = endpoint.addresses()
         stored = (await orbctl.store.read([Get(KEYS.ip_of(address))])).ranges[0].kvs[0]
         claim = CLAIM_CODEC.decode(stored.value)
-        orphaned = claim._replace(holder="pod/older")
-        await orbctl.store.commit([], [Put(KEYS.ip_of("10.6.0.99"), CLAIM_CODEC.encode(orphaned))])
-        # Write the newer Pod's keys again, so that their revisions are higher than the claim's.
+        orphaned_claim = claim._replace(holder="pod/older")
+        await orbctl.store.commit(
+            [], [Put(KEYS.ip_of("10.6.0.99"), CLAIM_CODEC.encode(orphaned_claim))]
+        )
+        # The newer Pod's keys must have higher revisions than the claim.
         newer_writes = [Put(stored.key, stored.value), Put(path, ENDPOINT_CODEC.encode(endpoint))]
         await orbctl.store.commit([], newer_writes)
 
     asyncio.run(write())
 
 
-def test_endpoints_without_evidence_are_kept_with_the_reason(orbctl: OrbctlHarness) -> None:
+def test_gc_keeps_endpoints_without_evidence_and_prints_the_reason(orbctl: OrbctlHarness) -> None:
     result = collect(orbctl)
 
     assert result.code == Exit.OK
@@ -86,7 +85,7 @@ def test_endpoints_without_evidence_are_kept_with_the_reason(orbctl: OrbctlHarne
     assert pods_with_addresses(orbctl) == {"web-0", "web-1", "db-0"}
 
 
-def test_a_dry_run_shows_the_plan_with_its_evidence_and_changes_nothing(
+def test_a_dry_run_prints_the_plan_and_changes_nothing(
     orbctl: OrbctlHarness,
 ) -> None:
     result = collect(orbctl, "--dry-run", "--gone", "web-0", "--reason", "its node burnt")
@@ -97,7 +96,9 @@ def test_a_dry_run_shows_the_plan_with_its_evidence_and_changes_nothing(
     assert pods_with_addresses(orbctl) == {"web-0", "web-1", "db-0"}
 
 
-def test_a_named_pod_is_released_after_confirmation(orbctl: OrbctlHarness) -> None:
+def test_the_option_gone_releases_a_pods_addresses_after_confirmation(
+    orbctl: OrbctlHarness,
+) -> None:
     options = ("--gone", "shop/web-0", "--reason", "its node burnt")
 
     unconfirmed = collect(orbctl, *options)
@@ -112,7 +113,7 @@ def test_a_named_pod_is_released_after_confirmation(orbctl: OrbctlHarness) -> No
     assert orbctl.orbctl("verify").code == Exit.OK
 
 
-def test_addresses_of_a_lost_nodes_pods_are_released_except_fixed_addresses(
+def test_the_option_gone_node_releases_all_but_fixed_addresses(
     orbctl: OrbctlHarness,
 ) -> None:
     result = collect(orbctl, "--gone-node", "n2", "--reason", "no power", "--yes")
@@ -163,7 +164,7 @@ def test_an_unknown_name_or_a_missing_reason_releases_nothing(
     assert pods_with_addresses(orbctl) == {"web-0", "web-1", "db-0"}
 
 
-def test_a_pod_whose_record_was_deleted_is_released_after_two_scans(orbctl: OrbctlHarness) -> None:
+def test_a_deleted_pod_record_releases_the_address_after_two_scans(orbctl: OrbctlHarness) -> None:
     record = RecordDefined("Pod", "shop", "web-0")
     orbctl.on_node("n1", lambda node: node.apply(ApplyRecord(record)))
     orbctl.on_node("n1", lambda node: node.apply(DeleteRecord("Pod", "shop", "web-0")))

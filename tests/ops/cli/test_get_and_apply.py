@@ -68,7 +68,7 @@ def test_the_status_of_a_pool_has_the_fields_of_a_spiderippool(orbctl: OrbctlHar
     }
 
 
-async def test_counts_by_key_ranges_of_etcd_equal_counts_of_the_projection() -> None:
+async def test_counts_from_etcd_equal_the_counts_of_the_projection() -> None:
     async with NodeHarness(MemoryStore()) as node:
         await node.apply(
             pool("blue", "10.6.0.10-10.6.0.19", "10.6.0.30-10.6.0.39", "10.6.0.50"),
@@ -96,14 +96,14 @@ def session(store: MemoryStore) -> ClusterSession:
     return ClusterSession(settings, context)
 
 
-async def test_a_command_whose_writer_is_fenced_writes_again_with_a_new_epoch() -> None:
+async def test_a_command_with_a_fenced_writer_retries_with_a_new_epoch() -> None:
     cluster = session(MemoryStore())
     epochs = []
 
     async def write(writer: Writer) -> str:
         epochs.append(writer.epoch)
         if len(epochs) == 1:
-            # Another run of orbctl fences this writer by opening a writer of the same name.
+            # Opening a writer of the same name fences this writer.
             await Writer(cluster.store, cluster.keys, writer.name).open()
         applied = await cluster.configurator(writer).apply(
             QuarantineAddress("10.0.0.1", "x"), cluster.cause
@@ -111,10 +111,10 @@ async def test_a_command_whose_writer_is_fenced_writes_again_with_a_new_epoch() 
         return f"{len(applied.events)} event"
 
     assert await cluster.write(write) == "1 event"
-    assert epochs == [1, 3]  # the other writer has taken epoch 2
+    assert epochs == [1, 3]  # the other writer has epoch 2
 
 
-async def test_a_command_that_is_fenced_at_every_try_fails_with_the_reason(
+async def test_a_command_fails_if_its_writer_is_fenced_at_every_try(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("ops.cli.session.FENCED_PAUSE_S_MAX", 0)
@@ -174,7 +174,7 @@ def test_the_error_names_a_conflist_that_is_not_json(orbctl: OrbctlHarness, tmp_
 @pytest.mark.parametrize(
     "verb", [["apply", "-f", "{changed}"], ["retire", "pool", "blue"], ["delete", "pool", "blue"]]
 )
-def test_a_change_to_an_object_made_from_a_custom_resource_prints_a_warning(
+def test_a_change_prints_a_warning_if_a_custom_resource_defines_the_object(
     orbctl: OrbctlHarness, tmp_path: Path, verb: list[str]
 ) -> None:
     changed = tmp_path / "changed.yaml"
@@ -190,7 +190,7 @@ def test_a_change_to_an_object_made_from_a_custom_resource_prints_a_warning(
     assert "kubectl" in result.err
 
 
-def test_a_change_to_an_object_made_by_orbctl_prints_no_warning(
+def test_a_change_prints_no_warning_if_orbctl_made_the_object(
     orbctl: OrbctlHarness, tmp_path: Path
 ) -> None:
     manifest = tmp_path / "manifest.yaml"

@@ -20,7 +20,7 @@ STATEFUL_SET = "StatefulSet"
         ("ipamclaim/shop/web-0", ["by ipamclaim/shop/web-0", "until the IPAMClaim is deleted"]),
     ],
 )
-def test_the_reason_names_the_holder_of_an_address_and_the_end_of_the_claim(
+def test_the_reason_names_the_holder_and_the_end_of_the_claim(
     holder: str, words: list[str]
 ) -> None:
     why = why_kept(_endpoint(holder), {})

@@ -89,7 +89,7 @@ def test_the_summary_of_a_command_is_the_first_line_of_its_help(name: str) -> No
 
 
 def leaves(group: Any, *path: str) -> Iterator[tuple[str, Any]]:
-    """The full name and the command of every command without subcommands."""
+    """Yield the full name of every command without subcommands, and the command."""
     for name in group.commands:
         command = group.command(name) if isinstance(group, CommandGroup) else group.commands[name]
         words = (*path, name)
@@ -138,7 +138,7 @@ def test_the_command_help_prints_the_same_text_as_the_option(typed: list[str], u
     assert usage in helped.stdout
 
 
-def test_help_for_a_command_that_does_not_exist_fails_with_not_found() -> None:
+def test_help_for_an_unknown_command_fails_with_not_found() -> None:
     helped = orbctl("help", "workflow", "nonsense")
 
     assert helped.returncode == Exit.NOT_FOUND
@@ -192,7 +192,7 @@ def test_spiderpoolctl_writes_its_own_reference(tmp_path: Path) -> None:
     assert spiderpoolctl.run(arguments[:1], ProcessContext()) == Exit.USAGE
 
 
-def test_without_etcd_the_error_names_the_endpoint_and_a_remedy(
+def test_the_error_without_etcd_names_the_endpoint_and_a_remedy(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("ops.cli.session.READ_S_MAX", 0.3)
@@ -218,7 +218,7 @@ def test_without_etcd_the_error_names_the_endpoint_and_a_remedy(
     ],
     ids=["conflist", "password"],
 )
-def test_an_unreadable_file_of_an_option_is_named_without_its_errno(
+def test_the_error_names_an_unreadable_file_without_an_errno(
     line: str, file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = run([*line.split(), "no-such-file"], ProcessContext())
@@ -235,14 +235,14 @@ def test_names_are_completed_and_watches_print_changes(etcd: EtcdCluster) -> Non
     pools = (DIRECTORY / "pools.yaml").read_text()
     assert orbctl("apply", "-f", "-", stdin=pools, **variables).returncode == 0
 
-    def completed(line: str) -> list[str]:
+    def completions_of(line: str) -> list[str]:
         words = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
         return orbctl(_ORBCTL_COMPLETE="complete_bash", **words, **variables).stdout.split()
 
-    assert completed("orbctl get pool b") == ["blue"]
-    assert completed("orbctl get pool/") == ["pool/blue", "pool/six"]
-    assert completed("orbctl describe pool ") == ["blue", "six"]
-    assert completed("orbctl get pools,reserv") == [
+    assert completions_of("orbctl get pool b") == ["blue"]
+    assert completions_of("orbctl get pool/") == ["pool/blue", "pool/six"]
+    assert completions_of("orbctl describe pool ") == ["blue", "six"]
+    assert completions_of("orbctl get pools,reserv") == [
         *("pools,reservation", "pools,reservations", "pools,reserved"),
         *("pools,reservedip", "pools,reservedips"),
     ]
@@ -262,7 +262,7 @@ def test_names_are_completed_and_watches_print_changes(etcd: EtcdCluster) -> Non
     with ExitStack() as stack:
         for process in watching:
             stack.enter_context(process)
-            stack.callback(process.kill)  # otherwise the process outlives a failed test
+            stack.callback(process.kill)
         assert getting.readline().endswith("/printers\n")
         past = [following.readline() for _ in range(3)]
         assert past == ["pool/blue\n", "pool/six\n", "reservation/printers\n"]
@@ -278,7 +278,7 @@ def test_names_are_completed_and_watches_print_changes(etcd: EtcdCluster) -> Non
         assert {process.wait(timeout=60) for process in watching} == {Exit.INTERRUPTED}
 
 
-def test_kubectl_gets_completions_with_a_directive() -> None:
+def test_kubectl_completion_ends_with_a_directive() -> None:
     command = [sys.executable, "-m", "ops.cli.kubectl_completion", "get", "spiderip"]
     completed = subprocess.run(command, capture_output=True, text=True, check=True)
 
@@ -348,9 +348,7 @@ def on_terminal(*arguments: str, **variables: str) -> str:
 
 
 @pytest.mark.etcd
-def test_commands_that_read_the_whole_log_show_progress_only_on_a_terminal(
-    etcd: EtcdCluster, tmp_path: Path
-) -> None:
+def test_commands_show_progress_only_on_a_terminal(etcd: EtcdCluster, tmp_path: Path) -> None:
     variables = {
         "ORBWEAVER_ETCD_ENDPOINTS": etcd.endpoints[0],
         "ORBWEAVER_CLUSTER": "progress",
@@ -370,7 +368,7 @@ def test_commands_that_read_the_whole_log_show_progress_only_on_a_terminal(
     assert "import" in on_terminal(*importing, **variables | {"ORBWEAVER_CLUSTER": "importing"})
 
 
-def test_kubectl_gets_no_names_and_no_errors_while_etcd_is_unavailable() -> None:
+def test_kubectl_completion_prints_no_names_or_errors_without_etcd() -> None:
     (port,) = free_ports(1)
     command = [sys.executable, "-m", "ops.cli.kubectl_completion", "get", "pool", ""]
     variables = {"ORBWEAVER_ETCD_ENDPOINTS": f"127.0.0.1:{port}"}

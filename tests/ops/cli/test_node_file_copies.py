@@ -29,7 +29,7 @@ def configure(root: Path, **ipam: object) -> str:
 
 
 @pytest.mark.skipif(PROGRAM is None, reason=needs(HOST_LOCAL))
-def test_address_container_and_interface_are_read_from_host_locals_files(tmp_path: Path) -> None:
+def test_address_and_container_are_read_from_host_locals_files(tmp_path: Path) -> None:
     node = tmp_path / "node-a"
     config = json.loads(configure(node))
     config["ipam"]["dataDir"] = str(node / NETWORKS_PATH)

@@ -33,7 +33,7 @@ def test_a_policy_for_a_missing_nic_needs_no_changes(
     assert json.loads(capsys.readouterr().out) == {"actions": [], "refusals": [], "drain": []}
 
 
-def test_the_reason_for_a_refused_policy_is_printed_with_exit_code_refused(
+def test_the_reason_for_a_refused_policy_is_printed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert sriov(tmp_path, POLICY.format(more="deviceType: uio")) == Exit.REFUSED
@@ -60,7 +60,7 @@ def test_reading_the_eswitch_mode_of_a_nic_requires_root(
         (POLICY.format(more="mtu: 9000"), ["--label", "rack"], "rack has no equals sign"),
     ],
 )
-def test_missing_policies_and_a_label_without_an_equals_sign_are_usage_errors(
+def test_missing_policies_and_malformed_labels_are_usage_errors(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     text: str,

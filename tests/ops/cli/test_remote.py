@@ -1,4 +1,4 @@
-"""Which commands of ``kubectl orb`` and orbctl run in a Pod through kubectl, and how."""
+"""Commands that run in a Pod through kubectl."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def pod(name: str, *, ready: bool = True, phase: str = "Running") -> dict[str, o
     return {"metadata": {"name": name, "namespace": "net"}, "status": status}
 
 
-def prepared(*arguments: str, is_terminal: bool = False) -> Remote:
+def remote_call(*arguments: str, is_terminal: bool = False) -> Remote:
     _, kubectl = scripted_kubectl(pod("controller-a"))
     return prepare(arguments, "jo@desk", is_terminal=is_terminal, find=kubectl)
 
@@ -82,20 +82,17 @@ def prepared(*arguments: str, is_terminal: bool = False) -> Remote:
         ("trace-path shop/web-0 10.6.0.1 --netns /run/netns/x", "", True, False),
     ],
 )
-def test_a_command_runs_through_kubectl_unless_it_is_local_or_names_an_etcd(
+def test_is_remote_selects_commands_that_run_through_kubectl(
     line: str, etcd: str, as_plugin: bool, remote: bool
 ) -> None:
-    """``as_plugin``: the command is called as ``kubectl orb`` instead of ``orbctl``.
-
-    --context and --kubeconfig alone do not make ``gc`` and ``import`` run through kubectl.
-    """
+    """``as_plugin``: the command is called as ``kubectl orb`` instead of ``orbctl``."""
     variables = {"ORBWEAVER_ETCD_ENDPOINTS": etcd} if etcd else {}
 
     assert is_remote(line.split(), variables, as_plugin=as_plugin) is remote
 
 
 def test_the_kubectl_command_names_cluster_pod_and_user() -> None:
-    call = prepared("get", "pools", "-A", "--context", "north", "--kubeconfig=k.yaml")
+    call = remote_call("get", "pools", "-A", "--context", "north", "--kubeconfig=k.yaml")
 
     assert call.command == [
         *("kubectl", "--context=north", "--kubeconfig=k.yaml"),
@@ -109,7 +106,7 @@ def test_local_files_are_sent_on_standard_input(tmp_path: Path) -> None:
     for name in ("a.yaml", "b.yaml"):
         (tmp_path / name).write_text(f"name: {name}")
     files = f"-f {tmp_path}/a.yaml --filename={tmp_path}/b.yaml".split()
-    call = prepared("apply", *files, "--dry-run")
+    call = remote_call("apply", *files, "--dry-run")
 
     assert call.command[-3:] == ["apply", "--filename=-", "--dry-run"]
     assert "-i" in call.command
@@ -121,36 +118,36 @@ def test_a_local_file_is_sent_for_every_spelling_of_its_option(tmp_path: Path, o
     (tmp_path / "pool.yaml").write_text("name: blue")
     typed = option.format(tmp_path / "pool.yaml").split()
 
-    call = prepared("apply", *typed)
+    call = remote_call("apply", *typed)
 
     assert call.command[-2:] == ["apply", "--filename=-"]
     assert call.stdin == b"name: blue"
 
 
 def test_the_value_of_an_option_is_not_parsed_as_an_option() -> None:
-    call = prepared("release", "web-0", "--reason", "--context", "--kubeconfig", "k.yaml")
+    call = remote_call("release", "web-0", "--reason", "--context", "--kubeconfig", "k.yaml")
 
     assert call.command[:2] == ["kubectl", "--kubeconfig=k.yaml"]
     assert call.command[-3:] == ["release", "--reason=--context", "web-0"]
 
 
 def test_standard_input_is_passed_on_if_the_file_is_a_dash() -> None:
-    call = prepared("apply", "-f", "-")
+    call = remote_call("apply", "-f", "-")
 
     assert "-i" in call.command
     assert call.stdin is None
 
 
 def test_kubectl_exec_allocates_a_terminal_if_orbctl_has_a_terminal() -> None:
-    assert "-it" in prepared("release", "10.6.0.9", is_terminal=True).command
+    assert "-it" in remote_call("release", "10.6.0.9", is_terminal=True).command
 
 
 def test_a_missing_file_is_an_error_before_kubectl_is_called(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"none\.yaml"):
-        prepared("apply", "-f", str(tmp_path / "none.yaml"))
+        remote_call("apply", "-f", str(tmp_path / "none.yaml"))
 
 
-def test_a_controller_that_is_ready_is_preferred() -> None:
+def test_a_ready_controller_is_preferred() -> None:
     calls, kubectl = scripted_kubectl(
         pod("new", ready=False), pod("good"), pod("old", phase="Failed")
     )
@@ -174,7 +171,7 @@ def test_a_cluster_without_a_controller_is_an_error() -> None:
 
 
 class NodeCluster:
-    """A fake kubectl for these nodes and agents, and the Pods ``web-0`` and ``pending``."""
+    """A fake kubectl. The Pod ``web-0`` is on worker-7; ``pending`` is not scheduled."""
 
     def __init__(self, *agents: dict[str, object], nodes: str = "worker-7") -> None:
         self.calls: list[str] = []
@@ -194,14 +191,14 @@ class NodeCluster:
                 return json.dumps({"spec": {}})
         return ""
 
-    def prepared(self, line: str) -> Remote:
+    def remote_call(self, line: str) -> Remote:
         return prepare(line.split(), "jo@desk", is_terminal=False, find=self.find)
 
 
 def test_a_node_is_checked_in_the_pod_of_its_agent() -> None:
     cluster = NodeCluster(pod("agent-x"))
 
-    call = cluster.prepared("node doctor --gateway ens3=10.6.0.1 worker-7 -o json")
+    call = cluster.remote_call("node doctor --gateway ens3=10.6.0.1 worker-7 -o json")
 
     assert "--field-selector=spec.nodeName=worker-7" in cluster.calls[0]
     assert "app.kubernetes.io/component=agent" in cluster.calls[0]
@@ -217,10 +214,10 @@ def test_a_node_is_checked_in_the_pod_of_its_agent() -> None:
     "line",
     ["trace-path shop/web-0 10.6.0.1", "trace-path web-0 -n shop 10.6.0.1"],
 )
-def test_trace_path_runs_in_the_agent_on_the_node_of_the_traced_pod(line: str) -> None:
+def test_trace_path_runs_in_the_agent_of_the_pods_node(line: str) -> None:
     cluster = NodeCluster(pod("agent-x"))
 
-    call = cluster.prepared(line)
+    call = cluster.remote_call(line)
 
     assert cluster.calls[0] == "kubectl get pod -n shop web-0 --ignore-not-found -o json"
     assert "--field-selector=spec.nodeName=worker-7" in cluster.calls[1]
@@ -240,7 +237,7 @@ def test_trace_path_runs_in_the_agent_on_the_node_of_the_traced_pod(line: str) -
 )
 def test_the_error_names_what_is_missing(line: str, reason: str) -> None:
     with pytest.raises(NotFound, match=reason):
-        NodeCluster(pod("agent-x", phase="Pending")).prepared(line)
+        NodeCluster(pod("agent-x", phase="Pending")).remote_call(line)
 
 
 @pytest.mark.parametrize(
@@ -257,7 +254,7 @@ def test_the_error_names_what_is_missing(line: str, reason: str) -> None:
 def test_the_error_says_if_the_agent_may_be_too_old(
     tmp_path: Path, inside: str, reason: str
 ) -> None:
-    """A script replaces kubectl. For ``kubectl exec``, the script runs ``inside``."""
+    """A script replaces kubectl; ``kubectl exec`` runs ``inside``."""
     script = tmp_path / "kubectl"
     pods = json.dumps({"items": [pod("agent-x")]})
     script.write_text(
@@ -288,8 +285,8 @@ def test_an_option_without_a_value_is_a_usage_error(capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.etcd
-def test_output_and_exit_code_are_returned_and_the_user_is_recorded(tmp_path: Path) -> None:
-    """A script replaces kubectl and runs the command of ``kubectl exec`` on this machine."""
+def test_orbctl_returns_the_remote_output_and_records_the_user(tmp_path: Path) -> None:
+    """A script replaces kubectl; ``kubectl exec`` runs its command on this machine."""
     bin_directory = Path(sys.executable).parent
     pods = json.dumps({"items": [pod("controller-a")]})
     script = tmp_path / "kubectl"

@@ -29,7 +29,6 @@ VALUE = {
 
 @pytest.fixture
 def harness(tmp_path: Path) -> OrbctlHarness:
-    """A cluster with the pools, the reservation and the records of the transcripts."""
     harness = OrbctlHarness(tmp_path / "archive")
     for name in ("pools.yaml", "records.yaml"):
         assert harness.orbctl("apply", "-f", str(DIRECTORY / name)).code == Exit.OK
@@ -84,7 +83,7 @@ def test_an_output_format_that_does_not_exist_is_refused(text: str) -> None:
         parse_output(text)
 
 
-def test_an_output_format_may_begin_with_an_equals_sign_as_in_kubectl() -> None:
+def test_an_output_format_may_begin_with_an_equals_sign() -> None:
     assert parse_output("=yaml").format is Format.YAML
 
 
@@ -141,7 +140,7 @@ def test_one_command_shows_several_kinds_and_names(harness: OrbctlHarness) -> No
     assert [name.rpartition("/")[2] for name in several] == ["six", "blue"]
 
 
-def test_existing_objects_are_printed_although_another_is_missing(harness: OrbctlHarness) -> None:
+def test_get_prints_existing_objects_although_one_is_missing(harness: OrbctlHarness) -> None:
     result = harness.orbctl("get", "pool", "blue", "nope", "-o", "name")
 
     assert result.code == Exit.NOT_FOUND
@@ -149,7 +148,7 @@ def test_existing_objects_are_printed_although_another_is_missing(harness: Orbct
     assert "nope" in result.err
 
 
-def test_only_several_objects_are_printed_as_a_list(harness: OrbctlHarness) -> None:
+def test_get_prints_a_list_only_for_several_objects(harness: OrbctlHarness) -> None:
     document = json.loads(harness.orbctl("get", "pools,reservations", "-o", "json").out)
 
     assert document["kind"] == "List"
@@ -209,7 +208,7 @@ def test_a_folder_of_manifests_is_applied(harness: OrbctlHarness, tmp_path: Path
 
 
 @pytest.mark.parametrize("command", ["apply", "simulate", "delete", "nad"])
-def test_a_file_that_cannot_be_read_is_named_without_an_errno(
+def test_the_error_names_an_unreadable_manifest_without_an_errno(
     harness: OrbctlHarness, command: str
 ) -> None:
     result = harness.orbctl(command, "-f", "no-such-file.yaml")

@@ -38,23 +38,23 @@ def board(pools: int = 1, *, name: str = "pool") -> ActivityBoard:
     )
 
 
-def drawn(content: ActivityBoard, lines: int = 0) -> list[str]:
-    """Draw the screen. ``lines``: the height of the terminal; 0 for no limit."""
+def lines_of_screen(content: ActivityBoard, lines: int = 0) -> list[str]:
+    """``lines``: the height of the terminal; 0 for no limit."""
     console = Console(width=100, color_system=None)
     rows = console.render_lines(screen_of(content, lines), pad=False)
     return ["".join(segment.text for segment in row) for row in rows]
 
 
 def test_the_screen_has_as_many_lines_as_the_terminal() -> None:
-    lines = drawn(board(50), 24)
+    lines = lines_of_screen(board(50), 24)
 
     assert len(lines) == 24
     assert any(line.startswith("... ") and "more pools" in line for line in lines)
-    assert not any("more pool" in line for line in drawn(board(50)))
+    assert not any("more pool" in line for line in lines_of_screen(board(50)))
 
 
-def test_a_refusal_is_shown_on_one_line_and_a_writer_with_an_age() -> None:
-    text = "\n".join(drawn(board()))
+def test_the_screen_shows_one_line_per_refusal_and_a_writers_age() -> None:
+    text = "\n".join(lines_of_screen(board()))
 
     assert "used-out: no address" in text
     assert "details" not in text
@@ -116,7 +116,7 @@ async def test_keys_are_read_without_enter_and_the_terminal_is_restored() -> Non
     with os.fdopen(slave, "r") as stream, os.fdopen(master, "wb", buffering=0) as user:
         before = termios.tcgetattr(stream.fileno())
         with keys_of(stream, pressed.put_nowait):
-            user.write(b"q")  # without a newline
+            user.write(b"q")
             async with asyncio.timeout(30):
                 assert await pressed.get() == b"q"
 

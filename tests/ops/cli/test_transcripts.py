@@ -1,7 +1,6 @@
 """Sessions of orbctl as users see them.
 
-In a transcript, ``$`` precedes a command and ``|`` precedes each line of its output.
-
+In a transcript, ``$`` precedes a command, ``|`` a line of its output, and ``#`` a comment.
 ``ORBCTL_REWRITE=1`` rewrites the transcripts with the current outputs.
 """
 
@@ -34,7 +33,6 @@ def test_a_session_prints_the_output_in_its_transcript(
 
 
 def replayed(orbctl: OrbctlHarness, transcript: str) -> str:
-    """Return the transcript with current outputs. Lines that begin with # are comments."""
     lines: list[str] = []
     for line in transcript.splitlines():
         if line.startswith("$ "):

@@ -31,10 +31,10 @@ COOL_DOWN_S = 36_000.0
 """Longer than any test, so a released address stays in cool-down."""
 
 MAIN_SIZE = 6
-"""The number of addresses of the pool ``main``: 10.6.0.1 to 10.6.0.6."""
+"""10.6.0.1 to 10.6.0.6."""
 
 SIX_SIZE = 5
-"""The number of addresses of the pool ``six``: fd00:6::1 to fd00:6::5."""
+"""fd00:6::1 to fd00:6::5."""
 
 
 COORDINATOR = RecordDefined(
@@ -46,7 +46,7 @@ COORDINATOR = RecordDefined(
 
 
 class Console(NamedTuple):
-    """A console that listens at ``url``, with a cluster and a client."""
+    """A console that listens at ``url``, with its cluster and a client."""
 
     cluster: ArchivedCluster
     source: ConsoleSource
@@ -54,12 +54,11 @@ class Console(NamedTuple):
     client: aiohttp.ClientSession
 
     async def reply(self, path: str, **headers: str) -> HttpReply:
-        """Send a GET; return the response."""
         async with self.client.get(self.url + path, headers=headers) as response:
             return HttpReply(response.status, await response.read(), dict(response.headers))
 
     async def get(self, path: str) -> Any:
-        """Send a GET; return the JSON document. ``path`` is relative to ``API_PATH``."""
+        """The JSON document at ``path``, which is relative to ``API_PATH``."""
         reply = await self.reply(API_PATH + path)
         assert reply.status == 200, (path, reply.status, reply.body)
         return reply.json

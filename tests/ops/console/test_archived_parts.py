@@ -1,4 +1,4 @@
-"""Lists of events and the extent of the log, if archive files are damaged or not indexed."""
+"""Lists of events and the extent of the log if archive files are damaged or not indexed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ANY = EventConditions()
 
 
 async def archived_log(cluster: ArchivedCluster) -> IndexedLog:
-    """A log with several archive files. The index has only the last three events."""
+    """The index has only the last three events of the log."""
     ticks = itertools.count(unix_ms(), 1_000)
     cluster.now_ms = lambda: next(ticks)
     await cluster.execute([CniAdd("node-a", f"web-{number}") for number in range(4)])
@@ -59,7 +59,7 @@ async def test_events_after_a_position_continue_in_the_next_archive_file(
     assert listed == [(event.position, event.index_in_segment) for event in replayed]
 
 
-async def test_a_damaged_block_of_the_archive_is_left_out_and_named(
+async def test_a_damaged_archive_block_is_left_out_and_reported(
     archived_cluster: ArchivedCluster,
 ) -> None:
     await archived_log(archived_cluster)
@@ -83,8 +83,8 @@ async def test_a_damaged_block_of_the_archive_is_left_out_and_named(
         event.position for event in readable
     ]
     past = await read_history(log.view, HistorySubject("use", "main"))
-    begun = {entry.began.position for entry in past.entries}
-    assert begun == {
+    claim_positions = {entry.began.position for entry in past.entries}
+    assert claim_positions == {
         event.position for event in readable if isinstance(event.event, AddressesClaimed)
     }
 
@@ -115,7 +115,7 @@ async def test_the_extent_of_the_log_includes_a_damaged_first_archive_file(
     assert extent["first"]["position"] == first
 
 
-async def test_a_restored_part_of_the_archive_is_read_and_no_longer_listed_as_unread(
+async def test_a_restored_archive_file_is_no_longer_listed_as_unread(
     archived_cluster: ArchivedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await archived_log(archived_cluster)
@@ -137,7 +137,6 @@ async def test_a_restored_part_of_the_archive_is_read_and_no_longer_listed_as_un
     await _flip_bit(archived_cluster, file_number=1)  # flip the same bit back
     restored = await log.now()
     assert _extent(log, restored)["unread"] == []
-    # ``clock.events``: the number of events in the index
     assert restored.log.clock.events == len(await archived_cluster.replayed())
     assert restored.log.clock.events > damaged.log.clock.events
 
@@ -155,11 +154,10 @@ async def _flip_bit(cluster: ArchivedCluster, *, file_number: int) -> tuple[int,
 
 
 def _extent(log: IndexedLog, instant: LogInstant) -> dict[str, Any]:
-    """The extent of the whole log, with ten buckets of events."""
     return log_extent(log, instant, cluster="test", buckets=10, window=("", ""))
 
 
-def test_a_segment_that_cannot_be_decoded_has_no_events_and_is_named() -> None:
+def test_an_undecodable_segment_has_no_events_and_is_listed() -> None:
     unread = UnreadPartList()
     for _ in range(2):  # a console reads the same segments repeatedly
         for position in range(1, UNREAD_PARTS_MAX + 3):
@@ -178,9 +176,9 @@ async def test_a_bucket_begins_no_later_than_its_first_event(
     extent = _extent(log, instant)
     replayed = await archived_cluster.replayed()
     assert extent["first"]["time"] == time_text(replayed[0].recorded_at_ms)
-    begun = [bucket for bucket in extent["density"] if bucket["events"]]
-    assert len(begun) > 3
-    for bucket in begun:
+    buckets_with_events = [bucket for bucket in extent["density"] if bucket["events"]]
+    assert len(buckets_with_events) > 3
+    for bucket in buckets_with_events:
         after = next(event for event in replayed if event.position > bucket["position"])
         assert bucket["time"] <= time_text(after.recorded_at_ms)
-    assert sum(bucket["events"] for bucket in begun) == len(replayed)
+    assert sum(bucket["events"] for bucket in buckets_with_events) == len(replayed)

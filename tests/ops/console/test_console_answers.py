@@ -54,7 +54,7 @@ async def test_an_overview_counts_every_address_once(console: Console) -> None:
     assert past["leader"] is None
 
 
-async def test_a_request_with_a_position_or_a_time_gets_the_state_at_this_instant(
+async def test_a_request_gets_the_state_at_its_position_or_time(
     console: Console,
 ) -> None:
     different_pod_lists: list[list[str]] = []
@@ -113,7 +113,7 @@ async def test_a_large_range_is_divided_into_the_requested_number_of_cells(
     assert all(set(cell["counts"]) == {"outside"} for cell in answer["cells"][1:])
 
 
-async def test_a_deleted_pod_is_shown_with_its_addresses_at_a_past_position(
+async def test_a_deleted_pod_is_shown_at_a_past_position(
     console: Console,
 ) -> None:
     timeline = await console.get("/pods/shop/web-1/timeline")
@@ -187,7 +187,7 @@ async def test_the_released_addresses_of_a_node_are_listed_newest_first(console:
     ("text", "is_found"),
     [("spiderco", True), ("Coordinators", True), ("coord", True), ("er", False), ("ordin", False)],
 )
-async def test_search_finds_a_kind_by_the_first_letters_of_a_word_in_its_name(
+async def test_search_finds_a_kind_by_the_beginning_of_a_word(
     console: Console, text: str, is_found: bool
 ) -> None:
     hits = (await console.get(f"/search?q={text}"))["hits"]
@@ -212,7 +212,7 @@ async def test_a_search_in_the_past_leaves_out_later_objects(console: Console) -
     assert (await console.get(f"/search?q=db-0&at={before}"))["hits"] == []
 
 
-async def test_all_events_are_listed_by_pages_in_both_directions(console: Console) -> None:
+async def test_all_events_are_listed_page_by_page_in_both_directions(console: Console) -> None:
     forward, cursor = [], ""
     while True:
         page = await console.get(f"/events?after=0&limit=4&cursor={cursor}")
@@ -261,7 +261,7 @@ async def test_events_after_a_position_are_listed_newest_first(console: Console)
     assert page["cursor"] is None
 
 
-def test_the_document_of_a_refused_add_has_the_verdicts_about_pools() -> None:
+def test_a_refusal_document_has_the_verdicts_about_pools() -> None:
     verdict = PoolVerdict("eth0", 4, "lan", accepted=False, rule="node-name")
     refused = AllocationRefused(
         namespace="shop",
@@ -283,7 +283,7 @@ def test_the_document_of_a_refused_add_has_the_verdicts_about_pools() -> None:
     assert EventConditions(namespace="bank").document(recorded) is None
 
 
-async def test_events_that_are_not_in_the_index_are_listed_by_pages(
+async def test_events_outside_the_index_are_listed_page_by_page(
     archived_cluster: ArchivedCluster,
 ) -> None:
     await archived_cluster.execute([CniAdd("node-a", f"web-{number}") for number in range(4)])

@@ -30,21 +30,20 @@ PREFIX = "/net/console/"
 
 
 class ProxiedConsole(NamedTuple):
-    """A console, the proxy in front of it, and the authority of the proxy's certificate."""
+    """A console behind a proxy. ``authority`` issued the proxy's certificate."""
 
     console: ConsoleHarness
     proxy: ReverseProxy
     authority: trustme.CA
 
     def client(self) -> aiohttp.ClientSession:
-        """A client that trusts the proxy's certificate."""
         context = ssl.create_default_context()
         self.authority.configure_trust(context)
         return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context))
 
 
 @pytest.fixture
-async def proxied(tmp_path: Path) -> AsyncIterator[ProxiedConsole]:
+async def proxied_console(tmp_path: Path) -> AsyncIterator[ProxiedConsole]:
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
@@ -55,11 +54,11 @@ async def proxied(tmp_path: Path) -> AsyncIterator[ProxiedConsole]:
             yield ProxiedConsole(console, proxy, authority)
 
 
-async def test_pages_and_the_stream_of_events_pass_a_proxy_below_a_path(
-    proxied: ProxiedConsole,
+async def test_pages_and_event_streams_work_below_the_proxys_path(
+    proxied_console: ProxiedConsole,
 ) -> None:
-    url = proxied.proxy.url
-    async with proxied.client() as client:
+    url = proxied_console.proxy.url
+    async with proxied_console.client() as client:
         async with client.get(url) as page:
             assert page.status == 200
             policy = page.headers["Content-Security-Policy"]
@@ -69,16 +68,16 @@ async def test_pages_and_the_stream_of_events_pass_a_proxy_below_a_path(
         async with client.get(f"{url}api/v1/events/stream") as stream:
             async with asyncio.timeout(DEADLINE_S):
                 assert await stream.content.readuntil(b"\n\n") == b":\n\n"
-                await proxied.console.node_a.add(pod("late-0"), request=WIDE_REQUEST)
+                await proxied_console.console.node_a.add(pod("late-0"), request=WIDE_REQUEST)
                 message = await stream.content.readuntil(b"\n\n")
             assert b"shop/late-0" in message
 
 
-async def test_every_request_of_a_browser_stays_below_the_path(
-    proxied: ProxiedConsole, tmp_path: Path
+async def test_every_request_of_a_browser_stays_below_the_proxys_path(
+    proxied_console: ProxiedConsole, tmp_path: Path
 ) -> None:
     require_chromium()
-    url = proxied.proxy.url
+    url = proxied_console.proxy.url
     (tmp_path / "browser").mkdir()
     async with running_browser(tmp_path / "browser") as browser:
         page = await browser.open("about:blank")
@@ -87,7 +86,7 @@ async def test_every_request_of_a_browser_stays_below_the_path(
         await page.send("Page.navigate", url=f"{url}#/events?namespace=shop")
         await page.expect("document.querySelector('.live')?.classList.contains('is-connected')")
         await page.expect("document.querySelector('tbody tr') !== null")
-        await proxied.console.node_a.add(pod("late-1"), request=WIDE_REQUEST)
+        await proxied_console.console.node_a.add(pod("late-1"), request=WIDE_REQUEST)
         await page.expect("document.querySelector('td a[href*=\"late-1\"]') !== null")
 
         await page.evaluate(f"location.hash = '#/addresses/{HELD_ADDRESS}?at=2026-01-01T12:03:00Z'")
@@ -97,4 +96,4 @@ async def test_every_request_of_a_browser_stays_below_the_path(
             request for request in page.requests if not request.startswith((url, "data:"))
         ]
         assert foreign_requests == []
-    assert proxied.proxy.paths_outside_prefix == []
+    assert proxied_console.proxy.paths_outside_prefix == []

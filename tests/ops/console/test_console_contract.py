@@ -50,11 +50,11 @@ REQUESTS: Final = {
     "/search": "/search?q=web",
     "/events": "/events",
 }
-"""Path in the OpenAPI document -> path of a request to the console of ``conftest.py``."""
+"""Path in the OpenAPI document -> path of a request."""
 
 
 def deviations(value: Any, schema: Any, where: str) -> Iterator[str]:
-    """Yield the differences between a value and a schema. ``where``: the place of the value."""
+    """Yield the differences between a value and a schema."""
     if "$ref" in schema:
         schema = DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
     if "oneOf" in schema:

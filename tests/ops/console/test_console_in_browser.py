@@ -1,7 +1,7 @@
-"""The console in a real Chromium, with the real server and a log in a real etcd.
+"""The console in a real Chromium.
 
-All tests share one tab, because a browser starts slowly. After each test the fixture ``page``
-checks that the tab has reported no error and sent no request to another origin.
+All tests share one tab, because a browser starts slowly. The fixture ``page`` checks after each
+test that the tab has no errors and has sent no requests to another origin.
 """
 
 from __future__ import annotations
@@ -67,8 +67,6 @@ VERDICT = "(document.querySelector('.verdict')?.innerText ?? '')"
 
 
 class TokenAccess:
-    """Accepts ``TOKEN``; raises AccessDenied for ``REFUSED_TOKEN``, otherwise Unauthenticated."""
-
     async def check(self, headers: Mapping[str, str]) -> str:
         if headers.get("Authorization") == f"Bearer {REFUSED_TOKEN}":
             raise AccessDenied("the user may not read the console", subject="Authorization")
@@ -109,7 +107,7 @@ async def page(tab: Page, console: ConsoleHarness) -> AsyncIterator[Page]:
 
 
 async def show(page: Page, path: str) -> None:
-    """Load or reload a page of the console, and wait until the page is shown."""
+    """Load or reload a page of the console."""
     await page.evaluate(f"""document.querySelector('#content').classList.add('old');
       history.pushState(null, '', {path!r}); window.dispatchEvent(new Event('locationchange'))""")
     await page.expect(SHOWN)
@@ -136,7 +134,7 @@ async def test_every_page_renders_in_light_and_dark_and_on_a_narrow_screen(page:
             assert width <= view.width, f"{path} is {width} pixels wide"
 
 
-async def test_parts_of_the_log_that_cannot_be_read_are_named_above_the_page(page: Page) -> None:
+async def test_a_warning_names_parts_of_the_log_that_cannot_be_read(page: Page) -> None:
     part = "{first: 5, last: 9, message: 'the log at positions 5 to 9 is left out', remedy: ''}"
     warning = "document.getElementById('log-warning').innerText"
     await evaluate_in(page, "log_warning.js", f"module.showUnread({{unread: [{part}]}})")
@@ -161,7 +159,7 @@ async def test_parts_of_the_log_that_cannot_be_read_are_named_above_the_page(pag
         (["#/events?since=10m&at=2026-01-01T12:29:00Z"], ["record-defined", "pool-defined"]),
         # Which reservation has the address, and who made it?
         (["search 10.6.0.20", "printers"], ["10.6.0.20-10.6.0.21", "defined", TEST_CAUSE.actor]),
-        # Where do the coordinator's settings of the node come from?
+        # Where does the node get its coordinator settings?
         (["#/nodes/node-b"], ["From SpiderCoordinator default (Synced)", "conf.yml of the node"]),
         # How has the mode of the coordinator changed?
         (["#/nodes/node-b", "default"], ['mode: "auto" -> "underlay"', "10.244.0.0/16"]),
@@ -169,7 +167,7 @@ async def test_parts_of_the_log_that_cannot_be_read_are_named_above_the_page(pag
         (["#/"], ["Full in", "lan"]),
     ],
 )
-async def test_a_question_is_answered_by_pages_and_links_alone(
+async def test_pages_and_links_answer_a_users_question(
     page: Page, links: list[str], answers: list[str]
 ) -> None:
     await show(page, "#/")
@@ -182,7 +180,7 @@ async def test_a_question_is_answered_by_pages_and_links_alone(
 
 
 async def _follow(page: Page, step: str) -> None:
-    """``step``: a path to open, "search TEXT", or the text of a link to click."""
+    """Follow ``step``: a path to open, "search TEXT", or the text of a link to click."""
     word, _, text = step.partition(" ")
     if step.startswith("#"):
         await show(page, step)
@@ -196,7 +194,7 @@ async def _follow(page: Page, step: str) -> None:
     await page.expect(f"location.hash.length > 1 && {SHOWN}")
 
 
-async def test_a_typed_time_shows_the_holder_of_the_address_at_this_time(page: Page) -> None:
+async def test_a_typed_time_shows_the_holder_at_this_time(page: Page) -> None:
     await show(page, f"#/addresses/{HELD_ADDRESS}")
     assert "Now: allocated to shop/web-0" in await page.evaluate(VERDICT)
 
@@ -294,7 +292,7 @@ async def test_the_page_of_a_pod_without_an_address_shows_the_reason(page: Page)
     assert "The pools come from the default IPPools of the cluster." in content
 
 
-async def test_a_binding_by_a_network_provider_is_shown_for_the_pod_and_the_address(
+async def test_pages_of_pod_and_address_show_the_network_providers_binding(
     page: Page, console: ConsoleHarness
 ) -> None:
     bound = BindingChanged(
@@ -312,13 +310,12 @@ async def test_a_binding_by_a_network_provider_is_shown_for_the_pod_and_the_addr
 
     for path in ("#/pods/shop/web-0", f"#/addresses/{HELD_ADDRESS}"):
         await show(page, path)
-        # The console reads the log at intervals, so the event may appear later.
         await page.expect(
             "document.querySelector('#content').innerText.includes('network provider: bound')"
         )
 
 
-async def test_a_search_for_the_trace_of_a_release_finds_the_event(page: Page) -> None:
+async def test_a_search_finds_a_release_by_its_trace(page: Page) -> None:
     await show(page, f"#/search?q={RELEASE_TRACE}")
     assert "addresses-released" in await text_of(page, ".hits li")
     await page.evaluate("document.querySelector('.hits a').click()")
@@ -328,9 +325,7 @@ async def test_a_search_for_the_trace_of_a_release_finds_the_event(page: Page) -
     assert "addresses-released" in await text_of(page, "tbody tr")
 
 
-async def test_an_execution_is_found_and_signalled_if_workflow_actions_are_enabled(
-    tab: Page, console: ConsoleHarness
-) -> None:
+async def test_a_user_finds_and_signals_an_execution(tab: Page, console: ConsoleHarness) -> None:
     keys, store = console.node_a.keys, console.node_a.store
     async with Client(store, keys) as client:
         await client.start("Basket", id=WORKFLOW)
@@ -345,9 +340,8 @@ async def test_an_execution_is_found_and_signalled_if_workflow_actions_are_enabl
         await page.expect("document.querySelector('.actions') !== null")
         await page.evaluate("document.querySelector('[data-key=action-name]').focus()")
         await page.type_text("put")
-        await console.node_a.add(
-            pod("late-0"), request=WIDE_REQUEST
-        )  # a new event reloads the page
+        # A new event reloads the page.
+        await console.node_a.add(pod("late-0"), request=WIDE_REQUEST)
         await show(page, await page.evaluate("location.hash"))
         await page.evaluate("document.querySelector('[data-key=action-arguments]').focus()")
         await page.type_text('["bread"]')
@@ -358,7 +352,7 @@ async def test_an_execution_is_found_and_signalled_if_workflow_actions_are_enabl
     assert (await visibility.describe(WORKFLOW)).inbox_messages == 2  # the start and the signal
 
 
-async def test_the_page_of_an_execution_has_no_actions_if_they_are_disabled(
+async def test_an_executions_page_has_no_actions_if_actions_are_disabled(
     page: Page, console: ConsoleHarness
 ) -> None:
     async with Client(console.node_a.store, console.node_a.keys) as client:
@@ -405,7 +399,7 @@ async def test_an_open_page_shows_new_events(page: Page, console: ConsoleHarness
     await page.expect("document.querySelector('td a[href*=\"late-2\"]') !== null")
 
 
-async def test_a_console_requests_a_token_once_and_again_if_the_token_is_denied(
+async def test_the_page_requests_a_token_again_if_the_token_is_denied(
     tab: Page, console: ConsoleHarness
 ) -> None:
     async with served_console(console.source, TokenAccess()) as url:
@@ -426,7 +420,7 @@ async def test_a_console_requests_a_token_once_and_again_if_the_token_is_denied(
         assert all(TOKEN not in request for request in page.requests)
 
 
-async def test_texts_of_the_log_are_shown_as_text_and_not_as_markup(page: Page) -> None:
+async def test_texts_of_the_log_are_never_shown_as_markup(page: Page) -> None:
     for path in ("#/", "#/addresses/10.6.0.22", "#/events?kind=address-quarantined"):
         await show(page, path)
 
@@ -445,7 +439,7 @@ async def test_addresses_are_parsed_and_written_as_in_rfc_5952(page: Page) -> No
         assert await evaluate_in(page, "numbers.js", f"module.parseAddress('{text}')") is None
 
 
-async def test_typed_times_are_parsed_as_by_orbctl(page: Page) -> None:
+async def test_typed_times_are_parsed_as_orbctl_parses_them(page: Page) -> None:
     now = 1_767_274_200_000  # 2026-01-01 13:30:00Z
     for text, expected in {
         "14:03": "2026-01-01 14:03:00Z",

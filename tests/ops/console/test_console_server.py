@@ -24,8 +24,8 @@ from tests.support.deadlines import DEADLINE_S, until
 pytestmark = pytest.mark.etcd
 
 
-class AccessFor:
-    """Allows ``checks`` checks and denies all later checks."""
+class LimitedAccess:
+    """Access that allows ``checks`` checks and denies all later checks."""
 
     def __init__(self, checks: int) -> None:
         self.checks = checks
@@ -37,7 +37,7 @@ class AccessFor:
         return "a-user"
 
 
-async def test_only_a_response_about_a_position_is_cached(console: Console) -> None:
+async def test_a_response_is_cached_only_if_the_request_names_a_position(console: Console) -> None:
     newest = (await console.get("/log"))["last"]["position"]
     url = f"{API_PATH}/overview?at={newest}"
     reply = await console.reply(url)
@@ -53,14 +53,14 @@ async def test_only_a_response_about_a_position_is_cached(console: Console) -> N
 
 async def test_a_response_to_a_request_with_a_token_is_not_cached(console: Console) -> None:
     async with (
-        served_console(console.source, AccessFor(checks=1)) as url,
+        served_console(console.source, LimitedAccess(checks=1)) as url,
         console.client.get(f"{url}{API_PATH[1:]}/overview?at=0") as response,
     ):
         assert (response.status, response.headers["Cache-Control"]) == (200, "no-cache")
 
 
 async def test_a_stream_ends_when_its_client_may_no_longer_read(console: Console) -> None:
-    access = AccessFor(checks=2)
+    access = LimitedAccess(checks=2)
     async with (
         served_console(console.source, access, recheck_s=0.05) as url,
         console.client.get(f"{url}{API_PATH[1:]}/events/stream") as response,
@@ -130,7 +130,7 @@ async def test_only_static_files_are_served_and_have_security_headers(console: C
         assert (await refused.json())["error"]["code"] == "MethodNotAllowed"
 
 
-async def test_a_stream_has_the_missed_and_the_new_events(console: Console) -> None:
+async def test_a_stream_sends_missed_events_before_new_events(console: Console) -> None:
     events = (await console.get("/events?after=0"))["items"]
     last_received = events[2]
     headers = {"Last-Event-ID": f"{last_received['position']}.{last_received['place']}"}
@@ -148,7 +148,6 @@ async def test_a_stream_has_the_missed_and_the_new_events(console: Console) -> N
 
 
 async def _message(content: object) -> dict[str, object]:
-    """Read the data of the next message from a stream."""
     async for line in content:  # type: ignore[attr-defined]
         if line.startswith(b"data: "):
             data: dict[str, object] = json.loads(line[6:])

@@ -1,4 +1,4 @@
-"""The feed of events announces lost events as a gap, once the log can be read again."""
+"""The feed of events announces lost events as a gap."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def test_a_second_reader_gets_the_same_events_after_its_position(console: 
             assert second_reader.take()[: len(events)] == events != []
 
 
-async def test_a_backlog_that_overflows_while_a_reader_starts_ends_with_a_gap(
+async def test_a_reader_gets_a_gap_if_its_backlog_overflows_at_the_start(
     cluster: ArchivedCluster,
 ) -> None:
     log = BusyLog(cluster)
@@ -71,7 +71,6 @@ async def test_a_backlog_that_overflows_while_a_reader_starts_ends_with_a_gap(
         logged = reader.take()
 
     def burst() -> None:
-        """Publish more gaps than a reader's backlog holds."""
         for _ in range(BACKLOG_MAX + 1):
             feed._publish(Gap(1))
 
@@ -127,7 +126,7 @@ async def test_a_gap_with_its_position_is_announced_after_an_outage(
     assert newest.position <= feed._begun
 
 
-async def test_a_segment_that_cannot_be_decoded_is_a_gap_and_the_next_events_follow(
+async def test_an_undecodable_segment_is_a_gap_before_the_next_events(
     cluster: ArchivedCluster,
 ) -> None:
     log = IndexedLog(cluster.store, TEST_KEYS, cluster.files)
@@ -142,7 +141,7 @@ async def test_a_segment_that_cannot_be_decoded_is_a_gap_and_the_next_events_fol
     assert [part.first_position for part in log.unread.parts()] == [position]
 
 
-async def test_the_message_of_a_gap_has_the_position_of_the_gap_as_its_id(console: Console) -> None:
+async def test_the_id_of_a_gap_message_is_the_gaps_position(console: Console) -> None:
     feed = console.source.feed
     async with console.client.get(f"{console.url}/api/v1/events/stream") as response:
         assert await response.content.readuntil(b"\n\n") == b":\n\n"
@@ -152,7 +151,7 @@ async def test_the_message_of_a_gap_has_the_position_of_the_gap_as_its_id(consol
     assert message == b"id: 7\nevent: gap\ndata: {}\n\n"
 
 
-def test_a_reader_may_begin_with_more_missed_events_than_its_backlog_holds() -> None:
+def test_missed_events_may_exceed_the_backlog_of_a_new_reader() -> None:
     reader = EventReader()
     reader.begin([Gap(1)] * (BACKLOG_MAX + 1))
     assert reader.is_open

@@ -1,4 +1,4 @@
-"""The growth of pools and subnets before an instant, computed from the index of the log."""
+"""The growth of pools and subnets, computed from the index of the log."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ HOURS = 200
 
 
 class CountedLabels(dict[str, str]):
-    """Labels that count how often a label is read."""
-
     reads = 0
 
     def get(self, key: str, default: str = "") -> str:  # type: ignore[override]
@@ -26,8 +24,8 @@ class CountedLabels(dict[str, str]):
         return super().get(key, default)
 
 
-def growing(labels: dict[str, str]) -> LogInstant:
-    """A log of 200 hours. The pools ``fixed`` and ``grows`` have ``labels``; ``other`` has none.
+def growing_log(labels: dict[str, str]) -> LogInstant:
+    """A log in which the pools ``fixed`` and ``grows`` have ``labels``, and ``other`` has none.
 
     ``fixed`` has 100 addresses. ``grows`` begins with one address and gets one address an hour.
     """
@@ -44,14 +42,14 @@ def growing(labels: dict[str, str]) -> LogInstant:
 
 
 def test_the_growth_of_a_subnet_is_the_growth_of_its_pools() -> None:
-    outlook = GrowthAt(growing({OWNER_SUBNET: "net"})).of_subnet(SUBNET, free=1_000)
+    outlook = GrowthAt(growing_log({OWNER_SUBNET: "net"})).of_subnet(SUBNET, free=1_000)
     assert outlook["perDay"] == 24.0  # one address an hour
-    assert GrowthAt(growing({})).of_subnet(SUBNET, free=1_000).keys() == {"noTrend"}
+    assert GrowthAt(growing_log({})).of_subnet(SUBNET, free=1_000).keys() == {"noTrend"}
 
 
 def test_every_version_of_a_pool_is_read_once_for_all_subnets() -> None:
     labels = CountedLabels({OWNER_SUBNET: "net"})
-    instant = growing(labels)
+    instant = growing_log(labels)
     labels.reads = 0
     growth = GrowthAt(instant)
     for number in range(20):

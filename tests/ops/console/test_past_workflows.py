@@ -1,4 +1,4 @@
-"""Workflows at a past instant: lists, histories, and archived or missing executions."""
+"""Workflows at a past instant: lists, histories, and archived executions."""
 
 from __future__ import annotations
 
@@ -36,21 +36,18 @@ async def engine() -> AsyncIterator[EngineHarness]:
 
 
 class PastReader:
-    """Reads the API of a console at an instant."""
-
     def __init__(self, client: aiohttp.ClientSession, url: str) -> None:
         self._client = client
         self._url = url
 
     async def get(self, path: str, at_ms: int, *, status: int = 200) -> Any:
-        """Read the document at ``path`` for the instant ``at_ms``."""
         query = {"at": time_text(at_ms)}
         async with self._client.get(f"{self._url}api/v1/{path}", params=query) as response:
             assert response.status == status, await response.text()
             return await response.json()
 
     async def statuses(self, at_ms: int) -> dict[str, int]:
-        """Status -> number of executions at the instant ``at_ms``."""
+        """Status -> number of executions."""
         statuses: dict[str, int] = (await self.get("workflows", at_ms))["statuses"]
         return statuses
 
@@ -63,7 +60,7 @@ async def past_reader(engine: EngineHarness, directory: Path) -> AsyncIterator[P
 
 
 async def time_between_events() -> int:
-    """A time in milliseconds at which no event occurs."""
+    """A time (Unix, in milliseconds) at which no event occurs."""
     await asyncio.sleep(0.01)
     now_ms = unix_ms()
     await asyncio.sleep(0.01)
@@ -118,8 +115,8 @@ async def test_lists_histories_and_searches_show_the_requested_instant(
         assert (hit["name"], hit["detail"]) == (ID, "Basket, Paused")
         assert (await reader.get("search?q=of-ann", times["before"]))["hits"] == []
         started = time_ms_of(paused["started"], "started")
-        begun = await reader.get(f"workflows/{ID}?run={paused['run']}", started)
-        assert begun["workflow"]["status"] == "Running"
+        at_start = await reader.get(f"workflows/{ID}?run={paused['run']}", started)
+        assert at_start["workflow"]["status"] == "Running"
         error = await reader.get(f"workflows/{ID}", times["before"], status=404)
         assert "had no run at the requested time" in error["error"]["message"]
         run = f"workflows/{ID}?run={paused['run']}"
@@ -135,10 +132,10 @@ async def test_an_execution_that_has_left_etcd_is_read_from_the_archive(
     await engine.start_worker(options=WorkerOptions(archive=archive))
     times = await basket_with_a_past(engine)
 
-    async def archived() -> bool:
+    async def is_archived() -> bool:
         return files.exists() and not [head async for head in engine.visibility.heads()]
 
-    await eventually(archived)
+    await eventually(is_archived)
     async with past_reader(engine, tmp_path) as reader:
         assert await reader.statuses(times["before"]) == {}
         assert await reader.statuses(times["paused"]) == {"Paused": 1}
@@ -158,7 +155,7 @@ async def test_an_execution_that_has_left_etcd_is_read_from_the_archive(
         assert damaged["missing"] == ["executions that cannot be read: 1"]
 
 
-async def test_a_list_of_a_past_instant_names_the_executions_that_are_no_longer_kept(
+async def test_a_list_says_which_closed_executions_are_missing(
     engine: EngineHarness, tmp_path: Path
 ) -> None:
     now_ms = unix_ms()

@@ -1,4 +1,4 @@
-"""A search reads a limited number of rows, also in a cluster with many pools."""
+"""A search reads a limited number of rows, even with many pools."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ POOLS = 90
 PODS = 120
 
 
-def crowded() -> LogInstant:
-    """A log with many pools, and many Pods in each pool."""
+def crowded_log() -> LogInstant:
     index, names = LogIndex(empty_snapshot()), Names()
     for number in range(POOLS):
         table = index.holdings[f"pool-{number}"] = HoldingTable(names)
@@ -32,8 +31,8 @@ def crowded() -> LogInstant:
     return LogInstant(index, 1, 1)
 
 
-def test_a_search_examines_a_limited_number_of_rows_from_all_pools() -> None:
-    answer = search(crowded(), "web", POOLS * PODS)
+def test_a_search_limits_its_rows_and_includes_every_pool() -> None:
+    answer = search(crowded_log(), "web", POOLS * PODS)
     hits = [hit["name"] for hit in answer["hits"]]
     assert len(hits) <= max(HITS_EXAMINED_MAX, POOLS * POOL_HITS_EXAMINED_MIN)
     assert {name.split("-")[1] for name in hits} == {str(number) for number in range(POOLS)}

@@ -1,4 +1,4 @@
-"""The static files of the console: complete, from one origin, without inline script or style."""
+"""The static files of the console are complete, local and free of inline scripts."""
 
 from __future__ import annotations
 

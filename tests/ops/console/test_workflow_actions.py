@@ -48,14 +48,12 @@ JSON = {"Content-Type": "application/json"}
 
 
 class ReadersOnly:
-    """Rights that deny every action."""
-
     async def check(self, headers: Mapping[str, str]) -> str:
         raise AccessDenied("the user may not post", subject="Authorization")
 
 
 class Reply(NamedTuple):
-    """The status of a response, and its error code; "" for no error."""
+    """A response; ``code`` is "" if the response has no error."""
 
     status: int
     code: str
@@ -69,7 +67,7 @@ async def engine() -> AsyncIterator[EngineHarness]:
 
 
 class Site:
-    """A console that serves the executions of an engine, and a client of the console."""
+    """A console with workflows, and a client that has the token."""
 
     def __init__(self, engine: EngineHarness, client: aiohttp.ClientSession, url: str) -> None:
         self.engine = engine
@@ -77,7 +75,6 @@ class Site:
         self._url = url
 
     async def post(self, verb: str, body: object, **headers: str) -> Reply:
-        """Post an action on the basket; return the reply."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         all_headers = {"Authorization": f"Bearer {TOKEN}", **JSON, **headers}
         url = f"{self._url}{PATH}/{verb}"
@@ -86,7 +83,6 @@ class Site:
             return Reply(response.status, json.loads(text)["error"]["code"] if text else "")
 
     async def get(self, path: str) -> Any:
-        """The JSON document at a path, read with the token."""
         headers = {"Authorization": f"Bearer {TOKEN}"}
         async with self._client.get(f"{self._url}api/v1/{path}", headers=headers) as response:
             return await response.json()
@@ -96,7 +92,7 @@ class Site:
 async def site_of(
     engine: EngineHarness, directory: Path, rights: ConsoleAccess | None
 ) -> AsyncIterator[Site]:
-    """Run a console. ``rights``: who may act; None switches the actions off."""
+    """``rights``: who may act; None disables the actions."""
     source = ConsoleSource(engine.store, engine.keys, directory, cluster="test")
     actions = WorkflowActions(engine.store, engine.keys, rights) if rights else None
     access = SecretAccess(TOKEN, "ann")
@@ -114,7 +110,7 @@ async def site(engine: EngineHarness, tmp_path: Path) -> AsyncIterator[Site]:
         yield site
 
 
-async def test_a_signal_reaches_the_execution_with_the_name_of_its_sender(site: Site) -> None:
+async def test_a_signal_has_the_name_of_its_sender(site: Site) -> None:
     assert await site.post("signal", {"name": "put", "arguments": ["bread"]}) == (204, "")
     assert await site.post("signal", {"name": "close"}) == (204, "")
     await site.engine.start_worker()
@@ -128,7 +124,7 @@ async def test_a_signal_reaches_the_execution_with_the_name_of_its_sender(site: 
     assert senders == {"console/ann"}
 
 
-async def test_a_retry_continues_a_paused_execution_and_is_refused_for_a_running_one(
+async def test_a_retry_continues_only_a_paused_execution(
     site: Site,
 ) -> None:
     await site.engine.start_worker()
@@ -172,7 +168,7 @@ async def test_a_token_that_is_not_ascii_is_rejected(site: Site) -> None:
     assert reply == (401, "Unauthenticated")
 
 
-async def test_a_reader_without_the_right_and_a_console_without_actions_change_nothing(
+async def test_actions_require_a_right_and_must_be_enabled(
     engine: EngineHarness, tmp_path: Path
 ) -> None:
     await engine.client.start(Basket, id=ID)
@@ -187,7 +183,7 @@ async def test_a_reader_without_the_right_and_a_console_without_actions_change_n
     assert (await engine.visibility.describe(ID)).inbox_messages == 1
 
 
-async def test_a_refused_action_is_logged_with_user_action_and_reason(
+async def test_the_log_of_a_refused_action_has_user_and_reason(
     engine: EngineHarness, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     await engine.client.start(Basket, id=ID)
@@ -226,7 +222,7 @@ def _refusals(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     return [record for record in caplog.records if record.name == "ops.console.refused_actions"]
 
 
-def test_the_documented_requests_name_the_reclaim_scan_by_its_id_and_its_signal() -> None:
+def test_the_docs_name_the_id_and_signal_of_the_reclaim_scan() -> None:
     page = (PROJECT_ROOT / "docs/reference/console-api.md").read_text("utf-8")
     assert set(re.findall(r"api/v1/workflows/(\S+)/(?:retry|signal)", page)) == {WORKFLOW_ID}
     assert f'{{"name": "{SCAN_NOW}"}}' in page
@@ -241,7 +237,7 @@ def test_settings_that_let_every_client_act_on_workflows_are_refused() -> None:
         console_settings(open_to_all, None, "127.0.0.1")
 
 
-async def test_a_search_for_an_application_finds_the_workflow_of_its_automatic_pools(
+async def test_a_search_by_application_finds_its_automatic_pools_workflow(
     engine: EngineHarness, tmp_path: Path
 ) -> None:
     workflow = "auto-pools/apps_v1_Deployment_shop_cart"
@@ -251,7 +247,7 @@ async def test_a_search_for_an_application_finds_the_workflow_of_its_automatic_p
         assert (hit["kind"], hit["name"]) == ("workflow", workflow)
 
 
-async def test_a_search_finds_executions_by_a_part_of_their_id_and_by_their_run_id(
+async def test_a_search_finds_executions_by_run_id_or_part_of_the_id(
     engine: EngineHarness, tmp_path: Path
 ) -> None:
     handle = await engine.client.start(Basket, id=ID)
@@ -284,6 +280,5 @@ async def test_a_search_finds_only_the_newest_of_many_executions(
 
 
 async def _head(engine: EngineHarness, workflow_id: str) -> RunHead:
-    """Start an execution; return its head."""
     await engine.client.start(Basket, id=workflow_id)
     return (await engine.visibility.describe(workflow_id)).head

@@ -1,6 +1,6 @@
 """An idle controller makes few requests to etcd.
 
-The observer of a controller reads the values of its health probes and metrics from etcd.
+Its observer reads the values of health probes and metrics from etcd.
 """
 
 from __future__ import annotations
@@ -22,12 +22,10 @@ from tests.core.projections.running_projector import following
 from tests.support.node_harness import NodeHarness, pod, pool
 
 PERIOD_S = 0.01
-"""Seconds between two reads after a change or without a leader; shorter than in production."""
+"""Shorter than in production."""
 
 
 class CountedObserver(ControllerObserver):
-    """An observer that counts its reads of the store."""
-
     reads = 0
 
     def __init__(self, store: KeyValueStore, keys: Keys, projector: Projector, role: str) -> None:
@@ -41,13 +39,13 @@ class CountedObserver(ControllerObserver):
             self.leader_found.set()
 
     async def until_reads(self, count: int, seconds: float = 60) -> None:
-        """Wait until the observer has read ``count`` times. Raises TimeoutError."""
+        """Raises TimeoutError."""
         async with asyncio.timeout(seconds):
             while self.reads < count:
                 await asyncio.sleep(PERIOD_S)
 
 
-async def test_the_observer_reads_often_only_without_a_leader_or_after_a_change(
+async def test_an_observer_with_a_leader_reads_only_after_a_change(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(observer, "OBSERVE_PERIOD_S", PERIOD_S)

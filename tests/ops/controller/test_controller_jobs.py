@@ -35,7 +35,7 @@ METRICS = (
 WEB = RecordDefined("Pod", "shop", "web-0")
 
 
-async def test_the_address_of_a_deleted_pod_without_a_del_is_reclaimed_and_counted(
+async def test_a_deleted_pods_address_is_reclaimed_without_a_del(
     etcd: EtcdCluster, cluster_name: str, tmp_path: Path
 ) -> None:
     store = EtcdStore(EtcdSettings(etcd.endpoints))
@@ -59,13 +59,11 @@ async def test_the_address_of_a_deleted_pod_without_a_del_is_reclaimed_and_count
 
 
 async def until_metrics_exist(controller: ControllerProcess) -> None:
-    """Wait until every metric of the jobs exists."""
-
-    async def missing() -> set[str]:
+    async def missing_metrics() -> set[str]:
         _, scraped = await asyncio.to_thread(controller.get, controller.metrics, "/metrics")
         return {name for name in METRICS if f"\n{name}{{" not in scraped}
 
     deadline_s = time.monotonic() + WAIT_S_MAX
-    while names := await missing():
+    while names := await missing_metrics():
         assert time.monotonic() < deadline_s, names
         await asyncio.sleep(0.1)
