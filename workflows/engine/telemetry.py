@@ -1,7 +1,7 @@
 """Metrics and spans under Temporal's names.
 
-An execution is one trace (docs/reference/traces.md). Spans of a run are closed as soon as they are
-opened: an open span would be lost if another worker took over the run.
+An execution is one trace (docs/reference/traces.md). A span of a run is closed immediately: an open
+span would be lost if another worker took over the run.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _ENDS = {
 
 
 class TracerProvider(Protocol):
-    """The part of OpenTelemetry's tracer provider that is used."""
+    """OpenTelemetry's tracer provider."""
 
     def get_tracer(self, name: str, /) -> trace.Tracer:
         """A tracer of this name."""
@@ -53,8 +53,7 @@ class TracerProvider(Protocol):
 class Telemetry:
     """Metrics and spans of a worker or client.
 
-    ``traces``: spans are recorded with ``tracers``. ``measures``: metrics are recorded with
-    ``meters``.
+    ``traces`` and ``measures``: whether spans and metrics are recorded.
     """
 
     def __init__(
@@ -98,10 +97,7 @@ class Telemetry:
         )
 
     def register_types(self, workflow_types: Iterable[str]) -> None:
-        """Start the counters of these types at 0.
-
-        Otherwise a counter would start at 1, and a rate would not include the first run.
-        """
+        """Start the counters of these types at 0, so that a rate includes the first run."""
         if self._meter is None:
             return
         for workflow_type in workflow_types:
@@ -123,7 +119,7 @@ class Telemetry:
             self._end_to_end.record(duration_s, attributes)
 
     def record_task(self, workflow_type: str, seconds: float) -> None:
-        """Record the time of a workflow task. Call it only with ``measures``."""
+        """Record the time of a workflow task. Requires ``measures``."""
         self._task.record(seconds, {"workflow_type": workflow_type})
 
     def count_task_failure(self, workflow_type: str, why: str) -> None:
@@ -139,17 +135,17 @@ class Telemetry:
             self._activity_failed.add(1, attributes)
 
     def count_cache_hit(self) -> None:
-        """Count a workflow task whose run had a cached interpreter."""
+        """Count a workflow task that used a cached interpreter."""
         if self._meter is not None:
             self._cache_hit.add(1)
 
     def count_cache_miss(self) -> None:
-        """Count a history that is replayed because its run has no cached interpreter."""
+        """Count a replayed history."""
         if self._meter is not None:
             self._cache_miss.add(1)
 
     def count_shard_takeover(self) -> None:
-        """Count a shard that this worker has taken over."""
+        """Count a shard takeover."""
         if self._meter is not None:
             self._shards_taken.add(1)
 
@@ -175,9 +171,9 @@ class Telemetry:
         cause: str = "",
         link_attributes: Attributes | None = None,
     ) -> str:
-        """Record a span of a client's call that has no reply. Returns the traceparent to pass on.
+        """Record a client's call that has no reply. Returns the traceparent to pass on.
 
-        ``cause``: the traceparent of a linked span, or "". ``link_attributes``: of the link.
+        ``cause``: the traceparent of a linked span, or "".
         """
         if self._tracer is None:
             return cause
@@ -190,11 +186,11 @@ class Telemetry:
             return current_traceparent()
 
     def record_run_span(self, name: str, head: RunHead, caller: str = "") -> str:
-        """Record a span of a run. Returns the traceparent of the span. Requires ``traces``.
+        """Record a span of a run. Returns its traceparent. Requires ``traces``.
 
         ``caller``: the traceparent of the handled message. With "", the span belongs to the trace
-        of the execution's start. In a run that continues an earlier run as new, the span begins a
-        new trace with a link to the trace of the start: a single trace could grow for months.
+        of the execution's start. A run that continues another as new begins a new trace with a
+        link to the first one: a single trace could grow for months.
         """
         assert self._tracer is not None, "spans require a tracer provider"
         parent, cause = _origin(head)
@@ -267,7 +263,7 @@ def current_traceparent() -> str:
 
 
 def _context(traceparent: str) -> Context:
-    """The context for a child of the span of ``traceparent``; "" begins a new trace."""
+    """The context for a child span; "" begins a new trace."""
     return _PROPAGATOR.extract({"traceparent": traceparent}, Context())
 
 
@@ -287,7 +283,6 @@ def _of_run(workflow_id: str, run_id: str) -> dict[str, str]:
 
 
 def _set_failure(span: trace.Span, failure: Failure | None) -> None:
-    """Mark a span as failed, with the error type that retry policies match."""
     message = failure.message if failure is not None else ""
     kind = (failure.type or failure.kind.value) if failure is not None else "_OTHER"
     span.set_attribute(_ERROR_TYPE, kind)

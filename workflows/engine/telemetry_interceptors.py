@@ -1,7 +1,7 @@
-"""The engine's own interceptors. They record spans of a client's calls and of activity attempts.
+"""Interceptors that record spans of client calls and of activity attempts.
 
-The worker records the spans of a run itself: an interceptor of workflow code would record the spans
-again in every replay.
+The worker records the spans of a run: an interceptor of workflow code would record them again in
+every replay.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from workflows.model.payloads import Payload
 
 
 class ActivityTelemetry(Interceptor):
-    """The span and the latency of each attempt."""
+    """Records the span and the latency of each attempt."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
@@ -38,7 +38,7 @@ class ActivityTelemetry(Interceptor):
 
 
 class ClientTelemetry(ClientInterceptor):
-    """The spans of a client's calls."""
+    """Records the spans of a client's calls."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry

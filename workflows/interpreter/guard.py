@@ -2,17 +2,13 @@
 
 While the code of any run executes, the functions of ``workflows.api.forbidden_calls`` are replaced
 in their modules, and in modules of workflow code that imported them by name. A replacement raises
-ForbiddenCallError if workflow code calls it, and else calls the real function. The error fails the
-workflow task even if the code catches the error.
+ForbiddenCallError in workflow code, and calls the real function elsewhere. The error fails the
+workflow task even if the code catches it. Replacing is slow, so under an event loop the real
+functions are restored at the end of the loop's pass.
 
-Replacing the functions takes as long as a short workflow task. Under an event loop, the real
-functions are therefore restored at the end of the loop's pass, not at the end of each task.
-
-The deadlock detector ends workflow code that runs for too long without awaiting. A turn is the code
-that runs from one event until all tasks await. A thread checks all turns a few times within the
-limit, and raises DeadlockError inside a turn that exceeds the limit. The limit is CPU time of the
-turn's thread, so that a turn does not fail on a busy or suspended machine. The CPU time counts from
-the first check of a turn. The detector can end a loop in Python, but not a C function that blocks.
+A turn is the code that runs from one event until all tasks await. The deadlock detector, a thread,
+raises DeadlockError inside a turn that exceeds a limit. The limit is CPU time of the turn's thread,
+so that a turn does not fail on a busy machine. A C function that blocks cannot be interrupted.
 """
 
 from __future__ import annotations
@@ -39,7 +35,7 @@ from workflows.model.limits import DEADLOCK_S
 class _Replacement(NamedTuple):
     """The forbidden functions of ``owner`` and their replacements, by name.
 
-    ``owner``: a module or class; in ``_copies`` the global names of a module.
+    ``owner``: a module or class, or the global names of a module.
     """
 
     owner: Any
@@ -84,20 +80,17 @@ _GUARDED_BY_ID = {
     for replacement in _REPLACEMENTS
     for name in replacement.real
 }
-"""``id`` of a forbidden function -> the replacement."""
 
 _copies: list[_Replacement] = []
 """The forbidden functions that modules of workflow code imported by name."""
 _modules_searched = 0
-_refused: dict[int, ForbiddenCallError] = {}
+_errors_by_run: dict[int, ForbiddenCallError] = {}
 _lock = threading.Lock()
 _scopes_entered = 0
 _is_installed = False
-"""Whether the replacements are installed."""
 _restoring_loop: asyncio.AbstractEventLoop | None = None
-"""The loop that restores the real functions at the end of its current pass."""
-_collects = False
-"""Whether the garbage collector is enabled outside workflow code."""
+"""The loop that restores the real functions at the end of its pass."""
+_gc_was_enabled = False
 
 
 def _find_copies() -> None:
@@ -116,7 +109,6 @@ def _find_copies() -> None:
 
 
 def _swap(names: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) -> None:
-    """Replace names of a module, except names that other code has changed."""
     for name, function in after.items():
         if names.get(name) is before[name]:
             names[name] = function
@@ -124,30 +116,26 @@ def _swap(names: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) 
 
 def _refusal(run: WorkflowRuntime, message: str) -> ForbiddenCallError:
     error = ForbiddenCallError(message)
-    _refused.setdefault(id(run), error)
+    _errors_by_run.setdefault(id(run), error)
     return error
 
 
 def check() -> None:
     """Raise the ForbiddenCallError that the running code has caught, if any."""
-    if _refused:
-        error = _refused.pop(id(CURRENT_RUN.get()), None)
+    if _errors_by_run:
+        error = _errors_by_run.pop(id(CURRENT_RUN.get()), None)
         if error is not None:
             raise error
 
 
 def enter(run: WorkflowRuntime) -> Token[WorkflowRuntime | None]:
-    """Guard the code of ``run`` until ``leave``. Several threads may run code concurrently.
-
-    Meanwhile the garbage collector is disabled: a finalizer would run as workflow code, and might
-    use a clock or a thread.
-    """
-    global _scopes_entered, _collects  # noqa: PLW0603 - modules are global, and so is their replacement
+    """Guard the code of ``run`` until ``leave``. Several threads may run code concurrently."""
+    global _scopes_entered, _gc_was_enabled  # noqa: PLW0603 - modules are global, and so is their replacement
     with _lock:
         _scopes_entered += 1
         if _scopes_entered == 1:
-            _collects = gc.isenabled()
-            gc.disable()
+            _gc_was_enabled = gc.isenabled()
+            gc.disable()  # a finalizer, run as workflow code, might use a clock
             _install()
     return CURRENT_RUN.set(run)
 
@@ -157,19 +145,19 @@ def leave(
     entered: Token[WorkflowRuntime | None],
     loop: asyncio.AbstractEventLoop | None,
 ) -> None:
-    """End the scope that ``enter`` opened; ``entered``: the result of ``enter``.
+    """End the scope of ``enter``, whose result is ``entered``.
 
     The end of the last open scope restores the real functions: at the end of the pass of ``loop``,
-    or immediately if there is no loop.
+    or immediately if ``loop`` is None.
     """
     global _scopes_entered  # noqa: PLW0603 - as above
     CURRENT_RUN.reset(entered)
-    _refused.pop(id(run), None)
+    _errors_by_run.pop(id(run), None)
     with _lock:
         _scopes_entered -= 1
         if _scopes_entered == 0:
             _restore_later(loop)
-            if _collects:
+            if _gc_was_enabled:
                 gc.enable()
 
 
@@ -206,7 +194,6 @@ def _restore_later(loop: asyncio.AbstractEventLoop | None) -> None:
 
 
 def _restore_if_unused() -> None:
-    """Restore the real functions, unless another thread runs workflow code."""
     global _restoring_loop  # noqa: PLW0603 - as above
     with _lock:
         _restoring_loop = None
@@ -215,14 +202,11 @@ def _restore_if_unused() -> None:
 
 
 CHECKS_PER_LIMIT = 8
-"""Checks of a turn within the limit of its CPU time."""
 
 _raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
 
 
 class _Turn:
-    """One turn of workflow code in this thread."""
-
     __slots__ = ("_since", "is_over_limit", "thread")
 
     def __init__(self) -> None:
@@ -239,10 +223,7 @@ class _Turn:
 
 
 class Watchdog:
-    """Limits the CPU time of one turn of each thread to ``limit_s`` seconds.
-
-    ``pause(seconds)`` waits between two checks.
-    """
+    """Limits the CPU time of one turn of each thread to ``limit_s`` seconds."""
 
     def __init__(self, limit_s: float, pause: Callable[[float], object] = sleep) -> None:
         self._limit_s = limit_s
@@ -305,11 +286,9 @@ watchdog = Watchdog(DEADLOCK_S)
 
 
 class CodeScope:
-    """The scope in which code of ``run`` executes, without access to asyncio's loop.
+    """The scope in which code of ``run`` executes, without access to asyncio's loop."""
 
-    A class is faster than a generator, and every workflow task enters a scope.
-    """
-
+    # A class is faster than a generator, and every workflow task enters a scope.
     __slots__ = ("_entered", "_loop", "_run")
 
     def __init__(self, run: WorkflowRuntime) -> None:

@@ -7,12 +7,12 @@
     decision = interpreter.activate(newer_events)  # cached: only new events
 
 Every event of a run is passed once, in order. A task whose outcome is among the events is replayed:
-the code runs again, and the commands are compared with the recorded events. A task without an
-outcome is new: the commands are the decision.
+the code runs again, and the commands are compared with the recorded events. The commands of a task
+without an outcome are the decision.
 
-Within a task, events are applied one by one. After each event, all code that the event made ready
-is run (a turn). A FailureError or CancelledError that the workflow function raises ends the
-execution. Any other exception of the function fails only the workflow task.
+After each event, all code that the event made ready runs (a turn). A FailureError or
+CancelledError of the workflow function ends the execution. Any other exception fails only the
+workflow task.
 
 The same events always give the same commands. After a WorkflowTaskError, and after a decision that
 was not committed, close the interpreter and make another one from the whole history.
@@ -60,7 +60,7 @@ class Interpreter:
 
     @property
     def last_event_id(self) -> int:
-        """The id of the last event that was passed; 0 before the first."""
+        """The id of the last event that was passed, or 0."""
         return self._last_event_id
 
     @property
@@ -83,8 +83,8 @@ class Interpreter:
     ) -> Decision:
         """Process the next events, and execute the workflow task that has no outcome yet.
 
-        The task validates ``updates``: accepted updates become commands, all others rejections.
-        Raises WorkflowTaskError, after which the interpreter cannot be used.
+        Accepted ``updates`` become commands, all others rejections. Raises WorkflowTaskError, after
+        which the interpreter cannot be used.
         """
         if self._broken:
             raise HistoryError(
@@ -106,11 +106,11 @@ class Interpreter:
             return _run_query(self._run, name, args)
 
     def check_complete(self) -> None:
-        """Raise NonDeterminismError if code issued more commands than the history has."""
+        """Raise NonDeterminismError if commands have no event in the history."""
         self._matcher.check_all_matched(self._last_event_id + 1, "the end of the history")
 
     def close(self) -> None:
-        """Close the run and its code. Afterwards ``activate`` and ``query`` raise an error."""
+        """Close the run. Afterwards ``activate`` and ``query`` raise an error."""
         self._broken = True
         run = self._run
         if run is None:
@@ -144,7 +144,7 @@ class Interpreter:
                 elif kind in NOT_FOR_CODE:
                     self._check_committed(event)
                 else:
-                    self._input(run, event)
+                    self._add_input(run, event)
             if run.closed:
                 run.close()  # further commands of its code are ignored
         return decision._replace(closed=True) if run.closed else decision
@@ -173,7 +173,6 @@ class Interpreter:
         self._last_event_id = event.event_id
 
     def _check_committed(self, event: ev.HistoryEvent) -> None:
-        """Raise HistoryError if the task of the returned decision has failed or timed out."""
         if self._uncommitted and isinstance(event.attributes, _OUTCOMES):
             if not isinstance(event.attributes, ev.WorkflowTaskCompleted):
                 raise HistoryError(
@@ -182,8 +181,7 @@ class Interpreter:
                 )
             self._uncommitted = False
 
-    def _input(self, run: Run, event: ev.HistoryEvent) -> None:
-        """Keep an event for the next task; a termination or timeout ends the run immediately."""
+    def _add_input(self, run: Run, event: ev.HistoryEvent) -> None:
         if isinstance(event.attributes, ENDED_FROM_OUTSIDE):
             run.end()
         else:
@@ -200,7 +198,7 @@ class Interpreter:
     ) -> Decision | None:
         """Execute the task that ``events[index]`` starts. Returns its decision if it is new."""
         started = events[index]
-        outcome = _outcome(events, index)
+        outcome = _outcome_index(events, index)
         if outcome is not None and not isinstance(
             events[outcome].attributes, ev.WorkflowTaskCompleted
         ):
@@ -213,21 +211,20 @@ class Interpreter:
             self._uncommitted = True
             rejections = _take_updates(run, requests)
         else:
-            _repeat_updates(run, _accepted(events, outcome))
+            _repeat_updates(run, _accepted_updates(events, outcome))
         commands = run.commands.take()
         self._matcher.expect(commands)
         return Decision(commands, rejections) if outcome is None else None
 
 
-def _outcome(events: Sequence[ev.HistoryEvent], index: int) -> int | None:
-    """The index of the outcome of the task that starts at ``index``; None without one."""
+def _outcome_index(events: Sequence[ev.HistoryEvent], index: int) -> int | None:
     for position in range(index + 1, len(events)):
         if isinstance(events[position].attributes, _OUTCOMES):
             return position
     return None
 
 
-def _accepted(
+def _accepted_updates(
     events: Sequence[ev.HistoryEvent], outcome: int
 ) -> Iterator[ev.WorkflowExecutionUpdateAccepted]:
     """The updates that a completed task accepted. Command events follow index ``outcome``."""
@@ -250,13 +247,11 @@ NOT_FOR_CODE = (
     ev.WorkflowExecutionUnpaused,
     ev.ActivityTaskStarted,
 )
-"""Events that are not passed to workflow code."""
 
 ENDED_FROM_OUTSIDE = (ev.WorkflowExecutionTerminated, ev.WorkflowExecutionTimedOut)
-"""Events after which the code does not run."""
 
 NO_SUCH_EXECUTION = "NoSuchExecution"
-"""The failure type of a signal or cancel request to an execution that is not open."""
+"""The failure type of a request to an execution that is not open."""
 
 
 def signals_first(batch: Sequence[ev.HistoryEvent]) -> list[ev.HistoryEvent]:
@@ -267,7 +262,6 @@ def signals_first(batch: Sequence[ev.HistoryEvent]) -> list[ev.HistoryEvent]:
 
 
 def _apply_event(run: Run, event: ev.HistoryEvent) -> None:
-    """Apply one event to a run. The code that becomes ready runs afterwards."""
     attributes = event.attributes
     match attributes:
         case ev.WorkflowExecutionStarted():
@@ -336,7 +330,6 @@ def _apply_to_external(run: Run, event: ev.Attributes) -> bool:
 def _run_task(
     run: Run, started: ev.HistoryEvent, batch: Sequence[ev.HistoryEvent], *, replaying: bool
 ) -> None:
-    """Run the workflow task of ``started`` with the events of ``batch``."""
     run.begin(started, replaying=replaying)
     if any(isinstance(event.attributes, ev.WorkflowExecutionStarted) for event in batch):
         _turn(run, run.create)  # before the handlers of signals run
@@ -347,7 +340,6 @@ def _run_task(
 
 
 def _take_updates(run: Run, requests: Iterable[UpdateRequest]) -> tuple[UpdateRejection, ...]:
-    """Validate updates and run the handlers of those that are accepted."""
     rejections: list[UpdateRejection] = []
     for request in requests:
         _turn(run, lambda request=request: _decide_update(run, request, rejections))  # type: ignore[misc]
@@ -355,7 +347,6 @@ def _take_updates(run: Run, requests: Iterable[UpdateRequest]) -> tuple[UpdateRe
 
 
 def _repeat_updates(run: Run, accepted: Iterable[ev.WorkflowExecutionUpdateAccepted]) -> None:
-    """Replay the handlers of updates that the history records as accepted."""
     for update in accepted:
         _turn(run, lambda update=update: run.messages.update(update))  # type: ignore[misc]
 

@@ -31,8 +31,7 @@ from workflows.model.payloads import Payload, to_payload
 class Messages:
     """The handlers of one run, and the signals that wait for a handler.
 
-    ``on_error`` is called if an exception of a handler ends the run or the workflow task.
-    ``running``: the number of signal and update handlers that have not returned.
+    ``on_error`` gets exceptions that end the run or the workflow task.
     """
 
     def __init__(
@@ -77,10 +76,10 @@ class Messages:
             return
         handler = handler_of(function, name, method=False)
         handlers[name] = handler._replace(function=lambda _, *args: function(*args))
-        waiting = [signal for signal in self._buffered if signal.signal_name == name]
+        waiting_signals = [signal for signal in self._buffered if signal.signal_name == name]
         self._buffered = [signal for signal in self._buffered if signal.signal_name != name]
         if kind == "signal":
-            for signal in waiting:
+            for signal in waiting_signals:
                 self.signal(signal)
 
     def signal(self, event: ev.WorkflowExecutionSignaled) -> None:
@@ -94,8 +93,8 @@ class Messages:
                 )
             self._buffered.append(event)
             return
-        handled = self._handle_signal(handler, event)
-        self._start(handled, f"signal {event.signal_name}", self._signal_done)
+        coroutine = self._handle_signal(handler, event)
+        self._start(coroutine, f"signal {event.signal_name}", self._signal_done)
 
     async def _handle_signal(self, handler: Handler, event: ev.WorkflowExecutionSignaled) -> None:
         await self._inbound.handle_signal(self._message(event.signal_name, handler, event.args))
@@ -161,16 +160,15 @@ class Messages:
             self._commands.reader = ""
 
     def _start(
-        self, handled: Coroutine[Any, Any, Any], label: str, done: Callable[[Future[Any]], None]
+        self, coroutine: Coroutine[Any, Any, Any], label: str, done: Callable[[Future[Any]], None]
     ) -> None:
         self.running += 1
-        task: Task[Any] = Task(self._loop, handled, label)
+        task: Task[Any] = Task(self._loop, coroutine, label)
         task.add_done_callback(done)
 
     def _message(
         self, name: str, handler: Handler, payloads: Sequence[Payload], update_id: str = ""
     ) -> HandleMessageInput:
-        """The input of the inbound interceptors. Raises PayloadError."""
         function = partial(handler.function, self._instance)
         return HandleMessageInput(name, function, handler.arguments(payloads), update_id)
 

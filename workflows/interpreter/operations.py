@@ -1,11 +1,4 @@
-"""The commands of a run, and the operations that it awaits: activities, timers, children, messages.
-
-``CommandBuffer`` collects the commands of the current workflow task. ``Matcher`` compares commands
-with the events that record them. A difference is a NonDeterminismError.
-
-An ``Operation`` is a future. The cancellation type decides what cancelling the operation does. A
-command of the current task is withdrawn, except with ABANDON.
-"""
+"""The commands of a run, and the operations it awaits: activities, timers, children, messages."""
 
 from __future__ import annotations
 
@@ -36,7 +29,10 @@ from workflows.model.policies import CancellationType
 
 
 class CommandBuffer:
-    """Collects commands. ``reader``: the running query or validator, which may only read."""
+    """Collects the commands of the current workflow task.
+
+    ``reader``: the running query or validator, which may only read.
+    """
 
     __slots__ = ("_commands", "reader")
 
@@ -74,26 +70,26 @@ class CommandBuffer:
 
 
 class Matcher:
-    """Compares commands with the events that record them."""
+    """Compares commands with the events that record them; a difference is a NonDeterminismError."""
 
-    __slots__ = ("_waiting",)
+    __slots__ = ("_unmatched_commands",)
 
     def __init__(self) -> None:
-        self._waiting: deque[Command] = deque()
+        self._unmatched_commands: deque[Command] = deque()
 
     def expect(self, commands: Iterable[Command]) -> None:
         """Add issued commands, whose events come next."""
-        self._waiting.extend(commands)
+        self._unmatched_commands.extend(commands)
 
     def match(self, event: ev.HistoryEvent) -> None:
         """Check that ``event`` records the next command. Raises NonDeterminismError."""
         recorded = event.attributes
-        if self._waiting and same(self._waiting[0], recorded):
-            self._waiting.popleft()
+        if self._unmatched_commands and same(self._unmatched_commands[0], recorded):
+            self._unmatched_commands.popleft()
             return
         if isinstance(recorded, ev.MarkerRecorded) and recorded.deprecated:
             return  # the code does not check the deprecated patch any more
-        requested = describe(self._waiting[0]) if self._waiting else "nothing"
+        requested = describe(self._unmatched_commands[0]) if self._unmatched_commands else "nothing"
         is_marker = isinstance(recorded, ev.MarkerRecorded)
         error = PatchMissingError if is_marker else NonDeterminismError
         raise error(event.event_id, expected=describe(recorded), requested=requested)
@@ -101,17 +97,18 @@ class Matcher:
     def check_all_matched(self, event_id: int, what: str) -> None:
         """Raise NonDeterminismError for a command without an event.
 
-        ``event_id``: the id of the event that was found instead. ``what`` describes the event.
+        ``what`` describes the event that was found instead, with id ``event_id``.
         """
-        if self._waiting:
-            raise NonDeterminismError(event_id, expected=what, requested=describe(self._waiting[0]))
+        if self._unmatched_commands:
+            raise NonDeterminismError(
+                event_id, expected=what, requested=describe(self._unmatched_commands[0])
+            )
 
 
 class OperationRequest(NamedTuple):
-    """The request of an operation, and how the operation is cancelled.
+    """The command of an operation, and how the operation is cancelled.
 
-    ``result_type``: the type that the caller expects. ``cancel_command`` makes the command that
-    requests the cancellation, if there is such a command.
+    ``cancel_command`` makes the command that requests the cancellation, if there is one.
     """
 
     command: Command
@@ -122,9 +119,9 @@ class OperationRequest(NamedTuple):
 
 
 class Operation(Future[Any]):
-    """One open operation: a command whose outcome is not known.
+    """One open operation: the future of a command whose outcome is not known.
 
-    ``forget`` is called when the outcome is known.
+    ``cancel`` withdraws the command if it is of the current task, except with ABANDON.
     """
 
     __slots__ = ("_cancel_requested", "_commands", "_forget", "request")
@@ -236,7 +233,7 @@ class ChildState:
 class Children:
     """The open children of one run.
 
-    ``next_request`` returns the number of a new cancel request to another execution.
+    ``next_request`` returns the number of a new cancel request.
     """
 
     def __init__(

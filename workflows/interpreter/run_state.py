@@ -1,7 +1,6 @@
 """The state of one run: its code, its pending operations, its commands.
 
-``Run`` implements the functions of ``workflows.api.workflow``. The interpreter passes events to the
-run, one after another, and takes the run's commands.
+``Run`` implements the functions of ``workflows.api.workflow``.
 """
 
 from __future__ import annotations
@@ -102,7 +101,7 @@ class Run:
     # ---------------------------------------------------------------- for the interpreter
 
     def begin(self, started: ev.HistoryEvent, *, replaying: bool) -> None:
-        """Start a workflow task. The task's time becomes ``now_ms``, which never decreases."""
+        """Start a workflow task. Its time becomes ``now_ms``, which never decreases."""
         assert isinstance(started.attributes, ev.WorkflowTaskStarted), started.event_type
         self.now_ms = max(self.now_ms, started.event_time_ms)
         self.replaying = replaying
@@ -132,7 +131,7 @@ class Run:
         self._main.cancel()
 
     def waiting_for(self) -> tuple[str, ...]:
-        """The future that each task awaits, such as ``signal stop: activity release #3``."""
+        """What each task awaits, such as ``signal stop: activity release #3``."""
         return tuple(f"{task.label}: {task.waiting_for}" for task in self.loop.tasks)
 
     def end(self) -> None:
@@ -157,7 +156,6 @@ class Run:
         self.end()
 
     def _handler_failed(self, error: BaseException) -> None:
-        """End the run with a handler's exception, as if the workflow function had raised it."""
         outcome: Future[Any] = Future(self.loop)
         outcome.set_error(error)
         self._end(outcome)
@@ -188,7 +186,7 @@ class Run:
         )
 
     def random(self) -> random.Random:
-        """A generator that is seeded by the run id: the same numbers in every replay."""
+        """A generator, seeded by the run id: the same numbers in every replay."""
         self.commands.check_not_reading("drew a random number")
         if self._random is None:
             self._random = random.Random(_seed(self.started.run_id))  # noqa: S311 - it must repeat
@@ -197,7 +195,7 @@ class Run:
     def start_activity(
         self, name: str, args: Sequence[object], options: ActivityOptions, result_type: object
     ) -> Future[Any]:
-        """Request an activity through the interceptors; the future returns the result."""
+        """Request an activity through the interceptors."""
         return self._outbound.start_activity(StartActivityInput(name, args, options, result_type))
 
     def start_child(
@@ -223,7 +221,7 @@ class Run:
         return Task(self.loop, coroutine, label)
 
     def start_timer(self, seconds: float, label: str) -> Future[None]:
-        """A future that is done after ``seconds``; cancelling it cancels the timer."""
+        """A future that is done after ``seconds``. Cancelling the future cancels the timer."""
         if not seconds <= TIMER_S_MAX:  # NaN is rejected too
             raise LimitExceeded(
                 f"a timer of {seconds} s: at most {TIMER_S_MAX:,.0f} s (TIMER_S_MAX) are allowed"
@@ -292,15 +290,14 @@ class Run:
         )
 
     def _check_id(self, workflow_id: str) -> None:
-        """Check a workflow id, except during replay. Raises LimitExceeded."""
         if not self.replaying and not is_id(workflow_id):
             raise LimitExceeded(f"{workflow_id[:64]!r} is not a valid workflow id: use {ID_RULE}")
 
     def patched(self, patch_id: str, *, deprecated: bool) -> bool:
         """Whether the new code of a patch runs: outside replay, or if the history has the marker.
 
-        The first result counts for the whole run, and True is recorded as a marker. A query or
-        validator records nothing.
+        The first result counts for the whole run. True is recorded as a marker, but not if a query
+        or validator asks.
         """
         is_recorded = patch_id in self.known_patches
         if patch_id in self._patches or self.commands.reader:
@@ -330,12 +327,11 @@ class Run:
         self.messages.set_handler(kind, name, function)
 
     def handlers_running(self) -> int:
-        """The number of signal and update handlers that have not returned."""
+        """The number of running signal and update handlers."""
         return self.messages.running
 
 
 def _recorded_timeouts(name: str, options: ActivityOptions) -> Timeouts:
-    """The timeouts of an activity. Raises ValueError if neither close timeout is set."""
     if not (options.start_to_close_s or options.schedule_to_close_s):
         raise ValueError(
             f"activity {name} has no timeout: set start_to_close_s or schedule_to_close_s"
@@ -375,7 +371,7 @@ def closing_command(outcome: Future[Any], name: str, *, cancel_requested: bool) 
 class _CallCode(WorkflowInbound):
     """The innermost interceptor of calls into workflow code.
 
-    ``outbound`` is the outermost interceptor of the requests that the code makes.
+    ``outbound``: the outermost interceptor of the code's requests.
     """
 
     def __init__(self) -> None:
@@ -406,13 +402,10 @@ async def _outcome(message: HandleMessageInput) -> Any:  # noqa: ANN401 - the ha
 
 
 class _Request(WorkflowOutbound):
-    """The innermost interceptor of requests, which become commands of the run.
-
-    It refers to the run weakly: the run refers to the interceptors, and a cycle would keep a
-    closed run alive.
-    """
+    """The innermost interceptor of requests, which become commands of the run."""
 
     def __init__(self, run: Run) -> None:
+        # A strong reference would be a cycle, which keeps a closed run alive.
         self._run: Run = weakref.proxy(run)
 
     def start_activity(self, request: StartActivityInput) -> Future[Any]:
@@ -429,7 +422,7 @@ class _Request(WorkflowOutbound):
 def _intercepted(
     interceptors: Sequence[Interceptor], run: Run
 ) -> tuple[WorkflowInbound, WorkflowOutbound]:
-    """The outermost interceptors of the run: of calls into its code, and of its requests."""
+    """The outermost interceptors of calls into the run's code, and of its requests."""
     innermost = _CallCode()
     outermost: WorkflowInbound = innermost
     for interceptor in reversed(interceptors):

@@ -1,7 +1,6 @@
 """Options of the activities of jobs, and texts for the queries of jobs.
 
-The options limit the total time of an activity's attempts, not the number of attempts. After the
-total time the execution reports the failure, continues, and repeats the activity later.
+The options limit the total time of an activity's attempts, not the number of attempts.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ def step_options(
     pause_s_max: float = 30.0,
     cancellation: CancellationType = CancellationType.TRY_CANCEL,
 ) -> ActivityOptions:
-    """Options of an activity. ``attempt_s``: seconds of one attempt.
+    """Options of an activity.
 
-    ``attempts_s``: seconds of all attempts and the pauses between attempts.
+    ``attempt_s``: seconds of one attempt. ``attempts_s``: seconds of all attempts and pauses.
     """
     return ActivityOptions(
         start_to_close_s=attempt_s,
@@ -34,7 +33,6 @@ def step_options(
 
 
 FAULT_CHARS_MAX: Final = 500
-"""Characters of a failure in the result of a query; a longer text is truncated."""
 
 
 def now_s() -> float:

@@ -1,13 +1,9 @@
 """The inbox of one execution: the inputs of its next steps, and the replies to its callers.
 
-A step processes one batch, because the size of a transaction in etcd is limited. Queries and
-updates are taken after all other messages. Workflow code runs only in a step that leaves no
-other message (``InboxBatch.is_whole``): otherwise a run could close without that message.
-
-The reply to a query or update is written under the caller's lease, so that an unread reply expires.
-Replies are not part of the group commit, because the expired lease of one caller would fail the
-whole transaction. If the reply to an update is lost, the caller finds the result in the history
-(``call_results.recorded_update``).
+A step processes one batch, because etcd limits the size of a transaction. Workflow code runs only
+if no messages except queries and updates remain: otherwise a run could close with messages left.
+Replies are not part of the group commit: the expired lease of one caller would fail the whole
+transaction.
 """
 
 from __future__ import annotations
@@ -48,10 +44,10 @@ from workflows.model.payloads import payload_bytes
 from workflows.model.policies import ExecutionStatus, UpdateStage
 
 BATCH_MAX = 24
-"""Items of one kind in a batch. Kinds: queries and updates, other messages, activity outcomes."""
+"""Items of each kind in a batch: queries and updates, other messages, activity outcomes."""
 
 BATCH_BYTES_MAX = 128 * 1024
-"""Bytes of the items of one kind in a batch. A single item may be larger."""
+"""Bytes of the items of each kind; a single item may be larger."""
 
 T = TypeVar("T")
 
@@ -61,7 +57,7 @@ class InboxBatch(NamedTuple):
 
     ``fired``: ids of timers that are due, and deadlines of the run as negative Unix milliseconds.
     ``signal_revision``: the revision of the newest signal that the batch may include.
-    ``is_whole``: whether no messages except queries and updates are left in the inbox.
+    ``is_whole``: no messages except queries and updates remain.
     """
 
     messages: list[InboxMessage]
@@ -72,7 +68,7 @@ class InboxBatch(NamedTuple):
 
 
 class RunInbox:
-    """Messages, outcomes of activities and fired timers, each in order of arrival."""
+    """The inputs of one execution, in order of arrival."""
 
     def __init__(self) -> None:
         self.messages: list[InboxMessage] = []
@@ -94,7 +90,7 @@ class RunInbox:
         return reset
 
     def take(self, signal_revision: int) -> InboxBatch:
-        """Remove and return the next batch."""
+        """Remove and return the next batch. Queries and updates come after all other messages."""
         calls = [message for message in self.messages if _is_call(message)]
         others = [message for message in self.messages if not _is_call(message)]
         batch_others, later_others = _split(others, lambda message: message.size)
@@ -113,13 +109,13 @@ class RunInbox:
         return batch
 
     def put_back(self, batch: InboxBatch) -> None:
-        """Put back a batch whose step was not committed."""
+        """Put back an uncommitted batch."""
         self.messages = batch.messages + self.messages
         self.outcomes = batch.outcomes + self.outcomes
         self.fired = batch.fired + self.fired
 
     def put_back_reset(self, message: InboxMessage) -> None:
-        """Put back a reset that was not committed."""
+        """Put back an uncommitted reset."""
         self.messages.insert(0, message)
 
     def take_messages(self) -> list[InboxMessage]:
@@ -131,7 +127,7 @@ class RunInbox:
 def record_batch(
     store: ExecutionStore, head: RunHead, batch: InboxBatch, now_ms: int
 ) -> HistoryDraft:
-    """A draft with a batch's events. Removes messages that cannot be recorded from ``batch``."""
+    """Draft the events of ``batch``. Removes unusable messages from ``batch``."""
     while True:
         draft = store.draft(head, now_ms)
         unusable = _record_messages(store, draft, batch.messages)
@@ -151,7 +147,7 @@ def record_batch(
 def _record_messages(
     store: ExecutionStore, draft: HistoryDraft, messages: Sequence[InboxMessage]
 ) -> InboxMessage | None:
-    """Returns the first message that cannot be recorded, or None."""
+    """Return the first message that cannot be recorded, or None."""
     for message in messages:
         draft.put(Delete(message.key))
         try:
@@ -169,16 +165,16 @@ def _is_call(message: InboxMessage) -> bool:
     return isinstance(message.body, Query | Update)
 
 
-def _split(arrived: Sequence[T], size: Callable[[T], int]) -> tuple[list[T], list[T]]:
-    """Split into the first items within the limits (at least one) and the rest."""
-    if len(arrived) <= 1:
-        return list(arrived), []
+def _split(items: Sequence[T], size: Callable[[T], int]) -> tuple[list[T], list[T]]:
+    """Return the first items within the limits (at least one), and the rest."""
+    if len(items) <= 1:
+        return list(items), []
     total = 0
-    for index, item in enumerate(arrived):
+    for index, item in enumerate(items):
         total += size(item)
         if index and (index == BATCH_MAX or total > BATCH_BYTES_MAX):
-            return list(arrived[:index]), list(arrived[index:])
-    return list(arrived), []
+            return list(items[:index]), list(items[index:])
+    return list(items), []
 
 
 def rejection(why: str, kind: str = "Refused") -> Reply:
@@ -188,7 +184,7 @@ def rejection(why: str, kind: str = "Refused") -> Reply:
 
 
 class ReplyWriter:
-    """Writes replies in the background; ``tasks``: the running writes."""
+    """Writes replies in the background."""
 
     def __init__(self, store: KeyValueStore, keys: WorkflowKeys) -> None:
         self._store = store
@@ -196,7 +192,7 @@ class ReplyWriter:
         self.tasks: set[asyncio.Task[None]] = set()
 
     def write(self, pending: PendingReply) -> None:
-        """Write a reply under the caller's lease, if the caller has one."""
+        """Write a reply, which expires with the caller's lease; without a lease, do nothing."""
         if pending.lease:
             task = asyncio.ensure_future(self._write(pending))
             self.tasks.add(task)
@@ -206,14 +202,14 @@ class ReplyWriter:
         key = self._keys.reply(pending.message_id)
         # Replies are written concurrently: "accepted" must not replace a result.
         guards = [Absent(key)] if pending.reply.accepted else []
-        with suppress(StoreError):
+        with suppress(StoreError):  # the caller finds the result of an update in the history
             await self._store.commit(
                 guards, [Put(key, REPLY_CODEC.encode(pending.reply), pending.lease)]
             )
 
 
 class UpdateCaller(NamedTuple):
-    """The caller of an update. The reply is written when the update has reached ``stage``."""
+    """The caller of an update, who waits for ``stage``."""
 
     message_id: str
     lease: int
@@ -227,13 +223,13 @@ class Updates:
         self._callers: dict[str, UpdateCaller] = {}
 
     def clear(self) -> None:
-        """Remove all callers. Call it when the run has closed."""
+        """Remove the callers of a closed run."""
         self._callers.clear()
 
     def requests(
         self, messages: Sequence[InboxMessage], draft: HistoryDraft
     ) -> list[UpdateRequest]:
-        """The updates for the next workflow task. Updates beyond a limit are rejected."""
+        """The updates for the next workflow task. Rejects updates beyond a limit."""
         if not messages:
             return []
         requests: dict[str, UpdateRequest] = {}
@@ -279,11 +275,8 @@ class Updates:
         if caller is not None:
             draft.replies.append(PendingReply(caller.message_id, caller.lease, reply))
 
-    def _reason_to_reject(self, head: RunHead, in_this_task: int) -> str:
-        """Why the next update is rejected, or "".
-
-        ``in_this_task``: the number of updates that this workflow task has accepted.
-        """
+    def _reason_to_reject(self, head: RunHead, accepted_in_task: int) -> str:
+        """Return "" to accept the update."""
         if head.status is not ExecutionStatus.RUNNING:
             return f"the execution is {head.status.value}"
         in_flight, limit = len(self._callers), limits.UPDATES_IN_FLIGHT_MAX
@@ -292,7 +285,7 @@ class Updates:
                 f"{in_flight} updates are in flight, UPDATES_IN_FLIGHT_MAX is {limit}: "
                 "wait for the results of some updates first"
             )
-        accepted, limit = len(head.updates) + in_this_task, limits.UPDATES_MAX
+        accepted, limit = len(head.updates) + accepted_in_task, limits.UPDATES_MAX
         if accepted >= limit:
             return (
                 f"the run has accepted {accepted} updates, UPDATES_MAX is {limit}: "

@@ -1,12 +1,8 @@
 """The interpreter of one run executes workflow tasks and records their commands in a draft.
 
-A worker caches a limited number of interpreters. An interpreter is dropped whenever its state may
-differ from the store: after an error, and when a transaction was not committed. The next workflow
-task then replays the history.
-
-A command is the attributes of the event that records it (``workflows.model.commands``). Most
-commands also change what is pending, send messages to other executions, or end the run. Nothing
-here writes to the store.
+After an error or an uncommitted transaction, the interpreter is dropped, because its state may
+differ from the store. The next workflow task then replays the history. Nothing here writes to the
+store.
 """
 
 from __future__ import annotations
@@ -58,7 +54,7 @@ Evict = Callable[[], None]
 class InterpreterCache:
     """Evicts the least recently used interpreter when more than ``size`` are cached.
 
-    With ``size`` 0, an interpreter is dropped after each task.
+    With ``size`` 0, every workflow task replays the history.
     """
 
     def __init__(self, size: int = STICKY_CACHE_RUNS_MAX) -> None:
@@ -70,11 +66,11 @@ class InterpreterCache:
 
     @property
     def keeps_nothing(self) -> bool:
-        """Whether every workflow task replays its history."""
+        """Whether ``size`` is 0."""
         return not self._size
 
     def note_use(self, owner: Hashable, evict: Evict) -> None:
-        """Note that ``owner`` uses its interpreter; may evict the interpreter of another owner."""
+        """Note that ``owner`` uses its interpreter; may evict another owner's interpreter."""
         self._cached[owner] = evict
         self._cached.move_to_end(owner)
         if len(self._cached) > max(self._size, 1):
@@ -89,7 +85,6 @@ class InterpreterCache:
 TYPE_REMEDY = (
     "run a worker that has this code, or end the execution with `orbctl workflow terminate`"
 )
-"""The remedy for an execution whose code this worker lacks."""
 
 
 class Interpreters(NamedTuple):
@@ -118,7 +113,7 @@ class RunInterpreter:
             interpreter.close()
 
     def note_committed(self, events: Sequence[HistoryEvent]) -> None:
-        """Keep the committed events that the interpreter has not processed, for the next task."""
+        """Keep, for the next task, committed events that the interpreter has not processed."""
         if self._cache.keeps_nothing:
             self.drop()
         if self._interpreter is not None:
@@ -126,7 +121,7 @@ class RunInterpreter:
             self._unprocessed.extend(event for event in events if event.event_id > processed)
 
     def check_type(self, head: RunHead) -> None:
-        """Raise UnusableValue for a workflow type that is not registered with this worker."""
+        """Raise UnusableValue if this worker has not registered the workflow type."""
         known = self._registry.workflows
         if head.workflow_type not in known:
             why = (
@@ -137,10 +132,7 @@ class RunInterpreter:
             raise UnusableValue("open execution", key, why, TYPE_REMEDY)
 
     async def load(self, head: RunHead) -> None:
-        """Read the history unless the interpreter is cached.
-
-        Raises StoreUnavailable, and UnusableValue if this worker cannot use the type or history.
-        """
+        """Read the history if no interpreter is cached. Raises StoreUnavailable, UnusableValue."""
         self.check_type(head)
         if self._interpreter is not None:
             self._telemetry.count_cache_hit()
@@ -174,7 +166,7 @@ class RunInterpreter:
         if telemetry.traces:
             if not self._interpreter.last_event_id and not _has_task(self._unprocessed):
                 telemetry.record_run_span(f"RunWorkflow:{head.workflow_type}", head)
-            _record_messages(telemetry, draft, updates)
+            _record_message_spans(telemetry, draft, updates)
         draft.add(WorkflowTaskStarted(draft.identity, head.history_bytes, suggest))
         events = [*self._unprocessed, *draft.events]
         self._unprocessed.clear()
@@ -204,10 +196,9 @@ def _has_task(events: Sequence[HistoryEvent]) -> bool:
     return any(isinstance(event.attributes, WorkflowTaskStarted) for event in events)
 
 
-def _record_messages(
+def _record_message_spans(
     telemetry: Telemetry, draft: HistoryDraft, updates: Sequence[UpdateRequest]
 ) -> None:
-    """Record a span for each signal and update, as a child of the caller's span."""
     for event in draft.events:
         signal = event.attributes
         if isinstance(signal, WorkflowExecutionSignaled):
@@ -219,7 +210,6 @@ def _record_messages(
 
 
 def _check_limits(draft: HistoryDraft) -> None:
-    """Raise LimitExceeded if the history or the transaction of the task would be too large."""
     writes, size = draft.size
     head = draft.head
     if head.next_event_id - 1 > limits.HISTORY_EVENTS_MAX and head.is_open:
@@ -244,8 +234,7 @@ def _check_limits(draft: HistoryDraft) -> None:
         )
 
 
-_WAIT: Final = "wait for some of them first"
-"""The remedy for too much pending work."""
+_AWAIT_REMEDY: Final = "await one of them before starting another"
 
 
 def apply_commands(draft: HistoryDraft, commands: tuple[Command, ...]) -> None:
@@ -271,7 +260,7 @@ def _schedule(draft: HistoryDraft, command: ev.ActivityTaskScheduled) -> None:
         len(pending),
         limits.PENDING_ACTIVITIES_MAX,
         "pending activities (PENDING_ACTIVITIES_MAX)",
-        _WAIT,
+        _AWAIT_REMEDY,
     )
     draft.change(activities=pending)
     draft.activities_to_start.append(command)
@@ -286,7 +275,10 @@ def _start_timer(draft: HistoryDraft, command: ev.TimerStarted) -> None:
     fire_ms = draft.now_ms + round(command.start_to_fire_s * 1000)
     pending = (*draft.head.timers, Timer(command.timer_id, fire_ms))
     _check_limit(
-        len(pending), limits.PENDING_TIMERS_MAX, "pending timers (PENDING_TIMERS_MAX)", _WAIT
+        len(pending),
+        limits.PENDING_TIMERS_MAX,
+        "pending timers (PENDING_TIMERS_MAX)",
+        _AWAIT_REMEDY,
     )
     draft.change(timers=pending)
 
@@ -306,7 +298,7 @@ def _start_child(draft: HistoryDraft, command: ev.StartChildWorkflowExecutionIni
         len(pending),
         limits.PENDING_CHILDREN_MAX,
         "pending child workflows (PENDING_CHILDREN_MAX)",
-        _WAIT,
+        _AWAIT_REMEDY,
     )
     draft.change(children=pending)
     started = ev.WorkflowExecutionStarted(

@@ -1,7 +1,6 @@
 """Undeliverable messages are deleted, and their senders notified.
 
-A message is undeliverable if the receiver has no open run. The start of a child is undeliverable
-if the child's id is in use or must not be used again.
+A message is undeliverable if its receiver has no open run, or is a child whose id must not be used.
 """
 
 from __future__ import annotations
@@ -32,11 +31,10 @@ from workflows.model.errors import WorkflowError
 from workflows.model.policies import ExecutionStatus, IdReusePolicy
 
 NO_RUN = "there is no open execution of that id"
-"""Why a message to an id without an open run is rejected."""
 
 
 def reuse_allowed(policy: IdReusePolicy, last: ExecutionStatus | None) -> bool:
-    """Whether an id may be used after a run with status ``last``; None: there was no such run."""
+    """Whether an id may be used again after a run with status ``last``; None: there was no run."""
     if last is None or policy is IdReusePolicy.ALLOW_DUPLICATE:
         return True
     if policy is IdReusePolicy.REJECT_DUPLICATE:
@@ -45,7 +43,7 @@ def reuse_allowed(policy: IdReusePolicy, last: ExecutionStatus | None) -> bool:
 
 
 async def may_start(store: ExecutionStore, start: Start) -> bool:
-    """Whether the reuse policy of ``start`` allows a new run of the id. Raises StoreUnavailable."""
+    """Whether the reuse policy of ``start`` allows a new run. Raises StoreUnavailable."""
     if start.reuse is IdReusePolicy.ALLOW_DUPLICATE:
         return True
     _, closed = await read_heads(store.kv, store.keys, start.started.workflow_id)
@@ -53,7 +51,7 @@ async def may_start(store: ExecutionStore, start: Start) -> bool:
 
 
 class UndeliverableMessages:
-    """Handles messages to workflow ids without an open run."""
+    """Handles undeliverable messages."""
 
     def __init__(
         self, store: ExecutionStore, interpreters: Interpreters, replies: ReplyWriter
@@ -88,19 +86,19 @@ class UndeliverableMessages:
         return True
 
     async def _query_closed(self, workflow_id: str, query: Query) -> Reply:
-        code = RunInterpreter(self._store, self._interpreters)
+        interpreter = RunInterpreter(self._store, self._interpreters)
         try:
             head = await find_run(self._store.kv, self._store.keys, workflow_id)
-            await code.load(head)
-            return Reply(code.query(query.name, query.args))
+            await interpreter.load(head)
+            return Reply(interpreter.query(query.name, query.args))
         except (ExecutionNotFound, WorkflowError) as error:
             return rejection(str(error), type(error).__name__)
         finally:
-            code.drop()
+            interpreter.drop()
 
 
 def _notification(body: Message) -> tuple[str, Message] | None:
-    """The receiver and the content of a notification about an undeliverable message, or None."""
+    """The receiver and the notification; None if no execution is notified."""
     match body:
         case Start() if body.started.parent is not None:
             parent = body.started.parent

@@ -1,8 +1,8 @@
 """Archived executions as files, in one folder for each day on which executions closed.
 
-``<directory>/<year-month-day>/workflow.<run>.json.zst`` is a compressed JSON document of the head
-and the history of a run. Older versions wrote files into the directory itself; these files are read
-and pruned too. The functions block: callers run them in a thread.
+``<directory>/<year-month-day>/workflow.<run>.json.zst`` is a compressed JSON document of a head and
+a history. Files of older versions are in the directory itself, and are read and pruned too. The
+functions block: call them in a thread.
 """
 
 from __future__ import annotations
@@ -28,16 +28,13 @@ from workflows.model.events import HistoryEvent
 from workflows.model.history_json import from_json, to_json
 
 ARCHIVE_FOLDER = "workflows"
-"""Folder in the archive directory, beside the archived segments of the log."""
 
 FILE_BYTES_MAX = 64 * 1024 * 1024
-"""Bytes of an archived execution, decompressed."""
+"""Bytes of a decompressed file."""
 
 PRUNED_PER_STEP_MAX = 1_000
-"""Files that one step of pruning deletes."""
 
 FILES_LISTED_MAX = 200_000
-"""File names that one call of ``runs_closed_after`` reads."""
 
 DAY_MS = 86_400_000
 
@@ -92,13 +89,13 @@ class ExecutionFiles:
     def runs_closed_after(self, after_ms: int) -> set[str]:
         """The ids of archived runs in the folders of days that ended after ``after_ms``.
 
-        Includes all runs in the directory itself. Reads at most ``FILES_LISTED_MAX`` names, those
-        of the oldest days first.
+        Includes all runs in the directory itself. Reads at most ``FILES_LISTED_MAX`` file names,
+        the oldest days first.
         """
         days = [day for day in self._days() if _end_ms(day.name) > after_ms]
         names = (file.name for folder in [*days, self._directory] for file in _files(folder))
-        found = (_NAME.fullmatch(name) for name in islice(names, FILES_LISTED_MAX))
-        return {match[1] for match in found if match is not None}
+        matches = (_NAME.fullmatch(name) for name in islice(names, FILES_LISTED_MAX))
+        return {match[1] for match in matches if match is not None}
 
     def prune(self, before_ms: int, *, files_max: int = PRUNED_PER_STEP_MAX) -> int:
         """Delete at most ``files_max`` files of days that ended before ``before_ms``, oldest first.
@@ -121,7 +118,7 @@ class ExecutionFiles:
         return files_max - remaining
 
     def _days(self) -> list[Path]:
-        """The folders of days, the oldest first."""
+        """The folders of days, oldest first."""
         if not self._directory.is_dir():
             return []
         with os.scandir(self._directory) as entries:
@@ -132,7 +129,7 @@ class ExecutionFiles:
 async def archived(
     files: ExecutionFiles | None, run_id: str
 ) -> tuple[RunHead, list[HistoryEvent]] | None:
-    """Read an archived execution in a thread; None if it is not archived. Raises LogCorrupt."""
+    """Read an execution in a thread; None if it is not archived. Raises LogCorrupt."""
     if files is None:
         return None
     return await asyncio.to_thread(files.read, run_id)

@@ -1,7 +1,6 @@
-"""The stored executions of one worker session, and the draft of one transaction.
+"""The store of one worker session, and the draft of one transaction.
 
-A draft collects new events of a run, the changed state of the run (its head), and other writes. One
-transaction commits them all.
+A draft collects new events of a run, its changed state (the head), and other writes.
 """
 
 from __future__ import annotations
@@ -32,10 +31,10 @@ from workflows.model.limits import PAYLOAD_WARN_BYTES
 from workflows.model.policies import ExecutionStatus, ParentClosePolicy
 
 WRITES_MAX = 110
-"""Writes of one workflow task. etcd allows 128 in a transaction; the engine adds its own."""
+"""Writes of one workflow task. etcd allows 128 in a transaction; the engine adds a few."""
 
 BYTES_MAX = 640 * 1024
-"""Bytes of one workflow task's events and messages. etcd allows 1.5 MiB in a transaction."""
+"""Bytes of events and messages of one workflow task. etcd allows 1.5 MiB in a transaction."""
 
 
 _FIELD_INDEX = {name: index for index, name in enumerate(RunHead._fields)}
@@ -60,9 +59,10 @@ class RunClosure(NamedTuple):
 
 
 class HistoryDraft:
-    """New events and changes of the run of ``head``. ``now_ms`` is never before the last event.
+    """New events and changes of one run, for one transaction.
 
-    ``successor``: the head of the run that continues this run as new, or None.
+    ``now_ms`` is never before the last event. ``successor``: the head of the run that continues
+    this run as new.
     """
 
     def __init__(
@@ -87,11 +87,8 @@ class HistoryDraft:
 
     @property
     def head(self) -> RunHead:
-        """The head after all changes.
-
-        Changes are collected and applied here, because applying a change copies 30 fields.
-        """
-        if self._changes:
+        """The head after all changes."""
+        if self._changes:  # applied together, because each application copies 30 fields
             values = list(self._head)
             for name, value in self._changes.items():
                 values[_FIELD_INDEX[name]] = value
@@ -101,7 +98,7 @@ class HistoryDraft:
 
     @property
     def pending_activities(self) -> tuple[int, ...]:
-        """The same as ``head.activities``, but cheaper."""
+        """The same as ``head.activities``, but faster."""
         pending: tuple[int, ...] = self._changes.get("activities", self._head.activities)
         return pending
 
@@ -124,7 +121,7 @@ class HistoryDraft:
         self._changes.update(fields)
 
     def put(self, write: Write) -> None:
-        """Add a write. It replaces an earlier write of the same key."""
+        """Add a write, in place of an earlier write of the same key."""
         self._writes[write.key if isinstance(write, Put) else write.start] = write
 
     def send(self, workflow_id: str, message: Message) -> None:
@@ -137,24 +134,24 @@ class HistoryDraft:
         head = self.head
         self.put(Delete(self.keys.attempt(head.workflow_id, head.run_id, activity_id)))
 
-    def close(self, closing: RunClosure) -> None:
+    def close(self, closure: RunClosure) -> None:
         """Close the run: notify its parent, and apply the close policy of each child."""
         head = self.head
-        if head.parent is not None and closing.status is not ExecutionStatus.CONTINUED_AS_NEW:
+        if head.parent is not None and closure.status is not ExecutionStatus.CONTINUED_AS_NEW:
             event = ChildEvent(
                 head.parent.child_id,
                 head.run_id,
-                closing.status,
-                result=closing.result,
-                failure=closing.failure,
+                closure.status,
+                result=closure.result,
+                failure=closure.failure,
                 parent_run_id=head.parent.run_id,
                 workflow_id=head.workflow_id,
             )
             self.send(head.parent.workflow_id, event)
-        reason = f"its parent {head.workflow_id} is {closing.status.value}"
+        reason = f"its parent {head.workflow_id} is {closure.status.value}"
         for child in head.children:
-            # A child that has not reported its start has no run id yet. The message then names the
-            # runs that may have started the child: this run, and the runs before a reset.
+            # The run id of a child is unknown until the child reports its start. The message then
+            # names the runs that may have started the child.
             parents = () if child.run_id else (head.run_id, *head.bases)
             if child.policy is ParentClosePolicy.TERMINATE:
                 terminate = Terminate(reason, run_id=child.run_id, parents=parents)
@@ -164,11 +161,11 @@ class HistoryDraft:
                 self.send(child.workflow_id, cancel)
         self.activities_to_cancel.extend(head.activities)
         self.change(
-            status=closing.status,
-            result=closing.result,
-            failure=closing.failure,
-            reason=closing.reason,
-            new_run_id=closing.new_run_id,
+            status=closure.status,
+            result=closure.result,
+            failure=closure.failure,
+            reason=closure.reason,
+            new_run_id=closure.new_run_id,
             closed_ms=self.now_ms,
             due=False,
             activities=(),
@@ -226,10 +223,7 @@ class HistoryDraft:
 
 
 class ExecutionStore(NamedTuple):
-    """The store of a session. Reads use ``kv``, and writes use ``committer``.
-
-    ``faults``: stored values that cannot be used. ``identity``: the name of the session.
-    """
+    """The store of a session. Reads use ``kv``, and writes use ``committer``."""
 
     kv: KeyValueStore
     keys: WorkflowKeys
@@ -239,7 +233,7 @@ class ExecutionStore(NamedTuple):
     identity: str
 
     def draft(self, head: RunHead, now_ms: int | None = None) -> HistoryDraft:
-        """A new draft for the run of ``head``, by default at the current time."""
+        """A new draft for the run of ``head``, by default now."""
         at_ms = self.clock.now_ms() if now_ms is None else now_ms
         return HistoryDraft(self.keys, head, at_ms, identity=self.identity)
 

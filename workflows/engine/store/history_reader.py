@@ -22,7 +22,7 @@ from workflows.engine.store.unusable_values import DECODING_ERRORS
 from workflows.model.errors import HistoryError
 from workflows.model.events import HistoryEvent
 
-# Unlike the codecs, these decoders reject a value with more fields than this version knows.
+# Unlike the codecs, these decoders reject fields of a newer version.
 _strict_head = msgspec.msgpack.Decoder(tuple[int, RunHead])
 _strict_attempt = msgspec.msgpack.Decoder(tuple[int, Attempt])
 
@@ -30,30 +30,26 @@ HISTORY_REMEDY = (
     "run a worker of the newest version, restore the history from a backup of etcd, or end the"
     " execution with `orbctl workflow terminate`"
 )
-"""The remedy for a history that cannot be read or has gaps."""
 
 
 async def read_history(
     store: KeyValueStore, keys: WorkflowKeys, workflow_id: str, run_id: str
 ) -> list[HistoryEvent]:
-    """All events of a run, in order; empty when there are none. Raises StoreUnavailable."""
+    """All events of a run, in order; may be empty. Raises StoreUnavailable, HistoryError."""
     start, end = keys.history(workflow_id, run_id)
     segments = (await store.read([Get(start, end)])).ranges[0].kvs
     return history_of(segments)
 
 
 def history_of(segments: tuple[KeyValue, ...]) -> list[HistoryEvent]:
-    """The events of a run's segments."""
+    """The events of a run's segments. Raises HistoryError."""
     return [event for segment in segments for event in decode_history(segment.value)]
 
 
 async def read_whole_history(
     store: KeyValueStore, keys: WorkflowKeys, head: RunHead
 ) -> list[HistoryEvent]:
-    """All events of a run.
-
-    Raises UnusableValue if an event is missing or cannot be decoded, and StoreUnavailable.
-    """
+    """All events of a run, without gaps. Raises UnusableValue, StoreUnavailable."""
     start, _ = keys.history(head.workflow_id, head.run_id)
     try:
         events = await read_history(store, keys, head.workflow_id, head.run_id)
@@ -70,8 +66,8 @@ async def read_whole_history(
 def owned_head_of(keys: WorkflowKeys, kv: KeyValue) -> RunHead:
     """The head of an open run, for the owner of its shard.
 
-    Raises UnusableValue, also for a head with fields of a newer version: the owner's next write of
-    the head would lose these fields.
+    Raises UnusableValue, also for fields of a newer version: the owner's next write of the head
+    would lose these fields.
     """
     head = head_of(keys, kv)
     _check_fields("open execution", kv, _strict_head)
@@ -79,7 +75,6 @@ def owned_head_of(keys: WorkflowKeys, kv: KeyValue) -> RunHead:
 
 
 def _check_fields(kind: str, kv: KeyValue, decoder: msgspec.msgpack.Decoder[Any]) -> None:
-    """Raise UnusableValue for a value with fields of a newer version."""
     try:
         decoder.decode(kv.value)
     except msgspec.ValidationError as error:
@@ -124,7 +119,7 @@ def closed_head_of(keys: WorkflowKeys, kv: KeyValue) -> RunHead:
 def attempts_of(
     keys: WorkflowKeys, kvs: Iterable[KeyValue], pending: Iterable[int]
 ) -> dict[int, Attempt]:
-    """The stored attempts of the pending activities of a run, by activity. Raises UnusableValue."""
+    """The stored attempts of ``pending`` activities, by activity id. Raises UnusableValue."""
     numbers = set(pending)
     attempts = {}
     for kv in kvs:
@@ -146,9 +141,9 @@ def attempts_of(
 async def read_heads(
     store: KeyValueStore, keys: WorkflowKeys, workflow_id: str
 ) -> tuple[RunHead | None, list[RunHead]]:
-    """The head of the id's open run, and the readable heads of its closed runs, oldest first.
+    """The head of the open run, and the readable heads of the closed runs, oldest first.
 
-    Raises StoreUnavailable, and UnusableValue for an open head that cannot be read.
+    Raises StoreUnavailable, and UnusableValue if the open head cannot be read.
     """
     start, end = keys.closed_runs(workflow_id)
     result = await store.read([Get(keys.open(workflow_id)), Get(start, end)])
@@ -158,7 +153,7 @@ async def read_heads(
 
 
 def closed_heads(keys: WorkflowKeys, kvs: Iterable[KeyValue], workflow_id: str) -> list[RunHead]:
-    """The readable heads of the closed runs of an id; ``kvs`` may include other ids."""
+    """The readable heads of an id's closed runs; ``kvs`` may include other ids."""
     heads = []
     for kv in kvs:
         with suppress(UnusableValue):

@@ -3,19 +3,18 @@
     workflow/<queue>/wake/inbox/<shard>/<id>/<message>   a message to an execution
     workflow/<queue>/wake/mail/<shard>/<id>              signal fence: rewritten with every signal
     workflow/<queue>/wake/owner/<shard>                  a shard's owner, under the owner's lease
-    workflow/<queue>/wake/worker/<name>                  a worker that runs, under its lease
-    workflow/<queue>/open/<shard>/<id>                   head of the open run of an id
+    workflow/<queue>/wake/worker/<name>                  a running worker, under its lease
+    workflow/<queue>/open/<shard>/<id>                   head (state) of the open run of an id
     workflow/<queue>/closed/<shard>/<id>/<run>           head of a closed run, until retention
-    workflow/<queue>/event/<shard>/<run>/<first event>   segment: the events of one transaction
+    workflow/<queue>/event/<shard>/<run>/<first event>   segment: events of one transaction
     workflow/<queue>/attempt/<shard>/<run>/<activity>    an activity after a failure or heartbeat
     workflow/<queue>/reply/<message>                     reply to a query or update, under a lease
     workflow/<queue>/commit/<session>                    the fence of a session
     workflow/<queue>/type/<name>                         a workflow type that a worker registered
 
 A shard has 2 hexadecimal digits, an event or activity 8, a run or message 32. Ids of runs and
-messages sort by time. A head is the state of a run without its history (``RunHead``). A workflow id
-may contain "/", so keys are parsed from the right. A worker watches only ``wake/``, so that the
-watch does not return the worker's own writes of heads and histories.
+messages sort by time. A workflow id may contain "/", so keys are parsed from the right. A worker
+watches only ``wake/``, so that the watch does not return its own writes of heads and histories.
 """
 
 from __future__ import annotations
@@ -29,17 +28,15 @@ from core.eventstore.keys import Keys, check_name, range_end
 from workflows.api.definitions import ID_RULE, is_id
 
 SHARD_COUNT = 16
-"""Number of shards. Keys contain the shard of an execution, so this number never changes."""
+"""Stored keys contain the shard, so this number never changes."""
 
 ID_CACHE_MAX = 4_096
-"""Entries of each cache in this module."""
 
 DEFAULT_QUEUE = "default"
 RUN_ID_CHARS = 32
 """Characters of a run or message id."""
 
 _TAIL = 1 + RUN_ID_CHARS
-"""Characters of "/" and a run or message id, at the end of a key."""
 
 Range = tuple[bytes, bytes]
 
@@ -101,7 +98,7 @@ class WorkflowKeys:
         return prefix, range_end(prefix)
 
     def signal_fence(self, workflow_id: str) -> bytes:
-        """The signal fence. A client's signal rewrites the fence; closing a run compares it."""
+        """The signal fence: a client's signal rewrites it, and closing a run compares it."""
         return b"%swake/mail/%s" % (self.root, _shard_and_id(workflow_id))
 
     def owner(self, shard: int) -> bytes:
@@ -109,7 +106,7 @@ class WorkflowKeys:
         return self.root + b"wake/owner/%02x" % shard
 
     def worker(self, name: str) -> bytes:
-        """A worker that runs."""
+        """A running worker."""
         return self.root + f"wake/worker/{name}".encode()
 
     def open(self, workflow_id: str) -> bytes:
@@ -125,7 +122,7 @@ class WorkflowKeys:
         return b"%sevent/%s%08x" % (self.root, _shard_and_run(workflow_id, run_id), first)
 
     def attempt(self, workflow_id: str, run_id: str, activity_id: int) -> bytes:
-        """The state of an activity after a failed attempt or a heartbeat."""
+        """The stored attempt of an activity."""
         return b"%sattempt/%s%08x" % (self.root, _shard_and_run(workflow_id, run_id), activity_id)
 
     def reply(self, message: str) -> bytes:
@@ -133,11 +130,11 @@ class WorkflowKeys:
         return self.root + f"reply/{message}".encode()
 
     def commit(self, session: str) -> bytes:
-        """The fence of a session: every transaction of the session rewrites it."""
+        """The fence of a session, which every transaction of the session rewrites."""
         return self.root + f"commit/{session}".encode()
 
     def type(self, name: str) -> bytes:
-        """A workflow type that a worker registered; the value is not read."""
+        """A registered workflow type."""
         return self.root + f"type/{name}".encode()
 
     def range_of(self, kind: str, shard: int | None = None) -> Range:
@@ -188,7 +185,7 @@ class WorkflowKeys:
         return kind, name
 
     def wake_order(self, key: bytes) -> bytes:
-        """A sort key that puts the signal fence of an execution directly after the messages to it.
+        """A sort key: an execution's signal fence comes directly after the execution's messages.
 
         The part up to the last slash is the same for all keys of an execution.
         """

@@ -1,7 +1,4 @@
-"""The key kinds of the workflow engine, for the table of all kinds (``core.kinds``).
-
-A test checks that each kind of key in ``WorkflowKeys`` is listed here.
-"""
+"""The key kinds of the workflow engine, for the table of all kinds (``core.kinds``)."""
 
 from __future__ import annotations
 
@@ -40,7 +37,6 @@ _PREFIX: Final = f"workflow/{DEFAULT_QUEUE}"
 
 
 def _key_check(part: str, pattern: str) -> Callable[[Keys, bytes], object]:
-    """A check that keys are ``<prefix>/<part>/<rest>``, and ``rest`` matches ``pattern``."""
     expected = re.compile(f"{_PREFIX}/{part}/{pattern}")
 
     def check(keys: Keys, key: bytes) -> None:

@@ -1,11 +1,8 @@
 """The records that the engine stores: heads, messages, attempts, replies, and histories.
 
-Records are named tuples, encoded as msgpack arrays that begin with a version
-(``core.eventstore.codec``). New fields are added at the end, with a default. A message is stored
-with the name of its class.
-
-An event of a history is ``[event_id, event_time_ms, type, [attributes]]``. Decoding a history is
-strict: an unknown type or field raises HistoryError, because no part of a history may be ignored.
+Records are msgpack arrays that begin with a version. New fields are added at the end, with a
+default. A message is stored with the name of its class. Decoding a history is strict: an unknown
+type or field raises HistoryError, because no part of a history may be ignored.
 """
 
 # ruff: noqa: RUF012 - a mapping defaults to {}; no record is ever changed in place
@@ -47,7 +44,7 @@ class ChildRecord(NamedTuple):
 
 
 class Timer(NamedTuple):
-    """A timer that has not fired. ``fire_ms``: when the timer is due, in Unix milliseconds."""
+    """A timer that has not fired. ``fire_ms``: Unix milliseconds."""
 
     timer_id: int
     fire_ms: int
@@ -60,16 +57,14 @@ class RunHead(NamedTuple):
 
     ``next_event_id`` 1: no event is recorded yet, the start is in the inbox.
     ``due``: the history has events that the workflow's code has not processed.
-    ``last_ms``: the time of the last event.
-    ``signals``: the number of recorded signals.
-    ``requests``: the request ids of the latest signals, to detect a repeated signal.
-    ``updates``: the ids of accepted updates.
-    ``result``: of a closed run.
-    ``failure``, ``reason``: of a closed or paused run.
+    ``last_ms``: the time of the last event. ``signals``: the number of recorded signals.
+    ``requests``: ids of the latest signals, to detect a repeated signal.
+    ``updates``: ids of accepted updates.
+    ``result``: of a closed run. ``failure``, ``reason``: of a closed or paused run.
     ``new_run_id``: the run that continues this run.
-    ``paused_activity``: the activity whose last attempt paused the run, or 0.
-    ``bases``: the runs whose histories this run continues after a reset. Children and requests of
-    those runs may still be pending.
+    ``paused_activity``: the activity that paused the run, or 0.
+    ``bases``: the runs whose histories this run continues after a reset.
+        Their children and requests may still be pending.
     """
 
     workflow_id: str
@@ -106,15 +101,14 @@ class RunHead(NamedTuple):
     @property
     def is_open(self) -> bool:
         """Whether the run has not closed."""
-        status = self.status  # compared by identity, which is faster than a lookup in a set
+        status = self.status  # identity is faster than a lookup in a set
         return status is ExecutionStatus.RUNNING or status is ExecutionStatus.PAUSED
 
 
 class Attempt(NamedTuple):
-    """The stored state of an activity after a failed attempt or a heartbeat.
+    """The state of an activity after a failed attempt or a heartbeat.
 
-    ``attempt``: the number of the current or next attempt. ``not_before_ms``: the earliest start of
-    that attempt. ``details``: from the last heartbeat.
+    ``attempt``: the current or next attempt. ``not_before_ms``: its earliest start.
     """
 
     attempt: int
@@ -127,7 +121,7 @@ class Attempt(NamedTuple):
 
 
 class Start(NamedTuple):
-    """Start a run. ``reserved``: the head of the run exists, because a client wrote it."""
+    """Start a run. ``reserved``: a client has written the head of the run."""
 
     started: WorkflowExecutionStarted
     reserved: bool
@@ -148,7 +142,7 @@ class Signal(NamedTuple):
 
 
 class Sender(NamedTuple):
-    """The execution that sent a request, and the number of the request."""
+    """The execution that sent a request."""
 
     workflow_id: str
     run_id: str
@@ -168,8 +162,7 @@ class RequestCancel(NamedTuple):
 class Terminate(NamedTuple):
     """End the run without running its code.
 
-    ``parents``: end the run only if one of these parent runs started it. A parent that does not
-    know the run id of its child sends ``parents`` instead of ``run_id``.
+    ``parents`` replaces an unknown ``run_id``: end the run only if one of these runs started it.
     """
 
     reason: str
@@ -179,7 +172,7 @@ class Terminate(NamedTuple):
 
 
 class Retry(NamedTuple):
-    """Resume a paused run. The attempts of its activities are counted from 1 again."""
+    """Resume a paused run, and count attempts from 1 again."""
 
     reason: str = ""
     identity: str = ""
@@ -203,7 +196,7 @@ class Reset(NamedTuple):
 
 
 class Query(NamedTuple):
-    """Query the code; the reply is written to the message's reply key under ``lease``."""
+    """Query the code. The reply is written under ``lease``."""
 
     name: str
     args: tuple[Payload, ...] = ()
@@ -212,7 +205,7 @@ class Query(NamedTuple):
 
 
 class Update(NamedTuple):
-    """Update the execution; ``lease`` as in ``Query``. The caller waits for ``stage``."""
+    """Update the execution. The caller waits for ``stage``; the reply is under ``lease``."""
 
     update_id: str
     name: str
@@ -268,7 +261,7 @@ _MESSAGES: dict[str, type[Message]] = {kind.__name__: kind for kind in Message._
 
 
 class InboxMessage(NamedTuple):
-    """A received message with its key and revision. ``size``: bytes of the stored value."""
+    """A received message. ``size``: bytes of the stored value."""
 
     key: bytes
     message_id: str
@@ -278,9 +271,9 @@ class InboxMessage(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """The reply to a query or update: a result or a failure.
+    """The reply to a query or update.
 
-    ``rejected``: the query or update was not executed. ``accepted``: the update has no result yet.
+    ``rejected``: the call was not executed. ``accepted``: the update has no result yet.
     """
 
     result: Payload = None
@@ -330,7 +323,7 @@ _attribute_decoders = {name: msgspec.msgpack.Decoder(kind) for name, kind in EVE
 
 
 def encode_history(events: Iterable[HistoryEvent]) -> bytes:
-    """Events of a history as one msgpack array."""
+    """Encode events as an array of ``[event_id, event_time_ms, type, [attributes]]``."""
     return _encoder.encode(
         [(number, at_ms, TYPE_NAMES[type(kind)], kind) for number, at_ms, kind in events]
     )
@@ -342,7 +335,7 @@ def encode_event(event: HistoryEvent) -> bytes:
 
 
 def decode_history(data: bytes) -> list[HistoryEvent]:
-    """The events of ``encode_history``. Raises HistoryError for any other bytes."""
+    """The events of ``encode_history``. Raises HistoryError."""
     try:
         return [_event(stored) for stored in _list_decoder.decode(data)]
     except (
@@ -363,12 +356,12 @@ def _event(stored: _StoredEvent) -> HistoryEvent:
 
 
 def deadline_ms(start_ms: int, seconds: float) -> int:
-    """When a timeout of ``seconds`` after ``start_ms`` is due, in Unix milliseconds; 0: never."""
+    """The end of a timeout, in Unix milliseconds; 0: never."""
     return start_ms + round(seconds * 1000) if seconds else 0
 
 
 def reserved_head(started: WorkflowExecutionStarted, now_ms: int) -> RunHead:
-    """The first head of a run. Writing the head reserves the workflow id."""
+    """The first head of a run, which reserves the workflow id."""
     return RunHead(
         started.workflow_id,
         started.run_id,
@@ -392,8 +385,8 @@ def continued_run(
 ) -> tuple[RunHead, HistoryEvent]:
     """The head and the first event of a run that continues another run as new.
 
-    ``execution_deadline_ms``: the deadline of the earlier run. If it is 0, the execution timeout of
-    ``started`` counts from ``now_ms``.
+    ``execution_deadline_ms``: the deadline of the earlier run. If it is 0, the execution timeout
+    of ``started`` counts from ``now_ms``.
     """
     head = reserved_head(started, now_ms)._replace(next_event_id=2)
     if execution_deadline_ms:

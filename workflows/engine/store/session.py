@@ -1,12 +1,9 @@
 """A session: the lease of one process, a fence, and the committer of the process's writes.
 
-The fence is the key ``commit/<name>`` under the lease. Every transaction of the committer compares
-and rewrites the fence, so the committer writes nothing after the lease has expired. If the answer
-to a transaction is lost, the fence shows whether the transaction was committed. The session ends
-before the lease can expire in etcd: activities are cancelled before another process starts them.
-
-``Committer`` commits proposals in groups. While the store is unavailable, proposals wait, at most
-until the session ends.
+The fence is the key ``commit/<name>`` under the lease. Every transaction compares and rewrites the
+fence, so nothing is written after the lease has expired. If etcd's answer is lost, the fence shows
+whether the transaction was committed. The session ends before the lease can expire in etcd:
+activities are cancelled before another process starts them.
 """
 
 from __future__ import annotations
@@ -63,19 +60,16 @@ CLIENT_TTL_S = 15
 """Seconds after which the replies to a dead client are deleted."""
 
 RENEWALS_PER_TTL = 3
-"""Renewals of a lease within its time to live."""
 
 RENEWAL_RETRY_S = 0.2
-"""Seconds before a failed renewal is tried again."""
 
 END_S_MAX = 2.0
-"""Seconds that closing a session waits for etcd to revoke the lease."""
 
 _log = logging.getLogger(__name__)
 
 
 class SessionFence(NamedTuple):
-    """Value of ``commit/<name>``: the lease and the number of transactions of the session."""
+    """The value of a session's fence. ``seq``: the number of the session's transactions."""
 
     lease: int
     seq: int
@@ -104,7 +98,7 @@ class WorkerSession:
         self._store = store
         self._ttl_s = ttl_s
         self._monotonic = monotonic
-        self._keeping: asyncio.Task[None] | None = None
+        self._renewal_task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Grant the lease and write the fence. Raises StoreUnavailable, OutcomeUnknown."""
@@ -114,12 +108,12 @@ class WorkerSession:
         result = await self._store.commit([Absent(self.key)], [Put(self.key, value, self.lease)])
         assert result.succeeded, "the name of a session is random"
         self.revision = result.revision
-        keeping = self._keep(requested_at + self._ttl_s)
-        # The task outlives the call that opens the session: it must not continue the call's trace.
-        self._keeping = asyncio.get_running_loop().create_task(keeping, context=Context())
+        renewal = self._keep_lease(requested_at + self._ttl_s)
+        # The task outlives this call, and must not continue its trace.
+        self._renewal_task = asyncio.get_running_loop().create_task(renewal, context=Context())
 
     def lose(self) -> None:
-        """End the session: the lease has expired, or a shard has another owner."""
+        """End the session."""
         self.lost.set()
 
     def check(self) -> None:
@@ -132,7 +126,7 @@ class WorkerSession:
             )
 
     async def close(self) -> None:
-        """Revoke the lease; all keys under it are deleted."""
+        """Revoke the lease; etcd then deletes all keys under it."""
         self.abandon()
         with suppress(StoreError, TimeoutError):
             async with asyncio.timeout(END_S_MAX):
@@ -141,10 +135,10 @@ class WorkerSession:
     def abandon(self) -> None:
         """Stop like a killed process: the lease expires."""
         self.lost.set()
-        if self._keeping is not None:
-            self._keeping.cancel()
+        if self._renewal_task is not None:
+            self._renewal_task.cancel()
 
-    async def _keep(self, valid_until: float) -> None:
+    async def _keep_lease(self, valid_until: float) -> None:
         try:
             await self._renew(valid_until)
         except Exception:  # noqa: BLE001 - logged; the session ends, and its worker opens another
@@ -153,10 +147,8 @@ class WorkerSession:
             self.lost.set()  # nothing may continue under a lease that is not renewed
 
     async def _renew(self, valid_until: float) -> None:
-        """Renew until the lease has expired, or may have expired by this process's clock.
-
-        Renewals are at ticks that periodic tasks share, so that an idle process wakes less often.
-        """
+        """Return when the lease has expired, or may have expired by this process's clock."""
+        # Periodic tasks share ticks, so that an idle process wakes less often.
         pause = until_tick_s(self._ttl_s / RENEWALS_PER_TTL)
         while not self.lost.is_set():
             await asyncio.sleep(pause)
@@ -188,7 +180,7 @@ async def open_session(
     ttl_s: int = WORKER_TTL_S,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> WorkerSession:
-    """Open a session, after a limited wait for the store. Raises StoreUnavailable."""
+    """Open a session. Waits a limited time for the store, then raises StoreUnavailable."""
 
     async def attempt() -> WorkerSession:
         session = WorkerSession(store, keys, name, ttl_s=ttl_s, monotonic=monotonic)
@@ -203,17 +195,15 @@ async def open_session(
 
 
 QUEUE_DEPTH_MAX = 16_384
-"""Proposals that may wait for the next transaction."""
 
 GATHERING_PASSES_MAX = 1
-"""Passes of the event loop that collect proposals before a transaction.
+"""Passes of the event loop that collect proposals.
 
 More passes would delay the transaction, because a pass may run workflow code.
 """
 
 RETRY_PAUSE_S = 0.01
 RETRY_PAUSE_S_MAX = 0.25
-"""The first and the longest pause between two tries while etcd is unavailable, in seconds."""
 
 
 class Committer:
@@ -235,7 +225,7 @@ class Committer:
         """Queue one proposal. The future returns the outcome: ``Lost`` if a guard failed.
 
         Raises SessionLost, Overloaded. The future raises StoreRejected, and SessionLost if the
-        session ends first: then the proposal may or may not be committed.
+        session ends first: the proposal may then be committed or not.
         """
         self._session.check()
         return self._group_commit.put(
@@ -283,10 +273,9 @@ class Committer:
             return result
 
     async def _settle(self) -> int | None:
-        """Find out whether a transaction whose answer was lost was committed.
+        """Return the revision of a transaction whose answer was lost; None if it was not committed.
 
-        Returns the transaction's revision, or None if it was not committed. Rewriting the fence
-        ensures that the transaction cannot be committed later.
+        Rewriting the fence ensures that the transaction cannot be committed later.
         """
         session, session_get = self._session, Get(self._session.key)
         tries = itertools.count()
@@ -322,7 +311,6 @@ class Committer:
             return session.revision
 
     async def _pause(self, tries: int) -> None:
-        """Wait before another try, at most until the session ends."""
         wait_s = pause_s(tries + 1, RETRY_PAUSE_S, RETRY_PAUSE_S_MAX)
         try:
             async with asyncio.timeout(wait_s):
@@ -331,7 +319,7 @@ class Committer:
             return
 
     def _ended(self) -> SessionLost:
-        """End the session: its lease has expired."""
+        """End the session, and return the error to raise."""
         self._session.lose()
         return SessionLost(
             f"the lease of session {self._session.name} has expired",
@@ -341,7 +329,7 @@ class Committer:
 
 
 def _fence_of(value: bytes) -> SessionFence:
-    """Decode a fence. Invalid bytes become a fence that matches no session."""
+    """Decode a fence; invalid bytes become a fence that matches no session."""
     try:
         return FENCE_CODEC.decode(value)
     except DECODING_ERRORS:

@@ -1,8 +1,7 @@
 """Faults: stored values that this worker cannot use, each with a reason and a remedy.
 
-A fault belongs to one key. The worker leaves the object of the key unchanged and proceeds with all
-other objects. Metrics, health and commands show all faults of the process
-(``core.eventstore.undecodable_values``).
+A fault belongs to one key. The worker leaves the object of the key unchanged, and proceeds with all
+other objects.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ from workflows.engine.store.keys import shard_of
 from workflows.model.errors import LimitExceeded
 
 RETRY_UNUSABLE_S = 60.0
-"""Seconds between two reads of a value that cannot be used."""
+"""Seconds between two reads of an unusable value."""
 
 DECODING_ERRORS = (LogCorrupt, ValueError, RecursionError)
-"""Exceptions of decoders: unexpected bytes, invalid UTF-8, values that are nested too deeply."""
+"""Exceptions of decoders, also for invalid UTF-8 and deeply nested values."""
 
 ERRORS_OF_ONE_EXECUTION = (LogCorrupt, LimitExceeded)
-"""Errors that concern one execution: a client proceeds with all other executions."""
+"""Errors after which a client proceeds with all other executions."""
 
 
 class WorkerFaults:
@@ -73,10 +72,9 @@ class WorkerFaults:
 
 
 class RunObstacle:
-    """Why one execution does not proceed in this worker.
+    """Why one execution does not proceed: ``value`` is a fault of the worker until ``clear``.
 
-    The reason, ``value``, is one of the worker's faults until ``clear``. ``retry`` is called after
-    ``RETRY_UNUSABLE_S``.
+    ``retry`` is called after ``RETRY_UNUSABLE_S``.
     """
 
     def __init__(

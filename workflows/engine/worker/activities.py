@@ -1,8 +1,8 @@
 """Attempts of activities: slots, the four timeouts, heartbeats, retries and cancellation.
 
-An activity runs in the worker that owns its execution. The history does not record attempts: an
-``Attempt`` is stored before every attempt but the first. If a worker dies before it commits the
-outcome, the activity runs again, but only one outcome is recorded.
+The history does not record attempts: an ``Attempt`` is stored before every attempt but the first.
+If a worker dies before it commits the outcome, the activity runs again, but only one outcome is
+recorded.
 """
 
 from __future__ import annotations
@@ -68,13 +68,13 @@ class Slots:
 
 
 ACTIVITY_SLOTS = 100
-"""Attempts of async activities that one worker runs concurrently."""
+"""Concurrent attempts of async activities in one worker."""
 
 HEARTBEAT_SHARE = 0.8
 """The least time between two writes of heartbeat details, as a share of the heartbeat timeout."""
 
 HEARTBEAT_STORE_S = 30.0
-"""Seconds between two writes of heartbeat details of an activity without heartbeat timeout."""
+"""Seconds between two writes of heartbeat details if there is no heartbeat timeout."""
 
 STOP_S_MAX = 5.0
 """Seconds that an attempt may take to stop after a timeout, before it is abandoned."""
@@ -88,7 +88,7 @@ Timeout = tuple[TimeoutType, float]
 class ActivityTask(NamedTuple):
     """One activity of a run, with its next attempt.
 
-    ``recorded``: whether ``attempt`` is stored. ``scheduled_ms``: Unix milliseconds.
+    ``recorded``: whether ``attempt`` is stored.
     """
 
     workflow_id: str
@@ -102,10 +102,7 @@ class ActivityTask(NamedTuple):
 
 
 class RunningActivity:
-    """One activity with its attempts.
-
-    ``cancel`` requests that the activity stops; ``abandon`` stops it without an outcome.
-    """
+    """One running activity."""
 
     def __init__(
         self, host: ActivityHost, task: ActivityTask, report: Report, store: StoreAttempt
@@ -125,8 +122,8 @@ class RunningActivity:
         self._is_in_thread = False
         self._loop = asyncio.get_running_loop()
         clock = host.clock
-        self._age_s = max(clock.now_ms() - task.scheduled_ms, 0) / 1000
-        self._since = clock.monotonic()
+        self._age_at_start_s = max(clock.now_ms() - task.scheduled_ms, 0) / 1000
+        self._started_at = clock.monotonic()
         self.task = self._loop.create_task(self._run())
 
     def cancelled(self) -> bool:
@@ -151,7 +148,7 @@ class RunningActivity:
                 task.cancel()
 
     def heartbeat(self, details: tuple[object, ...]) -> None:
-        """Record a heartbeat. ``details`` are passed to the next attempt if this attempt fails."""
+        """Record a heartbeat. If this attempt fails, the next attempt gets ``details``."""
         now = self._host.clock.monotonic()
         self.beat_at = now
         payloads = _detail_payloads(details)
@@ -211,7 +208,7 @@ class RunningActivity:
         task, state = self._activity, self.state
         retry_state = None
         if failure is not None:
-            # The verdict says why no attempt follows. No attempt follows a cancellation.
+            # A cancelled activity is not retried.
             verdict = after_failure(
                 task.scheduled.retry_policy,
                 task.scheduled.timeouts,
@@ -235,7 +232,7 @@ class RunningActivity:
 
     def age_s(self) -> float:
         """Seconds since the activity was scheduled."""
-        return self._age_s + self._host.clock.monotonic() - self._since
+        return self._age_at_start_s + self._host.clock.monotonic() - self._started_at
 
     async def _pause(self, seconds: float) -> None:
         if seconds > 0 and not self.cancelled():
@@ -243,7 +240,7 @@ class RunningActivity:
             await self._host.clock.wait(self.wake, seconds)
 
     async def _in_slot(self) -> tuple[Failure | None, Payload]:
-        """Run one attempt when a slot is free."""
+        """Run one attempt when a slot is free. Returns its failure or its result."""
         host = self._host
         slots = host.slots_for(self._activity.scheduled.activity_type)
         failure = await self._take_slot(slots)
@@ -352,7 +349,7 @@ class RunningActivity:
         return await result if inspect.isawaitable(result) else result
 
     def _beat(self, attempt: int, *details: object) -> None:
-        """A heartbeat from the event loop or from a thread. Raises CancelledError."""
+        """Record a heartbeat from the event loop or from a thread. Raises CancelledError."""
         if self.cancelled() or attempt != self.state.attempt:
             raise CancelledError("the attempt was cancelled or replaced by another one")
         if self._is_in_thread:
@@ -379,7 +376,7 @@ class RunningActivity:
 
 
 class _CallFunction(ActivityInbound):
-    """The innermost interceptor of attempts: calls the activity's function."""
+    """The innermost interceptor of attempts."""
 
     def __init__(self) -> None:
         """There is no inner interceptor."""

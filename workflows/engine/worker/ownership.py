@@ -1,10 +1,9 @@
 """Ownership of shards: a worker claims an equal share, and releases shards above the share.
 
-``wake/worker/<name>`` exists while a worker runs. ``wake/owner/<shard>`` names the worker that owns
-the shard. Both keys are under the worker's lease: when a worker dies, etcd deletes its keys in one
-revision, and other workers claim its shards. An owner writes the owner key once, so the revision of
-the key guards every write for the shard. An owner key without a lease counts as absent, because
-workers do not write such keys.
+``wake/worker/<name>`` exists while a worker runs. ``wake/owner/<shard>`` names the owner of the
+shard. Both keys are under the worker's lease: when a worker dies, etcd deletes its keys in one
+revision, and other workers claim its shards. An owner writes its key once, so the revision of the
+key guards every write for the shard. An owner key without a lease counts as absent.
 """
 
 from __future__ import annotations
@@ -29,19 +28,18 @@ class OwnerRecord(NamedTuple):
 OWNER_RECORD = StateCodec(OwnerRecord)
 
 FAULT_KINDS = {"owner": "shard owner", "worker": "worker"}
-"""First part of a key under ``wake/`` -> name of the kind in ``workflows.engine.store.kinds``."""
+"""First part of a key under ``wake/`` -> name of its kind."""
 
 UNREADABLE_OWNER = "?"
 """Stands for the owner of a shard whose owner key cannot be read. No worker has this name."""
 
 OWNER_REMEDY = "if a process of a newer version wrote it, stop that process; else delete the key"
-"""The remedy for an unreadable owner key or worker key."""
 
 StartShard = Callable[[int, Unchanged], Awaitable[None]]
-"""Loads a shard that this worker has claimed. The fence guards all writes for the shard."""
+"""Loads a claimed shard. The fence guards all writes for the shard."""
 
 StopShard = Callable[[int], Awaitable[None]]
-"""Stops the work of a shard, and returns when the work has ended."""
+"""Stops a shard, and returns when its work has ended."""
 
 
 class ShardPlan(NamedTuple):
@@ -52,10 +50,7 @@ class ShardPlan(NamedTuple):
 
 
 def plan(owners: Mapping[int, str], workers: Iterable[str], name: str) -> ShardPlan:
-    """Plan a worker's shards: claim vacant shards up to its share, release shards above the share.
-
-    The shares of all workers add up to ``SHARD_COUNT``.
-    """
+    """A worker's plan: claim vacant shards up to its share, release shards above its share."""
     names = sorted({*workers, name})
     rank = names.index(name)
     share = SHARD_COUNT // len(names) + (rank < SHARD_COUNT % len(names))
@@ -103,7 +98,7 @@ class Ownership:
         await self._committer.propose([Absent(key)], [Put(key, value, self._session.lease)])
 
     def load(self, stored: Iterable[KeyValue]) -> None:
-        """Set owners and workers from the stored keys; keys without a lease are ignored."""
+        """Set owners and workers from the stored keys that have a lease."""
         self._owners.clear()
         self._workers.clear()
         self._unleased.clear()
@@ -133,11 +128,10 @@ class Ownership:
             await self._claim(steps.claim)
 
     def _ignore_unleased(self, kv: KeyValue) -> None:
-        """Report a key without a lease, and ignore it, so that its shard can be claimed."""
         kind, name = self._keys.wake_parts(kv.key)
         remedy = "delete the key: processes write such keys under a lease"
         self._faults.note(
-            FAULT_KINDS.get(kind, kind), kv.key, "it has no lease, so no process holds it", remedy
+            FAULT_KINDS.get(kind, kind), kv.key, "it has no lease, so no process owns it", remedy
         )
         if kind == "worker":
             self._workers.discard(name)
@@ -161,14 +155,13 @@ class Ownership:
             self._faults.note(FAULT_KINDS.get(kind, kind), key, error, OWNER_REMEDY)
 
     def _set_owner(self, shard: int, value: bytes | None) -> None:
-        """Set the owner of a shard. If the value cannot be read, the shard still has an owner."""
         if not 0 <= shard < SHARD_COUNT:
             raise ValueError(f"shard {shard:#x} does not exist: there are {SHARD_COUNT} shards")
         self._unleased.pop(shard, None)
         if value is None:
             self._owners.pop(shard, None)
             return
-        self._owners[shard] = UNREADABLE_OWNER
+        self._owners[shard] = UNREADABLE_OWNER  # stays if the value cannot be decoded
         self._owners[shard] = OWNER_RECORD.decode(value).session or UNREADABLE_OWNER
 
     async def _claim(self, shards: Iterable[int]) -> None:
@@ -177,9 +170,9 @@ class Ownership:
         for shard in shards:
             key = self._keys.owner(shard)
             unleased_revision = self._unleased.get(shard)
-            free = Absent(key) if unleased_revision is None else Unchanged(key, unleased_revision)
+            guard = Absent(key) if unleased_revision is None else Unchanged(key, unleased_revision)
             put = Put(key, value, self._session.lease)
-            proposals.append((shard, self._committer.propose([free], [put])))
+            proposals.append((shard, self._committer.propose([guard], [put])))
         for shard, proposal in proposals:
             outcome = await proposal
             key = self._keys.owner(shard)

@@ -1,8 +1,7 @@
 """Retention: closed executions are archived after a time, or earlier if a shard has too many.
 
-An execution is written to a file of the archive (``workflows.engine.store.archive_files``) before
-its keys are deleted. After ``ARCHIVE_RETENTION_S`` the file is deleted. A shard's closed runs are
-listed in memory, so the cost of a step depends only on the runs that the step archives.
+An execution is written to an archive file before its keys are deleted. After
+``ARCHIVE_RETENTION_S`` the file is deleted.
 """
 
 from __future__ import annotations
@@ -27,13 +26,12 @@ CLOSED_PER_SHARD_MAX = 10_000
 """Closed executions of a shard; above this number the oldest are archived early."""
 
 ARCHIVE_RETENTION_S = 90 * 24 * 3600.0
-"""Seconds that an archived execution is kept, from the end of the day on which it closed."""
+"""Seconds that an archived execution is kept after the day on which it closed."""
 
 SWEEP_S = 300.0
 """Seconds between two passes over the closed executions."""
 
 RETIRED_PER_STEP_MAX = 500
-"""Executions of one shard that one step archives; the next step follows immediately."""
 
 _log = logging.getLogger(__name__)
 
@@ -101,9 +99,9 @@ def _entry(head: RunHead) -> tuple[int, str, str]:
 async def retire(
     store: ExecutionStore, closed: ClosedRuns, fence: Unchanged, archive: Archive
 ) -> int:
-    """Archive the due executions of a shard, at most ``RETIRED_PER_STEP_MAX``.
+    """Archive at most ``RETIRED_PER_STEP_MAX`` due executions of a shard. Returns their number.
 
-    Returns the number of archived executions. ``fence`` fails once the shard has another owner.
+    ``fence`` fails once the shard has another owner.
     Raises SessionLost, StoreUnavailable, OSError.
     """
     await closed.read()
@@ -148,7 +146,7 @@ async def _retire_one(
 
 
 async def prune(store: ExecutionStore, archive: Archive) -> int:
-    """Delete archive files older than ``archive_retention_s``, at most those of one step.
+    """Delete files older than ``archive_retention_s``, at most those of one step.
 
     Returns the number of deleted files. Raises OSError.
     """

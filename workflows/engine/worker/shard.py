@@ -1,9 +1,7 @@
 """The executions of one shard, while this worker owns the shard.
 
-Loading reads attempts, inboxes, signal fences (keys that every signal to an execution rewrites),
-and the heads of open runs. Afterwards the watch delivers new messages and signals. What the watch
-delivers during loading is queued. Every transaction has the shard's fence as a guard, so this
-worker writes nothing once the shard has another owner.
+Messages and signals from the watch are queued until the shard is loaded. Every transaction has the
+shard's fence as a guard, so this worker writes nothing once the shard has another owner.
 """
 
 from __future__ import annotations
@@ -35,13 +33,12 @@ from workflows.engine.worker.retention import ClosedRuns
 _log = logging.getLogger(__name__)
 
 CONCURRENT_RESUMES_MAX = 32
-"""Executions that read their histories at the same time while a shard is loaded."""
 
 
 class UnusableHeads:
     """Executions of a shard whose stored heads cannot be used.
 
-    Messages to such an execution stay in its inbox, and are read again together with the head.
+    Messages to such an execution stay in its inbox, and are read again with the head.
     """
 
     def __init__(self) -> None:
@@ -61,7 +58,7 @@ class UnusableHeads:
         return self._keys[workflow_id]
 
     def skips(self, workflow_id: str, revision: int) -> bool:
-        """Whether messages and signals to an execution are skipped. Notes ``revision``."""
+        """Whether messages to an execution are skipped. Notes ``revision``."""
         if workflow_id not in self._keys:
             return False
         newest = max(revision, self._skipped_revisions.get(workflow_id, 0))
@@ -119,7 +116,7 @@ class Shard:
         self._early_messages: list[tuple[bytes, bytes, int]] = []
         self._early_signals: list[tuple[str, int]] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._starting: dict[str, list[InboxMessage]] = {}
+        self._waiting_messages: dict[str, list[InboxMessage]] = {}
         self._unusable = UnusableHeads()
         self._stopped = False
 
@@ -143,7 +140,7 @@ class Shard:
         for kv in heads:
             self._open(kv)
         for kv in signal_fences:
-            self._contained(kv.key, partial(self._read_signal_fence, kv))
+            self._run_or_note_fault(kv.key, partial(self._read_signal_fence, kv))
         await self._resume(attempts)
         for kv in sorted(inbox, key=lambda kv: (kv.mod_revision, kv.key)):
             self._deliver(kv.key, kv.value, kv.mod_revision)
@@ -159,7 +156,7 @@ class Shard:
         self._note_signal(workflow_id, kv.mod_revision)
 
     def _open(self, kv: KeyValue) -> Execution | None:
-        """The execution of an open head; None if the head cannot be used."""
+        """Add and return the execution of an open head; None if the head cannot be used."""
         try:
             head = owned_head_of(self._store.keys, kv)
         except UnusableValue as error:
@@ -170,7 +167,6 @@ class Shard:
         return execution
 
     def _note_unusable(self, key: bytes, error: UnusableValue) -> None:
-        """Report a head that cannot be used, and read it again after ``RETRY_UNUSABLE_S``."""
         self._store.faults.add(error, shard=self.number)
         start, _ = self._store.keys.range_of("open", self.number)
         workflow_id = key[len(start) :].decode(errors="replace")
@@ -182,7 +178,6 @@ class Shard:
             self._spawn(partial(self._read_again, workflow_id))
 
     async def _read_again(self, workflow_id: str) -> None:
-        """Read an unusable head and the inbox again. Proceed if the head can be used now."""
         keys, key = self._store.keys, self._unusable.key_of(workflow_id)
         gets = [Get(key), Get(keys.signal_fence(workflow_id)), Get(*keys.inbox_of(workflow_id))]
         result = await self._store.kv.read(gets)
@@ -228,10 +223,10 @@ class Shard:
         if not self._loaded_revision:
             self._early_messages.append((key, value, revision))
         elif revision > self._loaded_revision:
-            self._contained(key, lambda: self._deliver_new(key, value, revision))
+            self._run_or_note_fault(key, lambda: self._deliver_new(key, value, revision))
 
     def signalled(self, workflow_id: str, revision: int) -> None:
-        """Take a change of an execution's signal fence from the watch."""
+        """Take a change of a signal fence, which every signal to an execution rewrites."""
         if self._loaded_revision:
             self._note_signal(workflow_id, revision)
         else:
@@ -267,10 +262,9 @@ class Shard:
     # ------------------------------------------------------------------ what executions report
 
     def _note_closed(self, execution: Execution, head: RunHead) -> None:
-        """Handle the end of a run. If no run continues it, reject the remaining messages."""
         self._on_run_closed(head)
         self.closed_runs.add(head)
-        if not execution.head.is_open:
+        if not execution.head.is_open:  # no run continues the closed one
             self.executions.pop(head.workflow_id, None)
             for message in execution.take_messages():
                 self._reject(message)
@@ -285,7 +279,6 @@ class Shard:
         await self._reload(execution)
 
     async def _reload(self, execution: Execution) -> None:
-        """Replace the execution by its stored state. Raises StoreUnavailable."""
         workflow_id = execution.head.workflow_id
         get = Get(self._store.keys.open(workflow_id))
         stored = (await self._store.kv.read([get])).ranges[0].kvs
@@ -318,18 +311,17 @@ class Shard:
         self.executions[head.workflow_id] = following
         if execution is not None:
             following.note_signal(execution.signal_revision)
-            for waiting in execution.take_messages():
-                following.deliver(waiting)
+            for remaining in execution.take_messages():
+                following.deliver(remaining)
         following.start_after_reset()
         return None
 
     # ----------------------------------------------------------------------------- messages
 
     def _deliver(self, key: bytes, value: bytes, revision: int) -> None:
-        """Deliver a message. A message that cannot be decoded is reported and stays stored."""
-        self._contained(key, lambda: self._deliver_decoded(key, value, revision))
+        self._run_or_note_fault(key, lambda: self._deliver_decoded(key, value, revision))
 
-    def _contained(self, key: bytes, work: Callable[[], None]) -> None:
+    def _run_or_note_fault(self, key: bytes, work: Callable[[], None]) -> None:
         try:
             work()
         except DECODING_ERRORS as error:
@@ -337,7 +329,6 @@ class Shard:
             self._store.faults.note("message", key, error, remedy, shard=self.number)
 
     def _deliver_new(self, key: bytes, value: bytes, revision: int) -> None:
-        """Deliver a message unless ``_read_again`` has delivered it."""
         if self._unusable.has_read_again:
             workflow_id = self._store.keys.inbox_parts(key)[1]
             if self._unusable.was_read(workflow_id, revision):
@@ -358,8 +349,8 @@ class Shard:
             self._start(execution, message, body)
         elif execution is not None:
             execution.deliver(message)
-        elif workflow_id in self._starting:
-            self._starting[workflow_id].append(message)
+        elif workflow_id in self._waiting_messages:
+            self._waiting_messages[workflow_id].append(message)
         else:
             self._reject(message)
 
@@ -367,15 +358,14 @@ class Shard:
         if execution is not None and start.started.run_id == execution.head.run_id:
             execution.deliver(message)
         elif start.reserved:
-            # The client has written the head in the transaction of this message. An older run of
-            # the id is closed, even if this shard still has an execution of that run.
+            # The client wrote the head in this message's transaction: an older run is closed.
             head = reserved_head(start.started, start.at_ms)
             self._begin(head, message.revision, message, execution)
         elif execution is not None:
             self._reject(message)
         else:
             workflow_id = start.started.workflow_id
-            self._starting.setdefault(workflow_id, [])
+            self._waiting_messages.setdefault(workflow_id, [])
             starting = self._spawn(partial(self._start_child, message, start))
             # Also after a failure: no message may wait for a child that does not start.
             starting.add_done_callback(lambda _: self._deliver_waiting(workflow_id))
@@ -386,14 +376,13 @@ class Shard:
         execution = Execution(self._parts, self._owner, head, revision)
         if before is not None:
             before.stop()
-            for waiting in before.take_messages():
-                self._reject(waiting)
+            for remaining in before.take_messages():
+                self._reject(remaining)
         self.executions[head.workflow_id] = execution
         execution.timers.arm(head)
         execution.deliver(message)
 
     async def _start_child(self, message: InboxMessage, start: Start) -> None:
-        """Start a child if its id is free, or else reject the start."""
         workflow_id = start.started.workflow_id
         allowed = await may_start(self._store, start)
         if allowed and workflow_id not in self.executions:
@@ -404,7 +393,7 @@ class Shard:
         self._deliver_waiting(workflow_id)
 
     def _deliver_waiting(self, workflow_id: str) -> None:
-        for message in () if self._stopped else self._starting.pop(workflow_id, ()):
+        for message in () if self._stopped else self._waiting_messages.pop(workflow_id, ()):
             self._forward(workflow_id, message)
 
     def _forward(self, workflow_id: str, message: InboxMessage) -> None:
@@ -418,14 +407,13 @@ class Shard:
         self._spawn(partial(self._reject_undeliverable, message))
 
     async def _reject_undeliverable(self, message: InboxMessage) -> None:
-        """Handle an undeliverable message. Raises LostRace if a run has started meanwhile."""
         if await self._undeliverable.reject(self.fence, message):
             return
         _, workflow_id, _ = self._store.keys.inbox_parts(message.key)
         if workflow_id in self.executions:
             self.executions[workflow_id].deliver(message)
         elif await self._reset(execution=None, message=message) is not None:
-            raise LostRace(f"a run of {workflow_id} has started while an older one was to be reset")
+            raise LostRace(f"a run of {workflow_id} has started before an older run was reset")
 
     def _spawn(self, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(self._retried(work))
@@ -434,7 +422,6 @@ class Shard:
         return task
 
     async def _retried(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Retry ``work`` until it succeeds, the session ends, or an error is not retryable."""
         while True:
             try:
                 await work()

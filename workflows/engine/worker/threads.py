@@ -1,7 +1,6 @@
 """Plain (not async) activities run in threads, so that they do not block the event loop.
 
-A thread cannot be stopped: a cancelled activity runs to its end or to its next heartbeat, and
-occupies its slot until then.
+A thread cannot be stopped: a cancelled activity occupies its slot until its end or next heartbeat.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ def run_in_thread(
     name: str,
     ended: Callable[[], None],
 ) -> asyncio.Future[Any]:
-    """Run a function in a thread. When it has returned, call ``ended`` in the event loop."""
+    """Run a function in a thread. After its end, call ``ended`` in the event loop."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Any] = loop.create_future()
     context = copy_context()

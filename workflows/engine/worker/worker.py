@@ -1,8 +1,7 @@
 """A worker: runs the executions of one task queue, session after session.
 
-Executions are divided into shards. A worker opens a session (a lease in the store), claims its
-share of the shards, and works until the session is lost. Then the worker drops all state and opens
-another session.
+A worker opens a session (a lease in the store), claims its share of the shards of executions, and
+works until the session is lost. Then the worker drops all state, and opens another session.
 """
 
 from __future__ import annotations
@@ -42,16 +41,14 @@ SESSION_PAUSE_S = 0.5
 """Seconds before another session is opened; doubled until a session has claimed its shards."""
 
 SESSION_PAUSE_S_MAX = 30.0
-"""The longest pause before another session is opened, in seconds."""
 
 _log = logging.getLogger(__name__)
 
 
 class WorkerOptions(NamedTuple):
-    """Options of a worker. ``ttl_s``: time to live of the lease, in seconds.
+    """Options of a worker.
 
-    ``slots``: async activities that run concurrently. ``threads``: plain activities that run
-    concurrently. ``cached_runs``: cached interpreters; 0: every workflow task replays the history.
+    ``slots``: concurrent async activities. ``threads``: concurrent plain activities.
     ``archive`` None: closed executions stay in the store.
     """
 
@@ -135,9 +132,9 @@ class Worker:
     async def ready(self) -> None:
         """Wait until ``is_working``. Raises the error that ended the worker."""
         assert self._running is not None, "start comes first"
-        waiting = asyncio.ensure_future(self._is_ready.wait())
-        await asyncio.wait({waiting, self._running}, return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
+        ready_task = asyncio.ensure_future(self._is_ready.wait())
+        await asyncio.wait({ready_task, self._running}, return_when=asyncio.FIRST_COMPLETED)
+        ready_task.cancel()
         if self._running.done():
             self._running.result()
 
@@ -155,7 +152,7 @@ class Worker:
             await backoff.wait()
 
     async def close(self) -> None:
-        """Finish running work and release the shards, so that other workers can claim them."""
+        """Finish running work, and release the shards."""
         term = self.term
         if term is not None:
             await term.drain()

@@ -24,13 +24,10 @@ from workflows.engine.worker.retention import Archive, prune, retire
 from workflows.engine.worker.shard import Shard
 
 DRAIN_S_MAX = 5.0
-"""Seconds that a closing worker waits for running activities, and then again for running steps."""
+"""Seconds that ``drain`` waits for running attempts, and then again for running steps."""
 
 CHANGES_PER_PASS = 16
-"""Changes of the store that one pass of the event loop handles before woken executions run.
-
-The changes of one execution are not split, so a pass may handle more changes.
-"""
+"""Changes that one pass of the event loop handles; changes of one execution are not split."""
 
 _log = logging.getLogger(__name__)
 
@@ -89,7 +86,6 @@ class WorkerTerm:
         self._store.faults.clear_shard(shard)
 
     def _note_lost_shard(self, shard: int) -> None:
-        """End the session, because another process owns a shard of this worker."""
         self.shards.pop(shard, None)
         self._store.faults.clear_shard(shard)
         self.session.lose()
@@ -119,7 +115,6 @@ class WorkerTerm:
             await self.end()
 
     async def _record_types(self) -> None:
-        """Record the workflow types of this worker, for ``Visibility.types``."""
         store = self._store
         keys = [store.keys.type(name) for name in self.parts.interpreters.registry.workflows]
         writes = [store.committer.propose([Absent(key)], [Put(key, b"")]) for key in keys]
@@ -142,7 +137,7 @@ class WorkerTerm:
         return under_way.union(*(shard.tasks_under_way() for shard in self.shards.values()))
 
     async def drain(self) -> None:
-        """Wait for running attempts, and then for running steps, at most ``DRAIN_S_MAX`` each."""
+        """Wait for running attempts, and then for running steps."""
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_S_MAX):
                 await self.parts.activities.idle()
@@ -154,9 +149,8 @@ class WorkerTerm:
     async def _watch(self, revision: int) -> None:
         keys = self._store.keys
         async for batch in self._store.kv.watch([keys.range_of("wake")], after=revision):
-            # Sort by execution within a revision, so that one pass handles a signal and the signal
-            # fence of the same transaction. Without the fence's new revision, the run could not
-            # close.
+            # Sorted so that one pass handles a signal and the signal fence of the same transaction:
+            # without the fence's new revision, the run could not close.
             changes = sorted(
                 (change.mod_revision, keys.wake_order(change.key), change)
                 for change in batch.changes
@@ -171,7 +165,6 @@ class WorkerTerm:
                 processed, last = processed + 1, execution
 
     def _process(self, change: KeyChange) -> None:
-        """Process one change. Report a key that cannot be read."""
         try:
             self._dispatch(change)
         except DECODING_ERRORS as error:
@@ -206,7 +199,6 @@ class WorkerTerm:
             self._ready.set()
 
     async def _retire(self) -> None:
-        """Archive closed executions, and delete old archive files, every ``sweep_s`` seconds."""
         archive = self._archive
         if archive is None:
             await asyncio.Event().wait()  # until cancelled: there is nothing to retire

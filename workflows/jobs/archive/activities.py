@@ -1,7 +1,7 @@
 """The activities of archiving: check the live log, archive its segments, delete old archive files.
 
-A repeated activity finishes the work of an interrupted attempt. The revision of the
-archive cursor guards every transaction, so only one of two concurrent activities has an effect.
+A repeated activity finishes the work of an interrupted attempt. Only one of two concurrent
+activities has an effect, because the revision of the archive cursor guards every transaction.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ NEEDS_A_PERSON: Final = "NeedsAPerson"
 """The failure type of a corrupt log or archive, which is not retried."""
 
 CHECK_STALE_S: Final = 180.0
-"""Seconds without a check in this process after which another replica is assumed to check."""
+"""Seconds without a check, after which another replica is assumed to check."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class SealCheck(NamedTuple):
-    """The length of the live log, and whether its segments must be archived now."""
+    """The length of the live log, and whether it must be archived now."""
 
     live_segments: int
     seal_is_due: bool
 
 
 class ArchiveActivities:
-    """The activities of archiving. The public attributes count since the process started."""
+    """The activities of archiving. Public attributes count since the process started."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class ArchiveActivities:
         Raises StoreUnavailable, OSError, and ApplicationError of type ``NEEDS_A_PERSON``.
         """
         with _ReportedFailure(self):
-            # The reserve is a large key. Deleting the reserve makes room when etcd is full.
+            # The reserve is a large key, which is deleted to make room when etcd is full.
             with suppress(StoreFull, OutcomeUnknown):  # the next check creates the reserve
                 await make_reserve(self._store, self._keys)
             self._live = await self._archiver.live_segments()

@@ -1,9 +1,8 @@
 """The workflow that keeps the live log below its limit.
 
-Each cluster has one execution, with id ``archive``. The workflow checks the live log, moves
-segments to the archive (seals them) when that is due, and waits. The faster the log grows, the
-shorter the wait. The query ``status`` reports a step whose attempts have all failed. The next check
-repeats the step.
+Each cluster has one execution, with id ``archive``. The execution checks the live log, and moves
+segments to the archive (seals them) when that is due. If all attempts at a step fail, the next
+check repeats the step.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ STEP_S: Final = 300.0
 """Seconds of one attempt at a step. Archiving the log of a week takes a minute."""
 
 STEPS_S: Final = 900.0
-"""Seconds of all attempts at a step; after that the next check tries again."""
+"""Seconds of all attempts at a step."""
 
 PRUNE_BY_SCHEDULE: Final = "prune-by-schedule"
-"""The id of the patch that moved the hourly prune to a workflow of its own (``prune``)."""
+"""The id of the patch that moved pruning to a workflow of its own (``prune``)."""
 
 _STEP: Final = step_options(STEP_S, STEPS_S)
 
@@ -131,13 +130,12 @@ class ArchiveLog:
 
 PAUSE_S_MIN: Final = 5.0
 PAUSE_S_MAX: Final = 60.0
-"""The shortest and the longest pause between two checks, in seconds."""
 
 
 def pause_s(live: int, before: int, elapsed_s: float) -> float:
     """Seconds until the next check: half the time in which the growing log reaches its limit.
 
-    ``before``: the live segments ``elapsed_s`` seconds ago.
+    ``before``: the live segments ``elapsed_s`` ago.
     """
     growth = live - before
     if growth <= 0 or elapsed_s <= 0:

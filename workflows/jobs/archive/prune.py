@@ -1,7 +1,4 @@
-"""The workflow that deletes archive files beyond their retention, and its schedule.
-
-If all attempts of a run fail, the schedule shows the failure. The next run follows after an hour.
-"""
+"""The workflow that deletes archive files beyond their retention, and its schedule."""
 
 from __future__ import annotations
 

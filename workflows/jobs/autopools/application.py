@@ -1,9 +1,8 @@
 """Automatic pools: one execution for each application whose pools are not as desired.
 
-The execution reconciles, and ends when the pools are as desired or only a user can solve the
-remaining problems. While a problem may be solved later (addresses that are still claimed, a subnet
-without enough free addresses), the execution waits, and reconciles again on the signal ``wake`` or
-after ``RETRY_S``. The sender of the signal starts an execution if none is open.
+The execution reconciles until the pools are as desired, or only a user can solve the remaining
+problems. The execution reconciles again on the signal ``wake`` or after ``RETRY_S``. The sender of
+the signal starts an execution if none is open.
 """
 
 from __future__ import annotations
@@ -22,16 +21,14 @@ WORKFLOW_TYPE: Final = "auto-pools"
 WAKE_SIGNAL: Final = "wake"
 
 RECONCILE_S: Final = 60.0
-"""Seconds of one attempt to reconcile."""
 
 RECONCILE_ATTEMPTS_S: Final = 300.0
-"""Seconds of all attempts to reconcile. Then the execution waits as for any other problem."""
+"""Seconds of all attempts to reconcile."""
 
 RETRY_S: Final = 120.0
-"""Seconds between two reconciliations while a problem remains and no signal arrives."""
+"""Seconds between two reconciliations while a problem remains."""
 
 DONE_SHOWN_MAX: Final = 20
-"""Number of executed steps in ``status`` and in the result. Older steps are left out."""
 
 _DIGEST_BYTES: Final = 8
 _RECONCILE: Final = step_options(
@@ -70,7 +67,7 @@ class AutoPools:
     async def run(
         self, key: ApplicationKey, progress: ApplicationProgress = ApplicationProgress()
     ) -> ApplicationProgress:
-        """Reconcile while a problem may be solved later; the result lists the executed steps."""
+        """Reconcile while a problem may be solved later. The result lists the executed steps."""
         self._progress = progress
         workflow.set_signal_handler(WAKE_SIGNAL, self._wake)
         while True:
