@@ -1,7 +1,7 @@
-"""Runs services of docker-compose.yml as processes, with the commands and variables of the file.
+"""Runs services of docker-compose.yml as processes.
 
-Each service has a network namespace, connected to one bridge, and an /etc/hosts with the names of
-the other services. Volumes are directories of the test.
+Each service has a network namespace on one bridge, and an /etc/hosts with the names of the other
+services. Volumes are directories of the test.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PRINT_URL: Final = (
 
 
 class Composition:
-    """Services that a test starts and kills. Each service has a host in a test network."""
+    """Services that a test starts and kills."""
 
     def __init__(self, directory: Path, names: Sequence[str]) -> None:
         self._services: Mapping[str, Any] = yaml.safe_load(
@@ -53,7 +53,6 @@ class Composition:
                     self.kill(name)
 
     def start(self, name: str) -> None:
-        """Start a service, as ``docker compose up`` does."""
         service = self._services[name]
         command = [*([PROGRAMS[name]] if name in PROGRAMS else []), *service.get("command", ())]
         local_command = [self._with_local_paths(name, word) for word in command]
@@ -71,7 +70,6 @@ class Composition:
         process.wait(DEADLINE_S)
 
     def wait_healthy(self, name: str) -> None:
-        """Wait until the service's own health check passes."""
         _, *check = self._services[name]["healthcheck"]["test"]
         deadline = time.monotonic() + DEADLINE_S
         while self.attempt(name, *check).returncode:
@@ -82,10 +80,10 @@ class Composition:
     def attempt(
         self, name: str, *command: str, stdin: str = ""
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command in a service, as ``docker compose exec`` does; it may fail."""
-        words = [sys.executable if word == "python" else word for word in command]
+        """Run a command, as ``docker compose exec`` does."""
+        local_command = [sys.executable if word == "python" else word for word in command]
         return subprocess.run(
-            self._hosts.inside(name, words),
+            self._hosts.inside(name, local_command),
             env=self._environment(name),
             input=stdin,
             capture_output=True,
@@ -94,12 +92,11 @@ class Composition:
         )
 
     def get_json(self, name: str, url: str) -> Any:
-        """The JSON at a URL, requested by a program in a service; None if the request fails."""
+        """Request a URL in a service; None if the request fails."""
         completed = self.attempt(name, "python", "-c", PRINT_URL, url)
         return json.loads(completed.stdout) if completed.returncode == 0 else None
 
     def _environment(self, name: str) -> dict[str, str]:
-        """The variables of a service, with paths of this machine."""
         variables = self._services[name].get("environment", {})
         local_variables = {
             key: self._with_local_paths(name, str(value)) for key, value in variables.items()
@@ -120,7 +117,7 @@ class Composition:
         }
 
     def _with_local_paths(self, name: str, text: str) -> str:
-        """Replace the container paths of volumes in a text with paths of this machine."""
+        """Replace paths of volumes with paths of this machine."""
         for volume in self._services[name].get("volumes", ()):
             if not isinstance(volume, str):
                 continue

@@ -1,4 +1,4 @@
-"""Functions that read ``pyproject.toml`` and the lock files in requirements/."""
+"""Reads ``pyproject.toml`` and the lock files in requirements/."""
 
 from __future__ import annotations
 
@@ -26,17 +26,16 @@ def console_scripts() -> dict[str, str]:
 
 
 def normalized(name: str) -> str:
-    """A distribution's name in the form that package registries compare (PEP 503)."""
+    """The name in the form that package registries compare (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def names_of(requirements: list[str]) -> set[str]:
-    """The normalized names of the distributions in a list of requirements."""
     matches = [REQUIREMENT.match(requirement) for requirement in requirements]
     return {normalized(match[0]) for match in matches if match}
 
 
 def pinned_versions(lock_file: str) -> dict[str, str]:
-    """Normalized name of a distribution -> its version in a lock file."""
+    """Normalized name of a distribution -> its version."""
     text = (PROJECT_ROOT / "requirements" / lock_file).read_text(encoding="utf-8")
     return {normalized(name): version for name, version in PIN.findall(text)}

@@ -12,11 +12,11 @@ import typer
 from ops.controller import hooks
 from ops.controller.main import HOOK_COMMANDS
 
-UNUSED: Final = (
+UNUSED_MODULES: Final = (
     *("typer", "rich", "pydantic", "requests", "kubernetes", "cryptography"),
     *("opentelemetry.exporter.otlp", "opentelemetry.sdk.trace", "core.process.spans"),
 )
-"""Modules that a daemon must not import while traces and certificates are off."""
+"""A daemon uses none of these while traces and certificates are off."""
 
 # The modules that a daemon imports at its start and when it connects to a cluster.
 AGENT: Final = (
@@ -35,7 +35,7 @@ def test_a_daemon_imports_no_unused_module(
 import importlib, sys
 for name in {modules!r}:
     importlib.import_module(name)
-print([name for name in {UNUSED!r} if name in sys.modules])
+print([name for name in {UNUSED_MODULES!r} if name in sys.modules])
 """
     completed = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
@@ -44,8 +44,8 @@ print([name for name in {UNUSED!r} if name in sys.modules])
     assert completed.stdout == "[]\n"
 
 
-def test_hook_commands_has_the_name_of_every_command_of_the_module_hooks() -> None:
-    """The daemon compares its arguments with ``HOOK_COMMANDS``, and so need not import typer."""
+def test_hook_commands_names_every_command_of_the_module_hooks() -> None:
+    """With ``HOOK_COMMANDS``, the daemon need not import typer."""
     group = typer.main.get_command(hooks.commands())
 
     assert tuple(group.commands) == HOOK_COMMANDS  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The distributions that the product imports are those that pyproject.toml declares."""
+"""pyproject.toml declares exactly the distributions that the product imports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from tests.packaging.project import PRODUCT_PACKAGES, PROJECT_ROOT, names_of, no
 
 
 def imported_names() -> Iterator[str]:
-    """The top-level name of every import of the product, including imports in functions."""
     for package in PRODUCT_PACKAGES:
         for path in (PROJECT_ROOT / package).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -23,7 +22,6 @@ def imported_names() -> Iterator[str]:
 
 
 def distributions_of(name: str) -> set[str]:
-    """The distributions that provide a top-level name, such as ``google``."""
     return {normalized(distribution) for distribution in _installed().get(name, [name])}
 
 
@@ -34,12 +32,11 @@ def _installed() -> Mapping[str, list[str]]:
 
 @cache
 def third_party_names() -> set[str]:
-    """Imported names that belong to neither the product nor the standard library."""
     return set(imported_names()) - set(PRODUCT_PACKAGES) - set(sys.stdlib_module_names)
 
 
 def declared_distributions() -> set[str]:
-    """The product's dependencies in pyproject.toml, including the extras otlp and kubernetes."""
+    """The dependencies of the product and of its extras otlp and kubernetes."""
     project = pyproject()["project"]
     extras = project["optional-dependencies"]
     return names_of(project["dependencies"] + extras["otlp"] + extras["kubernetes"])

@@ -36,29 +36,23 @@ License: LGPL-2.1+
 Files: debian/*
 License: bsd-3-clause
 """
-"""A copyright file in Debian's machine-readable format."""
-
 CLASSIFIER = "Classifier: License :: OSI Approved :: "
 COPYRIGHT_IN_FREE_TEXT = (
     "License: see /usr/share/common-licenses/GPL-2, or /usr/share/common-licenses/Artistic."
 )
-"""A copyright file in free text."""
-
 SITE_PACKAGES = "opt/orbweaver/lib/python3.13/site-packages"
 CREATED = "2026-11-30T16:47:21Z"
 
 
-class Link(NamedTuple):
-    """A symbolic link in a layer."""
-
+class SymbolicLink(NamedTuple):
     target: str
 
 
-Layer = Mapping[str, "str | Link"]
-"""Path -> text of a file, or a symbolic link."""
+Layer = Mapping[str, "str | SymbolicLink"]
+"""Path -> text of a file, or a link."""
 
 
-def test_only_installed_packages_of_debian_and_python_are_listed(tmp_path: Path) -> None:
+def test_a_bill_lists_only_installed_debian_and_python_packages(tmp_path: Path) -> None:
     layers = [
         {
             DPKG_STATUS_PATH: DPKG_STATUS,
@@ -85,7 +79,7 @@ def test_only_installed_packages_of_debian_and_python_are_listed(tmp_path: Path)
         ("Permission is hereby granted ...", set()),
     ],
 )
-def test_the_licenses_of_a_debian_package_are_those_of_its_copyright_file(
+def test_a_debian_package_has_the_licenses_of_its_copyright_file(
     tmp_path: Path, text: str, licenses: set[str]
 ) -> None:
     layers = [{DPKG_STATUS_PATH: DPKG_STATUS, "usr/share/doc/libc6/copyright": text}]
@@ -96,7 +90,7 @@ def test_the_licenses_of_a_debian_package_are_those_of_its_copyright_file(
 def test_a_copyright_file_is_found_through_a_symbolic_link(tmp_path: Path) -> None:
     layers: list[Layer] = [
         {DPKG_STATUS_PATH: DPKG_STATUS, "usr/share/doc/libc-bin/copyright": COPYRIGHT_WITH_FIELDS},
-        {"usr/share/doc/libc6": Link("libc-bin")},
+        {"usr/share/doc/libc6": SymbolicLink("libc-bin")},
     ]
 
     assert licenses_of(write_image(tmp_path, layers)) == {"LGPL-2.1+", "BSD-3-Clause"}
@@ -111,7 +105,7 @@ def test_a_copyright_file_is_found_through_a_symbolic_link(tmp_path: Path) -> No
         ("Classifier: Programming Language :: C", set()),
     ],
 )
-def test_the_licenses_of_a_python_package_are_those_of_its_metadata(
+def test_a_python_package_has_the_licenses_of_its_metadata(
     tmp_path: Path, fields: str, licenses: set[str]
 ) -> None:
     metadata = f"Name: grpcio\nVersion: 1.76.0\n{fields}\n"
@@ -121,7 +115,7 @@ def test_the_licenses_of_a_python_package_are_those_of_its_metadata(
 
 
 def test_a_package_that_a_higher_layer_hides_is_not_listed(tmp_path: Path) -> None:
-    """``.wh..wh..opq`` in a folder hides all files that lower layers have in this folder."""
+    """``.wh..wh..opq`` hides all files that lower layers have in its folder."""
     old, new = (f"{SITE_PACKAGES}/{name}.dist-info/METADATA" for name in ("pip-25.1", "pip-26.0"))
     layers = [
         {old: "Name: pip\nVersion: 25.1\n"},
@@ -144,7 +138,7 @@ def bill_of(archive: Path) -> dict[str, Any]:
 
 
 def licenses_of(archive: Path) -> set[str]:
-    """The licenses of the only component: ids, names or expressions."""
+    """The ids, names or expressions of the only component's licenses."""
     (component,) = bill_of(archive)["components"]
     return {
         str(value)
@@ -154,7 +148,7 @@ def licenses_of(archive: Path) -> set[str]:
 
 
 def write_image(directory: Path, layers: Sequence[Layer]) -> Path:
-    """Write a docker-archive of an image with these layers; return its path."""
+    """Write a docker-archive of an image."""
     config = {
         "created": CREATED,
         "config": {"Labels": {"org.opencontainers.image.title": "orbweaver-agent"}},
@@ -172,12 +166,12 @@ def write_image(directory: Path, layers: Sequence[Layer]) -> Path:
     return path
 
 
-def tar(files: Mapping[str, str | bytes | Link]) -> bytes:
+def tar(files: Mapping[str, str | bytes | SymbolicLink]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, content in files.items():
             entry = tarfile.TarInfo(name)
-            if isinstance(content, Link):
+            if isinstance(content, SymbolicLink):
                 entry.type, entry.linkname = tarfile.SYMTYPE, content.target
                 archive.addfile(entry)
                 continue

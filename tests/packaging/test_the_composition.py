@@ -19,17 +19,15 @@ SETTING_NAME = re.compile(r"\b(?:ORBWEAVER|SPIDERPOOL)_[A-Z_]+\b")
 
 @pytest.fixture(scope="module")
 def services() -> Mapping[str, Any]:
-    """Name of a service of docker-compose.yml -> its definition."""
     document = yaml.safe_load((PROJECT_ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
     return dict(document["services"])
 
 
 @pytest.fixture(scope="module")
 def stages() -> dict[str, str]:
-    """Name of a build stage of the Containerfile -> its text."""
     text = (PROJECT_ROOT / "Containerfile").read_text(encoding="utf-8")
-    parts = re.split(r"^FROM (?:\S+) AS (\S+)$", text, flags=re.MULTILINE)[1:]
-    return dict(zip(parts[::2], parts[1::2], strict=True))
+    names_and_texts = re.split(r"^FROM (?:\S+) AS (\S+)$", text, flags=re.MULTILINE)[1:]
+    return dict(zip(names_and_texts[::2], names_and_texts[1::2], strict=True))
 
 
 def test_the_composition_has_three_etcd_members_our_processes_and_monitoring(
@@ -45,7 +43,7 @@ def test_ports_are_published_only_on_the_loopback_address(services: Mapping[str,
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
-def test_every_file_that_is_mounted_exists(services: Mapping[str, Any]) -> None:
+def test_every_mounted_file_exists(services: Mapping[str, Any]) -> None:
     mounted = [
         volume.partition(":")[0]
         for service in services.values()
@@ -93,7 +91,7 @@ def test_the_controller_is_not_root_and_the_agent_is_not_privileged(
     assert not any("privileged" in service for service in services.values())
 
 
-def test_the_agent_can_write_to_tmp_and_run(services: Mapping[str, Any]) -> None:
+def test_the_agent_can_write_to_the_folders_tmp_and_run(services: Mapping[str, Any]) -> None:
     """The root file system is read-only, but iptables writes a lock file to /run."""
     assert services["agent"]["read_only"]
     assert {"/tmp", "/run"} <= set(services["agent"]["tmpfs"])
@@ -107,18 +105,18 @@ def test_our_services_send_traces_to_the_collector(services: Mapping[str, Any], 
     assert "collector" in services
 
 
-def test_every_setting_in_docker_compose_yml_is_read_by_the_product() -> None:
-    read = {
+def test_the_product_reads_every_setting_of_docker_compose_yml() -> None:
+    product_settings = {
         setting
         for package in PRODUCT_PACKAGES
         for path in (PROJECT_ROOT / package).rglob("*.py")
         for setting in SETTING_NAME.findall(path.read_text(encoding="utf-8"))
     }
-    used = set(
+    compose_settings = set(
         SETTING_NAME.findall((PROJECT_ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
     )
 
-    assert used - read == set()
+    assert compose_settings - product_settings == set()
 
 
 def test_the_build_context_has_the_sources_of_the_wheel() -> None:

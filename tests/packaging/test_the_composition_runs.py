@@ -36,7 +36,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def composition(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composition]:
-    """The running services except collector, Jaeger and Grafana, which exist only as images."""
+    """All services except collector, Jaeger and Grafana, which exist only as images."""
     names = (*ETCD_MEMBERS, "controller", "agent", "prometheus")
     services = Composition(tmp_path_factory.mktemp("composition"), names)
     with services.network():
@@ -103,7 +103,7 @@ def expect_eventually(holds: Callable[[], bool]) -> None:
         time.sleep(0.2)
 
 
-def test_a_path_in_a_volume_becomes_a_path_in_the_directory_of_the_test(tmp_path: Path) -> None:
+def test_a_volume_path_becomes_a_path_in_the_directory_of_the_test(tmp_path: Path) -> None:
     composition = Composition(tmp_path, ("agent",))
 
     assert composition._with_local_paths("agent", "/var/run/spidernet/x.sock").startswith(

@@ -16,7 +16,7 @@ FROM = re.compile(r"^FROM (\S+)", re.MULTILINE)
 STAGE = re.compile(r"^FROM \S+ AS ([\w-]+)$", re.MULTILINE)
 
 
-def test_every_base_image_is_named_by_its_digest() -> None:
+def test_every_base_image_is_named_by_digest() -> None:
     containerfile = (PROJECT_ROOT / "Containerfile").read_text()
     pinned = {
         *STAGE.findall(containerfile),
@@ -35,7 +35,7 @@ def test_the_build_context_has_the_build_hook_of_the_wheel() -> None:
     assert "!hatch_build.py" in lines
 
 
-def test_the_script_copies_the_etcd_image_of_the_chart() -> None:
+def test_images_sh_copies_the_etcd_image_of_the_chart() -> None:
     script = (PROJECT_ROOT / "scripts/images.sh").read_text("utf-8")
     values = read_yaml((PROJECT_ROOT / "ops/charts/orbweaver/values.yaml").read_text("utf-8"))
     image = values["etcd"]["embedded"]["image"]
@@ -53,14 +53,10 @@ while [ $# -gt 0 ]; do
     shift
 done
 """
-"""A fake container engine.
-
-The digest of each pushed image is $DIGEST. A command fails if the name of its source image starts
-with $UNREACHABLE.
-"""
+"""A fake container engine, in which source images that start with $UNREACHABLE fail."""
 
 
-def test_the_values_that_a_push_writes_name_every_image_by_its_digest(tmp_path: Path) -> None:
+def test_a_push_writes_values_that_name_every_image_by_digest(tmp_path: Path) -> None:
     digest = f"sha256:{'5' * 64}"
 
     push(tmp_path, DIGEST=digest).check_returncode()
@@ -72,7 +68,7 @@ def test_the_values_that_a_push_writes_name_every_image_by_its_digest(tmp_path: 
     }
 
 
-def test_if_etcd_cannot_be_copied_a_push_fails_unless_etcd_source_is_set(
+def test_a_push_needs_etcd_source_if_the_etcd_image_is_unreachable(
     tmp_path: Path,
 ) -> None:
     failed_push = push(tmp_path, UNREACHABLE="quay.io/coreos/etcd")
@@ -88,7 +84,6 @@ def test_if_etcd_cannot_be_copied_a_push_fails_unless_etcd_source_is_set(
 
 
 def push(directory: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run ``scripts/images.sh push`` with ``FAKE_ENGINE``; ``environment``: more variables."""
     engine = directory / "engine"
     engine.write_text(FAKE_ENGINE)
     engine.chmod(0o755)

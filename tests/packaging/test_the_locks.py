@@ -8,13 +8,13 @@ import pytest
 
 from tests.packaging.project import PROJECT_ROOT, names_of, normalized, pinned_versions, pyproject
 
-LOCKS = ("build.txt", "dev.txt", "docs.txt", "lock.txt")
+LOCK_FILES = ("build.txt", "dev.txt", "docs.txt", "lock.txt")
 DOWNLOAD_LOCATION = re.compile(r"://|^\s*-|find-links|index-url|@ ", re.MULTILINE)
 
 
-@pytest.mark.parametrize("lock", LOCKS)
-def test_every_entry_of_a_lock_has_a_version_and_a_hash(lock: str) -> None:
-    text = (PROJECT_ROOT / "requirements" / lock).read_text(encoding="utf-8")
+@pytest.mark.parametrize("lock_file", LOCK_FILES)
+def test_every_entry_of_a_lock_file_has_a_version_and_a_hash(lock_file: str) -> None:
+    text = (PROJECT_ROOT / "requirements" / lock_file).read_text(encoding="utf-8")
     entries = re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]
 
     assert entries
@@ -22,10 +22,10 @@ def test_every_entry_of_a_lock_has_a_version_and_a_hash(lock: str) -> None:
     assert all("--hash=sha256:" in entry for entry in entries)
 
 
-@pytest.mark.parametrize("lock", LOCKS)
-def test_no_lock_names_a_download_location(lock: str) -> None:
+@pytest.mark.parametrize("lock_file", LOCK_FILES)
+def test_no_lock_file_names_a_download_location(lock_file: str) -> None:
     text = (
-        (PROJECT_ROOT / "requirements" / lock)
+        (PROJECT_ROOT / "requirements" / lock_file)
         .read_text(encoding="utf-8")
         .replace("    --hash=", "")
     )
@@ -58,5 +58,5 @@ def test_every_declared_dependency_is_locked() -> None:
     assert names_of(pyproject()["build-system"]["requires"]) <= pinned_versions("build.txt").keys()
 
 
-def test_spellings_that_package_registries_treat_as_equal_are_normalized_to_one_name() -> None:
+def test_equal_spellings_of_a_distribution_are_normalized_to_one_name() -> None:
     assert normalized("Prometheus_Client") == normalized("prometheus.client") == "prometheus-client"

@@ -23,10 +23,7 @@ SET_UP_S_MAX = 120
 
 @pytest.fixture
 def work_tree(tmp_path: Path) -> Path:
-    """A work tree with a complete virtual environment and without the CNI program.
-
-    Because of the stamps in .venv, the script installs no package.
-    """
+    """A work tree without the CNI program; stamps in .venv prevent installations."""
     for name in ("scripts/setup.sh", "cni/__init__.py", *LOCKS, *PROJECT_FILES):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, tmp_path / name)
@@ -44,7 +41,6 @@ def work_tree(tmp_path: Path) -> Path:
 
 
 def set_up(work_tree: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run `scripts/setup.sh run` in a work tree."""
     return subprocess.run(
         ["scripts/setup.sh", *options, "run"],
         cwd=work_tree,
@@ -56,7 +52,7 @@ def set_up(work_tree: Path, *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_missing_program_is_built_once_and_again_when_its_source_is_newer(
+def test_the_program_is_built_if_it_is_missing_or_older_than_its_source(
     work_tree: Path,
 ) -> None:
     program = work_tree / "cni/plugin"

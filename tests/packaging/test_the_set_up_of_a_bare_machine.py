@@ -1,6 +1,6 @@
 """`scripts/setup.sh` passes the packages of all missing programs to apt-get.
 
-The apt-get of this test is a fake: it writes its arguments into a file and fails to install.
+The fake apt-get of this test writes its arguments into a file and fails.
 """
 
 import shutil
@@ -44,4 +44,4 @@ def test_every_missing_package_is_a_separate_argument_of_apt_get(tmp_path: Path)
     lines = arguments.read_text().splitlines()
     for package in ("etcd-server", "containerd", "buildah", "netavark", "mmdebstrap"):
         assert f"<{package}>" in lines
-    assert not [line for line in lines if " " in line], "an argument must not have two packages"
+    assert not [line for line in lines if " " in line], "expected one package in each argument"

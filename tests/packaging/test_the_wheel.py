@@ -1,4 +1,4 @@
-"""The wheel has the product's packages with their type markers and commands, and no other files."""
+"""The wheel has the product's packages, type markers and commands, and no other files."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ import pytest
 import core
 from tests.packaging.project import PRODUCT_PACKAGES, PROJECT_ROOT, console_scripts
 
-CHECKOUT_ONLY = ("ops/demo/", "ops/lab/")
-"""Folders of the product packages that are not in the wheel."""
+FOLDERS_OUTSIDE_THE_WHEEL = ("ops/demo/", "ops/lab/")
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """The wheel, built from the work tree."""
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     subprocess.run(command, cwd=PROJECT_ROOT, check=True, capture_output=True, text=True)
@@ -35,7 +33,7 @@ def test_the_wheel_has_every_module_the_type_markers_and_the_files_of_the_consol
         for package in PRODUCT_PACKAGES
         for path in (PROJECT_ROOT / package).rglob("*.py")
     }
-    expected = {path for path in expected if not path.startswith(CHECKOUT_ONLY)}
+    expected = {path for path in expected if not path.startswith(FOLDERS_OUTSIDE_THE_WHEEL)}
     console_files = (PROJECT_ROOT / "ops/console/static").rglob("*.*")
     expected |= {path.relative_to(PROJECT_ROOT).as_posix() for path in console_files}
 
@@ -52,16 +50,16 @@ def test_the_wheel_has_only_product_packages_and_metadata(wheel: zipfile.ZipFile
 
 
 def test_lab_and_demo_are_not_in_the_wheel(wheel: zipfile.ZipFile) -> None:
-    assert not [name for name in wheel.namelist() if name.startswith(CHECKOUT_ONLY)]
+    assert not [name for name in wheel.namelist() if name.startswith(FOLDERS_OUTSIDE_THE_WHEEL)]
 
 
 @pytest.mark.parametrize("folder", PRODUCT_PACKAGES)
 def test_no_installed_module_imports_lab_or_demo(folder: str) -> None:
-    names = tuple(path.rstrip("/").replace("/", ".") for path in CHECKOUT_ONLY)
+    names = tuple(path.rstrip("/").replace("/", ".") for path in FOLDERS_OUTSIDE_THE_WHEEL)
     importers = [
         path
         for path in (PROJECT_ROOT / folder).rglob("*.py")
-        if not path.relative_to(PROJECT_ROOT).as_posix().startswith(CHECKOUT_ONLY)
+        if not path.relative_to(PROJECT_ROOT).as_posix().startswith(FOLDERS_OUTSIDE_THE_WHEEL)
         and any(name in path.read_text(encoding="utf-8") for name in names)
     ]
 

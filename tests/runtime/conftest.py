@@ -14,7 +14,6 @@ from tests.support.parts import require_containers
 
 @pytest.fixture(scope="session")
 def containers_can_run() -> None:
-    """Skip the tests if this machine cannot run containers."""
     require_containers()
 
 

@@ -19,7 +19,7 @@ from tests.runtime.cri import RuntimeService
 from tests.runtime.pause_image import IMAGE_NAME, write_archive
 
 IMPORT_S: Final = 300.0
-"""The deadline of an image import: enough for 300 MB on a busy machine."""
+"""Enough to import 300 MB on a busy machine."""
 
 CONFIG = """
 version = 2
@@ -54,7 +54,7 @@ disabled_plugins = ["io.containerd.grpc.v1.sandbox-controllers"]
   SystemdCgroup = false
 """
 
-HOLD = """
+HOLDER_SCRIPT = """
 set -e
 mount -t tmpfs none /var/lib
 mkdir /var/lib/run
@@ -65,13 +65,10 @@ for directory in orbweaver-lab netns; do
     {netns_bind}mount --rbind /var/lib/run/$directory /run/$directory
 done
 {node_mounts}
-mkdir /run/held
+mkdir /run/mounts-done
 exec sleep infinity
 """
-"""The script of the holder; the directory /run/held exists when all mounts are done.
-
-``netns_bind``: a shell condition that skips the mount of /run/netns, or an empty string.
-"""
+"""The holder's script. ``netns_bind``: a shell condition that skips the mount of /run/netns."""
 
 NODE_MOUNTS = """
 mount -t tmpfs none /opt
@@ -86,10 +83,7 @@ mount -t tmpfs none /var/log
 if [ -d /sys/fs/bpf ]; then mount -t bpf bpf /sys/fs/bpf; fi
 mount --make-rshared /
 """
-"""The part of the holder's script that gives a node private directories for DaemonSet Pods.
-
-Mounts below these directories propagate to the Pods.
-"""
+"""Private directories for DaemonSet Pods; mounts below these directories propagate to the Pods."""
 
 
 class Containerd:
@@ -108,19 +102,19 @@ class Containerd:
         self.socket = self.here / "grpc.sock"
         self.cgroup_parent = f"/{laboratory.identity.name('pods')}"
         self._mark = f"{LABORATORY_VARIABLE}={laboratory.identity}"
-        """A variable in each sandbox, by which the laboratory finds processes to remove."""
+        """The laboratory finds the processes of sandboxes by this variable."""
         self._laboratory = laboratory
         script = self._holder_script()
-        hold = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", script]
+        holder_command = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", script]
         self._holder = Daemon(
-            laboratory.identity, node.namespace, hold, self.here / "holder.log", {}
+            laboratory.identity, node.namespace, holder_command, self.here / "holder.log", {}
         )
         self.registries = self.here / "registries"
-        """Has a directory with a hosts.toml for each registry that needs one."""
+        """Has a directory with hosts.toml for each configured registry."""
         self.daemon: Daemon | None = None
 
     def create(self) -> None:
-        """Write the configuration, start, and import the pause image. Raises LabFailed."""
+        """Start containerd and import the pause image. Raises LabFailed."""
         self.registries.mkdir(parents=True)
         (self.node.plugins / "loopback").symlink_to(plugin("loopback"))
         config = CONFIG.format(
@@ -133,14 +127,16 @@ class Containerd:
         )
         (self.here / "config.toml").write_text(config)
         self._holder.start()
-        self._holder.wait_until(lambda: Path(f"/proc/{self._holder.pid}/root/run/held").is_dir())
+        self._holder.wait_until(
+            lambda: Path(f"/proc/{self._holder.pid}/root/run/mounts-done").is_dir()
+        )
         self.start()
         archive = self.here / "pause.tar"
         write_archive(archive, [self._mark])
         self.import_image(archive)
 
     def start(self) -> None:
-        """Start containerd and wait until it can run sandboxes. Raises LabFailed."""
+        """Start containerd; wait until it can run sandboxes. Raises LabFailed."""
         command = self.with_mounts("containerd", "--config", str(self.here / "config.toml"))
         self.daemon = Daemon(
             self._laboratory.identity, self.node.namespace, command, self.here / "log", {}
@@ -154,7 +150,6 @@ class Containerd:
 
     @property
     def holder_pid(self) -> int:
-        """The process that keeps the mount namespace alive."""
         return self._holder.pid
 
     @property
@@ -162,15 +157,14 @@ class Containerd:
         return self.daemon is not None and self.daemon.is_running
 
     def kill(self) -> None:
-        """Kill containerd, as a crash does; its sandboxes continue to run."""
+        """Kill containerd; its sandboxes continue to run."""
         if self.daemon is not None:
             self.daemon.kill()
 
     def drop_orphans(self) -> None:
-        """Delete the namespaces of sandboxes that containerd was creating when it was killed.
+        """Delete the namespaces of sandboxes that containerd did not finish before it was killed.
 
-        The interface in such a namespace still has the Pod's addresses. The next sandbox of the Pod
-        would detect its IPv6 address as a duplicate.
+        Otherwise the next sandbox of the Pod would detect its IPv6 address as a duplicate.
         """
         for path in (self.here / "state").glob("*/netns/*"):
             attempt(
@@ -180,32 +174,29 @@ class Containerd:
             path.unlink()
 
     def with_mounts(self, *command: str) -> list[str]:
-        """The command that runs a program in the holder's mount namespace."""
         return ["nsenter", f"--mount=/proc/{self._holder.pid}/ns/mnt", "--", *command]
 
     def close(self) -> None:
-        """Stop containerd and the holder; the laboratory removes the remaining sandboxes."""
+        """Stop containerd; the laboratory removes the remaining sandboxes."""
         self.kill()
         self._holder.kill()
 
     def import_image(self, archive: Path) -> None:
-        """Import the images of a docker-archive."""
         self._images("import", "--snapshotter", self._snapshotter, str(archive))
 
-    def tag_image(self, name: str, *more: str) -> None:
-        """Add names to an imported image."""
-        self._images("tag", name, *more)
+    def tag_image(self, name: str, *new_names: str) -> None:
+        self._images("tag", name, *new_names)
 
     def _images(self, *command: str) -> None:
         options = ["--address", str(self.socket), "--namespace", "k8s.io"]
-        in_node = self.with_mounts("ctr", *options, "images", *command)
-        process = attempt(in_node, deadline_s=IMPORT_S)
+        command_in_node = self.with_mounts("ctr", *options, "images", *command)
+        process = attempt(command_in_node, deadline_s=IMPORT_S)
         assert process.returncode == 0, process.stderr
 
     def _holder_script(self) -> str:
         if not self._has_node_mounts:
-            return HOLD.format(netns_bind="", node_mounts="")
+            return HOLDER_SCRIPT.format(netns_bind="", node_mounts="")
         mounts = NODE_MOUNTS.format(
             here=self.here, plugins=self.node.plugins, networks=self.node.directory / "net.d"
         )
-        return HOLD.format(netns_bind="[ $directory = netns ] || ", node_mounts=mounts)
+        return HOLDER_SCRIPT.format(netns_bind="[ $directory = netns ] || ", node_mounts=mounts)

@@ -58,7 +58,7 @@ class ContainerdHarness:
         self.service.close()
 
     def run(self, pod: str, namespace: str = NAMESPACE, *, attempt: int = 0) -> str:
-        """RunPodSandbox as kubelet calls it; returns the sandbox's id. Raises RuntimeRefused."""
+        """Run a sandbox; return its id. Raises RuntimeRefused."""
         return self.service.run(
             {
                 "metadata": {
@@ -81,7 +81,7 @@ class ContainerdHarness:
 
     @contextmanager
     def run_until_claimed(self, pod: str) -> Iterator[None]:
-        """Start a sandbox, and enter the context as soon as addresses are claimed for the Pod.
+        """Start a sandbox, and enter the context when the Pod has claims.
 
         The caller must make RunPodSandbox fail in the context.
         """
@@ -96,13 +96,12 @@ class ContainerdHarness:
         assert isinstance(answer.exception(), RuntimeRefused)
 
     def end(self, *sandboxes: str) -> None:
-        """Stop and remove sandboxes, as kubelet does. Raises RuntimeRefused."""
+        """Stop and remove sandboxes. Raises RuntimeRefused."""
         for sandbox in sandboxes:
             self.service.stop(sandbox)
             self.service.remove(sandbox)
 
     def end_with_retries(self, sandbox: str) -> None:
-        """Stop and remove a sandbox; retry as kubelet does."""
         deadline = time.monotonic() + END_DEADLINE_S
         while True:
             try:
@@ -112,7 +111,6 @@ class ContainerdHarness:
                 time.sleep(POLL_S)
 
     def restart_stopped_programs(self) -> None:
-        """Start all programs that a failed test left stopped."""
         if not self.laboratory.etcd.daemon.is_running:
             self.laboratory.etcd.start()
         if not self.node.agent.is_running:
@@ -124,13 +122,11 @@ class ContainerdHarness:
         self.end(*self.service.sandboxes())
 
     def reaches(self, sandbox: str, address: str) -> bool:
-        """Whether a ping from the sandbox is answered."""
         pid = self.service.status(sandbox).pid
         ping = ["ping", "-n", "-c", "1", "-W", "2", address]
         return attempt(["nsenter", f"--net=/proc/{pid}/ns/net", "--", *ping]).returncode == 0
 
     def read_ledger(self) -> Ledger:
-        """The current state, computed from the event log in etcd."""
         return self._store_reader.read_ledger()
 
     def claims(self) -> dict[str, str]:
@@ -138,7 +134,6 @@ class ContainerdHarness:
         return self._store_reader.read_claims()
 
     def check_event_log(self) -> None:
-        """Check the invariants of the whole event log, and that orbctl verify finds no error."""
         assert self._store_reader.find_violations() == []
         verified = self.laboratory.orbctl("verify")
         assert verified.returncode == 0, verified.stdout + verified.stderr

@@ -1,7 +1,7 @@
 """A client of the container runtime interface (CRI): gRPC over a unix socket, package runtime.v1.
 
-``MESSAGES`` has the field numbers of api.proto, so no protobuf compiler is needed. In ``MESSAGES``,
-"*" before a type means repeated, and "%" means a map from string to string.
+``MESSAGES`` has the field numbers of api.proto. In ``MESSAGES``, "*" before a type means repeated,
+and "%" means a map from string to string.
 """
 
 from __future__ import annotations
@@ -70,11 +70,11 @@ class Status(NamedTuple):
 
 
 class RuntimeRefused(Exception):
-    """An error of the runtime, with its message."""
+    """The error message of a runtime."""
 
 
 class RuntimeService:
-    """One connection to a container runtime."""
+    """One connection to a container runtime; its calls raise ``RuntimeRefused``."""
 
     def __init__(self, path: Path) -> None:
         self._channel = grpc.insecure_channel(f"unix:{path}")
@@ -84,35 +84,32 @@ class RuntimeService:
         self._channel.close()
 
     def unready(self) -> list[str]:
-        """The runtime's conditions that are not true; empty if sandboxes can be run."""
+        """The conditions that are not true; empty if the runtime can run sandboxes."""
         conditions = self._call("Status").status.conditions
         return [
             condition.message or condition.type for condition in conditions if not condition.status
         ]
 
     def networks(self) -> list[str]:
-        """The names of the networks to which the runtime attaches new sandboxes."""
+        """The networks to which the runtime attaches new sandboxes."""
         config = json.loads(self._call("Status", verbose=True).info.get("cniconfig") or "{}")
         return [network["Config"]["Name"] for network in config.get("Networks") or ()]
 
     def run(self, config: Mapping[str, Any]) -> str:
-        """RunPodSandbox; returns the sandbox's id. Raises RuntimeRefused."""
+        """Run a sandbox; return its id."""
         return str(self._call("RunPodSandbox", config=config).pod_sandbox_id)
 
     def stop(self, sandbox: str) -> None:
-        """StopPodSandbox. Raises RuntimeRefused."""
         self._call("StopPodSandbox", pod_sandbox_id=sandbox)
 
     def remove(self, sandbox: str) -> None:
-        """RemovePodSandbox. Raises RuntimeRefused."""
         self._call("RemovePodSandbox", pod_sandbox_id=sandbox)
 
     def sandboxes(self) -> list[str]:
-        """The ids of all sandboxes of the runtime."""
+        """The ids of all sandboxes."""
         return [sandbox.id for sandbox in self._call("ListPodSandbox").items]
 
     def status(self, sandbox: str) -> Status:
-        """PodSandboxStatus. Raises RuntimeRefused."""
         answer = self._call("PodSandboxStatus", pod_sandbox_id=sandbox, verbose=True)
         network = answer.status.network
         addresses = [network.ip, *(additional.ip for additional in network.additional_ips)]

@@ -24,8 +24,8 @@ NO_LINKS: Final[Mapping[str, str]] = MappingProxyType({})
 class Machine(NamedTuple):
     """The values of one architecture.
 
-    ``elf``: the ELF machine number; ``image``: the architecture in the image's configuration;
-    ``pause`` and ``done``: the instructions of the two programs.
+    ``elf``: ELF machine number; ``image``: name in the image's configuration; ``pause`` and
+    ``done``: instructions of the programs.
     """
 
     elf: int
@@ -69,27 +69,27 @@ _EXECUTABLE, _LOAD, _READ_AND_EXECUTE, _PAGE = 2, 1, 5, 0x1000
 
 
 def program(machine_number: int, code: bytes) -> bytes:
-    """A static executable (elf(5)) with a file header, a program header and one segment."""
+    """A static executable with one segment (elf(5))."""
     headers = _FILE_HEADER.size + _PROGRAM_HEADER.size
     size = headers + len(code)
     file_header = _FILE_HEADER.pack(
         b"\x7fELF",
         2,  # 64 bits
         1,  # little-endian
-        1,  # the version of ELF
-        0,  # the System V ABI, in version 0
+        1,  # ELF version
+        0,  # System V ABI
         0,
         _EXECUTABLE,
         machine_number,
-        1,  # the version of ELF
-        _LOADED_AT + headers,  # the first instruction
-        _FILE_HEADER.size,  # the offset of the program header
+        1,  # ELF version
+        _LOADED_AT + headers,  # first instruction
+        _FILE_HEADER.size,  # offset of the program header
         0,  # no section headers
         0,  # no flags
         _FILE_HEADER.size,
         _PROGRAM_HEADER.size,
         1,  # one program header
-        0,  # size of a section header, number of section headers, index of the section names
+        0,  # section headers: size, number, index of the names
         0,
         0,
     )
@@ -100,7 +100,7 @@ def program(machine_number: int, code: bytes) -> bytes:
 
 
 def write_archive(path: Path, environment: Sequence[str]) -> None:
-    """Write the pause image as ``docker save`` does, with these variables for containers."""
+    """Write the pause image as a docker-archive. ``environment``: variables of containers."""
     machine = MACHINES[platform.machine()]
     programs = {"pause": machine.pause, "done": machine.done}
     layer = tar({name: (program(machine.elf, code), 0o755) for name, code in programs.items()})
@@ -108,7 +108,6 @@ def write_archive(path: Path, environment: Sequence[str]) -> None:
 
 
 def write_image(path: Path, name: str, layer: bytes, config: Mapping[str, object]) -> None:
-    """Write an image with one layer and the stop signal SIGKILL."""
     image = {
         "architecture": MACHINES[platform.machine()].image,
         "os": "linux",

@@ -27,19 +27,19 @@ with Laboratory() as laboratory:
 
 
 @pytest.fixture
-def killed(containers_can_run: None) -> Iterator[KilledLaboratory]:
-    with killed_laboratory(KILLED_PROGRAM) as killed:
-        yield killed
+def killed_lab(containers_can_run: None) -> Iterator[KilledLaboratory]:
+    with killed_laboratory(KILLED_PROGRAM) as killed_lab:
+        yield killed_lab
 
 
 def test_remove_dead_removes_all_resources_of_a_killed_test(
-    killed: KilledLaboratory,
+    killed_lab: KilledLaboratory,
 ) -> None:
-    leftovers = resources_of(killed.identity)
+    leftovers = resources_of(killed_lab.identity)
     assert leftovers.processes, "expected a sandbox that still runs"
     assert leftovers.control_groups
 
-    killed.reap()
-    assert killed.identity in remove_dead()
+    killed_lab.reap()
+    assert killed_lab.identity in remove_dead()
 
-    assert resources_of(killed.identity) == LabResources()
+    assert resources_of(killed_lab.identity) == LabResources()

@@ -11,7 +11,7 @@ from tests.runtime.cri import RuntimeRefused
 
 pytestmark = [pytest.mark.etcd, pytest.mark.netns, pytest.mark.containerd, pytest.mark.slow]
 
-UNHEALTHY = "unhealthy spiderpool-agent backend, failed to check: "
+UNHEALTHY_AGENT_ERROR = "unhealthy spiderpool-agent backend, failed to check: "
 
 
 def test_sandboxes_get_addresses_of_their_pools_and_reach_each_other(
@@ -34,7 +34,7 @@ def test_sandboxes_get_addresses_of_their_pools_and_reach_each_other(
     assert cluster.reaches(first, "10.6.0.1")
 
 
-def test_stopping_the_first_of_two_sandboxes_releases_only_the_addresses_of_the_first(
+def test_stopping_a_sandbox_releases_only_its_own_addresses(
     cluster: ContainerdHarness,
 ) -> None:
     first, second = cluster.run_together(["web-0", "web-1"])
@@ -46,7 +46,7 @@ def test_stopping_the_first_of_two_sandboxes_releases_only_the_addresses_of_the_
     assert set(cluster.claims()) == set(cluster.service.status(second).addresses)
 
 
-def test_a_sandbox_can_be_stopped_after_its_agent_was_killed_and_started_again(
+def test_a_sandbox_can_be_stopped_after_the_agent_restarted(
     cluster: ContainerdHarness,
 ) -> None:
     sandbox = cluster.run("web-0")
@@ -66,14 +66,14 @@ def test_a_sandbox_fails_without_an_agent_and_a_retry_with_an_agent_succeeds(
     with pytest.raises(RuntimeRefused) as refused:
         cluster.run("web-0")
 
-    assert UNHEALTHY in str(refused.value)
+    assert UNHEALTHY_AGENT_ERROR in str(refused.value)
     assert cluster.claims() == {}
     cluster.node.start_agent()
     sandbox = cluster.run("web-0", attempt=1)
     assert set(cluster.claims()) == set(cluster.service.status(sandbox).addresses)
 
 
-def test_the_error_for_kubelet_names_the_full_pool_and_no_address_stays_claimed(
+def test_the_error_names_the_full_pool_and_claims_stay_unchanged(
     cluster: ContainerdHarness,
 ) -> None:
     # The default pool of namespace tiny is tiny-v4, which has one address.
@@ -102,7 +102,7 @@ def test_sandboxes_outlive_a_killed_containerd_and_a_new_containerd_stops_them(
     assert cluster.claims() == {}
 
 
-def test_a_pod_whose_containerd_was_killed_during_an_add_gets_one_address_of_each_family(
+def test_a_retry_after_containerd_was_killed_claims_one_address_per_family(
     cluster: ContainerdHarness,
 ) -> None:
     with cluster.run_until_claimed("web-0"):
@@ -116,7 +116,7 @@ def test_a_pod_whose_containerd_was_killed_during_an_add_gets_one_address_of_eac
     assert set(cluster.claims()) == set(cluster.service.status(sandbox).addresses)
 
 
-def test_addresses_of_a_pod_that_is_not_retried_can_be_released_with_orbctl(
+def test_orbctl_releases_addresses_of_a_pod_that_is_not_retried(
     cluster: ContainerdHarness,
 ) -> None:
     with cluster.run_until_claimed("web-0"):
@@ -131,14 +131,14 @@ def test_addresses_of_a_pod_that_is_not_retried_can_be_released_with_orbctl(
     assert cluster.claims() == {}
 
 
-def test_stopping_a_sandbox_fails_without_etcd_and_releases_its_addresses_afterwards(
+def test_a_stop_that_failed_without_etcd_releases_addresses_when_retried(
     cluster: ContainerdHarness,
 ) -> None:
     sandbox = cluster.run("web-0")
     cluster.laboratory.etcd.kill()
     cluster.node.wait_unhealthy()
 
-    with pytest.raises(RuntimeRefused, match=UNHEALTHY):
+    with pytest.raises(RuntimeRefused, match=UNHEALTHY_AGENT_ERROR):
         cluster.service.stop(sandbox)
 
     cluster.laboratory.etcd.start()

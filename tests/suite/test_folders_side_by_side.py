@@ -18,7 +18,7 @@ FOLDERS = ("tests/a", "tests/b", "tests/b/inner", "tests/nodes")
 TESTS_PER_FOLDER = 6
 """Two files with three tests each."""
 
-IN_MACHINE = ("tests/a/test_in_machine.py", "tests/b/test_in_machine.py")
+MACHINE_FILES = ("tests/a/test_in_machine.py", "tests/b/test_in_machine.py")
 CONFTEST = """
 from tests.support.counters import (
     Counters, pytest_sessionfinish, pytest_terminal_summary, pytest_testnodedown
@@ -47,14 +47,14 @@ WORKER = "PYTEST_XDIST_WORKER"
 
 
 class RecordedTest(NamedTuple):
-    """The folder of a test, and the worker that ran it ("None" without workers)."""
+    """A test that ran. ``worker``: "None" in a run without workers."""
 
     folder: str
     worker: str
 
 
 class Run(NamedTuple):
-    """An inner run: its output, and its tests in the order in which they ran."""
+    """An inner run, with its tests in the order in which they ran."""
 
     output: str
     tests: list[RecordedTest]
@@ -84,12 +84,14 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     return Run(completed.stdout, [RecordedTest(*line.split()) for line in lines])
 
 
-def test_each_folder_is_run_completely_by_one_worker(run: Run) -> None:
+def test_one_worker_runs_all_tests_of_a_folder(run: Run) -> None:
     assert sorted({test.folder for test in run.tests}) == sorted(FOLDERS)
     assert len(run.tests) == TESTS_PER_FOLDER * len(FOLDERS)
     for worker in {test.worker for test in run.tests}:
         order = [test.folder for test in run.tests if test.worker == worker]
-        assert order == sorted(order, key=order.index), "a worker ran tests of two folders in turn"
+        assert order == sorted(order, key=order.index), (
+            "expected a worker to finish a folder before the next"
+        )
     assert len(set(run.tests)) == len(FOLDERS), "expected one worker for each folder"
 
 
@@ -98,7 +100,7 @@ def test_counters_of_all_workers_are_summed(run: Run) -> None:
     assert f"workflow faults: executions {executions}, kills 0, violations 0" in run.output
 
 
-def test_a_folder_of_longest_first_is_started_before_other_folders(run: Run) -> None:
+def test_a_folder_of_longest_first_starts_before_other_folders(run: Run) -> None:
     # Of the folders of the inner run, only tests/nodes is in LONGEST_FIRST.
     (nodes_worker,) = {test.worker for test in run.tests if test.folder == "tests/nodes"}
     first = next(test.folder for test in run.tests if test.worker == nodes_worker)
@@ -112,7 +114,7 @@ def test_every_scope_of_longest_first_exists(scope: str) -> None:
 
 
 @pytest.mark.parametrize("file", SEPARATE_FILES)
-def test_each_file_of_separate_files_is_a_scope_without_the_rest_of_its_folder(file: str) -> None:
+def test_each_file_of_separate_files_is_its_own_scope(file: str) -> None:
     folder = (ROOT / file).parent
     others = (path.relative_to(ROOT) for path in folder.glob("test_*.py") if path != ROOT / file)
 
@@ -121,11 +123,11 @@ def test_each_file_of_separate_files_is_a_scope_without_the_rest_of_its_folder(f
 
 
 def test_files_with_tests_marked_uml_are_one_scope(tmp_path: Path) -> None:
-    for name in (*IN_MACHINE, "tests/a/test_plain.py"):
+    for name in (*MACHINE_FILES, "tests/a/test_plain.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("# mark.uml" if name in IN_MACHINE else "")
+        (tmp_path / name).write_text("# mark.uml" if name in MACHINE_FILES else "")
 
-    assert {scope_of(tmp_path, f"{name}::test") for name in IN_MACHINE} == {MACHINE_SCOPE}
+    assert {scope_of(tmp_path, f"{name}::test") for name in MACHINE_FILES} == {MACHINE_SCOPE}
     assert scope_of(tmp_path, "tests/a/test_plain.py::test") == "tests/a"
 
 

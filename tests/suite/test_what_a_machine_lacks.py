@@ -19,14 +19,14 @@ from tests.support.user_mode import UML_MODULES, UML_PROGRAM, UserModeLinux
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PANIC: Final = "ptrace set fp regs failed, errno = 14"
-STAND_IN: Final = f"""#!/bin/sh
+PANICKING_UML: Final = f"""#!/bin/sh
 echo "{PANIC}"
 echo "Kernel panic - not syncing: Kernel mode signal 4"
 exit 134
 """
-"""A program that fails as Debian's user-mode Linux does on a processor with AMX."""
+"""Fails as Debian's user-mode Linux does on a processor with AMX."""
 
-LARGE_STATE: Final = """
+AMX_LIBRARY: Final = """
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -115,14 +115,14 @@ CONFIGURATION: Final = "[pytest]\nmarkers = uml: in a machine\n"
 
 
 class Run(NamedTuple):
-    """An inner run: its exit code and output."""
+    """An inner run."""
 
     code: int
     output: str
 
     @property
     def rows(self) -> list[list[str]]:
-        """The rows of the table of missing parts, each as a list of its cells."""
+        """The cells of each row of the table of missing parts."""
         lines = self.output.splitlines()
         (start,) = (at for at, line in enumerate(lines) if "not tried on this machine" in line)
         return [row for line in lines[start + 2 :] if len(row := re.split(" {2,}", line)) == 3]
@@ -137,7 +137,6 @@ def run_inner(
     tests: str = TESTS,
     variables: Mapping[str, str] = MappingProxyType({}),
 ) -> Run:
-    """Run pytest in a new project, with ``path`` as PATH and these further variables."""
     (project / "conftest.py").write_text(CONFTEST.format(can_substitute=can_substitute))
     (project / "pytest.ini").write_text(CONFIGURATION)
     (project / "test_them.py").write_text(tests)
@@ -159,19 +158,18 @@ def run_inner(
 
 
 @pytest.fixture
-def panicking(tmp_path: Path) -> str:
-    """A PATH on which ``linux.uml`` is the script ``STAND_IN``."""
+def path_with_panicking_uml(tmp_path: Path) -> str:
+    """A PATH on which ``linux.uml`` is ``PANICKING_UML``."""
     if not (UML_MODULES.is_dir() and shutil.which("modprobe")):
         pytest.skip(needs(USER_MODE, "its modules are missing"))
     program = tmp_path / "bin" / UML_PROGRAM
     program.parent.mkdir()
-    program.write_text(STAND_IN)
+    program.write_text(PANICKING_UML)
     program.chmod(0o755)
     return f"{program.parent}:{os.environ['PATH']}"
 
 
-def why_not_on(path: str) -> str:
-    """Why user-mode Linux does not boot with the programs of ``path``."""
+def why_uml_cannot_boot(path: str) -> str:
     text = "from tests.support.user_mode import UserModeLinux; print(UserModeLinux.why_not())"
     completed = subprocess.run(
         [sys.executable, "-c", text],
@@ -186,9 +184,9 @@ def why_not_on(path: str) -> str:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_run_passes_and_lists_the_skipped_tests_when_no_machine_boots(
-    tmp_path: Path, panicking: str, workers: int
+    tmp_path: Path, path_with_panicking_uml: str, workers: int
 ) -> None:
-    result = run_inner(tmp_path, panicking, can_substitute=False, workers=workers)
+    result = run_inner(tmp_path, path_with_panicking_uml, can_substitute=False, workers=workers)
 
     assert result.code == 0, result.output
     assert result.rows == [
@@ -198,42 +196,42 @@ def test_a_run_passes_and_lists_the_skipped_tests_when_no_machine_boots(
     ]
     (because,) = re.findall(f"^ because: .*{PANIC}.*$", result.output, re.MULTILINE)
     assert "substitute: no qemu" in because
-    assert PANIC in why_not_on(panicking)
+    assert PANIC in why_uml_cannot_boot(path_with_panicking_uml)
 
 
 def test_a_second_machine_runs_the_tests_if_the_first_machine_does_not_boot(
-    tmp_path: Path, panicking: str
+    tmp_path: Path, path_with_panicking_uml: str
 ) -> None:
-    result = run_inner(tmp_path, panicking, can_substitute=True)
+    result = run_inner(tmp_path, path_with_panicking_uml, can_substitute=True)
 
     assert result.code == 0, result.output
     assert "4 passed" in result.output
     assert [USER_MODE, "3 ran on substitute", REMEDIES[USER_MODE]] in result.rows
 
 
-def test_user_mode_linux_boots_on_a_processor_with_a_large_state(tmp_path: Path) -> None:
+def test_user_mode_linux_boots_on_a_processor_with_amx(tmp_path: Path) -> None:
     compiler = shutil.which("cc")
     if compiler is None or UserModeLinux.why_not():
         pytest.skip(needs(USER_MODE, UserModeLinux.why_not() or "no C compiler"))
     source = tmp_path / "large_state.c"
-    source.write_text(LARGE_STATE)
+    source.write_text(AMX_LIBRARY)
     library = str(source.with_suffix(".so"))
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, str(source)], check=True)
     program = tmp_path / UML_PROGRAM
-    real = shutil.which(UML_PROGRAM)
-    program.write_text(f'#!/bin/sh\nLD_PRELOAD="$LD_PRELOAD {library}" exec {real} "$@"\n')
+    real_program = shutil.which(UML_PROGRAM)
+    program.write_text(f'#!/bin/sh\nLD_PRELOAD="$LD_PRELOAD {library}" exec {real_program} "$@"\n')
     program.chmod(0o755)
     without_compiler = tmp_path / "bin"
     without_compiler.mkdir()
     for name in ("taskset", "sh", "modprobe"):
         (without_compiler / name).symlink_to(shutil.which(name) or name)
 
-    assert PANIC in why_not_on(f"{tmp_path}:{without_compiler}")
-    assert why_not_on(f"{tmp_path}:{os.environ['PATH']}") == ""
+    assert PANIC in why_uml_cannot_boot(f"{tmp_path}:{without_compiler}")
+    assert why_uml_cannot_boot(f"{tmp_path}:{os.environ['PATH']}") == ""
 
 
 @pytest.mark.parametrize("variables", [{"CI": "true"}, {}])
-def test_a_missing_program_that_ci_installs_is_an_error_in_ci_and_a_skip_elsewhere(
+def test_a_missing_program_that_ci_installs_is_an_error_only_in_ci(
     tmp_path: Path, variables: dict[str, str]
 ) -> None:
     result = run_inner(

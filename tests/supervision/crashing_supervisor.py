@@ -22,7 +22,7 @@ class ManualClock:
 
 
 class CrashingSupervisor(Supervisor):
-    """A supervisor whose tasks can be crashed. ``start_counts``: how often each task started."""
+    """A supervisor whose tasks can be crashed."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         super().__init__(monotonic)
@@ -36,7 +36,6 @@ class CrashingSupervisor(Supervisor):
         super().start(spec._replace(run=self._run_until_crash(spec)))
 
     def crash(self, name: str) -> None:
-        """Make the current run of a task raise an unexpected exception."""
         self._crashes[name].set()
 
     def _run_until_crash(self, spec: TaskSpec) -> Callable[[], Coroutine[Any, Any, object]]:

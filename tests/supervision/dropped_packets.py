@@ -32,12 +32,8 @@ from core.projections.configuration_view import VIEW_TASK, ConfigurationView
 from tests.support.etcd import EtcdCluster
 from tests.support.kubernetes import ApiServer
 
-SECONDS_MAX: Final = 120.0
-"""The deadline of each step: enough for a slow machine."""
-
-NEVER_S: Final = 3_600.0
-"""A limit that is not reached."""
-
+STEP_DEADLINE_S: Final = 120.0
+UNREACHED_LIMIT_S: Final = 3_600.0
 RULES: Final = """
 table inet half_open {{
     chain input {{
@@ -58,7 +54,6 @@ def main(arguments: list[str]) -> None:
 
 
 async def check_etcd(directory: Path, limits: pytest.MonkeyPatch) -> None:
-    """Check that a configuration view becomes stale and recovers."""
     for module in (watches, configuration_view):
         limits.setattr(module, "WATCH_SILENT_S_MAX", 2.0)
     limits.setattr(watches, "WATCH_PROGRESS_S", 0.5)
@@ -85,8 +80,8 @@ async def check_etcd(directory: Path, limits: pytest.MonkeyPatch) -> None:
 
 
 async def check_kubernetes(directory: Path, limits: pytest.MonkeyPatch) -> None:
-    """Check that an informer detects the dropped packets by TCP timeouts and starts a new watch."""
-    limits.setattr(apis, "SILENCE_S_MAX", NEVER_S)
+    """Only TCP timeouts can detect the dropped packets here, because no other limit is reached."""
+    limits.setattr(apis, "SILENCE_S_MAX", UNREACHED_LIMIT_S)
     limits.setattr(informer, "PAUSE_S_MAX", 0.5)
     # Without a default route the server cannot choose the address that it publishes.
     with ApiServer(directory, flags={"advertise-address": "192.0.2.1"}) as server:
@@ -113,7 +108,6 @@ def create_namespace(server: ApiServer, name: str) -> None:
 
 @contextmanager
 def dropped_packets(endpoint: str) -> Iterator[None]:
-    """Drop all packets from and to the port of an endpoint while the context is active."""
     rules = RULES.format(port=endpoint.rpartition(":")[2])
     subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
     yield
@@ -121,7 +115,7 @@ def dropped_packets(endpoint: str) -> Iterator[None]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(SECONDS_MAX):
+    async with asyncio.timeout(STEP_DEADLINE_S):
         while not condition():
             await asyncio.sleep(0.01)
 

@@ -1,7 +1,7 @@
-"""``CRASHED_TASKS``: the tasks that tests crash; ``task_names_in``: the tasks in the source code.
+"""The supervised tasks that tests crash, and the supervised tasks in the source code.
 
-The name of a task is a literal, a constant of the module, or a string of the enclosing ``for``
-loop. A name is returned as a pattern: parts that are known only at run time become ``.+``.
+In the source code, the name of a task is a literal, a constant of the module, or a string of the
+enclosing ``for`` loop.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from ops.kubernetes.translated_kinds import TranslatedKind
 PROJECT_ROOT: Final = Path(__file__).resolve().parents[2]
 PRODUCT_PACKAGES: Final = ("core", "nodeagent", "ops", "workflows")
 
-MAKERS: Final = ("TaskSpec", "reflector_task", "_leader_task")
-"""Functions that create a specification, with the task's name as first argument."""
+TASK_FUNCTIONS: Final = ("TaskSpec", "reflector_task", "_leader_task")
+"""Functions that get the name of a task as first argument."""
 
 AGENT_TASKS: Final = (
     *("watch-pods", "watch-coordinator", "watch-services", "watch-networks", "watch-rdma-pods"),
@@ -39,20 +39,22 @@ KUBERNETES_TASKS: Final = (
     *("status-reporter", "claim-reporter", "networks", "coordinators", "coordinator-records"),
     "lease-report",
 )
-CONSOLE: Final = ("console",)
+CONSOLE_TASKS: Final = ("console",)
 """The readiness of a replica does not depend on this task."""
 
 WEBHOOK_TASKS: Final = ("pending-admissions", "webhook-certificate", "injected-networks")
 
 CRASHED_TASKS: Final = frozenset(
-    (*AGENT_TASKS, *REPLICA_TASKS, *LEADER_TASKS, *KUBERNETES_TASKS, *WEBHOOK_TASKS, *CONSOLE)
+    (*AGENT_TASKS, *REPLICA_TASKS, *LEADER_TASKS, *KUBERNETES_TASKS, *WEBHOOK_TASKS, *CONSOLE_TASKS)
 )
-"""All tasks that tests of this folder crash."""
 
 
 def task_names_in(source: str) -> Iterator[str]:
-    """Yield patterns for the task names in a module. Raises ValueError for an unresolved name."""
-    if not any(maker in source for maker in MAKERS):
+    """Yield a pattern for each task name in a module; parts that a run decides become ``.+``.
+
+    Raises ValueError for a name that cannot be resolved.
+    """
+    if not any(function in source for function in TASK_FUNCTIONS):
         return  # parsing every module would slow down each collection of the suite
     tree = ast.parse(source)
     constants = {
@@ -75,14 +77,14 @@ def _targets(node: ast.stmt) -> Iterator[ast.Name]:
 def _calls(
     node: ast.AST, loops: tuple[ast.For, ...]
 ) -> Iterator[tuple[ast.Call, tuple[ast.For, ...]]]:
-    """Calls of ``MAKERS`` with their enclosing loops, except calls inside ``MAKERS`` themselves."""
-    if isinstance(node, ast.FunctionDef) and node.name in MAKERS:
+    """Calls of ``TASK_FUNCTIONS`` with their enclosing loops; calls inside these are left out."""
+    if isinstance(node, ast.FunctionDef) and node.name in TASK_FUNCTIONS:
         return
-    if isinstance(node, ast.Call) and _function_name(node.func) in MAKERS:
+    if isinstance(node, ast.Call) and _function_name(node.func) in TASK_FUNCTIONS:
         yield node, loops
-    inside = (*loops, node) if isinstance(node, ast.For) else loops
+    inner_loops = (*loops, node) if isinstance(node, ast.For) else loops
     for child in ast.iter_child_nodes(node):
-        yield from _calls(child, inside)
+        yield from _calls(child, inner_loops)
 
 
 def _function_name(function: ast.expr) -> str:

@@ -1,7 +1,6 @@
 """A watch on a silent connection becomes stale, and the connection is replaced.
 
-``InterruptibleProxy`` keeps TCP connections open and acknowledges every byte, as a load balancer in
-front of a dead server does. So TCP does not detect the failure.
+``InterruptibleProxy`` acknowledges every byte, so TCP does not detect the failure.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ async def test_a_configuration_view_is_stale_while_etcd_is_silent_and_then_recov
     with EtcdCluster(tmp_path) as etcd:
         async with InterruptibleProxy(etcd.endpoints[0]) as proxy:
             store = EtcdStore(EtcdSettings((proxy.endpoint,)))
-            direct = EtcdStore(EtcdSettings(etcd.endpoints))
+            direct_store = EtcdStore(EtcdSettings(etcd.endpoints))
             view = ConfigurationView(store, keys, supervisor)
             await view.start()
             await until(lambda: 0 < view.age_s() < 2.0)
@@ -59,22 +58,22 @@ async def test_a_configuration_view_is_stale_while_etcd_is_silent_and_then_recov
 
             proxy.interrupt()
             await until(lambda: dict(supervisor.health())[VIEW_TASK] is not None)
-            stale = dict(supervisor.health())[VIEW_TASK]
+            stale_fault = dict(supervisor.health())[VIEW_TASK]
             # The view receives this change only after it recovers.
-            await direct.commit([], [Put(keys.guard("pools", 4), b"")])
+            await direct_store.commit([], [Put(keys.guard("pools", 4), b"")])
             proxy.restore()
             await until(lambda: dict(supervisor.health())[VIEW_TASK] is None)
             await until(lambda: keys.guard("pools", 4) in view.current.guards)
 
             await view.close()
             await store.close()
-            await direct.close()
+            await direct_store.close()
 
     assert fault_before is None
-    assert "configuration-view received nothing for" in str(stale)
+    assert "configuration-view received nothing for" in str(stale_fault)
 
 
-async def test_a_watch_is_reported_and_replaced_while_the_api_server_is_silent(
+async def test_a_silent_api_server_is_reported_and_its_watch_recovers(
     bare_server: ApiServer,
     tmp_path: Path,
     supervisor: Supervisor,
@@ -96,7 +95,7 @@ async def test_a_watch_is_reported_and_replaced_while_the_api_server_is_silent(
 
         proxy.interrupt()
         await until(lambda: dict(supervisor.health())["watch-namespaces"] is not None)
-        silent = str(dict(supervisor.health())["watch-namespaces"])
+        silence_fault = str(dict(supervisor.health())["watch-namespaces"])
         name = {"metadata": {"name": "made-in-silence"}}
         bare_server.request("POST", "/api/v1/namespaces", name)
         proxy.restore()
@@ -106,7 +105,7 @@ async def test_a_watch_is_reported_and_replaced_while_the_api_server_is_silent(
         await supervisor.close()
         await api.close()
 
-    assert "watch-namespaces: the API server does not answer" in silent
+    assert "watch-namespaces: the API server does not answer" in silence_fault
 
 
 @pytest.mark.netns
@@ -152,7 +151,6 @@ async def test_sockets_to_an_api_server_detect_a_dead_peer_with_keepalive() -> N
 def proxied_kubeconfig(
     server: ApiServer, directory: Path, scheme: str, proxy: InterruptibleProxy
 ) -> Path:
-    """A kubeconfig with the address of the proxy."""
     config = yaml.safe_load(server.kubeconfig.read_text())
     config["clusters"][0]["cluster"]["server"] = f"{scheme}://{proxy.endpoint}"
     path = directory / "kubeconfig-by-proxy"

@@ -21,7 +21,7 @@ from tests.supervision.crashing_supervisor import CrashingSupervisor
 from tests.support.deadlines import until
 
 REPLICA_TASKS = ("projector", "observer", "election", "workflow-worker", "configuration-view")
-"""The tasks of every controller, whether it leads or not."""
+"""Every controller runs these tasks, whether it leads or not."""
 
 LEADER_TASKS = ("publisher", "execution-starter", "forecaster", "pod-listener", "pool-dispatcher")
 """The leader's tasks in a controller without Kubernetes."""
@@ -52,7 +52,6 @@ class Running:
 
     @property
     def faults(self) -> dict[str, str]:
-        """Name of a failed readiness check -> its fault."""
         return {
             check.name: str(check.fault) for check in self.controller.health.ready() if check.fault
         }
@@ -111,7 +110,7 @@ async def test_a_crashed_console_is_restarted_and_the_controller_stays_ready(
     assert running.controller.stop_failures == []
 
 
-async def test_a_task_that_has_used_up_its_restarts_ends_the_controller_with_exit_code_4(
+async def test_the_controller_exits_with_code_4_when_a_task_has_no_restarts_left(
     settings: ControllerSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervision, "BACKOFF_S_MAX", 0.001)
@@ -127,35 +126,35 @@ async def test_a_task_that_has_used_up_its_restarts_ends_the_controller_with_exi
     assert code == supervision.EXIT_TASK_ENDED == 4
 
 
-async def test_after_a_task_lost_the_leadership_a_new_term_begins(
+async def test_a_new_term_begins_after_a_task_lost_the_leadership(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = running.controller.election.term
-    assert first is not None
+    first_term = running.controller.election.term
+    assert first_term is not None
     publish = running.controller.publisher.run
     calls: list[object] = []
 
-    async def fenced_once(fence: object) -> None:
+    async def lose_leadership_once(fence: object) -> None:
         calls.append(fence)
         if len(calls) == 1:
             raise LostRace("leadership was lost")
         await publish(fence)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(running.controller.publisher, "run", fenced_once)
+    monkeypatch.setattr(running.controller.publisher, "run", lose_leadership_once)
     running.leader_supervisor.crash("publisher")
     await until(lambda: len(calls) == 2)
     await until(lambda: not running.faults)
 
     term: LeaderTerm | None = running.controller.election.term
     assert term is not None
-    assert term.epoch > first.epoch
+    assert term.epoch > first_term.epoch
 
 
-@pytest.mark.parametrize("failing", ["store", "jobs", "supervisor", "port"])
-async def test_after_a_failed_shutdown_step_the_other_steps_run(
-    settings: ControllerSettings, monkeypatch: pytest.MonkeyPatch, failing: str
+@pytest.mark.parametrize("failing_step", ["store", "jobs", "supervisor", "port"])
+async def test_the_other_shutdown_steps_run_after_one_step_fails(
+    settings: ControllerSettings, monkeypatch: pytest.MonkeyPatch, failing_step: str
 ) -> None:
-    closed: list[str] = []
+    closed_targets: list[str] = []
     running = Running(settings)
     targets = {
         "store": (running.controller._store, "close"),
@@ -167,9 +166,9 @@ async def test_after_a_failed_shutdown_step_the_other_steps_run(
         close = getattr(target, method)
 
         async def record_close(*args: object, name: str = name, close: object = close) -> None:
-            closed.append(name)
+            closed_targets.append(name)
             await close(*args)  # type: ignore[operator]
-            if name == failing:
+            if name == failing_step:
                 raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(target, method, record_close)
@@ -180,16 +179,16 @@ async def test_after_a_failed_shutdown_step_the_other_steps_run(
 
     assert running.work.exception() is None
     assert len(running.controller.stop_failures) == 1
-    assert set(closed) == set(targets)
+    assert set(closed_targets) == set(targets)
 
 
-async def test_if_a_port_cannot_be_opened_all_tasks_end_and_the_store_is_closed(
+async def test_all_tasks_end_and_the_store_closes_if_a_port_cannot_open(
     settings: ControllerSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail_to_open(*_: object) -> None:
         raise OSError(98, "Address in use")
 
-    before = asyncio.all_tasks()
+    tasks_before = asyncio.all_tasks()
     store = MemoryStore()
     controller = Controller(settings, store)
     monkeypatch.setattr(TcpPort, "open", fail_to_open)
@@ -197,6 +196,6 @@ async def test_if_a_port_cannot_be_opened_all_tasks_end_and_the_store_is_closed(
     with pytest.raises(OSError, match="Address in use"):
         await controller.run(asyncio.Event())
 
-    assert asyncio.all_tasks() <= before
+    assert asyncio.all_tasks() <= tasks_before
     assert store._closed
     assert controller.supervised() == []

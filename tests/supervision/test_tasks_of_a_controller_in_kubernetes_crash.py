@@ -45,8 +45,7 @@ GROUPS = {
     "kubernetes": KUBERNETES_TASKS,
     "webhooks": WEBHOOK_TASKS,
 }
-ENDS_THE_TERM = ("election",)
-"""Tasks whose crash ends the leader's term."""
+TASKS_THAT_END_THE_TERM = ("election",)
 
 
 @pytest.fixture
@@ -84,7 +83,6 @@ class Running(NamedTuple):
     work: asyncio.Future[None]
 
     def faults(self) -> dict[str, str]:
-        """Name of a failed readiness check -> its fault."""
         return {
             check.name: str(check.fault) for check in self.controller.health.ready() if check.fault
         }
@@ -104,14 +102,15 @@ async def running(settings: ControllerSettings) -> AsyncIterator[Running]:
     controller.admission.tasks = supervisors["webhooks"]
     stop = asyncio.Event()
     running = Running(controller, supervisors, asyncio.ensure_future(controller.run(stop)))
-    await until(lambda: running.work.done() or (not running.faults() and _all_run(running)))
+    await until(
+        lambda: running.work.done() or (not running.faults() and _all_tasks_are_supervised(running))
+    )
     yield running
     stop.set()
     await asyncio.wait({running.work})
 
 
-def _all_run(running: Running) -> bool:
-    """Whether all tasks of all groups are supervised."""
+def _all_tasks_are_supervised(running: Running) -> bool:
     return all(
         {task.name for task in running.supervisors[group].health()} >= set(names)
         for group, names in GROUPS.items()
@@ -130,9 +129,9 @@ async def test_a_crashed_task_is_reported_and_restarted_and_the_controller_conti
         supervisor.crash(name)
         await until(lambda name=name: f"task/{name}" in running.faults())  # type: ignore[misc]
         fault = running.faults()[f"task/{name}"]
-        await until(lambda: not running.faults() and _all_run(running))
+        await until(lambda: not running.faults() and _all_tasks_are_supervised(running))
 
         assert f"task {name} ended: ZeroDivisionError: a bug of {name}" in fault
         assert supervisor.start_counts[name] == start_count + 1
         assert not running.work.done()
-        assert name in ENDS_THE_TERM or controller.election.term == term, name
+        assert name in TASKS_THAT_END_THE_TERM or controller.election.term == term, name

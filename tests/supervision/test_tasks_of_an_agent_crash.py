@@ -23,8 +23,8 @@ from tests.support.deadlines import until
 from tests.support.kubernetes import ApiServer
 
 
-def with_everything(settings: Settings, server: ApiServer, directory: Path) -> Settings:
-    """Enable all features that run a task, without a kubelet, NIC or control group."""
+def with_all_features(settings: Settings, server: ApiServer, directory: Path) -> Settings:
+    """The features need no kubelet, NIC or control group."""
     return settings._replace(
         kubeconfig=str(server.kubeconfig),
         metrics_enabled=True,
@@ -51,7 +51,7 @@ async def test_each_crashed_task_of_an_agent_is_reported_and_restarted(
 ) -> None:
     clock = ManualClock()
     supervisor = CrashingSupervisor(clock)
-    settings = with_everything(settings, server_with_crds, short_path)
+    settings = with_all_features(settings, server_with_crds, short_path)
     cluster = await connect_cluster(settings, supervisor)
     assert cluster is not None
     parts_of_agent = {
@@ -71,7 +71,7 @@ async def test_each_crashed_task_of_an_agent_is_reported_and_restarted(
             await until(lambda name=name: supervisor.start_counts[name] == 2)  # type: ignore[misc]
             fault = await health.readiness_fault()
             assert f"task {name} ended: ZeroDivisionError: a bug of {name}" in str(fault)
-            assert await health.probe_fault() is None, "expected no fault of the socket"
+            assert await health.probe_fault() is None, "expected an agent that still serves calls"
             clock.now_s += 2 * BACKOFF_S_MIN
             await until(lambda name=name: dict(supervisor.health())[name] is None)  # type: ignore[misc]
         assert await health.readiness_fault() is None

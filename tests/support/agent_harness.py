@@ -28,7 +28,7 @@ ANSWER_DEADLINE_S = 60.0
 
 
 class Reply(NamedTuple):
-    """The agent's answer: the exit code and the output that a CNI executable would return."""
+    """The exit code and the output that a CNI executable would return."""
 
     status: int
     body: bytes
@@ -39,13 +39,11 @@ class Reply(NamedTuple):
 
     @property
     def result(self) -> Any:
-        """The document of a successful call."""
         assert self.status == 0, self.body.decode()
         return self.json
 
     @property
     def error(self) -> Any:
-        """The CNI error object of a failed call."""
         assert self.status == 1, self.body.decode()
         document = self.json
         assert list(document) == ["cniVersion", "code", "msg", "details"]
@@ -53,7 +51,6 @@ class Reply(NamedTuple):
 
 
 async def exchange(path: str, request: bytes) -> Reply:
-    """Send bytes over a new connection; return the answer frame."""
     async with asyncio.timeout(ANSWER_DEADLINE_S):
         reader, writer = await asyncio.open_unix_connection(path)
         try:
@@ -99,7 +96,7 @@ class ManualClock:
 
 
 class AgentHarness:
-    """A running agent. The methods act as an operator or as a container runtime."""
+    """A running agent, with its operator and its container runtime."""
 
     def __init__(self, agent: Agent) -> None:
         self.process = agent
@@ -122,16 +119,15 @@ class AgentHarness:
         )
 
     async def pool(self, name: str, subnet: str, *ips: str, **fields: Any) -> None:
-        """Apply a pool, which is a default pool unless ``default`` is False."""
+        """Apply a default pool, unless ``default`` is False."""
         family: Family = 6 if ":" in subnet else 4
         fields.setdefault("default", True)
         await self.apply(ApplyPool(Pool(name, family, subnet, ips, **fields)))
 
     async def pod(self, name: str, annotations: dict[str, Any], **fields: Any) -> None:
-        """Record a Pod of namespace shop.
+        """Apply the record of a Pod in namespace shop.
 
-        A name in ``annotations`` without a prefix gets ``ipam.spidernet.io/``. A value that is not
-        a string is encoded as JSON.
+        Annotation names without a prefix get ``ipam.spidernet.io/``.
         """
         texts = {
             key if "/" in key else f"ipam.spidernet.io/{key}": (
@@ -144,7 +140,6 @@ class AgentHarness:
     # The runtime
 
     def environment(self, verb: str, pod: str = "web-0", **changes: str) -> dict[str, str]:
-        """The environment variables that a runtime sets for a call."""
         return {
             "CNI_COMMAND": verb,
             "CNI_CONTAINERID": f"c-{pod}",
@@ -156,7 +151,6 @@ class AgentHarness:
         } | changes
 
     def netconf(self, version: str = "1.1.0", /, **fields: Any) -> dict[str, Any]:
-        """A network configuration with the required fields of ``ipam`` added."""
         ipam = {"type": "spiderpool", "log_file_path": self.process.settings.plugin_log_path}
         ipam |= fields.pop("ipam", {})
         return {"cniVersion": version, "name": "lan", "type": "macvlan", "ipam": ipam} | fields
@@ -169,29 +163,25 @@ class AgentHarness:
         conf: dict[str, Any] | bytes | None = None,
         **changes: str,
     ) -> Reply:
-        """Make one call of the runtime over a new connection."""
         conf = self.netconf() if conf is None else conf
         stdin = conf if isinstance(conf, bytes) else json.dumps(conf).encode()
         return await self.raw(request_frame(self.environment(verb, pod, **changes), stdin))
 
     async def raw(self, request: bytes) -> Reply:
-        """Send these bytes to the framed socket."""
         return await exchange(self.process.settings.framed_socket_path, request)
 
     async def add(self, pod: str = "web-0", **options: Any) -> list[str]:
-        """Run an ADD; return its addresses with prefix length."""
+        """Run an ADD; return its addresses, each with a prefix length."""
         reply = await self.call("ADD", pod, **options)
         return [entry["address"] for entry in reply.result["ips"]]
 
     async def delete(self, pod: str = "web-0", **options: Any) -> None:
-        """Run a DEL, which must succeed."""
         reply = await self.call("DEL", pod, **options)
         assert (reply.status, reply.body) == (0, b""), reply.body.decode()
 
     # The state in the store
 
     async def claims(self) -> dict[str, Claim]:
-        """Every claim in the store, by address."""
         response = await self.store.read([Get(*self.keys.range_of("ip"))])
         return {
             str(self.keys.address_in(kv.key)): CLAIM_CODEC.decode(kv.value)
@@ -199,7 +189,6 @@ class AgentHarness:
         }
 
     async def endpoint(self, pod: str = "web-0") -> Endpoint | None:
-        """The endpoint of a Pod of namespace shop."""
         response = await self.store.read([Get(self.keys.endpoint("shop", pod))])
         kvs = response.ranges[0].kvs
         return ENDPOINT_CODEC.decode(kvs[0].value) if kvs else None

@@ -1,4 +1,4 @@
-"""Several controllers on a real etcd: one leads, and another takes over within seconds."""
+"""Controllers on a real etcd: one leads, and another takes over."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ async def node(etcd: EtcdCluster, cluster_name: str) -> NodeHarness:
     return NodeHarness(EtcdStore(EtcdSettings(etcd.endpoints)), cluster=cluster_name)
 
 
-async def is_published(node: NodeHarness) -> bool:
-    """Whether the leader's checkpoint covers every event of the log."""
+async def checkpoint_covers_the_log(node: NodeHarness) -> bool:
     checkpoints = (await node.store.read([Get(node.keys.meta(CHECKPOINT_NAME))])).ranges[0].kvs
     newest = max(event.position for event in await node.log())
     return CHECKPOINT_CODEC.decode(checkpoints[0].value).position >= newest
@@ -47,29 +46,29 @@ async def test_another_replica_takes_over_when_the_leader_is_killed(
             leader_and_epoch = await read_leader(node.store, node.keys, "controller")
             assert leader_and_epoch is not None
             leader, epoch = leader_and_epoch
-            leading, standby = (
+            leading_controller, standby_controller = (
                 (controller_1, controller_2)
                 if leader.name == "c-1"
                 else (controller_2, controller_1)
             )
-            await leading.until_metric("orbweaver_checkpoints_published_total", 1)
+            await leading_controller.until_metric("orbweaver_checkpoints_published_total", 1)
 
-            leading.kill()
+            leading_controller.kill()
             await node.add(pod("web-1"))
-            await standby.until_metric("orbweaver_leading", 1)
-            await standby.until_metric("orbweaver_projection_lag_events", 0)
+            await standby_controller.until_metric("orbweaver_leading", 1)
+            await standby_controller.until_metric("orbweaver_projection_lag_events", 0)
 
             leader_and_epoch = await read_leader(node.store, node.keys, "controller")
             assert leader_and_epoch is not None
-            successor, next_epoch = leader_and_epoch
-            assert successor.name == standby.name
-            assert next_epoch > epoch
-            await standby.until_metric("orbweaver_checkpoints_published_total", 1)
-            assert await is_published(node)
+            new_leader, new_epoch = leader_and_epoch
+            assert new_leader.name == standby_controller.name
+            assert new_epoch > epoch
+            await standby_controller.until_metric("orbweaver_checkpoints_published_total", 1)
+            assert await checkpoint_covers_the_log(node)
         await node.store.close()
 
 
-async def test_a_leader_that_gets_sigterm_gives_up_its_lease_before_it_ends(
+async def test_a_leader_gives_up_its_lease_on_sigterm(
     etcd: EtcdCluster, node: NodeHarness, tmp_path: Path
 ) -> None:
     endpoint, cluster = etcd.endpoints[0], node.keys.cluster
@@ -90,8 +89,8 @@ async def test_probes_and_metrics_match_the_state(
     with ControllerProcess("c-1", endpoint, cluster, tmp_path) as controller:
         async with node:
             await node.apply(pool("blue", "10.6.0.10-10.6.0.19"), pool("green", "10.6.1.1"))
-            wide = Subnet("wide", 4, "10.6.0.0/16", ("10.6.0.0-10.6.2.255",))
-            await node.apply(ApplySubnet(wide))
+            wide_subnet = Subnet("wide", 4, "10.6.0.0/16", ("10.6.0.0-10.6.2.255",))
+            await node.apply(ApplySubnet(wide_subnet))
             await node.add(pod("web-0"))
             body = await controller.until_ready()
             assert body.splitlines() == [
@@ -144,6 +143,6 @@ async def test_a_controller_survives_a_crash_and_restart_of_etcd(
                 await node.add(pod("web-0"))
                 await controller.until_metric("orbweaver_claims", 1)
                 await controller.until_metric("orbweaver_checkpoints_published_total", 2)
-                assert await is_published(node)
+                assert await checkpoint_covers_the_log(node)
                 await controller.until_ready()
                 await node.store.close()

@@ -19,8 +19,7 @@ from tests.support.archived_cluster import TEST_KEYS, ArchivedCluster, CniAdd
 from tests.support.engine_harness import eventually
 
 DAY_MS: Final = 86_400_000
-HALF_DAYS: Final = (1, 3, 4, 7, 9, 11, 12, 15)
-"""The start time of each Pod, in half days."""
+POD_STARTS_IN_HALF_DAYS: Final = (1, 3, 4, 7, 9, 11, 12, 15)
 
 
 def set_time(cluster: ArchivedCluster, now_ms: int) -> None:
@@ -30,7 +29,7 @@ def set_time(cluster: ArchivedCluster, now_ms: int) -> None:
 @pytest.fixture
 async def cluster(archived_cluster: ArchivedCluster) -> ArchivedCluster:
     start_ms = archived_cluster.now_ms()
-    for number, half_days in enumerate(HALF_DAYS):
+    for number, half_days in enumerate(POD_STARTS_IN_HALF_DAYS):
         set_time(archived_cluster, start_ms + half_days * DAY_MS // 2)
         await archived_cluster.execute([CniAdd("node-a", f"web-{number}")])
     set_time(archived_cluster, start_ms + 8 * DAY_MS)
@@ -60,7 +59,7 @@ async def exposition(forecaster: Forecaster) -> str:
     return registry.scrape().body.decode()
 
 
-async def test_a_growing_pool_has_a_metric_and_a_pool_without_a_trend_has_none(
+async def test_only_pools_with_a_forecast_have_an_exhaustion_metric(
     cluster: ArchivedCluster, forecaster: Forecaster
 ) -> None:
     await forecaster.update(GrowthLog())
@@ -70,23 +69,23 @@ async def test_a_growing_pool_has_a_metric_and_a_pool_without_a_trend_has_none(
         for subject, outlook in forecaster.forecasts.items()
         if subject.kind == "pool"
     }
-    growing = {name for name, outlook in pools.items() if isinstance(outlook, Forecast)}
-    quiet = {name for name, outlook in pools.items() if isinstance(outlook, NoTrend)}
-    assert growing
-    assert quiet
+    forecast_pools = {name for name, outlook in pools.items() if isinstance(outlook, Forecast)}
+    pools_without_trend = {name for name, outlook in pools.items() if isinstance(outlook, NoTrend)}
+    assert forecast_pools
+    assert pools_without_trend
     text = await exposition(forecaster)
-    for name in growing:
+    for name in forecast_pools:
         assert f'orbweaver_pool_exhaustion_seconds{{otel_scope_name="{OUR_SCOPE}"' in text
         assert f'pool="{name}"' in text
-    assert not any(f'pool="{name}"' in text for name in quiet)
+    assert not any(f'pool="{name}"' in text for name in pools_without_trend)
 
 
-async def test_two_equal_updates_report_the_outlooks_of_all_pools_once(
+async def test_two_equal_updates_report_each_outlook_once(
     cluster: ArchivedCluster, projector: Projector
 ) -> None:
     outlooks = PoolOutlooks()
-    reported: list[set[str]] = []
-    outlooks.listen(lambda names: reported.append(set(names)))
+    reported_names: list[set[str]] = []
+    outlooks.listen(lambda names: reported_names.append(set(names)))
     forecaster = Forecaster(
         *(cluster.store, TEST_KEYS, cluster.files, projector),
         on_forecasts=outlooks.update,
@@ -96,10 +95,12 @@ async def test_two_equal_updates_report_the_outlooks_of_all_pools_once(
     growth = await forecaster.update(GrowthLog())
     await forecaster.update(growth)
 
-    assert reported == [set(projector.projection.ledger.pools)]
-    with_a_forecast = {name for name, horizon in outlooks.by_pool.items() if horizon is not None}
-    assert with_a_forecast == {name for name, _ in forecaster.exhaustion_s("pool")}
-    assert with_a_forecast
+    assert reported_names == [set(projector.projection.ledger.pools)]
+    pools_with_a_forecast = {
+        name for name, horizon in outlooks.by_pool.items() if horizon is not None
+    }
+    assert pools_with_a_forecast == {name for name, _ in forecaster.exhaustion_s("pool")}
+    assert pools_with_a_forecast
 
 
 async def test_the_seconds_until_exhaustion_decrease_while_time_passes(
@@ -134,11 +135,11 @@ async def test_a_replica_that_no_longer_leads_has_no_forecasts(forecaster: Forec
     async def forecasts() -> object:
         return forecaster.forecasts or None
 
-    leading = asyncio.create_task(forecaster.run())
+    forecaster_task = asyncio.create_task(forecaster.run())
     await eventually(forecasts)
 
-    leading.cancel()
-    await asyncio.wait([leading])
+    forecaster_task.cancel()
+    await asyncio.wait([forecaster_task])
 
     assert forecaster.forecasts == {}
 

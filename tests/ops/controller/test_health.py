@@ -1,6 +1,6 @@
-"""Declared paths of Spiderpool's controller API that Orbweaver's controller does not implement.
+"""Paths of Spiderpool's controller API that Orbweaver does not implement.
 
-See docs/reference/http-api.md, "Controller".
+Source: docs/reference/http-api.md, "Controller".
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ async def test_a_used_address_answers_and_an_unused_address_is_silent(
     assert (used_answer.verdict, used_answer.mac) == ("answered", other_host.mac)
 
 
-async def test_a_probe_whose_gateway_does_not_answer_has_the_verdict_unable(
+async def test_the_verdict_is_unable_if_the_gateway_does_not_answer(
     prober: LinkProber,
 ) -> None:
     answer = await prober.probe(ProbeTarget("10.6.0.12", GATEWAY))

@@ -17,7 +17,7 @@ from ops.kubernetes.settings import KubernetesSettings
 NO_FILE = "/nonexistent/conf.yml"
 
 
-def test_a_controller_has_defaults_and_uses_the_local_etcd() -> None:
+def test_the_default_settings_use_the_local_etcd() -> None:
     settings = load_settings(NO_FILE, {"SPIDERPOOL_POD_NAME": "c-1"})
 
     assert settings.name == "c-1"
@@ -26,18 +26,18 @@ def test_a_controller_has_defaults_and_uses_the_local_etcd() -> None:
     assert not settings.metrics_enabled
 
 
-def test_a_variable_overrides_the_file(tmp_path: Path) -> None:
+def test_an_environment_variable_overrides_conf_yml(tmp_path: Path) -> None:
     conf = tmp_path / "conf.yml"
     conf.write_text("orbweaver: {cluster: green, etcd: {endpoints: ['a:1', 'b:2']}}")
 
-    of_file = load_settings(str(conf), {})
-    of_both = load_settings(str(conf), {"ORBWEAVER_ETCD_ENDPOINTS": "c:3"})
+    from_file = load_settings(str(conf), {})
+    from_both = load_settings(str(conf), {"ORBWEAVER_ETCD_ENDPOINTS": "c:3"})
 
-    assert of_file.cluster.etcd.endpoints == ("a:1", "b:2")
-    assert (of_both.cluster.cluster, of_both.cluster.etcd.endpoints) == ("green", ("c:3",))
+    assert from_file.cluster.etcd.endpoints == ("a:1", "b:2")
+    assert (from_both.cluster.cluster, from_both.cluster.etcd.endpoints) == ("green", ("c:3",))
 
 
-def test_conf_yml_configures_the_network_provider_and_its_timeout_is_limited(
+def test_conf_yml_sets_the_network_provider_and_a_timeout_up_to_100_s(
     tmp_path: Path,
 ) -> None:
     conf = tmp_path / "conf.yml"
@@ -62,7 +62,7 @@ def test_the_cool_down_can_be_set_and_is_zero_for_the_sequential_order() -> None
     assert load_settings(NO_FILE, {"ORBWEAVER_ADDRESS_ORDER": "sequential"}).cool_down_s == 0
 
 
-def test_a_lease_ttl_below_the_minimum_of_etcd_is_raised() -> None:
+def test_a_lease_ttl_of_zero_becomes_the_minimum_of_etcd() -> None:
     assert load_settings(NO_FILE, {"ORBWEAVER_LEASE_TTL_SECONDS": "0"}).lease_ttl_s == 2
 
 
@@ -79,7 +79,7 @@ def test_a_lease_ttl_below_the_minimum_of_etcd_is_raised() -> None:
         ("ORBWEAVER_CLUSTER", "a/b"),
     ],
 )
-def test_a_setting_that_cannot_be_used_is_refused(variable: str, value: str) -> None:
+def test_an_invalid_setting_is_refused(variable: str, value: str) -> None:
     with pytest.raises(BadInput):
         load_settings(NO_FILE, {variable: value})
 
@@ -94,7 +94,7 @@ def test_kubernetes_is_off_by_default() -> None:
     assert configured(ORBWEAVER_KUBECONFIG="/etc/kube") == KubernetesSettings("/etc/kube")
 
 
-def test_a_password_comes_from_a_file_and_is_never_shown(tmp_path: Path) -> None:
+def test_a_password_is_read_from_a_file_and_hidden_in_the_repr(tmp_path: Path) -> None:
     secret = tmp_path / "password"
     secret.write_text("hunter2\n")
     variables = {"ORBWEAVER_ETCD_USER": "c", "ORBWEAVER_ETCD_PASSWORD_FILE": str(secret)}
@@ -105,7 +105,7 @@ def test_a_password_comes_from_a_file_and_is_never_shown(tmp_path: Path) -> None
     assert "hunter2" not in repr(settings)
 
 
-def test_the_archive_is_kept_within_a_size_limit_by_default() -> None:
+def test_the_archive_has_a_size_limit_by_default() -> None:
     assert load_settings(NO_FILE, {}).retention == Retention(0.0, ARCHIVE_BYTES_MAX)
 
     configured = {"ORBWEAVER_ARCHIVE_DAYS": "400", "ORBWEAVER_ARCHIVE_MEBIBYTES": "10"}
@@ -113,7 +113,7 @@ def test_the_archive_is_kept_within_a_size_limit_by_default() -> None:
     assert load_settings(NO_FILE, configured).retention == Retention(400 * 86_400.0, 10 << 20)
 
 
-async def test_reclaim_is_configured_by_the_variables_of_spiderpool() -> None:
+async def test_variables_of_spiderpool_configure_reclaim() -> None:
     settings = load_settings(
         NO_FILE,
         {"SPIDERPOOL_GC_DEFAULT_INTERVAL_DURATION": "60", "SPIDERPOOL_GC_IP_ENABLED": "false"},
@@ -122,7 +122,7 @@ async def test_reclaim_is_configured_by_the_variables_of_spiderpool() -> None:
     assert settings.reclaim == ReclaimSettings(enabled=False, scan_interval_s=60.0)
 
 
-def test_conf_yml_configures_fixed_addresses_and_outdated_endpoints(
+def test_conf_yml_configures_the_reclaim_of_fixed_addresses_and_outdated_endpoints(
     tmp_path: Path,
 ) -> None:
     conf = tmp_path / "conf.yml"
@@ -133,7 +133,7 @@ def test_conf_yml_configures_fixed_addresses_and_outdated_endpoints(
     assert settings.reclaim == ReclaimSettings(stateful_sets=False, outdated_endpoints=True)
 
 
-def test_automatic_pools_are_configured_by_conf_yml(
+def test_conf_yml_configures_automatic_pools(
     tmp_path: Path,
 ) -> None:
     conf = tmp_path / "conf.yml"

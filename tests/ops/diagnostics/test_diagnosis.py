@@ -107,7 +107,7 @@ FAULTS: dict[str, tuple[Examination, Diagnosis]] = {
         Diagnosis("sysctl ipv4.conf.all.forwarding", "warning", "0, not 1",
                   "sysctl -w net.ipv4.conf.all.forwarding=1, or tuneSysctlConfig: true"),
     ),
-    "a sysctl that is not there": (
+    "a missing sysctl": (
         HEALTHY._replace(sysctls=(SysctlValue(NODE_SYSCTLS[0], None),)),
         Diagnosis("sysctl ipv4.neigh.default.gc_thresh3", "warning", "the kernel has no such key",
                   "agents skip this sysctl; if Pods need it, use another kernel"),
@@ -201,7 +201,7 @@ UNCONFIGURED_NIC = ROCE_NIC._replace(
          "no DCB, no ECN files, mlx5_0 traffic class 160 RDMA CM 160; trust, PFC: the driver has"),
     ],
 )  # fmt: skip
-def test_a_roce_nic_is_shown_with_its_qos_and_the_settings_that_its_rule_requires(
+def test_a_roce_nic_is_shown_with_its_qos_and_its_missing_settings(
     nic: RoceNic, rules: list[RoceQosRule], verdict: str, expected: str
 ) -> None:
     examination = HEALTHY._replace(roce=tuple(roce_states([nic], rules)))
@@ -214,19 +214,18 @@ def test_a_roce_nic_is_shown_with_its_qos_and_the_settings_that_its_rule_require
 
 
 def test_a_virtual_function_is_shown_only_if_it_differs_from_its_rule() -> None:
-    configured = VIRTUAL_FUNCTION._replace(
+    configured_function = VIRTUAL_FUNCTION._replace(
         ports=(RocePort("mlx5_2", 1, traffic_class=160, cm_traffic_class=160),)
     )
 
-    assert roce_states([configured], [RULE]) == []
+    assert roce_states([configured_function], [RULE]) == []
     assert roce_states([VIRTUAL_FUNCTION], []) == []
     assert [state.nic for state in roce_states([VIRTUAL_FUNCTION], [RULE])] == ["ens1f0v0"]
 
 
-def test_the_guide_shows_what_the_doctor_prints_for_the_rule_in_the_guide(
+def test_the_roce_guide_shows_the_output_of_node_doctor(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The rows are computed from described NICs, because test machines have no RoCE NICs."""
     page = (PROJECT_ROOT / "docs/guides/rdma-roce.md").read_text("utf-8")
     (values,) = re.findall(
         r"^```yaml\n(orbweaver:\n  roceQos:.*?)```$", page, re.MULTILINE | re.DOTALL

@@ -23,9 +23,9 @@ from tests.support.agent_harness import running
 from tests.support.link import Link, Station, ip
 
 
-def doctor(station: Station, *options: str) -> tuple[int, str]:
-    """Exit code and output of ``orbctl node doctor`` on this node."""
-    program = [sys.executable, "-m", "ops.cli.main", *options]
+def orbctl(station: Station, *arguments: str) -> tuple[int, str]:
+    """The exit code and output of orbctl on the node."""
+    program = [sys.executable, "-m", "ops.cli.main", *arguments]
     command = ["nsenter", f"--net={station.netns}", "--", *program]
     completed = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert completed.stderr == ""
@@ -33,7 +33,6 @@ def doctor(station: Station, *options: str) -> tuple[int, str]:
 
 
 def node(link: Link) -> Station:
-    """A node on the link, with addresses, a default route and no IPv4 forwarding."""
     station = link.station("10.6.0.2/24", "fd00:6::2/64")
     name = Path(station.netns).name
     # A new namespace copies the IPv4 settings of this machine.
@@ -46,7 +45,7 @@ def node(link: Link) -> Station:
 def test_the_doctor_reports_interfaces_and_the_hosts_that_answer_for_gateways(link: Link) -> None:
     router, router6 = link.station("10.6.0.1/24"), link.station("fd00:6::1/64")
 
-    code, text = doctor(node(link), "-o", "json", "node", "doctor", "--gateway", "eth0=fd00:6::1")
+    code, text = orbctl(node(link), "-o", "json", "node", "doctor", "--gateway", "eth0=fd00:6::1")
 
     assert code == 0
     document: Any = json.loads(text)
@@ -65,10 +64,10 @@ def test_the_doctor_reports_interfaces_and_the_hosts_that_answer_for_gateways(li
     assert verdicts["sysctl ipv4.conf.all.forwarding"] == "warning"
 
 
-def test_two_machines_with_the_gateways_address_are_both_named(link: Link) -> None:
+def test_the_doctor_names_both_machines_that_have_the_gateways_address(link: Link) -> None:
     first, second = link.station("10.6.0.1/24"), link.station("10.6.0.1/24")
 
-    _, text = doctor(node(link), "node", "doctor")
+    _, text = orbctl(node(link), "node", "doctor")
 
     (line,) = (line for line in text.splitlines() if line.startswith("gateway 10.6.0.1"))
     assert "several hosts answer" in line
@@ -79,7 +78,7 @@ def test_two_machines_with_the_gateways_address_are_both_named(link: Link) -> No
 def test_a_silent_gateway_and_a_missing_interface_have_different_texts(link: Link) -> None:
     options = ("--gateway", "eth0=10.6.0.77", "--gateway", "eth9=10.6.0.1")
 
-    _, text = doctor(node(link), "node", "doctor", *options)
+    _, text = orbctl(node(link), "node", "doctor", *options)
 
     lines = {line.split("  ")[0]: line for line in text.splitlines() if line.startswith("gateway")}
     assert "no host answers" in lines["gateway 10.6.0.77 on eth0"]
@@ -115,9 +114,9 @@ def test_a_sysctl_that_the_kernel_does_not_have_is_skipped(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    unknown = Sysctl("net/ipv4/conf/all/no_such_key", "1", (4,))
+    unknown_sysctl = Sysctl("net/ipv4/conf/all/no_such_key", "1", (4,))
     (forwarding,) = (item for item in NODE_SYSCTLS if item.key == "net/ipv4/conf/all/forwarding")
-    monkeypatch.setattr("nodeagent.settings.sysctls.NODE_SYSCTLS", (unknown, forwarding))
+    monkeypatch.setattr("nodeagent.settings.sysctls.NODE_SYSCTLS", (unknown_sysctl, forwarding))
     with NetworkNamespace.open(link.station().netns) as namespace:
         set_node_sysctls(executor, namespace, (4,))
 
@@ -125,11 +124,11 @@ def test_a_sysctl_that_the_kernel_does_not_have_is_skipped(
     assert "skipped sysctl net/ipv4/conf/all/no_such_key" in caplog.text
 
 
-def test_the_error_for_a_sysctl_that_cannot_be_written_names_the_sysctl(
+def test_the_error_of_a_failed_sysctl_write_names_the_sysctl(
     link: Link, executor: NetnsExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    impossible = Sysctl("net/ipv4/conf/all/forwarding", "no number", (4,))
-    monkeypatch.setattr("nodeagent.settings.sysctls.NODE_SYSCTLS", (impossible,))
+    unwritable_sysctl = Sysctl("net/ipv4/conf/all/forwarding", "no number", (4,))
+    monkeypatch.setattr("nodeagent.settings.sysctls.NODE_SYSCTLS", (unwritable_sysctl,))
     with (
         NetworkNamespace.open(link.station().netns) as namespace,
         pytest.raises(DatapathError, match="net/ipv4/conf/all/forwarding"),
@@ -160,7 +159,6 @@ def test_the_files_of_networkmanager_show_whether_it_ignores_veths(
 
 
 def has_nftables() -> bool:
-    """Whether this kernel accepts an nftables table for IP."""
     completed = subprocess.run(
         ["unshare", "--net", "nft", "add", "table", "ip", "tried"], capture_output=True, check=False
     )
@@ -168,7 +166,7 @@ def has_nftables() -> bool:
 
 
 @pytest.mark.uml
-def test_a_kernel_with_modules_has_all_features(executor: NetnsExecutor) -> None:
+def test_a_kernel_with_modules_has_all_tested_features(executor: NetnsExecutor) -> None:
     why_not = {feature.name: feature.why_not for feature in try_kernel_features(executor)}
 
     for kind in ("veth", "macvlan", "ipvlan", "vlan", "bond", "vrf"):
@@ -180,7 +178,9 @@ def test_a_kernel_with_modules_has_all_features(executor: NetnsExecutor) -> None
 
 
 @pytest.mark.uml
-async def test_an_agent_with_tune_sysctls_tunes_its_node(executor: NetnsExecutor) -> None:
+async def test_an_agent_with_tune_sysctls_sets_the_sysctls_of_its_node(
+    executor: NetnsExecutor,
+) -> None:
     directory = Path(tempfile.mkdtemp(prefix="ow-"))
     settings = Settings(
         node_name="node-1",

@@ -22,7 +22,7 @@ def test_a_link_without_a_device_has_no_hardware(link: Link, executor: NetnsExec
         }
 
 
-def test_a_device_has_its_virtual_functions_and_its_rdma_device(
+def test_hardware_includes_the_virtual_functions_and_the_rdma_device(
     link: Link, executor: NetnsExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hardware, "driver_bus", lambda *_: DEVICE)
@@ -31,7 +31,7 @@ def test_a_device_has_its_virtual_functions_and_its_rdma_device(
     (directory / "class").touch()
     with NetworkNamespace.open(link.station().netns) as namespace:
         devices = read_hardware(executor, namespace, ["eth0"], tmp_path)
-        assert devices == {"eth0": Hardware(DEVICE)}, "a NIC without virtual functions"
+        assert devices == {"eth0": Hardware(DEVICE)}, "expected no virtual functions"
 
         (directory / "sriov_numvfs").write_text("2\n")
         (directory / "sriov_totalvfs").write_text("7\n")

@@ -1,7 +1,7 @@
 """``orbctl trace-path`` shows how the routes and rules of Pod and node direct a packet.
 
-A path has up to three legs: ``there``, ``back`` and ``marked``. ``marked`` is the reply to a
-connection that reached the Pod through the node.
+A path has up to three legs: ``there``, ``back`` and ``marked``, the reply to a connection that
+reached the Pod through the node.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ROUTER: Final = ("10.6.0.1", "fd00:6::1")
 SERVICE: Final = ("10.96.0.10", "fd00:96::10")
 
 
-def traced(pod: NetworkPod, destination: str) -> dict[str, PathLeg]:
+def trace(pod: NetworkPod, destination: str) -> dict[str, PathLeg]:
     executor = pod.node.network.executor
     inside = pod.node.network.open_namespace(pod.inside)
     with executor.session(inside) as in_pod, executor.session(pod.node.namespace) as on_node:
@@ -41,8 +41,7 @@ def traced(pod: NetworkPod, destination: str) -> dict[str, PathLeg]:
         return {leg.name: leg for leg in legs(*stacks, parse_address(destination))}
 
 
-def hops(leg: PathLeg) -> list[str]:
-    """A line for each hop: namespace, rule, table, route."""
+def hop_lines(leg: PathLeg) -> list[str]:
     return [
         f"{hop.stack}: {rule_text(hop.answer.rule)} | {table_name(hop.answer.route.table)}"
         f" | {route_text(hop.answer)}"
@@ -57,13 +56,13 @@ def test_pod_and_node_reach_each_other_by_the_veth_pair(
 ) -> None:
     network_pod.add(**SETTINGS)
     node = network_pod.node.addresses[family]
-    path_legs = traced(network_pod, node)
-    assert hops(path_legs["there"]) == [
+    path_legs = trace(network_pod, node)
+    assert hop_lines(path_legs["there"]) == [
         f"pod: 32766: lookup main | main | {node} dev veth0",
         f"node: 0: lookup local | local | local {node} dev eth0",
     ]
     assert path_legs["there"].end == "arrives at the node"
-    assert hops(path_legs["back"]) == [
+    assert hop_lines(path_legs["back"]) == [
         f"node: 1000: lookup 500 | 500 | {POD_ADDRESSES[family]} dev {network_pod.host_veth_name}",
         f"pod: 0: lookup local | local | local {POD_ADDRESSES[family]} dev eth0",
     ]
@@ -73,46 +72,44 @@ def test_pod_and_node_reach_each_other_by_the_veth_pair(
 
 
 @FAMILIES
-def test_packets_to_a_service_go_to_the_node_and_packets_to_the_outside_leave_by_the_nic(
+def test_a_service_is_reached_through_the_node_and_the_outside_through_the_nic(
     network_pod: NetworkPod, family: int
 ) -> None:
     network_pod.add(**SETTINGS)
-    service = traced(network_pod, SERVICE[family])
+    service_legs = trace(network_pod, SERVICE[family])
     network = SERVICE_CIDRS[family]
     gateway = network_pod.node.addresses[family]
-    assert hops(service["there"])[0] == (
+    assert hop_lines(service_legs["there"])[0] == (
         f"pod: 32766: lookup main | main | {network} via {gateway} dev veth0"
     )
-    assert service["there"].end == "leaves the node by eth0"
-    assert hops(service["back"])[0].startswith("node: 1000: lookup 500 | 500 | ")
-    outside = traced(network_pod, OUTSIDE_ADDRESSES[family])
-    assert hops(outside["there"]) == [
+    assert service_legs["there"].end == "leaves the node by eth0"
+    assert hop_lines(service_legs["back"])[0].startswith("node: 1000: lookup 500 | 500 | ")
+    outside_legs = trace(network_pod, OUTSIDE_ADDRESSES[family])
+    assert hop_lines(outside_legs["there"]) == [
         f"pod: 32766: lookup main | main | default via {ROUTER[family]} dev eth0"
     ]
-    assert outside["there"].end == "leaves by eth0 onto the network of eth0, past the node"
-    assert outside["back"].hops[0].packet.endswith("in by eth0")
+    assert outside_legs["there"].end == "leaves by eth0 onto the network of eth0, past the node"
+    assert outside_legs["back"].hops[0].packet.endswith("in by eth0")
 
 
 @FAMILIES
-def test_the_marked_reply_to_a_connection_through_the_node_leaves_by_the_node(
-    network_pod: NetworkPod, family: int
-) -> None:
+def test_the_marked_reply_leaves_by_the_node(network_pod: NetworkPod, family: int) -> None:
     network_pod.add(**SETTINGS)
-    marked = traced(network_pod, OUTSIDE_ADDRESSES[family])["marked"]
+    marked_leg = trace(network_pod, OUTSIDE_ADDRESSES[family])["marked"]
     gateway = network_pod.node.addresses[family]
-    assert hops(marked)[0] == (
+    assert hop_lines(marked_leg)[0] == (
         f"pod: 1000: fwmark 0x1 lookup 100 | 100 | default via {gateway} dev veth0"
     )
-    assert marked.hops[0].packet.endswith("mark 0x1")
-    assert marked.hops[1].packet.endswith(f"in by {network_pod.host_veth_name}")
-    assert marked.end == "leaves the node by eth0"
+    assert marked_leg.hops[0].packet.endswith("mark 0x1")
+    assert marked_leg.hops[1].packet.endswith(f"in by {network_pod.host_veth_name}")
+    assert marked_leg.end == "leaves the node by eth0"
 
 
 @FAMILIES
-def test_without_the_coordinator_a_packet_to_the_node_leaves_by_the_nic(
+def test_a_packet_to_the_node_leaves_by_the_nic_if_no_coordinator_ran(
     network_pod: NetworkPod, family: int
 ) -> None:
-    path_legs = traced(network_pod, network_pod.node.addresses[family])
+    path_legs = trace(network_pod, network_pod.node.addresses[family])
     assert path_legs["there"].end == "leaves by eth0 onto the network of eth0, past the node"
     assert "marked" not in path_legs
 
@@ -124,11 +121,11 @@ def test_rules_for_the_source_address_choose_the_table_of_a_second_nic(
     pod.calico("10.244.1.5")
     pod.macvlan("net1", "10.6.0.101/24")
     pod.add("net1", overlayPodCIDR=["10.244.0.0/16"], **SETTINGS)
-    (hop,) = hops(traced(pod, "10.6.0.9")["there"])
+    (hop,) = hop_lines(trace(pod, "10.6.0.9")["there"])
     assert hop == "pod: 32765: from 10.6.0.101 lookup 101 | 101 | 10.6.0.0/24 dev net1"
-    overlay = traced(pod, "10.244.7.7")["there"]
-    assert hops(overlay)[0].startswith("pod: 32764: from 10.244.1.5 lookup 100 | 100 | ")
-    assert overlay.hops[1].packet.endswith(f"in by cali{pod.container[:11]}")
+    overlay_leg = trace(pod, "10.244.7.7")["there"]
+    assert hop_lines(overlay_leg)[0].startswith("pod: 32764: from 10.244.1.5 lookup 100 | 100 | ")
+    assert overlay_leg.hops[1].packet.endswith(f"in by cali{pod.container[:11]}")
 
 
 def test_the_leg_of_a_dropped_packet_ends_with_the_reason(
@@ -137,22 +134,22 @@ def test_the_leg_of_a_dropped_packet_ends_with_the_reason(
     network_pod.add(**SETTINGS)
     network.set_sysctls(network_pod.node.inside, {"net/ipv4/conf/all/rp_filter": "1"})
     network_pod.node.inside.ip("route", "del", POD_ADDRESSES[0], "table", "500")
-    assert traced(network_pod, OUTSIDE_ADDRESSES[0])["marked"].end.startswith(
+    assert trace(network_pod, OUTSIDE_ADDRESSES[0])["marked"].end.startswith(
         "dropped on arrival: rp_filter"
     )
     network.set_sysctls(network_pod.node.inside, {"net/ipv4/ip_forward": "0"})
-    assert "does not forward" in traced(network_pod, SERVICE[0])["there"].end
+    assert "does not forward" in trace(network_pod, SERVICE[0])["there"].end
     network_pod.inside.ip("route", "del", "default")
-    path_legs = traced(network_pod, OUTSIDE_ADDRESSES[0])
+    path_legs = trace(network_pod, OUTSIDE_ADDRESSES[0])
     assert (list(path_legs), path_legs["there"].end) == (["there"], "no route")
 
 
-def test_a_packet_to_the_pod_itself_stays_inside(network_pod: NetworkPod) -> None:
+def test_a_packet_to_the_pods_own_address_stays_in_the_pod(network_pod: NetworkPod) -> None:
     network_pod.add(**SETTINGS)
-    assert traced(network_pod, POD_ADDRESSES[0])["there"].end == "arrives in the Pod itself"
+    assert trace(network_pod, POD_ADDRESSES[0])["there"].end == "arrives in the Pod itself"
 
 
-def test_the_command_prints_a_table_or_json(network_pod: NetworkPod, tmp_path: Path) -> None:
+def test_trace_path_prints_a_table_or_json(network_pod: NetworkPod, tmp_path: Path) -> None:
     network_pod.add(**SETTINGS)
     command = [
         console_script("orbctl"),
@@ -179,7 +176,7 @@ def test_the_command_prints_a_table_or_json(network_pod: NetworkPod, tmp_path: P
         (["10.6.0.11", "--protocol", "sctp"], "neither tcp nor udp"),
     ],
 )
-def test_a_wrong_destination_or_protocol_is_refused(
+def test_an_invalid_port_or_protocol_is_refused(
     network_pod: NetworkPod, arguments: list[str], words: str
 ) -> None:
     command = [

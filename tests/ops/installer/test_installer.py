@@ -37,28 +37,26 @@ def names_in(*directories: Path) -> list[str]:
     return sorted(path.name for directory in directories for path in directory.iterdir())
 
 
-def actions(changes: tuple[FileChange, ...]) -> list[tuple[str, str]]:
-    """The file name and the action of each change."""
+def names_and_actions(changes: tuple[FileChange, ...]) -> list[tuple[str, str]]:
     return [(change.path.name, change.action) for change in changes]
 
 
-def all_are(action: str, *other_files: str) -> list[tuple[str, str]]:
-    """The result of ``actions`` if every executable and these files have this action."""
+def all_files_with(action: str, *other_files: str) -> list[tuple[str, str]]:
     return [(name, action) for name in (*CNI_EXECUTABLES, *other_files)]
 
 
 def file_stamps(*directories: Path) -> dict[Path, tuple[int, int]]:
-    """The inode and change time of each file, to detect that a file was written again."""
+    """Inode and change time of each file; a new write changes them."""
     files = [path for directory in directories for path in directory.iterdir()]
     return {path: (path.stat().st_ino, path.stat().st_ctime_ns) for path in files}
 
 
-def test_a_new_node_gets_executables_that_run_and_then_the_conflist(
+def test_a_new_node_gets_working_executables_before_the_conflist(
     binaries: Path, configurations: Path
 ) -> None:
     changes = install(binaries, configurations, conflist=CONFLIST)
 
-    assert actions(changes) == all_are("created", CONFLIST_NAME)
+    assert names_and_actions(changes) == all_files_with("created", CONFLIST_NAME)
     version = subprocess.run(
         [binaries / "spiderpool"],
         env={"CNI_COMMAND": "VERSION"},
@@ -79,23 +77,23 @@ def test_a_new_node_gets_executables_that_run_and_then_the_conflist(
     ]
 
 
-def test_without_a_conflist_the_configuration_folder_is_not_created(
+def test_the_configuration_folder_is_not_created_without_a_conflist(
     binaries: Path, configurations: Path
 ) -> None:
     changes = install(binaries, configurations)
 
-    assert actions(changes) == all_are("created")
+    assert names_and_actions(changes) == all_files_with("created")
     assert not configurations.exists()
 
 
 def test_correct_files_are_not_written_again(binaries: Path, configurations: Path) -> None:
     install(binaries, configurations, conflist=CONFLIST)
-    before = file_stamps(binaries, configurations)
+    stamps_before = file_stamps(binaries, configurations)
 
     changes = install(binaries, configurations, conflist=CONFLIST)
 
-    assert actions(changes) == all_are("unchanged", CONFLIST_NAME)
-    assert file_stamps(binaries, configurations) == before
+    assert names_and_actions(changes) == all_files_with("unchanged", CONFLIST_NAME)
+    assert file_stamps(binaries, configurations) == stamps_before
 
 
 def test_a_damaged_file_is_replaced(binaries: Path, configurations: Path) -> None:
@@ -106,7 +104,7 @@ def test_a_damaged_file_is_replaced(binaries: Path, configurations: Path) -> Non
 
     changes = install(binaries, configurations, conflist=CONFLIST)
 
-    assert actions(changes) == [
+    assert names_and_actions(changes) == [
         (name, "replaced" if name in ("spiderpool", CONFLIST_NAME) else "unchanged")
         for name in (*CNI_EXECUTABLES, CONFLIST_NAME)
     ]
@@ -117,16 +115,16 @@ def test_a_damaged_file_is_replaced(binaries: Path, configurations: Path) -> Non
 def test_a_symbolic_link_is_replaced_and_its_target_is_not_touched(
     binaries: Path, configurations: Path, tmp_path: Path
 ) -> None:
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.write_text("theirs")
+    link_target = tmp_path / "elsewhere"
+    link_target.write_text("theirs")
     binaries.mkdir(parents=True)
-    (binaries / "spiderpool").symlink_to(elsewhere)
+    (binaries / "spiderpool").symlink_to(link_target)
 
     changes = install(binaries, configurations)
 
-    assert ("spiderpool", "replaced") in actions(changes)
+    assert ("spiderpool", "replaced") in names_and_actions(changes)
     assert not (binaries / "spiderpool").is_symlink()
-    assert elsewhere.read_text() == "theirs"
+    assert link_target.read_text() == "theirs"
 
 
 def test_temporary_files_of_a_killed_installer_are_removed(
@@ -140,12 +138,15 @@ def test_temporary_files_of_a_killed_installer_are_removed(
     assert names_in(binaries) == [RECORD_NAME, *sorted(CNI_EXECUTABLES)]
 
 
-def test_a_reader_gets_the_complete_old_file_or_the_complete_new_file(
+def test_a_reader_never_sees_a_partly_written_conflist(
     binaries: Path, configurations: Path
 ) -> None:
     install(binaries, configurations, conflist=CONFLIST)
     path = configurations / CONFLIST_NAME
-    complete = {installer.conflist_bytes(CONFLIST), installer.conflist_bytes(OTHER_CONFLIST)}
+    complete_contents = {
+        installer.conflist_bytes(CONFLIST),
+        installer.conflist_bytes(OTHER_CONFLIST),
+    }
     stop = threading.Event()
     contents: set[bytes] = set()
 
@@ -164,12 +165,10 @@ def test_a_reader_gets_the_complete_old_file_or_the_complete_new_file(
         reader.join(WAIT_S)
 
     assert contents
-    assert contents <= complete
+    assert contents <= complete_contents
 
 
-def test_an_executable_that_is_running_can_be_replaced(
-    binaries: Path, configurations: Path
-) -> None:
+def test_a_running_executable_can_be_replaced(binaries: Path, configurations: Path) -> None:
     install(binaries, configurations)
     running = subprocess.Popen(
         [binaries / "spiderpool"],
@@ -182,8 +181,8 @@ def test_an_executable_that_is_running_can_be_replaced(
     changes = install(binaries, configurations)
     stdout, _ = running.communicate(b'{"ipam":{"ipam_unix_socket_path":"/nowhere"}}', WAIT_S)
 
-    assert ("spiderpool", "replaced") in actions(changes)
-    # The running program still works: it returns code 11 for an agent that cannot be reached.
+    assert ("spiderpool", "replaced") in names_and_actions(changes)
+    # Code 11 means that the running program did not reach the agent.
     assert json.loads(stdout)["code"] == 11
 
 
@@ -216,15 +215,15 @@ def test_concurrent_installers_leave_one_complete_installation(
     assert stored in (CONFLIST, OTHER_CONFLIST)
 
 
-def test_on_a_full_file_system_the_old_file_stays_and_no_temporary_file(
+def test_a_full_file_system_leaves_the_old_file_and_no_temporary_file(
     binaries: Path, configurations: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(binaries, configurations, conflist=CONFLIST)
 
-    def full(_handle: int) -> None:
+    def fail_as_if_full(_handle: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("os.fsync", full)
+    monkeypatch.setattr("os.fsync", fail_as_if_full)
     with pytest.raises(OSError, match="No space left"):
         installer.put(configurations / CONFLIST_NAME, b"new", 0o600)
 
@@ -267,10 +266,10 @@ def test_an_invalid_conflist_name_is_refused_before_a_file_is_written(
 def test_a_program_for_another_architecture_is_refused_before_a_file_is_written(
     binaries: Path, configurations: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    foreign = tmp_path / "plugin"
-    foreign.write_bytes(b"\x7fELF of another architecture")
-    foreign.chmod(0o755)
-    monkeypatch.setattr(installer, "PROGRAM_PATH", foreign)
+    foreign_program = tmp_path / "plugin"
+    foreign_program.write_bytes(b"\x7fELF of another architecture")
+    foreign_program.chmod(0o755)
+    monkeypatch.setattr(installer, "PROGRAM_PATH", foreign_program)
 
     with pytest.raises(BadInput, match="cannot be run"):
         install(binaries, configurations)

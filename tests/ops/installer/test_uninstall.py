@@ -1,6 +1,6 @@
-"""Uninstalling removes the unchanged files of the installer's record, and keeps all other files.
+"""Uninstalling removes installed files and keeps changed files.
 
-The record is a file in the directory of the executables.
+The installer's record, a file beside the executables, lists the installed files.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def test_a_second_uninstall_changes_nothing(binaries: Path, configurations: Path
     uninstall(binaries)
 
     assert uninstall(binaries) == ()
-    assert uninstall(binaries / "never made") == ()
+    assert uninstall(binaries / "missing") == ()
 
 
 def test_a_missing_file_is_reported_as_absent(binaries: Path, configurations: Path) -> None:
@@ -82,9 +82,7 @@ def test_a_missing_file_is_reported_as_absent(binaries: Path, configurations: Pa
     assert FileChange(binaries / "spiderpool", "absent") in uninstall(binaries)
 
 
-def test_a_conflist_under_an_earlier_name_is_removed_too(
-    binaries: Path, configurations: Path
-) -> None:
+def test_a_conflist_with_an_earlier_name_is_removed(binaries: Path, configurations: Path) -> None:
     install(binaries, configurations, conflist=CONFLIST, conflist_name="05-first.conflist")
     install(binaries, configurations, conflist=CONFLIST)
 
@@ -102,7 +100,7 @@ def test_the_files_of_interrupted_upgrades_are_removed(
     for attempt in ("second", "third"):
         remaining_writes = iter(range(files_written + 1))  # the first write is the record
 
-        def killed(
+        def put_until_killed(
             path: Path,
             content: bytes,
             mode: int,
@@ -112,7 +110,7 @@ def test_the_files_of_interrupted_upgrades_are_removed(
                 raise KeyboardInterrupt
             return put(path, content, mode)
 
-        monkeypatch.setattr(installer, "put", killed)
+        monkeypatch.setattr(installer, "put", put_until_killed)
         monkeypatch.setattr(installer, "checked_program", attempt.encode)
         with pytest.raises(KeyboardInterrupt):
             install(binaries, configurations, conflist=CONFLIST | {"name": attempt})
@@ -124,7 +122,9 @@ def test_the_files_of_interrupted_upgrades_are_removed(
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"files": []}', '{"files": {"/x": 1}}', "\xff"])
-def test_an_unreadable_record_is_refused(binaries: Path, configurations: Path, text: str) -> None:
+def test_an_unreadable_installer_record_is_refused(
+    binaries: Path, configurations: Path, text: str
+) -> None:
     install(binaries, configurations)
     (binaries / RECORD_NAME).write_text(text)
 

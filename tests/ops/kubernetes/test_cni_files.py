@@ -24,7 +24,7 @@ def test_copies_follow_new_changed_and_removed_files(tmp_path: Path) -> None:
     source.mkdir()
     target.mkdir()
     (source / "10-calico.conflist").write_text("one")
-    (source / "README").write_text("no configuration")
+    (source / "README").write_text("text")
 
     assert mirror(source, target) == ["10-calico.conflist"]
     assert mirror(source, target) == []
@@ -42,7 +42,7 @@ def test_copies_stay_if_the_source_directory_cannot_be_read(tmp_path: Path) -> N
     target = tmp_path / "copies"
     target.mkdir()
     (target / "10-calico.conflist").write_text("one")
-    (tmp_path / "node").write_text("no directory")
+    (tmp_path / "node").write_text("a file")
 
     with pytest.raises(BadInput, match="cannot be read"):
         mirror(tmp_path / "node", target)

@@ -49,7 +49,7 @@ def laboratory() -> Iterator[Laboratory]:
 
 
 def answer_of(node: Node, sandbox: Sandbox) -> dict[str, Any] | None:
-    """The reply of the Service to one connection; None if the Service is not served."""
+    """The reply of the Service; None if it is not served."""
     command = [sys.executable, "-m", "ops.lab.pod_programs", "ask", "10.96.0.10", "80", "1"]
     try:
         answer: dict[str, Any] = json.loads(node.run_in(sandbox, *command))
@@ -65,7 +65,7 @@ def answer_when_served(node: Node, sandbox: Sandbox) -> dict[str, Any]:
     return answer
 
 
-def test_a_service_is_served_until_the_agent_is_killed_and_again_by_the_next_agent(
+def test_a_killed_agent_stops_a_service_and_the_next_agent_serves_it_again(
     laboratory: Laboratory,
 ) -> None:
     node = laboratory.nodes["node-a"]
@@ -76,12 +76,12 @@ def test_a_service_is_served_until_the_agent_is_killed_and_again_by_the_next_age
     text = SERVICE.replace("BACKEND", backend.addresses[0])
     applied = laboratory.orbctl("apply", "-f", "-", stdin=text)
     assert applied.returncode == 0, applied.stderr
-    served = {"peer": "10.96.0.10:80", "answers": {"web-1": 1}}
-    assert answer_when_served(node, client) == served
+    expected = {"peer": "10.96.0.10:80", "answers": {"web-1": 1}}
+    assert answer_when_served(node, client) == expected
     listed = laboratory.orbctl("get", "services", "-o", "name")
     assert listed.stdout.strip() == "service/web"
 
     node.agent.kill()
     assert answer_of(node, client) is None
     node.start_agent()
-    assert answer_when_served(node, client) == served
+    assert answer_when_served(node, client) == expected

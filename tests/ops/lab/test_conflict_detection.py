@@ -14,8 +14,7 @@ from ops.lab.runtime import CniFailed
 pytestmark = [pytest.mark.etcd, pytest.mark.netns]
 
 CONF = "enableIPConflictDetection: true\nenableGatewayDetection: true\n"
-UNREACHABLE = 117
-"""The CNI error code for a gateway that does not answer."""
+GATEWAY_UNREACHABLE_CODE = 117
 
 
 @pytest.fixture
@@ -38,7 +37,7 @@ def node(laboratory: Laboratory) -> Node:
 def test_a_pod_gets_addresses_that_no_other_host_has_and_reaches_its_gateway(
     laboratory: Laboratory, node: Node
 ) -> None:
-    # The fabric takes the first address of each pool and becomes a conflicting host.
+    # The fabric becomes a host that has the first address of each pool.
     laboratory.fabric.add_gateway("10.6.0.10/24")
     laboratory.fabric.add_gateway("fd00:6::10/64")
     sandbox = laboratory.sandbox("web-0")
@@ -64,6 +63,6 @@ def test_a_pod_with_an_unreachable_gateway_gets_an_error_and_no_address(
     with pytest.raises(CniFailed) as failed:
         node.runtime.add(sandbox)
 
-    assert failed.value.code == UNREACHABLE
+    assert failed.value.code == GATEWAY_UNREACHABLE_CODE
     assert "gateway 10.6.0.1 is unreachable" in str(failed.value)
     assert laboratory.orbctl("get", "endpoints", "-A", "-o", "name").stdout.strip() == ""

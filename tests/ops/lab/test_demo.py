@@ -36,7 +36,7 @@ DEADLINE_S = 240.0
 
 @contextmanager
 def running_demo() -> Iterator[subprocess.Popen[str]]:
-    # In the background of a shell, SIGINT is ignored and the demo would inherit this setting.
+    # A background job of a shell ignores SIGINT, and the demo would inherit this setting.
     command = ["env", "--default-signal=INT", sys.executable, "-m", "ops.demo"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT_ROOT) as demo:
         watchdog = threading.Timer(DEADLINE_S, demo.kill)
@@ -60,13 +60,12 @@ def test_a_step_that_the_kernel_does_not_support_is_skipped_with_the_reason(
     assert "(Skipped: no eBPF)" in output
 
 
-def links() -> str:
-    """The interfaces of this machine."""
+def interfaces_of_this_machine() -> str:
     return run(["ip", "-brief", "link"])
 
 
 def test_the_demo_shows_every_step_and_leaves_nothing_behind() -> None:
-    before = links()
+    interfaces_before = interfaces_of_this_machine()
     with running_demo() as demo:
         assert demo.stdout is not None
         output = demo.stdout.read()
@@ -84,7 +83,7 @@ def test_the_demo_shows_every_step_and_leaves_nothing_behind() -> None:
     assert output.rstrip().endswith("Nothing is left: no process, no namespace, no file.")
     assert "\x1b" not in output, "expected no colours without a terminal"
     assert resources_of(LabIdentity(demo.pid, serial=1)) == LabResources()
-    assert links() == before
+    assert interfaces_of_this_machine() == interfaces_before
 
 
 @pytest.mark.parametrize(
@@ -107,14 +106,14 @@ def test_a_demo_that_gets_a_signal_removes_everything(number: signal.Signals, co
     assert resources_of(identity) == LabResources()
 
 
-def test_a_failed_step_is_printed_and_ends_the_demo_with_a_failure(
+def test_a_failed_step_is_printed_and_ends_the_demo_with_an_exit_code(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    def fails(state: DemoState) -> NoReturn:
+    def fail_step(state: DemoState) -> NoReturn:
         (tmp_path / "lab").write_text(str(state.laboratory.identity))
         raise DemoFailed("the ping was not answered")
 
-    monkeypatch.setattr(program, "DEMO_STEPS", (fails,))
+    monkeypatch.setattr(program, "DEMO_STEPS", (fail_step,))
 
     with pytest.raises(typer.Exit) as exit_:
         program.demo()

@@ -33,60 +33,62 @@ with Laboratory() as laboratory:
 
 
 @pytest.fixture
-def killed() -> Iterator[KilledLaboratory]:
-    """A laboratory whose process was killed."""
-    with killed_laboratory(SCRIPT_THAT_IS_KILLED) as killed:
-        yield killed
+def killed_lab() -> Iterator[KilledLaboratory]:
+    with killed_laboratory(SCRIPT_THAT_IS_KILLED) as killed_lab:
+        yield killed_lab
 
 
-def test_a_laboratory_removes_the_remains_of_a_killed_one(killed: KilledLaboratory) -> None:
-    remains = resources_of(killed.identity)
+def test_a_laboratory_removes_the_remains_of_a_killed_laboratory(
+    killed_lab: KilledLaboratory,
+) -> None:
+    remains = resources_of(killed_lab.identity)
     assert len(remains.namespaces) == 3  # of the fabric, of the node and of the sandbox
-    assert remains.directories == (str(killed.identity.directory),)
+    assert remains.directories == (str(killed_lab.identity.directory),)
 
-    killed.reap()
+    killed_lab.reap()
     with Laboratory() as laboratory:
-        assert killed.identity in laboratory.predecessors
-        assert resources_of(killed.identity) == LabResources()
+        assert killed_lab.identity in laboratory.predecessors
+        assert resources_of(killed_lab.identity) == LabResources()
 
 
 @pytest.mark.skipif(not can_create_cgroups(), reason=needs(CGROUPS))
 def test_programs_in_the_control_groups_of_a_killed_laboratory_are_ended(
-    killed: KilledLaboratory,
+    killed_lab: KilledLaboratory,
 ) -> None:
-    group = create_pods_cgroup(killed.identity, "node-a")
+    control_group = create_pods_cgroup(killed_lab.identity, "node-a")
     with subprocess.Popen(["sleep", "600"], env={}) as program:
-        (group / "cgroup.procs").write_text(str(program.pid))
+        (control_group / "cgroup.procs").write_text(str(program.pid))
 
-        killed.reap()
+        killed_lab.reap()
         remove_dead()
 
         assert program.wait(DEADLINE_S) == -signal.SIGKILL
-    assert resources_of(killed.identity) == LabResources()
+    assert resources_of(killed_lab.identity) == LabResources()
 
 
 def test_a_process_of_another_pid_namespace_is_not_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     identity = new_identity()
-    group = tmp_path / identity.name("pods")
-    group.mkdir()
-    (group / "cgroup.procs").write_text("0\n")  # a process of another PID namespace
+    control_group = tmp_path / identity.name("pods")
+    control_group.mkdir()
+    # The kernel shows PID 0 for a process of another PID namespace.
+    (control_group / "cgroup.procs").write_text("0\n")
     monkeypatch.setattr("ops.lab.leftovers.CONTROL_GROUPS", tmp_path)
 
     assert resources_of(identity).processes == ()
 
 
-def until_ended(identity: LabIdentity) -> bool:
+def processes_end_in_time(identity: LabIdentity) -> bool:
     deadline = time.monotonic() + DEADLINE_S
     while resources_of(identity).processes and time.monotonic() < deadline:
         time.sleep(0.05)
     return not resources_of(identity).processes
 
 
-def test_daemons_do_not_outlive_the_process_that_started_them(killed: KilledLaboratory) -> None:
+def test_daemons_do_not_outlive_the_process_that_started_them(killed_lab: KilledLaboratory) -> None:
     # The kernel kills the daemons asynchronously after their parent.
-    assert until_ended(killed.identity)
+    assert processes_end_in_time(killed_lab.identity)
 
 
 def test_a_running_laboratory_is_not_removed() -> None:
@@ -105,7 +107,7 @@ def test_a_reused_process_id_does_not_protect_remains() -> None:
     identity = new_identity()
     identity.claim()
     assert identity.is_alive()
-    # A different start time means that another process has reused the process ID.
+    # A different start time means that the process ID was reused.
     (identity.directory / "started").write_text("1")
 
     remove_dead()
@@ -129,10 +131,10 @@ def test_a_foreign_name_has_no_identity(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["ow-12-3-node-a", "ow-12-3-pod-web-0-2", "12-3"])
-def test_the_name_of_a_laboratory_resource_has_the_identity(name: str) -> None:
+def test_a_resource_name_contains_the_identity_of_its_laboratory(name: str) -> None:
     assert LabIdentity.parse(name) == LabIdentity(pid=12, serial=3)
 
 
-def test_the_error_of_a_failed_command_has_its_arguments_and_its_output() -> None:
+def test_the_error_of_a_failed_command_shows_its_arguments_and_output() -> None:
     with pytest.raises(LabFailed, match=r"ip -n nowhere link.*No such file"):
         NamedNamespace("nowhere").ip("link")

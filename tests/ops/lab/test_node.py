@@ -12,8 +12,7 @@ from ops.lab.runtime import CniFailed
 
 pytestmark = [pytest.mark.etcd, pytest.mark.netns]
 
-NOT_AVAILABLE = 50
-"""The CNI error code of a plugin that cannot serve ADDs."""
+PLUGIN_NOT_AVAILABLE_CODE = 50
 
 
 @pytest.fixture
@@ -36,14 +35,14 @@ def test_a_disconnected_node_is_unhealthy_and_serves_again_when_reconnected(
     with pytest.raises(CniFailed) as refused:
         node.runtime.status()
 
-    assert refused.value.code == NOT_AVAILABLE
+    assert refused.value.code == PLUGIN_NOT_AVAILABLE_CODE
     laboratory.fabric.reconnect("node-a")
     node.agent.wait_until(node.is_healthy)
     node.runtime.add(sandbox)
     assert sandbox.reaches("10.6.0.1")
 
 
-def test_a_pod_has_the_returned_addresses_and_check_fails_after_they_are_removed(
+def test_check_fails_after_the_addresses_of_a_pod_are_removed(
     laboratory: Laboratory,
 ) -> None:
     node = laboratory.nodes["node-a"]
@@ -58,7 +57,7 @@ def test_a_pod_has_the_returned_addresses_and_check_fails_after_they_are_removed
         node.runtime.check(sandbox)
 
 
-def test_a_repeated_delete_succeeds_also_without_the_namespace(
+def test_a_repeated_delete_succeeds_without_the_namespace(
     laboratory: Laboratory,
 ) -> None:
     node = laboratory.nodes["node-a"]

@@ -26,7 +26,7 @@ DEADLINE_S = 100.0
 
 @pytest.fixture
 def short_directory() -> Iterator[Path]:
-    """A directory with a short name: paths of sockets are limited to 107 bytes."""
+    """Short, because the paths of sockets are limited to 107 bytes."""
     directory = Path(tempfile.mkdtemp(prefix="ow-"))
     yield directory
     shutil.rmtree(directory)
@@ -36,11 +36,11 @@ def test_the_commands_of_the_quickstart_succeed_and_leave_nothing(
     short_directory: Path, tmp_path: Path
 ) -> None:
     identity = new_identity()
-    client, peer = free_ports(2)
+    client_port, peer_port = free_ports(2)
     script = "\n".join(shell_blocks(PROJECT_ROOT / "docs" / "tutorials" / "quickstart.md"))
     # Unique names and ports, for concurrent runs.
-    script = script.replace("quick-", identity.name("")).replace("12379", str(client))
-    script = script.replace("12380", str(peer)).replace(
+    script = script.replace("quick-", identity.name("")).replace("12379", str(client_port))
+    script = script.replace("12380", str(peer_port)).replace(
         "mktemp -d", f"mktemp -d -p {short_directory}"
     )
     script = script.replace(". .venv/bin/activate", f". {sys.prefix}/bin/activate")

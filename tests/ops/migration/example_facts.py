@@ -73,16 +73,12 @@ SMALL_CLUSTER: Final = Facts(
 
 
 def release_with_values(**values: Any) -> HelmRelease:
-    """The Helm release of ``SMALL_CLUSTER`` with these values."""
     assert SMALL_CLUSTER.release is not None
     return SMALL_CLUSTER.release._replace(values=values)
 
 
 def facts_with_multus() -> Facts:
-    """A cluster with Multus in the agents' Pods.
-
-    When the container of Multus stops, its ``preStop`` hook removes the files of Multus from nodes.
-    """
+    """Multus runs in the agents' Pods; its ``preStop`` hook removes its files from the node."""
     agent = AGENT_WORKLOAD._replace(
         containers={**AGENT_WORKLOAD.containers, **MULTUS_CONTAINER}, stop_hooks=("multus-cni",)
     )
@@ -93,7 +89,6 @@ def facts_with_multus() -> Facts:
 
 
 def facts_with_devices() -> Facts:
-    """A cluster whose release has the SR-IOV operator and the RDMA device plugin."""
     operator = DeployedWorkload(
         kind="Deployment",
         namespace=SPIDERPOOL_NAMESPACE,
@@ -112,11 +107,7 @@ def facts_with_devices() -> Facts:
 
 
 def facts_in_trouble() -> Facts:
-    """A cluster that needs work before a migration.
-
-    The cluster has an old API server, a failed release, an agent that is not ready, a leaked
-    address, and a certificate that the user provides.
-    """
+    """A cluster that needs work before a migration."""
     release = release_with_values(
         spiderpoolController={"tls": {"method": "provided"}, "replicas": 2},
         spiderpoolAgent={"image": {"tag": "v1.0.5"}, "extraEnv": [{"name": "A", "value": "b"}]},
@@ -142,7 +133,6 @@ EXAMPLE_FACTS: Final = {
 
 
 def plan_as_yaml(facts: Facts) -> str:
-    """The plan in the format of the golden files."""
     plan = plan_migration(facts)
     assert plan is not None
     body = {

@@ -28,14 +28,14 @@ def test_every_golden_file_has_example_facts() -> None:
     assert {path.stem for path in GOLDEN_FOLDER.iterdir()} == set(EXAMPLE_FACTS)
 
 
-def test_a_cluster_without_spiderpools_release_workloads_and_crds_has_no_plan() -> None:
-    # ``definitions`` are names of Spiderpool's CRDs.
+def test_a_cluster_without_any_part_of_spiderpool_has_no_plan() -> None:
+    # ``definitions`` has the names of CRDs.
     without_spiderpool = SMALL_CLUSTER._replace(release=None, workloads=(), definitions=())
 
     assert plan_migration(without_spiderpool) is None
 
 
-def test_a_cluster_with_only_spiderpools_crds_has_a_plan_unless_orbweaver_runs_in_it() -> None:
+def test_a_cluster_with_spiderpools_crds_has_a_plan_unless_orbweaver_runs() -> None:
     only_crds = SMALL_CLUSTER._replace(release=None, workloads=())
     image = {"agent": "registry.example.com/orbweaver-agent:0.1.0"}
     agent = AGENT_WORKLOAD._replace(namespace="orbweaver", name="orbweaver-agent", containers=image)
@@ -61,17 +61,18 @@ def test_multus_in_the_agents_must_move_before_the_switch() -> None:
 
 
 @pytest.mark.parametrize("facts", EXAMPLE_FACTS.values(), ids=EXAMPLE_FACTS)
-def test_translated_values_are_accepted_by_the_chart(facts: Facts) -> None:
+def test_the_chart_accepts_translated_values(facts: Facts) -> None:
     if facts.release is not None:
         assert render_templates(translate(facts.release) | {"orbweaver": {"standby": True}})
 
 
 @pytest.mark.parametrize(
-    ("before", "translated"), [("lan", "spiderpool/lan"), ("kube-system/lan", "kube-system/lan")]
+    ("spiderpool_network", "translated"),
+    [("lan", "spiderpool/lan"), ("kube-system/lan", "kube-system/lan")],
 )
 def test_a_default_network_without_a_namespace_gets_the_namespace_of_spiderpools_release(
-    before: str, translated: str
+    spiderpool_network: str, translated: str
 ) -> None:
-    release = release_with_values(multus={"multusCNI": {"defaultCniCRName": before}})
+    release = release_with_values(multus={"multusCNI": {"defaultCniCRName": spiderpool_network}})
 
     assert translate(release)["multus"]["multusCNI"]["defaultCniCRName"] == translated

@@ -42,15 +42,14 @@ def test_every_alert_fires_at_the_times_in_alerts_test_yml() -> None:
 
 
 def test_every_alert_has_a_test() -> None:
-    alerts = names((MONITORING / "alerts.yml").read_text("utf-8"), "- alert: ")
-    tested = names((MONITORING / "alerts_test.yml").read_text("utf-8"), "alertname: ")
+    alerts = names_after((MONITORING / "alerts.yml").read_text("utf-8"), "- alert: ")
+    tested = names_after((MONITORING / "alerts_test.yml").read_text("utf-8"), "alertname: ")
 
     assert alerts
     assert alerts == tested
 
 
-def names(text: str, prefix: str) -> set[str]:
-    """The text between the prefix and the next comma, in each line with the prefix."""
+def names_after(text: str, prefix: str) -> set[str]:
     return {
         line.partition(prefix)[2].partition(",")[0].strip()
         for line in text.splitlines()

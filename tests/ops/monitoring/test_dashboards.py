@@ -14,8 +14,8 @@ from tests.ops.monitoring.test_prometheus import MONITORING_FOLDER, PROJECT_ROOT
 from tests.support.yaml_reader import read_yaml
 
 SITE: Final = "https://orbweaver.example/docs/"
-HEADING: Final = re.compile(r"^#+ (.+)$", re.MULTILINE)
-SELECTED: Final = re.compile(
+MARKDOWN_HEADING: Final = re.compile(r"^#+ (.+)$", re.MULTILINE)
+METRIC_OF_SELECTED_CLUSTER: Final = re.compile(
     r"\b(?:spiderpool|orbweaver|workflow|rdma|etcd)_[a-z_]+\{cluster=~\"\$cluster\""
 )
 METRIC: Final = re.compile(r"\b(?:spiderpool|orbweaver|workflow|rdma|etcd)_[a-z_]+")
@@ -53,7 +53,7 @@ packet_seq_err rx_vport_rdma_unicast_packets tx_vport_rdma_multicast_packets
 tx_vport_rdma_unicast_packets
 """,
 }
-"""RDMA dashboard of Spiderpool 1.0 -> the counters that not all four dashboards have."""
+"""RDMA dashboard of Spiderpool 1.0 -> its counters that other dashboards lack."""
 
 
 def rules() -> list[dict[str, Any]]:
@@ -68,22 +68,24 @@ def test_every_alert_links_to_its_heading_in_the_runbook() -> None:
         text = (PROJECT_ROOT / "docs" / f"{page}.md").read_text("utf-8")
 
         assert url.startswith(SITE)
-        assert anchor in {title.lower().replace(" ", "-") for title in HEADING.findall(text)}
+        assert anchor in {
+            title.lower().replace(" ", "-") for title in MARKDOWN_HEADING.findall(text)
+        }
         assert anchor == rule["alert"].lower()
 
 
 def test_alertmanager_names_only_alerts_that_exist() -> None:
     settings = read_yaml((MONITORING_FOLDER / "alertmanager.yml").read_text("utf-8"))
-    names = {rule["alert"] for rule in rules()}
-    named = {
+    existing_alerts = {rule["alert"] for rule in rules()}
+    alerts_in_inhibit_rules = {
         name
         for rule in settings["inhibit_rules"]
         for matcher in (*rule["source_matchers"], *rule["target_matchers"])
         for name in re.findall(r"Orbweaver\w+", matcher)
     }
 
-    assert named
-    assert named <= names
+    assert alerts_in_inhibit_rules
+    assert alerts_in_inhibit_rules <= existing_alerts
 
 
 @pytest.mark.parametrize("path", dashboards(), ids=lambda path: path.stem)
@@ -95,8 +97,8 @@ def test_a_dashboard_queries_the_selected_data_source_for_the_selected_cluster(p
     assert variables[:2] == ["datasource", "cluster"]
     assert {panel["datasource"]["uid"] for panel in board["panels"]} == {"${datasource}"}
     for expression in expressions:
-        named = [name for name in METRIC.findall(expression) if name not in LABELS]
-        assert len(SELECTED.findall(expression)) == len(named), expression
+        metrics = [name for name in METRIC.findall(expression) if name not in LABELS]
+        assert len(METRIC_OF_SELECTED_CLUSTER.findall(expression)) == len(metrics), expression
 
 
 @pytest.mark.parametrize("name", COUNTERS_OF_SPIDERPOOL)

@@ -59,7 +59,7 @@ pytestmark = pytest.mark.skipif(PROMETHEUS is None, reason=parts.needs(parts.PRO
 
 
 class Prometheus:
-    """A Prometheus process, queried over HTTP."""
+    """The HTTP API of a Prometheus process."""
 
     def __init__(self, port: int) -> None:
         self._address = f"http://127.0.0.1:{port}"
@@ -77,12 +77,11 @@ class Prometheus:
             return None
 
     def has_scraped(self) -> bool:
-        """Whether all targets were up at least twice: a rate needs two samples."""
+        """Whether each target was up at least twice, because a rate needs two samples."""
         data = self.get_data("/api/v1/query", query="count_over_time(up[1m]) > 1 and up == 1")
         return data is not None and len(data["result"]) == 3  # agent, controller and etcd
 
     def has_counted_a_scan(self) -> bool:
-        """Whether the first scan for leaked addresses is counted."""
         return bool(self.get_data("/api/v1/query", query="orbweaver_reclaim_scan_failed")["result"])
 
 
@@ -100,20 +99,18 @@ def process(*command: str, log: Path, **variables: str) -> Iterator[None]:
 
 
 def eventually(condition: Callable[[], bool], log: Path) -> None:
-    """Wait until a condition holds; on timeout, fail with the end of the log."""
     deadline = time.monotonic() + DEADLINE_S
     while not condition():
         assert time.monotonic() < deadline, log.read_text("utf-8")[-2000:]
         time.sleep(0.1)
 
 
-def configuration(directory: Path, ports: Mapping[str, int]) -> Path:
-    """Write ops/monitoring/prometheus.yml with the targets of this test; ``ports``: job -> port."""
+def write_configuration(directory: Path, port_of_job: Mapping[str, int]) -> Path:
     settings = read_yaml((MONITORING_FOLDER / "prometheus.yml").read_text("utf-8"))
     settings["global"]["scrape_interval"] = "1s"
     settings["rule_files"] = [str(MONITORING_FOLDER / "alerts.yml")]
     settings["scrape_configs"] = [
-        job | {"static_configs": [{"targets": [f"127.0.0.1:{ports[job['job_name']]}"]}]}
+        job | {"static_configs": [{"targets": [f"127.0.0.1:{port_of_job[job['job_name']]}"]}]}
         for job in settings["scrape_configs"]
     ]
     path = directory / "prometheus.yml"
@@ -155,7 +152,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         stack.enter_context(
             process(
                 PROMETHEUS,
-                f"--config.file={configuration(directory, ports)}",
+                f"--config.file={write_configuration(directory, ports)}",
                 f"--storage.tsdb.path={directory / 'data'}",
                 f"--web.listen-address=127.0.0.1:{port}",
                 log=log,
@@ -172,7 +169,6 @@ def dashboards() -> list[Path]:
 
 
 def expressions() -> list[str]:
-    """Every expression of the alerts and of the dashboards."""
     rules = read_yaml((MONITORING_FOLDER / "alerts.yml").read_text("utf-8"))
     texts = [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
     for path in dashboards():
@@ -181,16 +177,16 @@ def expressions() -> list[str]:
     return [text.replace("$__rate_interval", "5m") for text in texts]
 
 
-def test_every_expression_can_be_evaluated(prometheus: Prometheus) -> None:
+def test_prometheus_evaluates_every_expression(prometheus: Prometheus) -> None:
     for expression in expressions():
         assert prometheus.get_data("/api/v1/query", query=expression) is not None
 
 
 def test_every_metric_in_an_expression_is_exposed_or_conditional(prometheus: Prometheus) -> None:
-    named = {name for expression in expressions() for name in METRIC.findall(expression)}
+    used_metrics = {name for expression in expressions() for name in METRIC.findall(expression)}
     exposed = set(prometheus.get_data("/api/v1/label/__name__/values"))
 
-    assert named - exposed <= CONDITIONAL_METRICS
+    assert used_metrics - exposed <= CONDITIONAL_METRICS
 
 
 def test_every_exposed_metric_is_on_the_reference_page(prometheus: Prometheus) -> None:
@@ -198,7 +194,7 @@ def test_every_exposed_metric_is_on_the_reference_page(prometheus: Prometheus) -
     exposed = set(prometheus.get_data("/api/v1/label/__name__/values"))
     undocumented = set()
     for metric in exposed:
-        # The page leaves out prefixes and suffixes, and names only one of several similar metrics.
+        # The page omits prefixes and suffixes, and names one of several similar metrics.
         prefix, _, name = metric.partition("_")
         name = re.sub(r"_(bucket|count|sum|total)$", "", name)
         name = re.sub(r"_(max|min|latest)_", "_average_", name)
@@ -212,12 +208,12 @@ def test_every_exposed_metric_is_on_the_reference_page(prometheus: Prometheus) -
 
 
 def test_every_rdma_counter_in_an_expression_exists() -> None:
-    """The counters are exposed only with an RDMA device, so this test reads the product's names."""
-    named = {name for expression in expressions() for name in RDMA.findall(expression)}
-    named -= {"rdma_parent_name"}  # a label
+    """Names come from the product, because Prometheus has these counters only with RDMA devices."""
+    used_metrics = {name for expression in expressions() for name in RDMA.findall(expression)}
+    used_metrics -= {"rdma_parent_name"}  # a label
 
-    assert named
-    assert named <= {f"rdma_{name}_total" for name in HELP_TEXTS}
+    assert used_metrics
+    assert used_metrics <= {f"rdma_{name}_total" for name in HELP_TEXTS}
 
 
 def test_a_healthy_cluster_raises_no_alerts(prometheus: Prometheus) -> None:
@@ -227,7 +223,7 @@ def test_a_healthy_cluster_raises_no_alerts(prometheus: Prometheus) -> None:
 
 
 @pytest.mark.parametrize("path", dashboards(), ids=lambda path: path.stem)
-def test_no_panel_of_a_dashboard_overlaps_another(path: Path) -> None:
+def test_the_panels_of_a_dashboard_do_not_overlap(path: Path) -> None:
     occupied_cells: set[tuple[int, int]] = set()
     for panel in json.loads(path.read_text("utf-8"))["panels"]:
         position = panel["gridPos"]

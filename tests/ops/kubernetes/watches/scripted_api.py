@@ -17,10 +17,10 @@ from core.kubernetes.api_client import Object, Page, WatchEvent
 
 
 class ScriptedApi:
-    """Serves objects as an API server does.
+    """A fake API client.
 
     ``objects``: path of a collection -> ``namespace/name`` -> object. ``requests``: the paths that
-    were read. While ``is_unavailable`` is set, every request fails.
+    were read.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class ScriptedApi:
             self._events[collection].put_nowait(WatchEvent("MODIFIED", object_))
 
     def drop(self, collection: str, name: str, *, watched: bool = True) -> None:
-        """Delete an object; without ``watched``, the watch loses the event."""
+        """Delete an object."""
         deleted = self.objects[collection].pop(name)
         self._version += 1
         deleted["metadata"]["resourceVersion"] = str(self._version)
@@ -58,11 +58,11 @@ class ScriptedApi:
     async def find(self, path: str) -> Object | None:
         self.requests.append(path)
         self._check_available(path)
-        group, _, within = path.partition("/namespaces/")
-        if not within:
+        group, _, path_in_namespaces = path.partition("/namespaces/")
+        if not path_in_namespaces:
             collection, _, name = path.rpartition("/")
             return self.objects[collection].get(name)
-        namespace, plural, name = within.split("/")
+        namespace, plural, name = path_in_namespaces.split("/")
         return self.objects[f"{group}/{plural}"].get(f"{namespace}/{name}")
 
     async def get(self, path: str) -> Object:
@@ -72,10 +72,10 @@ class ScriptedApi:
     async def pages(self, path: str) -> AsyncIterator[Page]:
         self.requests.append(path)
         self._check_available(path)
-        group, _, within = path.partition("/namespaces/")
-        namespace, _, plural = within.partition("/")
-        listed = self.objects[f"{group}/{plural}" if within else path]
-        selected = [item for name, item in listed.items() if name.startswith(namespace)]
+        group, _, path_in_namespaces = path.partition("/namespaces/")
+        namespace, _, plural = path_in_namespaces.partition("/")
+        collection_objects = self.objects[f"{group}/{plural}" if path_in_namespaces else path]
+        selected = [item for name, item in collection_objects.items() if name.startswith(namespace)]
         texts = [msgspec.Raw(msgspec.json.encode(item)) for item in selected]
         yield Page(texts, str(self._version))
 

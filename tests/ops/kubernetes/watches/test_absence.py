@@ -20,7 +20,7 @@ from core.kubernetes.informer import ObjectKey
 from ops.kubernetes.watches.api_server_lookup import ApiServerLookup
 from ops.kubernetes.watches.suspects import PodLookups, WatchedObjects, plan_lookups
 
-SWITCHES = FixedSettings()
+FIXED_SETTINGS = FixedSettings()
 NO_OWNERS = KnownOwners({}, {}, {})
 WEB = ("shop", "web-0")
 
@@ -39,15 +39,14 @@ def endpoint(name: str, uid: str, address: str, holder: str = "") -> Endpoint:
     )
 
 
-def ledger(*endpoints: Endpoint, strays: dict[str, Claim] | None = None) -> Ledger:
-    """A ledger with endpoints and their claims. ``strays``: claims that no endpoint lists."""
+def ledger(*endpoints: Endpoint, orphaned_claims: dict[str, Claim] | None = None) -> Ledger:
     stored = Ledger()
     for item in endpoints:
         stored.endpoints[item.key] = item
         for address, pool in item.addresses():
             claim = Claim(pool, item.holder, *item.key, event="e")
             stored.claims[address] = RevisedClaim(claim, 1)
-    for address, claim in (strays or {}).items():
+    for address, claim in (orphaned_claims or {}).items():
         stored.claims[address] = RevisedClaim(claim, 1)
     return stored
 
@@ -58,7 +57,7 @@ def lookups_of(
     named = {(pod.namespace, pod.name): pod for pod in pods}
     by_uid = {pod.uid: pod for pod in pods}
     watched = WatchedObjects(named.get, by_uid.get, owners)
-    return plan_lookups(stored, SWITCHES, watched, read_all=read_all)
+    return plan_lookups(stored, FIXED_SETTINGS, watched, read_all=read_all)
 
 
 def pod(name: str, uid: str, **fields: object) -> PodState:
@@ -66,14 +65,14 @@ def pod(name: str, uid: str, **fields: object) -> PodState:
 
 
 def test_a_living_cached_pod_with_only_its_own_claims_is_not_read() -> None:
-    living = pod("web-0", "u1")
+    living_pod = pod("web-0", "u1")
 
-    lookups = lookups_of(ledger(endpoint("web-0", "u1", "10.6.0.1")), living)
+    lookups = lookups_of(ledger(endpoint("web-0", "u1", "10.6.0.1")), living_pod)
 
-    assert lookups == PodLookups(suspects={}, pods=frozenset(), answers={WEB: living})
+    assert lookups == PodLookups(suspects={}, pods=frozenset(), answers={WEB: living_pod})
 
 
-def test_with_read_all_a_living_cached_pod_is_read() -> None:
+def test_a_living_cached_pod_is_read_if_read_all_is_set() -> None:
     lookups = lookups_of(
         ledger(endpoint("web-0", "u1", "10.6.0.1")), pod("web-0", "u1"), read_all=True
     )
@@ -95,16 +94,17 @@ def test_a_pod_that_is_uncached_or_replaced_or_ending_is_read() -> None:
 
 
 def test_the_pod_of_a_claim_without_an_endpoint_is_read() -> None:
-    orphaned = {"10.6.0.9": Claim("main", pod_holder("u9"), "shop", "web-0", "e")}
+    claims_without_endpoint = {"10.6.0.9": Claim("main", pod_holder("u9"), "shop", "web-0", "e")}
 
     lookups = lookups_of(
-        ledger(endpoint("web-0", "u1", "10.6.0.1"), strays=orphaned), pod("web-0", "u1")
+        ledger(endpoint("web-0", "u1", "10.6.0.1"), orphaned_claims=claims_without_endpoint),
+        pod("web-0", "u1"),
     )
 
     assert lookups.pods == {WEB}
 
 
-def test_a_replica_within_the_count_of_its_stateful_set_is_not_read() -> None:
+def test_a_stateful_set_replica_within_the_count_is_not_read() -> None:
     stored = ledger(endpoint("db-0", "u1", "10.6.0.1", "statefulset/shop/db-0"))
     owners = KnownOwners({("shop", "db"): StatefulSetState("shop", "db", 1)}, {}, {})
 
@@ -116,7 +116,7 @@ def test_a_replica_within_the_count_of_its_stateful_set_is_not_read() -> None:
     assert not lookups.pods | lookups.owners()
 
 
-def test_a_replica_beyond_the_count_of_its_stateful_set_is_read() -> None:
+def test_a_stateful_set_replica_beyond_the_count_is_read() -> None:
     stored = ledger(endpoint("db-1", "u1", "10.6.0.1", "statefulset/shop/db-1"))
     owners = KnownOwners({("shop", "db"): StatefulSetState("shop", "db", 1)}, {}, {})
 
@@ -126,7 +126,7 @@ def test_a_replica_beyond_the_count_of_its_stateful_set_is_read() -> None:
     assert lookups.owners() == {("statefulset", ("shop", "db-1"))}
 
 
-def test_the_cached_launcher_of_a_vm_is_read_in_addition_to_the_pod_of_the_endpoint() -> None:
+def test_the_endpoint_pod_and_the_cached_launcher_of_a_vm_are_read() -> None:
     stored = ledger(endpoint("vm-a", "u1", "10.6.0.1", "vm/shop/vm-a"))
 
     lookups = lookups_of(stored, pod("virt-launcher-vm-a-x", "u1"), read_all=True)
@@ -134,9 +134,7 @@ def test_the_cached_launcher_of_a_vm_is_read_in_addition_to_the_pod_of_the_endpo
     assert lookups.pods == {("shop", "vm-a"), ("shop", "virt-launcher-vm-a-x")}
 
 
-class Table:
-    """Cached Pods, with the methods of ``PodTable``."""
-
+class FakePodTable:
     def __init__(self, *pods: PodState) -> None:
         self._pods = pods
 
@@ -150,37 +148,37 @@ class Table:
         return list(self._pods)
 
 
-def facts_with_answer(answer: PodState | MissingOwner, *cached: PodState) -> ApiServerLookup:
+def facts_with_answer(answer: PodState | MissingOwner, *cached_pods: PodState) -> ApiServerLookup:
     stored = ledger(endpoint("web-0", "u1", "10.6.0.1"))
     facts = ApiServerLookup(Moment(0.0), {WEB: answer}, NO_OWNERS, {})
-    table: Any = Table(*cached)
+    table: Any = FakePodTable(*cached_pods)
     facts.add_watched_pods(stored, lookups_of(stored, read_all=True).suspects, table)
     return facts
 
 
 def test_a_certain_answer_of_the_api_server_replaces_the_cached_pod() -> None:
-    cached = pod("web-0", "u1", ips=("10.6.0.1",))
-    facts_of_missing = facts_with_answer(MissingOwner(certain=True, why="gone"), cached)
-    facts_of_ending = facts_with_answer(cached._replace(deletion_s=5.0), cached)
-    facts_of_newer = facts_with_answer(pod("web-0", "u2"), cached)
+    cached_pod = pod("web-0", "u1", ips=("10.6.0.1",))
+    facts_of_missing = facts_with_answer(MissingOwner(certain=True, why="gone"), cached_pod)
+    facts_of_ending = facts_with_answer(cached_pod._replace(deletion_s=5.0), cached_pod)
+    facts_of_newer = facts_with_answer(pod("web-0", "u2"), cached_pod)
 
     assert facts_of_missing.pod_of_uid("u1") is None
     assert facts_of_missing.reporter("10.6.0.1") is None
     assert facts_of_missing.launcher("shop", "web-0") is None
-    assert facts_of_ending.pod_of_uid("u1") == cached._replace(deletion_s=5.0)
+    assert facts_of_ending.pod_of_uid("u1") == cached_pod._replace(deletion_s=5.0)
     assert facts_of_ending.reporter("10.6.0.1") is None
     assert facts_of_newer.pod_of_uid("u1") is None
 
 
 def test_the_cached_pod_is_used_if_the_api_server_is_unavailable() -> None:
-    cached = pod("web-0", "u1", ips=("10.6.0.1",))
-    facts = facts_with_answer(MissingOwner(certain=False, why="unavailable"), cached)
+    cached_pod = pod("web-0", "u1", ips=("10.6.0.1",))
+    facts = facts_with_answer(MissingOwner(certain=False, why="unavailable"), cached_pod)
 
-    assert facts.pod_of_uid("u1") == cached
-    assert facts.reporter("10.6.0.1") == cached
+    assert facts.pod_of_uid("u1") == cached_pod
+    assert facts.reporter("10.6.0.1") == cached_pod
 
 
-def test_objects_that_were_not_read_are_unknown() -> None:
+def test_the_absence_of_objects_that_were_not_read_is_uncertain() -> None:
     facts = facts_with_answer(MissingOwner(certain=True, why="gone"))
 
     for answer in (

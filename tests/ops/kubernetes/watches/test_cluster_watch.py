@@ -27,8 +27,7 @@ from workflows.jobs.reclaim.reclaim_context import Change, PodChange, ScanReques
 THREE_ENDPOINTS = [
     endpoint(f"web-{number}", f"u{number}", f"10.6.0.{number}") for number in range(3)
 ]
-CLAIMS_READ = Moment(0.0)
-"""The time at which the scan has read the claims."""
+CLAIMS_READ_AT = Moment(0.0)
 
 
 def pod(number: int, **status: Any) -> Object:
@@ -42,7 +41,7 @@ def node(*, ready: bool) -> Object:
 
 
 class WatchHarness:
-    """Reads facts and changes from a scripted API server."""
+    """The facts and changes that are read from a scripted API server."""
 
     def __init__(self) -> None:
         self.api = ScriptedApi()
@@ -64,7 +63,7 @@ class WatchHarness:
         return await within(anext(self.changes))
 
     async def pod(self, number: int, *endpoints: Any) -> PodState | MissingOwner:
-        cluster = await self.facts.facts(ledger(*(endpoints or THREE_ENDPOINTS)), CLAIMS_READ)
+        cluster = await self.facts.facts(ledger(*(endpoints or THREE_ENDPOINTS)), CLAIMS_READ_AT)
         return cluster.pod("shop", f"web-{number}")
 
 
@@ -75,10 +74,10 @@ async def harness(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[WatchHarness
     for number in range(3):
         harness.api.put(PODS_PATH, pod(number, phase="Running"), watched=False)
     harness.api.put(NODES_PATH, node(ready=True), watched=False)
-    listening = asyncio.create_task(harness.next_change())
+    first_change = asyncio.create_task(harness.next_change())
     await asyncio.sleep(0)
     await harness.open()
-    assert await listening == ScanRequest("Pods were listed")
+    assert await first_change == ScanRequest("Pods were listed")
     yield harness
     await harness.close()
 
@@ -129,7 +128,7 @@ async def test_only_ending_pods_are_reported(harness: WatchHarness) -> None:
     assert (change.pod.uid, change.pod.phase, change.deletion_report) == ("u1", "Succeeded", "")
 
 
-async def test_a_node_that_becomes_unready_reports_its_ending_pods(
+async def test_the_ending_pods_of_a_node_are_reported_when_it_becomes_unready(
     harness: WatchHarness,
 ) -> None:
     harness.api.put(PODS_PATH, pod(1, phase="Failed"))
@@ -154,7 +153,7 @@ async def test_a_stateful_set_that_is_scaled_down_requests_a_scan(harness: Watch
     )
 
 
-async def test_a_request_finds_a_replacement_and_a_deletion_that_the_watch_lost(
+async def test_facts_include_a_replacement_and_a_deletion_that_the_watch_lost(
     harness: WatchHarness,
 ) -> None:
     harness.api.drop(PODS_PATH, "shop/web-1", watched=False)
@@ -168,7 +167,7 @@ async def test_a_request_finds_a_replacement_and_a_deletion_that_the_watch_lost(
     assert missing == MissingOwner(certain=True, why="Pod shop/web-1 is gone")
 
 
-async def test_a_node_is_deleted_if_it_is_missing_from_the_cache_and_from_the_server(
+async def test_a_node_counts_as_deleted_if_cache_and_server_lack_it(
     harness: WatchHarness,
 ) -> None:
     harness.api.put(NODES_PATH, node(ready=True))
@@ -185,14 +184,14 @@ async def test_replaced_and_missing_pods_are_read_one_by_one_or_in_one_list(
     harness: WatchHarness, monkeypatch: pytest.MonkeyPatch, reads_max: int
 ) -> None:
     monkeypatch.setattr(collection, "READS_MAX", reads_max)
-    older = [
+    endpoints = [
         endpoint("web-1", "older", "10.6.0.1"),
         endpoint("web-7", "u7", "10.6.0.7"),
         THREE_ENDPOINTS[0],
     ]
 
-    newer_pod = await harness.pod(1, *older)
-    missing = await harness.pod(7, *older)
+    newer_pod = await harness.pod(1, *endpoints)
+    missing = await harness.pod(7, *endpoints)
 
     assert isinstance(newer_pod, PodState)
     assert newer_pod.uid == "u1"
@@ -200,7 +199,7 @@ async def test_replaced_and_missing_pods_are_read_one_by_one_or_in_one_list(
     assert ("/api/v1/namespaces/shop/pods/web-7" in harness.api.requests) == bool(reads_max)
 
 
-async def test_while_the_server_is_unavailable_a_missing_pod_is_uncertain(
+async def test_a_missing_pod_is_uncertain_while_the_server_is_unavailable(
     harness: WatchHarness,
 ) -> None:
     harness.api.is_unavailable = True
@@ -212,7 +211,7 @@ async def test_while_the_server_is_unavailable_a_missing_pod_is_uncertain(
 
 
 @pytest.mark.parametrize("collection_", [PODS_PATH, NODES_PATH])
-async def test_an_empty_list_does_not_prove_a_deletion(
+async def test_an_empty_list_after_an_expired_watch_does_not_prove_a_deletion(
     harness: WatchHarness, collection_: str
 ) -> None:
     harness.api.objects[collection_].clear()
@@ -226,7 +225,7 @@ async def test_an_empty_list_does_not_prove_a_deletion(
     assert not answer.certain
 
 
-async def test_an_empty_list_in_place_of_many_reads_does_not_prove_a_deletion(
+async def test_an_empty_list_that_replaces_many_reads_does_not_prove_a_deletion(
     harness: WatchHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(collection, "READS_MAX", 0)
@@ -238,7 +237,7 @@ async def test_an_empty_list_in_place_of_many_reads_does_not_prove_a_deletion(
     assert not answer.certain
 
 
-async def test_before_the_first_list_facts_are_not_ready() -> None:
+async def test_facts_are_not_ready_before_the_first_list() -> None:
     harness = WatchHarness()
 
     with pytest.raises(NotReady):
@@ -271,7 +270,7 @@ async def test_an_unavailable_server_gets_requests_with_growing_pauses(
     assert not harness.facts.fault
 
 
-async def test_a_server_that_ends_every_watch_gets_requests_with_pauses(
+async def test_watches_start_with_pauses_if_the_server_ends_every_watch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(informer, "PAUSE_S_MIN", 3_600.0)
@@ -288,15 +287,15 @@ async def test_a_server_that_ends_every_watch_gets_requests_with_pauses(
             yield change
 
     monkeypatch.setattr(api, "watch", watch)
-    following = asyncio.create_task(informer.Informer(cast("Api", api), PODS_PATH).run())
+    informer_task = asyncio.create_task(informer.Informer(cast("Api", api), PODS_PATH).run())
     for _ in range(100):
         await asyncio.sleep(0)
-    following.cancel()
+    informer_task.cancel()
 
     assert watches == 1
 
 
-async def test_a_read_from_an_unavailable_server_is_unanswered_and_a_refused_read_is_not(
+async def test_only_a_read_from_an_unavailable_server_is_unanswered(
     harness: WatchHarness,
 ) -> None:
     owners = harness.facts.owners
@@ -323,8 +322,8 @@ def launcher(name: str) -> Object:
     return {"metadata": metadata, "spec": {"nodeName": "n1"}, "status": {"phase": "Running"}}
 
 
-@pytest.mark.parametrize("vms", [True, False], ids=["fixed", "switched off"])
-async def test_a_vms_launcher_that_is_not_cached_keeps_its_address(
+@pytest.mark.parametrize("vms", [True, False], ids=["fixed addresses", "no fixed addresses"])
+async def test_an_uncached_launcher_pod_of_a_vm_keeps_its_address(
     harness: WatchHarness,
     vms: bool,
 ) -> None:
@@ -332,7 +331,7 @@ async def test_a_vms_launcher_that_is_not_cached_keeps_its_address(
     harness.api.put(PODS_PATH, launcher("launcher-1"), watched=False)
     vm_endpoint = endpoint("vm-a", "uid-launcher-1", "10.6.0.9", "vm/shop/vm-a")
 
-    facts = await harness.facts.facts(ledger(vm_endpoint), CLAIMS_READ)
+    facts = await harness.facts.facts(ledger(vm_endpoint), CLAIMS_READ_AT)
 
     verdict = judge(
         PodToVerify("shop", "vm-a", "uid-launcher-1", "vm" if vms else None, ("10.6.0.9",)),
@@ -350,7 +349,7 @@ async def test_a_vm_keeps_its_address_while_its_pods_cannot_be_listed(
     monkeypatch.setattr(harness.facts.pods, "list_namespace", refuse)
     vm_endpoint = endpoint("vm-a", "uid-launcher-1", "10.6.0.9", "vm/shop/vm-a")
 
-    facts = await harness.facts.facts(ledger(vm_endpoint), CLAIMS_READ)
+    facts = await harness.facts.facts(ledger(vm_endpoint), CLAIMS_READ_AT)
 
     pod_to_verify = PodToVerify("shop", "vm-a", "uid-launcher-1", "vm", ("10.6.0.9",))
     verdict_context = VerdictContext(facts, ReclaimSettings(), now_s=0.0)

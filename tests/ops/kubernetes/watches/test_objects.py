@@ -1,4 +1,4 @@
-"""Objects of an API server are converted to facts about Pods, Nodes, owners and applications."""
+"""Objects of an API server become facts about Pods, Nodes, owners and applications."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def controlled_by(kind: str, name: str, api_version: str) -> dict[str, Any]:
     return {"ownerReferences": [backup, owner | {"controller": True}]}
 
 
-def ended(at: str | None) -> dict[str, Any]:
+def terminated_container(at: str | None) -> dict[str, Any]:
     return {"state": {"terminated": {"exitCode": 0, "finishedAt": at}}}
 
 
@@ -64,7 +64,7 @@ def test_a_pod_without_a_status_is_pending() -> None:
     assert pod_state(object_of("new")) == PodState("shop", "new", "uid-new", "Pending")
 
 
-def test_an_undefined_phase_is_unknown() -> None:
+def test_an_undefined_phase_becomes_unknown() -> None:
     assert pod_state(object_of("odd") | {"status": {"phase": "Dreaming"}}).phase == "Unknown"
 
 
@@ -75,12 +75,17 @@ def test_a_deleted_pod_has_the_time_of_its_deletion_and_its_grace_period() -> No
     assert not state.is_living
 
 
-def test_a_finished_pod_has_the_end_of_each_container() -> None:
+def test_a_finished_pod_has_the_end_time_of_each_container() -> None:
     status = {
         "phase": "Failed",
         "reason": "Evicted",
-        "initContainerStatuses": [ended("2026-01-01T11:59:00Z")],
-        "containerStatuses": [ended(NOON), ended(None), {"state": {"running": {}}}, {}],
+        "initContainerStatuses": [terminated_container("2026-01-01T11:59:00Z")],
+        "containerStatuses": [
+            terminated_container(NOON),
+            terminated_container(None),
+            {"state": {"running": {}}},
+            {},
+        ],
     }
 
     state = pod_state(object_of("done") | {"status": status, "spec": {"restartPolicy": "Never"}})
@@ -104,20 +109,20 @@ def test_a_node_is_ready_if_its_ready_condition_is_true(conditions: object, *, r
     assert node_state(manifest) == NodeState("n1", ready)
 
 
-def test_a_stateful_set_has_a_range_of_replicas() -> None:
-    plain = object_of("db") | {"spec": {"replicas": 3}}
-    moved = object_of("db") | {"spec": {"replicas": 2, "ordinals": {"start": 5}}}
+def test_a_stateful_set_has_a_replica_count_and_a_first_ordinal() -> None:
+    without_ordinal = object_of("db") | {"spec": {"replicas": 3}}
+    with_first_ordinal = object_of("db") | {"spec": {"replicas": 2, "ordinals": {"start": 5}}}
 
-    assert stateful_set_state(plain) == StatefulSetState("shop", "db", 3)
-    assert stateful_set_state(moved) == StatefulSetState("shop", "db", 2, 5)
+    assert stateful_set_state(without_ordinal) == StatefulSetState("shop", "db", 3)
+    assert stateful_set_state(with_first_ordinal) == StatefulSetState("shop", "db", 2, 5)
 
 
-def test_the_state_of_a_vm_instance_has_its_owner_and_its_deletion() -> None:
+def test_a_vm_instance_has_its_owner_and_its_deletion() -> None:
     without_vm = object_of("vm", deletionTimestamp=NOON)
-    owned = object_of("vm", **controlled_by("VirtualMachine", "vm", "kubevirt.io/v1"))
+    with_vm = object_of("vm", **controlled_by("VirtualMachine", "vm", "kubevirt.io/v1"))
 
     assert vmi_state(without_vm) == VmiState("shop", "vm", deleting=True, of_vm=False)
-    assert vmi_state(owned) == VmiState("shop", "vm")
+    assert vmi_state(with_vm) == VmiState("shop", "vm")
     assert vm_state(without_vm) == VmState("shop", "vm", deleting=True)
 
 
@@ -151,7 +156,7 @@ def template(**spec: object) -> dict[str, Any]:
         ),
     ],
 )
-def test_an_application_has_the_annotations_of_spiderpool_and_its_scale(
+def test_an_application_has_its_scale_and_the_spiderpool_annotations(
     kind: str, api_version: str, object_: dict[str, Any], scale: Scale
 ) -> None:
     application = application_of(kind, object_of("web") | object_)

@@ -23,12 +23,12 @@ from tests.support.engine_harness import within
 
 MANY_TRIES = 1_100
 PODS = "/api/v1/pods"
-LOOP_PASSES = 200
-"""Passes of the event loop: enough to detect a busy loop."""
+EVENT_LOOP_PASSES = 200
+"""Enough to detect a busy loop."""
 
 
 async def run_event_loop() -> None:
-    for _ in range(LOOP_PASSES):
+    for _ in range(EVENT_LOOP_PASSES):
         await asyncio.sleep(0)
 
 
@@ -48,10 +48,10 @@ async def test_an_item_that_failed_many_times_is_still_retried(
 
     work = WorkQueue(handle, "items")
     work.add(["one"])
-    running = asyncio.ensure_future(work.run())
+    work_task = asyncio.ensure_future(work.run())
     waiting = asyncio.ensure_future(succeeded.wait())
-    await within(asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED))
-    running.cancel()
+    await within(asyncio.wait([work_task, waiting], return_when=asyncio.FIRST_COMPLETED))
+    work_task.cancel()
 
     assert succeeded.is_set()
 
@@ -74,9 +74,9 @@ async def test_an_unexpected_exception_for_an_item_does_not_stop_other_items(
 
     work = WorkQueue(handle, "items")
     work.add(["odd", "good"])
-    running = asyncio.ensure_future(work.run())
+    work_task = asyncio.ensure_future(work.run())
     await within(succeeded.wait())
-    running.cancel()
+    work_task.cancel()
 
     assert work.failing["odd"] >= 1
     assert "good" not in work.failing
@@ -93,21 +93,21 @@ class ExpiringApi(ScriptedApi):
         yield WatchEvent("BOOKMARK", {})
 
 
-async def test_after_an_expired_version_the_next_list_waits_for_a_pause(
+async def test_the_next_list_waits_for_a_pause_after_an_expired_version(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(informer, "PAUSE_S_MIN", 60.0)
-    watch = Informer(cast("Api", ExpiringApi()), PODS)
-    running = asyncio.ensure_future(watch.run())
-    await within(watch.listed.wait())
+    pods_informer = Informer(cast("Api", ExpiringApi()), PODS)
+    work_task = asyncio.ensure_future(pods_informer.run())
+    await within(pods_informer.listed.wait())
     await run_event_loop()
-    running.cancel()
+    work_task.cancel()
 
-    assert watch.lists == 1
+    assert pods_informer.lists == 1
 
 
 class ApiWithoutNads(ScriptedApi):
-    """An API that lists a NetworkAttachmentDefinition (NAD) but fails every write to the NAD."""
+    """An API that lists a NetworkAttachmentDefinition (NAD) and fails every write to it."""
 
     merges = 0
 
@@ -125,12 +125,12 @@ async def test_a_failed_write_to_a_deleted_nad_is_not_repeated_in_a_busy_loop() 
     attachments = Attachments(cast("Api", api), ObjectWriter(cast("Api", api), "test"))
     api.put(MULTUS_CONFIGS_PATH, config, watched=False)
     api.put(attachments.nads.path, {"metadata": named}, watched=False)
-    running = asyncio.ensure_future(attachments.run())
+    work_task = asyncio.ensure_future(attachments.run())
     while not api.merges:
         await asyncio.sleep(0)
     await run_event_loop()
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    work_task.cancel()
+    await asyncio.gather(work_task, return_exceptions=True)
 
     assert api.merges == 1
 
@@ -156,11 +156,11 @@ async def test_a_network_with_an_unknown_field_gets_an_event_and_no_nad() -> Non
     config["metadata"] |= {"namespace": "shop", "name": "lan", "uid": "u1"}
     attachments = Attachments(cast("Api", api), ObjectWriter(cast("Api", api), "test"))
     api.put(MULTUS_CONFIGS_PATH, config, watched=False)
-    running = asyncio.ensure_future(attachments.run())
+    work_task = asyncio.ensure_future(attachments.run())
     await within(api.event_created.wait())
     await run_event_loop()
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    work_task.cancel()
+    await asyncio.gather(work_task, return_exceptions=True)
 
     (event,) = api.created
     assert event["kind"] == "Event"
@@ -191,7 +191,7 @@ class ApiWithoutCidrs(ScriptedApi):
         return body
 
 
-async def test_a_coordinator_gets_one_event_for_many_attempts_to_write_its_status(
+async def test_repeated_failures_to_write_a_coordinators_status_create_one_event(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(work_queue, "RETRY_S_MIN", 0.0)
@@ -200,14 +200,14 @@ async def test_a_coordinator_gets_one_event_for_many_attempts_to_write_its_statu
     config["metadata"]["uid"] = "u1"
     api.put(COORDINATORS_PATH, config, watched=False)
     objects = ObjectWriter(cast("Api", api), "test")
-    running = asyncio.ensure_future(
+    work_task = asyncio.ensure_future(
         Coordinators(cast("Api", api), objects, CoordinatorReconcilerSettings()).run()
     )
     await within(api.event_created.wait())
     while api.applied < 4:
         await asyncio.sleep(0)
     await run_event_loop()
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    work_task.cancel()
+    await asyncio.gather(work_task, return_exceptions=True)
 
     assert api.events == 1
