@@ -1,7 +1,6 @@
 """Converts objects and their status to manifests, for ``-o json`` and ``-o yaml``.
 
-Pools, subnets and endpoints become custom resources (docs/reference/custom-resources.md). A
-quarantine becomes a plain JSON object.
+Pools, subnets and endpoints become custom resources (docs/reference/custom-resources.md).
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ Plain = dict[str, Any]
 
 
 def pool_manifest(pool: Pool, addresses: Sequence[str], ledger: Ledger) -> Plain:
-    """A SpiderIPPool with its status. ``addresses``: the claimed addresses of the pool."""
+    """A SpiderIPPool with its status. ``addresses``: the claimed addresses."""
     allocations = {address: _allocation(ledger.claims[address], ledger) for address in addresses}
     return to_manifest(pool, PoolStatus(len(addresses), allocations))
 
@@ -50,7 +49,7 @@ def endpoint_manifest(endpoint: Endpoint) -> Plain:
 
 
 def quarantine_manifest(quarantine: Quarantine) -> Plain:
-    """A quarantined address."""
+    """A quarantined address, as a plain JSON object."""
     return {
         "address": quarantine.address,
         "ipVersion": quarantine.family,

@@ -1,4 +1,4 @@
-"""Settings of one cluster for orbctl and the controller: etcd, cluster name, archive directory."""
+"""Settings of one cluster, for orbctl and the controller."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CONTROLLER_ROLE: Final = "controller"
 
 
 class ClusterSettings(NamedTuple):
-    """``cluster``: the name of the cluster in etcd. ``archive``: the archive directory."""
+    """The settings of one cluster. ``cluster``: its name in etcd."""
 
     etcd: EtcdSettings
     cluster: str
@@ -30,10 +30,9 @@ def cluster_settings(
     options: Mapping[str, str] = {},
     defaults: Mapping[str, str] = {},
 ) -> ClusterSettings:
-    """Make the settings. Raises BadInput.
+    """Take each setting from the options, else the environment, else the defaults. Raises BadInput.
 
-    An option precedes its environment variable, which precedes the default. ``options`` and
-    ``defaults`` have the keys of ``CLUSTER_VARIABLES``; "" counts as missing.
+    ``options`` and ``defaults`` have the keys of ``CLUSTER_VARIABLES``; "" counts as missing.
     """
     environment = EnvironmentVariables(variables)
     set_options = {name: value.strip() for name, value in options.items() if value.strip()}

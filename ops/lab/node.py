@@ -1,8 +1,4 @@
-"""A node: its network namespace, its agent, its CNI plugins and its runtime.
-
-If agents serve ClusterIPs, the programs of a node's Pods run in a cgroup, to which the agent
-attaches eBPF programs.
-"""
+"""A node of the laboratory: namespace, agent, CNI plugins and container runtime."""
 
 from __future__ import annotations
 
@@ -23,11 +19,10 @@ from ops.lab.sandbox import Sandbox
 
 
 class Node:
-    """One node of the laboratory.
+    """One node of the laboratory. ``settings``: environment variables of the agent.
 
-    ``etcd``: the endpoint. ``settings``: environment variables of the agent. ``coordinator``: the
-    configuration of the coordinator plugin; None omits the plugin. ``pods_cgroup``: the cgroup of
-    the node's Pods; None if the agent serves no ClusterIPs.
+    ``coordinator``: the plugin's configuration; None omits the plugin. ``pods_cgroup``: programs of
+    Pods run in this cgroup, to which the agent attaches eBPF programs; None without ClusterIPs.
     """
 
     def __init__(
@@ -48,7 +43,7 @@ class Node:
         self.plugins = directory / "cni"
         self.plugin_log = directory / "plugin.log"
         self.address = ""
-        """The address of the node in the network of the nodes; "" until it is connected."""
+        """The address between the nodes; "" until the node is connected."""
         environment = {
             "SPIDERPOOL_NODE_NAME": name,
             "ORBWEAVER_ETCD_ENDPOINTS": etcd,
@@ -77,7 +72,7 @@ class Node:
         )
 
     def create(self) -> None:
-        """Create namespace, directories and plugins, without an agent. Raises LabFailed."""
+        """Create the node, but do not start the agent. Raises LabFailed."""
         self.directory.mkdir(parents=True)
         self.namespace.create()
         self.plugins.mkdir()
@@ -85,7 +80,7 @@ class Node:
         install(self.plugins, self.directory / "net.d", conflist=self.runtime.conflist())
 
     def run_in(self, sandbox: Sandbox, *command: str) -> str:
-        """Run a program in a Pod of this node and return its output. Raises LabFailed."""
+        """Run a program in a Pod and return its output. Raises LabFailed."""
         inside = sandbox.namespace.inside(command)
         return run(inside if self.pods_cgroup is None else in_cgroup(self.pods_cgroup, inside))
 
@@ -95,16 +90,16 @@ class Node:
         self.agent.wait_until(self.is_healthy)
 
     def wait_unhealthy(self) -> None:
-        """Wait until the running agent reports that it is not healthy. Raises LabFailed."""
+        """Wait until the agent is not healthy. Raises LabFailed."""
         self.agent.wait_until(lambda: not self.is_healthy())
 
     def is_healthy(self) -> bool:
-        """Whether the agent reports that it can serve requests."""
+        """Whether the agent can serve requests."""
         return is_ok(self.socket, "/v1/ipam/healthy")
 
 
 def _cluster_ip_settings(pods_cgroup: Path, directory: Path) -> dict[str, str]:
-    """Settings of an agent that serves ClusterIPs and does not pin its eBPF programs."""
+    """The directory is no bpffs, so the agent pins no eBPF programs."""
     return {
         "ORBWEAVER_CLUSTER_IP": "true",
         "ORBWEAVER_CLUSTER_IP_CGROUP": str(pods_cgroup),

@@ -1,10 +1,10 @@
-"""Two programs for Pods: a server that sends its name, and a client that counts the answers.
+"""Two programs for Pods: a server that sends its name, and a client.
 
     python -m ops.lab.pod_programs serve NAME PORT
     python -m ops.lab.pod_programs ask ADDRESS PORT TIMES
 
-``ask`` prints one JSON object: the server's address and port, and the number of answers for each
-name. The module imports only the standard library, to start quickly.
+``ask`` prints one JSON object: address, port, and the number of answers by name. The module imports
+only the standard library, to start quickly.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BACKLOG: Final = 64
 
 
 def serve(name: str, port: int) -> NoReturn:
-    """Listen on all IPv4 and IPv6 addresses, and send the name to each client. Never returns."""
+    """Listen on all IPv4 and IPv6 addresses, and send ``name`` to each client."""
     with socket.create_server(
         ("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG
     ) as server:
@@ -32,7 +32,7 @@ def serve(name: str, port: int) -> NoReturn:
 
 
 def ask(address: str, port: int, times: int) -> dict[str, object]:
-    """Connect ``times`` times, and count the answers by name."""
+    """Count the answers by name."""
     peer, answers = "", Counter[str]()
     for _ in range(times):
         with socket.create_connection((address, port), timeout=ANSWER_S) as client:

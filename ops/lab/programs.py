@@ -1,4 +1,4 @@
-"""Finds the programs that a laboratory needs, and runs programs with a deadline."""
+"""Finds and runs the programs that a laboratory needs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ RUN_DEADLINE_S: Final = 30.0
 OUTPUT_CHARACTERS_MAX: Final = 600
 
 PLUGIN_DIRECTORIES: Final = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
-"""The directory of Debian's package containernetworking-plugins, and CNI's default directory."""
 
 PROGRAMS: Final = {
     "ip": "iproute2",
@@ -29,7 +28,7 @@ PROGRAMS: Final = {
 
 
 def why_impossible() -> str:
-    """The reason why this machine cannot run a laboratory, with a remedy; "" if it can."""
+    """Why this machine cannot run a laboratory, with a remedy; "" if it can."""
     if os.geteuid() != 0:
         return "creating network namespaces requires root (run as root)"
     missing = [package for name, package in PROGRAMS.items() if not shutil.which(name)]
@@ -60,7 +59,7 @@ def check_possible() -> None:
 
 
 def plugin(name: str) -> Path:
-    """The path of an installed CNI plugin. Raises LabFailed if the plugin is missing."""
+    """The path of an installed CNI plugin. Raises LabFailed."""
     for directory in PLUGIN_DIRECTORIES:
         if (directory / name).exists():
             return directory / name
@@ -72,7 +71,7 @@ def plugin(name: str) -> Path:
 
 
 def console_script(name: str) -> str:
-    """The path of a console script of this project. Raises LabFailed if the script is missing."""
+    """The path of a console script of this project. Raises LabFailed."""
     script = Path(sys.executable).parent / name
     if not script.exists():
         raise LabFailed(f"there is no {script}", remedy="run scripts/setup.sh")
@@ -102,7 +101,7 @@ def attempt(
     directory: Path | None = None,
     deadline_s: float = RUN_DEADLINE_S,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program and return any result, also a failure. Raises LabFailed after the deadline."""
+    """Run a program and return its result, also a failure. Raises LabFailed after the deadline."""
     try:
         return subprocess.run(
             command,

@@ -1,11 +1,9 @@
-"""The CNI side of a container runtime: runs the plugins of a network for a sandbox.
+"""The CNI side of a container runtime (CNI SPEC.md 1.1.0): runs plugins in a node's namespace.
 
-Like libcni (CNI SPEC.md 1.1.0), the runtime stores the result of an ADD until a DEL succeeds. CHECK
-and DEL receive the stored result as prevResult. GC receives the stored attachments as the valid
-attachments. Plugins run in the network namespace of the node.
+Like libcni, the runtime stores the result of an ADD until a DEL succeeds, for CHECK and DEL.
 
 Debian's macvlan 1.1.1 supports CNI up to 1.0.0, which has neither GC nor STATUS. For these two
-verbs, the runtime runs the IPAM plugin directly with version 1.1.0, as a newer macvlan would.
+verbs, the runtime runs the IPAM plugin directly, as a newer macvlan would.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ from ops.lab.programs import attempt
 from ops.lab.sandbox import POD_INTERFACE, Sandbox
 
 PLUGIN_DEADLINE_S: Final = 120.0
-"""Seconds that one plugin may take: kubelet's limit for the creation of a sandbox."""
+"""Kubelet's limit for the creation of a sandbox."""
 
 CHAIN_VERSION: Final = "1.0.0"
 IPAM_VERSION: Final = "1.1.0"
@@ -36,7 +34,7 @@ EMPTY_MAPPING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class CniFailed(Exception):
-    """A plugin's error object: ``code``, ``message``, ``details``."""
+    """A plugin's error object."""
 
     def __init__(self, code: int, message: str, details: str) -> None:
         super().__init__(f"code {code}: {message}" + (f" ({details})" if details else ""))
@@ -48,7 +46,7 @@ class CniFailed(Exception):
 class ContainerRuntime:
     """The CNI side of one node's container runtime. Safe to call from several threads.
 
-    ``plugins``: the directory of the plugins. ``directory``: the directory of the stored results.
+    ``directory``: for the stored results.
     """
 
     def __init__(
@@ -72,7 +70,7 @@ class ContainerRuntime:
         """Additional environment variables of the plugins."""
 
     def conflist(self, ipam: Mapping[str, Any] = EMPTY_MAPPING) -> dict[str, Any]:
-        """The network configuration list. ``ipam``: keys to add to the configuration of IPAM."""
+        """The network configuration list. ``ipam``: additional keys for the IPAM plugin."""
         return {**self._network(), "plugins": self._plugins(ipam)}
 
     def _network(self) -> dict[str, Any]:
@@ -98,29 +96,29 @@ class ContainerRuntime:
         sandbox.result = result
         self._cache.mkdir(parents=True, exist_ok=True)
         document = {"containerID": sandbox.container, "ifname": POD_INTERFACE, "result": result}
-        self._cached(sandbox).write_text(json.dumps(document))
+        self._result_path(sandbox).write_text(json.dumps(document))
         return result
 
     def delete(self, sandbox: Sandbox) -> None:
         """Run DEL. Raises CniFailed, after which the caller must repeat the DEL."""
         for plugin in reversed(self._plugins()):
-            self._call("DEL", sandbox, plugin, self._previous(sandbox))
-        self._cached(sandbox).unlink(missing_ok=True)
+            self._call("DEL", sandbox, plugin, self._previous_result(sandbox))
+        self._result_path(sandbox).unlink(missing_ok=True)
 
     def check(self, sandbox: Sandbox) -> None:
-        """Run CHECK with the stored result of the ADD. Raises CniFailed."""
+        """Run CHECK. Raises CniFailed."""
         for plugin in self._plugins():
-            self._call("CHECK", sandbox, plugin, self._previous(sandbox))
+            self._call("CHECK", sandbox, plugin, self._previous_result(sandbox))
 
     def forget(self, sandbox: Sandbox) -> None:
-        """Delete the stored result of an attachment, as if the disk of the node were lost."""
-        self._cached(sandbox).unlink(missing_ok=True)
+        """Delete the stored result, as if the disk of the node were lost."""
+        self._result_path(sandbox).unlink(missing_ok=True)
 
     def collect_garbage(self) -> None:
-        """Run GC with the stored attachments as the valid attachments. Raises CniFailed."""
-        cached = [json.loads(path.read_text()) for path in sorted(self._cache.glob("*.json"))]
+        """Run GC; the attachments with a stored result are valid. Raises CniFailed."""
+        entries = [json.loads(path.read_text()) for path in sorted(self._cache.glob("*.json"))]
         valid = [
-            {"containerID": entry["containerID"], "ifname": entry["ifname"]} for entry in cached
+            {"containerID": entry["containerID"], "ifname": entry["ifname"]} for entry in entries
         ]
         # libcni sends the list under both keys.
         lists = {"cni.dev/valid-attachments": valid, "cni.dev/attachments": valid}
@@ -134,11 +132,11 @@ class ContainerRuntime:
         self._run(IPAM, {"CNI_COMMAND": "STATUS"}, self._ipam_conf())
 
     def allocate(self, sandbox: Sandbox) -> dict[str, Any]:
-        """Run ADD of the IPAM plugin only, with macvlan's configuration. Raises CniFailed."""
+        """Run ADD of the IPAM plugin only. Raises CniFailed."""
         return self._run(IPAM, self._environment("ADD", sandbox), self._netconf())
 
     def add_vlan(self, sandbox: Sandbox, interface: str, vlan: int) -> None:
-        """Run ADD of ifacer only, to create a VLAN on the node's interface. Raises CniFailed."""
+        """Run ADD of ifacer only, to create a VLAN interface on the node. Raises CniFailed."""
         socket = {"ipam_unix_socket_path": self._ipam["ipam_unix_socket_path"]}
         conf = {**self._network(), "type": IFACER, "interfaces": [interface], "vlanID": vlan}
         self._run(IFACER, self._environment("ADD", sandbox), {**conf, **socket})
@@ -154,18 +152,17 @@ class ContainerRuntime:
         return self._run(plugin["type"], self._environment(verb, sandbox), conf)
 
     def _netconf(self) -> dict[str, Any]:
-        """The configuration that the main plugin and its IPAM plugin receive."""
         return {**self._network(), **self._plugins()[0]}
 
     def _ipam_conf(self) -> dict[str, Any]:
         return {**self._netconf(), "cniVersion": IPAM_VERSION}
 
-    def _previous(self, sandbox: Sandbox) -> dict[str, Any]:
+    def _previous_result(self, sandbox: Sandbox) -> dict[str, Any]:
         with suppress(FileNotFoundError):
-            return {"prevResult": json.loads(self._cached(sandbox).read_text())["result"]}
+            return {"prevResult": json.loads(self._result_path(sandbox).read_text())["result"]}
         return {}
 
-    def _cached(self, sandbox: Sandbox) -> Path:
+    def _result_path(self, sandbox: Sandbox) -> Path:
         return self._cache / f"{self.network}-{sandbox.container}-{POD_INTERFACE}.json"
 
     def _environment(self, verb: str, sandbox: Sandbox) -> dict[str, str]:

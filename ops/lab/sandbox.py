@@ -1,7 +1,4 @@
-"""A Pod sandbox: a network namespace, a container id, and the Pod's names.
-
-No process runs in the namespace: the kernel answers pings.
-"""
+"""A Pod sandbox: a network namespace without processes, in which the kernel answers pings."""
 
 from __future__ import annotations
 
@@ -55,7 +52,7 @@ class Sandbox:
         self.namespace.set_sysctl("net/ipv6/conf/default/accept_dad", "0")
 
     def destroy(self) -> None:
-        """Remove the network namespace without a DEL, as after a crash. Raises LabFailed."""
+        """Remove the network namespace, but run no DEL. Raises LabFailed."""
         if not self.namespace.exists:
             return
         # The kernel removes the namespace later; until then the interface would still answer.
@@ -63,7 +60,7 @@ class Sandbox:
         self.namespace.delete()
 
     def kernel_addresses(self) -> list[str]:
-        """The addresses of the interface, except link-local addresses. Raises LabFailed."""
+        """The addresses of the interface, except link-local ones. Raises LabFailed."""
         return self.namespace.netlink(_addresses_of_interface)
 
     def reaches(self, address: str) -> bool:
@@ -71,7 +68,7 @@ class Sandbox:
         return self.ping(address) is not None
 
     def ping(self, address: str) -> float | None:
-        """The round-trip time of one ping in ms; None without an answer. Raises LabFailed."""
+        """The round-trip time of a ping in ms; None without an answer. Raises LabFailed."""
         return self.namespace.ping(address)
 
 

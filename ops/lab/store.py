@@ -1,4 +1,4 @@
-"""The laboratory's etcd: one member in the namespace of the fabric, the network between the nodes.
+"""The laboratory's etcd: one member in the network between the nodes.
 
 The member runs without fsync, because its data is deleted with the laboratory.
 """
@@ -48,7 +48,7 @@ class Etcd:
 
     @property
     def outside_endpoint(self) -> str:
-        """The endpoint for programs outside of the network namespaces, in the syntax of gRPC."""
+        """The endpoint outside the network namespaces, in gRPC syntax."""
         return f"unix:{self._socket}"
 
     def start(self) -> None:
@@ -63,5 +63,5 @@ class Etcd:
         self.daemon.stop()
 
     def kill(self) -> None:
-        """Kill etcd, as a crash would. ``start`` continues with the same data."""
+        """Kill etcd. ``start`` continues with the same data."""
         self.daemon.kill()

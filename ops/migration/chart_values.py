@@ -1,8 +1,7 @@
 """Translates the values of a Spiderpool release to values for Orbweaver's chart. Pure.
 
-The result always has the values that decide how Pods get addresses (``WRITTEN``), because the
-defaults of the two charts differ. The result keeps other values that the user set, except those of
-``DROPPED``.
+The result has the values of ``WRITTEN`` even if the user did not set them, because the defaults of
+the two charts differ. It has the user's other values, except those of ``DROPPED``.
 """
 
 from __future__ import annotations
@@ -29,13 +28,12 @@ WRITTEN: Final = (
     "spiderpoolController.podResourceInject",
     "spiderpoolController.enableValidatingResourcesDeletedWebhook",
 )
-"""Paths that the result has even if the user did not set them."""
 
 SRIOV: Final = (
     *("sriov.install", "sriov.resourcePrefix"),
     *(f"sriov.operatorConfig.{name}" for name in ("configDaemonNodeSelector", "disableDrain")),
 )
-"""Further paths that the result has if ``sriov.install`` is true."""
+"""Paths that are treated as ``WRITTEN`` if ``sriov.install`` is true."""
 
 SRIOV_OF_THE_OPERATOR: Final = (
     *("name", "replicas", "hostnetwork", "image", "resources", "priorityClassName"),
@@ -56,7 +54,7 @@ DROPPED: Final = (
     *(f"sriov.{name}" for name in SRIOV_OF_THE_OPERATOR),
     "rdma",
 )
-"""Paths that the result never has: values of Spiderpool's programs and of other software."""
+"""Paths of values for Spiderpool's programs and for other software."""
 
 DEFAULT_NETWORK: Final = "multus.multusCNI.defaultCniCRName"
 
@@ -65,12 +63,12 @@ def translate(release: HelmRelease) -> dict[str, Any]:
     """The values for Orbweaver's chart."""
     effective = _merged(release.defaults, release.values)
     result = copy.deepcopy(dict(release.values))
-    makes_vfs = bool(value_at(effective, "sriov.install"))
-    for path in (*WRITTEN, *(SRIOV if makes_vfs else ())):
+    has_sriov = bool(value_at(effective, "sriov.install"))
+    for path in (*WRITTEN, *(SRIOV if has_sriov else ())):
         if (value := value_at(effective, path)) is not None:
             _put(result, path, copy.deepcopy(value))
     for path in DROPPED:
-        result = _without(result, path.split("."))
+        result = _without_path(result, path.split("."))
     network = value_at(effective, DEFAULT_NETWORK)
     if network:
         name = network if "/" in str(network) else f"{release.namespace}/{network}"
@@ -94,12 +92,12 @@ def value_at(values: Values, path: str) -> Any:  # noqa: ANN401  # a value of a 
 
 
 def effective_value(release: HelmRelease, path: str) -> Any:  # noqa: ANN401  # a value of a chart
-    """The value that the user set, else the default of the release's chart."""
+    """The value that the user set, else the chart's default."""
     return value_at(_merged(release.defaults, release.values), path)
 
 
 def _merged(defaults: Values, values: Values) -> dict[str, Any]:
-    """Merge values as Helm does: mappings key by key; any other value replaces the default."""
+    """Merge mappings key by key, as Helm does; any other value replaces the default."""
     result = dict(defaults)
     for key, value in values.items():
         default = result.get(key)
@@ -120,8 +118,8 @@ def _put(values: dict[str, Any], path: str, value: object) -> None:
     mapping[last] = value
 
 
-def _without(values: Values, keys: list[str]) -> dict[str, Any]:
-    """A copy without the value at the path ``keys``, and without mappings that become empty."""
+def _without_path(values: Values, keys: list[str]) -> dict[str, Any]:
+    """A copy without the value at the path, and without mappings that become empty."""
     first, *inner_keys = keys
     inner = values.get(first)
     others = {key: value for key, value in values.items() if key != first}
@@ -129,5 +127,5 @@ def _without(values: Values, keys: list[str]) -> dict[str, Any]:
         return others
     if not isinstance(inner, Mapping):
         return dict(values)
-    remaining = _without(inner, inner_keys)
+    remaining = _without_path(inner, inner_keys)
     return others | {first: remaining} if remaining else others

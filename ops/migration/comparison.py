@@ -12,7 +12,7 @@ NO_HOLDER = "-"
 
 
 class AddressDifference(NamedTuple):
-    """One address, with "POOL, HOLDER" in each system; "-" where the address is unused."""
+    """One address, with "POOL, HOLDER" in each system; "-" where it is unused."""
 
     address: str
     spiderpool: str
@@ -22,7 +22,7 @@ class AddressDifference(NamedTuple):
 def differences(
     objects: TakeoverPlan, claims: Mapping[str, RevisedClaim]
 ) -> list[AddressDifference]:
-    """The addresses whose pool or holder differs between Spiderpool's objects and the log."""
+    """The addresses whose pool or holder differs."""
     theirs = {
         address: f"{pool}, {endpoint.holder}"
         for endpoint in objects.endpoints

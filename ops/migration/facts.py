@@ -10,7 +10,7 @@ from core.domain.claims.takeover import Finding
 Values = Mapping[str, Any]
 
 AGENT_IMAGE: Final = "spiderpool-agent"
-"""The name of the agent's image, without registry, path and tag."""
+"""Image names have no registry, path or tag."""
 
 CONTROLLER_IMAGE: Final = "spiderpool-controller"
 OUR_AGENT_IMAGE: Final = "orbweaver-agent"
@@ -20,7 +20,7 @@ MULTUS: Final = "multus"
 class HelmRelease(NamedTuple):
     """The Helm release of the chart ``spiderpool``.
 
-    ``values``: the values that the user set. ``defaults``: the chart's default values.
+    ``values``: what the user set. ``defaults``: of the chart.
     """
 
     name: str
@@ -47,11 +47,11 @@ class DeployedWorkload(NamedTuple):
     desired: int
     ready: int
     stop_hooks: tuple[str, ...] = ()
-    """The names of containers with a ``preStop`` hook."""
+    """The containers with a ``preStop`` hook."""
 
     @property
     def title(self) -> str:
-        """The name of the workload in messages."""
+        """The name in messages."""
         return f"{self.kind} {self.namespace}/{self.name}"
 
     def runs(self, image: str) -> bool:
@@ -60,7 +60,7 @@ class DeployedWorkload(NamedTuple):
 
 
 class Network(NamedTuple):
-    """A NetworkAttachmentDefinition: the types of its plugins and of its IPAM plugin."""
+    """A NetworkAttachmentDefinition, with the types of its plugins."""
 
     namespace: str
     name: str
@@ -77,7 +77,7 @@ class Webhook(NamedTuple):
 
 
 class Data(NamedTuple):
-    """The numbers of objects to take over. ``findings``: contradictions between these objects."""
+    """Numbers of objects to take over. ``findings``: contradictions between the objects."""
 
     pools: int = 0
     subnets: int = 0
@@ -88,7 +88,7 @@ class Data(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """The input of a plan. ``server``: the major and minor version of the API server.
+    """The input of a migration plan. ``server``: the version (major, minor) of the API server.
 
     ``definitions``: names of Spiderpool's CustomResourceDefinitions. ``network_configs`` and
     ``sriov_policies``: numbers of SpiderMultusConfigs and SriovNetworkNodePolicies.

@@ -1,7 +1,7 @@
 """Reads the facts for a migration from the API server. Writes nothing.
 
-Needs the right to list Secrets (Helm's releases), workloads, CustomResourceDefinitions, webhooks,
-networks and Spiderpool's objects. A kind that the API server does not serve has no objects.
+Needs the right to list each kind, also Secrets (Helm's releases). A kind that the API server does
+not serve has no objects.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CHART: Final = "spiderpool"
 RELEASES: Final = "/api/v1/secrets?labelSelector=owner%3Dhelm"
 RELEASE_TYPE: Final = "helm.sh/release.v1"
 RELEASE_BYTES_MAX: Final = 32 * 1024 * 1024
-"""The maximum size of an unpacked release."""
+"""The limit for an unpacked release."""
 
 GROUP: Final = API_VERSION.partition("/")[0]
 NETWORKS: Final = "/apis/k8s.cni.cncf.io/v1/network-attachment-definitions"
@@ -37,7 +37,7 @@ DEFINITIONS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
 async def read_facts(cluster: ForeignCluster, kubeconfig: str, context: str = "") -> Facts:
-    """``cluster``: Spiderpool's objects. Raises ApiError, BadInput."""
+    """Read the facts. ``cluster``: Spiderpool's objects. Raises ApiError, BadInput."""
     api = Api(await open_connection(kubeconfig, context))
     try:
         workloads = [
@@ -65,10 +65,9 @@ async def read_facts(cluster: ForeignCluster, kubeconfig: str, context: str = ""
 
 
 def newest_release(secrets: Iterable[Object]) -> HelmRelease | None:
-    """The newest revision of the installed release of the chart ``spiderpool``.
+    """The newest revision of the installed release of the chart ``spiderpool``, if any.
 
-    None if no release is installed. Raises BadInput if a Secret cannot be read and no other Secret
-    has a release of the chart.
+    Raises BadInput if a Secret cannot be read and no other Secret has a release of the chart.
     """
     newest: dict[tuple[str, str], HelmRelease] = {}
     unreadable: BadInput | None = None
@@ -99,7 +98,7 @@ def _version(answer: Object) -> tuple[int, int]:
 
 
 def _release(secret: Object) -> HelmRelease | None:
-    """The release of the chart ``spiderpool`` in Helm's Secret; None for other charts."""
+    """The release in a Secret of Helm; None for another chart. Raises BadInput."""
     name = secret["metadata"]["name"]
     try:
         packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
@@ -149,7 +148,6 @@ def _workload(body: Object, kind: str) -> DeployedWorkload:
 
 
 def _network(body: Object) -> Network:
-    """A network, without plugins if its configuration is not JSON."""
     metadata = body["metadata"]
     try:
         config: Any = msgspec.json.decode(body.get("spec", {}).get("config") or "{}")

@@ -1,7 +1,4 @@
-"""Plans a migration from facts: findings, each with a deadline, and steps. Pure.
-
-docs/how-to/migrate-from-spiderpool.md describes the steps.
-"""
+"""Plans a migration (docs/how-to/migrate-from-spiderpool.md) from facts. Pure."""
 
 from __future__ import annotations
 
@@ -21,22 +18,18 @@ from ops.migration.facts import (
 )
 
 SERVER_MIN: Final = (1, 31)
-"""The oldest version of Kubernetes that the chart and its admission rules support."""
+"""The oldest Kubernetes that the chart supports."""
 
 GUIDE: Final = "docs/how-to/migrate-from-spiderpool.md"
 SETTLED: Final = "deployed"
-"""The status of a Helm release whose last operation succeeded."""
+"""Helm's status after a successful operation."""
 
 SRIOV_OPERATOR: Final = "sriov-network-operator"
 RDMA_PLUGIN: Final = "k8s-rdma-shared-dev-plugin"
 
 
 class MigrationDeadline(StrEnum):
-    """The time by which a finding must be resolved.
-
-    BEFORE_SWITCH: before Spiderpool stops. BEFORE_REMOVAL: before Spiderpool's Helm release is
-    removed. NONE: for information.
-    """
+    """The deadline of a finding: Spiderpool's stop, or the removal of its Helm release."""
 
     BEFORE_SWITCH = "before the switch"
     BEFORE_REMOVAL = "before the removal"
@@ -44,7 +37,7 @@ class MigrationDeadline(StrEnum):
 
 
 class PlanFinding(NamedTuple):
-    """A fact about a ``subject``. ``remedy``: what to do, "" for nothing."""
+    """A fact about a ``subject``. ``remedy`` "": nothing to do."""
 
     deadline: MigrationDeadline
     subject: str
@@ -53,7 +46,7 @@ class PlanFinding(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A migration plan. ``values``: values for Orbweaver's chart; None without a Helm release."""
+    """A migration plan. ``values``: for Orbweaver's chart; None without a Helm release."""
 
     findings: tuple[PlanFinding, ...]
     steps: tuple[str, ...]
@@ -72,8 +65,8 @@ class Plan(NamedTuple):
 def plan_migration(facts: Facts) -> Plan | None:
     """Make the plan; None for a cluster without Spiderpool.
 
-    A cluster that has only the CustomResourceDefinitions counts as a cluster with Spiderpool,
-    unless Orbweaver's agents run: Orbweaver uses the same definitions.
+    Spiderpool's CustomResourceDefinitions alone count as Spiderpool, unless Orbweaver's agents run:
+    Orbweaver uses the same definitions.
     """
     agent = workload_with(facts, AGENT_IMAGE)
     is_ours = workload_with(facts, OUR_AGENT_IMAGE) is not None
@@ -93,7 +86,7 @@ def plan_migration(facts: Facts) -> Plan | None:
 
 
 def workload_with(facts: Facts, image: str) -> DeployedWorkload | None:
-    """The first workload that runs an image of this name; None if there is none."""
+    """The first workload that runs an image of this name."""
     return next((workload for workload in facts.workloads if workload.runs(image)), None)
 
 
@@ -127,7 +120,6 @@ def _release_findings(release: HelmRelease | None) -> Iterator[PlanFinding]:
 
 
 def _multus_findings(facts: Facts, agent: DeployedWorkload | None) -> Iterator[PlanFinding]:
-    """Findings about a container of Multus in the Pods of Spiderpool's agents."""
     if agent is None:
         return
     container = multus_container(agent)
@@ -159,7 +151,7 @@ def _multus_findings(facts: Facts, agent: DeployedWorkload | None) -> Iterator[P
 
 
 def multus_container(agent: DeployedWorkload) -> str:
-    """The name of the container that runs Multus in an agent's Pod; "" for none."""
+    """The container that runs Multus in an agent's Pod; "" for none."""
     names = [name for name in agent.containers if name.startswith(MULTUS)]
     return names[0] if names else ""
 
@@ -180,7 +172,6 @@ def _agent_findings(agent: DeployedWorkload | None) -> Iterator[PlanFinding]:
 
 
 def _software_findings(facts: Facts) -> Iterator[PlanFinding]:
-    """Findings about third-party software, which Helm removes with the release."""
     release = facts.release
     if release is None:
         return

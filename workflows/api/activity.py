@@ -20,10 +20,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class ActivityInfo(NamedTuple):
-    """The data of the current attempt.
+    """The data of the current attempt. ``traceparent``: its span, "" without tracing.
 
-    ``heartbeat_details``: the details of the previous attempt's last heartbeat. ``traceparent``:
-    the span of the attempt, "" without tracing.
+    ``heartbeat_details``: from the previous attempt.
     """
 
     activity_id: int
@@ -50,18 +49,18 @@ _CURRENT: ContextVar[_Attempt | None] = ContextVar("orbweaver_activity_attempt",
 
 
 def enter(info: ActivityInfo, heartbeat: Callable[..., None]) -> None:
-    """Set the attempt of the current context. Only the worker calls this function."""
+    """Set the current attempt. For the worker only."""
     _CURRENT.set(_Attempt(info, heartbeat))
 
 
 def enter_span(traceparent: str) -> None:
-    """Set the span of the current attempt. Only the worker calls this function."""
+    """Set the span of the attempt. For the worker only."""
     attempt = _attempt()
     _CURRENT.set(attempt._replace(info=attempt.info._replace(traceparent=traceparent)))
 
 
 def defn(*, name: str = "") -> Callable[[F], F]:
-    """Decorate an activity function. ``name``: the type, by default the function's name."""
+    """Decorate an activity function. ``name``: by default the function's name."""
 
     def decorate(function: F) -> F:
         type_name = name or function.__name__
@@ -81,7 +80,7 @@ def info() -> ActivityInfo:
 
 
 def heartbeat(*details: object) -> None:
-    """Report progress. Raises CancelledError after the attempt was cancelled."""
+    """Report progress. Raises CancelledError after a cancellation of the attempt."""
     _attempt().heartbeat(*details)
 
 

@@ -1,4 +1,4 @@
-"""Other executions in workflow code: children, and external executions to signal or cancel."""
+"""Child and external executions in workflow code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from workflows.api.options import ChildOptions
 
 
 class ExternalHandle:
-    """Another execution. ``run_id`` "": the current run of ``workflow_id``."""
+    """The handle of another execution. ``run_id`` "": the current run."""
 
     def __init__(self, workflow_type: str, workflow_id: str, run_id: str = "") -> None:
         self.workflow_type = workflow_type
@@ -19,17 +19,14 @@ class ExternalHandle:
         self.run_id = run_id
 
     async def signal(self, name: str, *args: object) -> None:
-        """Signal the execution, and wait until its history has the signal.
+        """Signal, and wait until the execution's history has the signal.
 
         Raises ApplicationError if the execution is not open.
         """
         await current().signal_external(self._target, name, args)
 
     async def cancel(self) -> None:
-        """Request the cancellation, and wait until the execution's history has the request.
-
-        Raises ApplicationError if the execution is not open.
-        """
+        """Request cancellation. Waits and raises as ``signal`` does."""
         await current().cancel_external(self._target)
 
     @property
@@ -38,7 +35,7 @@ class ExternalHandle:
 
 
 class ChildHandle(ExternalHandle):
-    """A started child. ``await`` returns the child's result or raises ChildWorkflowError."""
+    """The handle of a started child. ``await`` returns the result or raises ChildWorkflowError."""
 
     def __init__(self, futures: ChildFutures, run_id: str) -> None:
         super().__init__(futures.workflow_type, futures.workflow_id, run_id)
@@ -48,12 +45,12 @@ class ChildHandle(ExternalHandle):
         return self._closed.__await__()
 
     async def cancel(self) -> None:
-        """Cancel the child under ``ChildOptions.cancellation``. Await the handle for the result."""
+        """Cancel the child under ``ChildOptions.cancellation``. Does not wait for its end."""
         self._closed.cancel()
 
 
 def external(workflow_type: str, workflow_id: str, run_id: str = "") -> ExternalHandle:
-    """The handle of an execution that is not a child of the current execution."""
+    """The handle of an execution that is not a child of the current one."""
     return ExternalHandle(workflow_type, workflow_id, run_id)
 
 
@@ -68,7 +65,7 @@ async def start_child(
 async def execute_child(
     workflow: str | type[Any], *args: object, options: ChildOptions = ChildOptions()
 ) -> Any:  # noqa: ANN401 - the result of the child
-    """Run a child and return the result. Raises ChildWorkflowError unless the child completes."""
+    """Run a child and return its result. Raises ChildWorkflowError unless it completes."""
     return await _futures(workflow, args, options).closed
 
 

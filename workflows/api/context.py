@@ -1,9 +1,8 @@
-"""The interface between workflow code and the interpreter: the current run, futures, a loop.
+"""The interface between workflow code and the interpreter: the current run, futures, an event loop.
 
-Futures, tasks and the event loop have asyncio's interface, but are deterministic: the loop has no
-clock, sockets or threads. A turn of the loop runs the ready callbacks in order, and then checks the
-conditions for which code waits (``Loop.when``). The turn ends when no callback is ready and no
-condition holds.
+Futures, tasks and the loop have asyncio's interface, but are deterministic: the loop has no clock,
+sockets or threads. A turn of the loop runs the ready callbacks in order, then checks the awaited
+conditions (``Loop.when``), until no callback is ready and no condition holds.
 """
 
 from __future__ import annotations
@@ -50,12 +49,12 @@ class Future(Generic[T]):
         return isinstance(self._error, CancelledError)
 
     def exception(self) -> BaseException | None:
-        """The error; None if the future has a result."""
+        """The error; None after a result."""
         assert self._done, "still pending"
         return self._error
 
     def result(self) -> T:
-        """The value. Raises the error of the future."""
+        """The value. Raises the error, if any."""
         assert self._done, "still pending"
         if self._error is not None:
             raise self._error
@@ -70,7 +69,7 @@ class Future(Generic[T]):
         self._finish(None, error)
 
     def cancel(self) -> bool:
-        """Complete the future with CancelledError; False if the future is done already."""
+        """Complete the future with CancelledError; False if the future is already done."""
         if self._done:
             return False
         self.set_error(CancelledError(f"{self.label or 'the wait'} was cancelled"))
@@ -102,7 +101,7 @@ class Future(Generic[T]):
 
 
 class Task(Future[T]):
-    """A running coroutine. Cancelling the task cancels the future that the coroutine awaits."""
+    """A running coroutine. Cancelling the task cancels the future that it awaits."""
 
     __slots__ = ("_awaited", "_cancel_requested", "_coroutine")
 
@@ -116,7 +115,7 @@ class Task(Future[T]):
 
     @property
     def waiting_for(self) -> str:
-        """The label of the awaited future; "" while the task can continue."""
+        """The label of the awaited future; "" if the task can continue."""
         return self._awaited.label if self._awaited is not None else ""
 
     def cancel(self) -> bool:
@@ -231,7 +230,7 @@ class Loop:
 
 
 class ChildFutures(Protocol):
-    """A child. ``started``: the future of the run id. ``closed``: the future of the result."""
+    """A child. ``started`` gives its run id, ``closed`` its result."""
 
     workflow_type: str
     workflow_id: str
@@ -240,7 +239,7 @@ class ChildFutures(Protocol):
 
 
 class WorkflowRuntime(Protocol):
-    """The interface between workflow code and its run; the interpreter implements it."""
+    """The run, as workflow code sees it; implemented by the interpreter."""
 
     loop: Loop
     now_ms: int
@@ -250,18 +249,18 @@ class WorkflowRuntime(Protocol):
         """The data of the current run."""
 
     def random(self) -> random.Random:
-        """The random number generator of the run, seeded by its run id."""
+        """A generator that is seeded by the run id."""
 
     def start_task(self, coroutine: Coroutine[Any, Any, Any], label: str) -> Task[Any]:
         """Run a coroutine concurrently."""
 
     def start_timer(self, seconds: float, label: str) -> Future[None]:
-        """A future that is done after ``seconds``. Cancelling the future cancels the timer."""
+        """A durable timer. Cancelling the future cancels the timer."""
 
     def start_activity(
         self, name: str, args: Sequence[object], options: ActivityOptions, result_type: object
     ) -> Future[Any]:
-        """Request an activity. The future is done when the activity has ended."""
+        """Request an activity."""
 
     def start_child(
         self, name: str, args: Sequence[object], options: ChildOptions, result_type: object
@@ -274,19 +273,19 @@ class WorkflowRuntime(Protocol):
         """Signal ``target`` (type, id, run id or "")."""
 
     def cancel_external(self, target: tuple[str, str, str]) -> Future[None]:
-        """Request the cancellation of ``target`` (type, id, run id or "")."""
+        """Request cancellation of ``target``, as in ``signal_external``."""
 
     def patched(self, patch_id: str, *, deprecated: bool) -> bool:
         """See ``workflow.patched`` and ``workflow.deprecate_patch``."""
 
     def upsert_search_attributes(self, attributes: Mapping[str, Payload]) -> None:
-        """Set search attributes. The value None removes an attribute."""
+        """Set search attributes; None removes an attribute."""
 
     def set_handler(self, kind: str, name: str, function: Callable[..., Any] | None) -> None:
         """Set a handler; None removes the handler. ``kind``: "signal" or "query"."""
 
     def handlers_running(self) -> int:
-        """The number of signal and update handlers that have not returned."""
+        """The number of running signal and update handlers."""
 
 
 class ContinueAsNew(BaseException):

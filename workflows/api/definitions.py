@@ -1,12 +1,9 @@
-"""Workflow and activity types as data, and the registry in which a worker looks them up.
+"""Workflow and activity types as data, and the registry of a worker.
 
-The decorators of ``workflows.api.workflow`` and ``.activity`` make each definition once, because
-reading annotations is slow.
-
-When a workflow type is registered, ``inspect_code`` searches its code for forbidden calls
-(``workflows.api.forbidden_calls``). The search starts with the methods of the class. It follows
-the functions, modules and helper classes that the code names. It skips activities, the standard
-library, third-party packages, and this engine.
+Decorators make the definitions once, because reading annotations is slow. The registry searches the
+code of workflows for forbidden calls. The search follows the functions, modules and helper classes
+that the code names, but skips activities, the standard library, third-party packages and this
+engine.
 """
 
 from __future__ import annotations
@@ -33,8 +30,7 @@ DEFINITION_ATTRIBUTE = "__orbweaver_definition__"
 class Handler(NamedTuple):
     """A function with the types of its arguments (without ``self``) and of its result.
 
-    ``required``: the number of arguments without a default. ``variadic``: whether the function
-    takes ``*args``.
+    ``required``: the number of arguments without a default.
     """
 
     name: str
@@ -45,7 +41,7 @@ class Handler(NamedTuple):
     variadic: bool = False
 
     def arguments(self, payloads: Sequence[Payload]) -> list[Any]:
-        """The payloads as typed arguments. Raises PayloadError if number or types do not fit."""
+        """The payloads as typed arguments. Raises PayloadError if they do not fit."""
         count, most = len(payloads), len(self.argument_types)
         if count < self.required or (count > most and not self.variadic):
             raise PayloadError(f"{self.name} takes {self._argument_count()}, not {count}")
@@ -70,7 +66,7 @@ class HandlerRole(NamedTuple):
 
 
 class WorkflowDefinition(NamedTuple):
-    """A workflow type. The keys of the mappings are names of signals, queries or updates."""
+    """A workflow type. The mappings' keys are names of signals, queries or updates."""
 
     name: str
     cls: type[Any]
@@ -96,7 +92,7 @@ def define_activity(name: str, handler: Handler) -> ActivityDefinition:
 
 
 class Registry:
-    """The types that a worker can run, and the interceptors around them.
+    """The types that a worker can run, and its interceptors, which replay needs, too.
 
     Raises ValueError for two types with one name, ForbiddenCallError for a forbidden call.
     """
@@ -120,7 +116,7 @@ class Registry:
             self._add(self.activities, activity_definition(function))
 
     def include(self, workflow: type[Any]) -> None:
-        """Add a workflow type, unless its name is registered already."""
+        """Add a workflow type, unless its name is registered."""
         if workflow_definition(workflow).name not in self.workflows:
             inspect_code(workflow)
             self._add(self.workflows, workflow_definition(workflow))
@@ -149,17 +145,14 @@ def handler_of(function: Callable[..., Any], name: str, *, method: bool) -> Hand
 
 
 class HandlerReference(NamedTuple):
-    """The name of a handler, and its result type: Any if only the name is known."""
+    """The name of a handler, and its result type: Any if unknown."""
 
     name: str
     result_type: Any = Any
 
 
 def reference_to(handler: str | Callable[..., Any], role: str) -> HandlerReference:
-    """The reference to a handler by its name, or by its method such as ``Order.approve``.
-
-    Raises TypeError for a method that is not decorated as a handler of this role.
-    """
+    """Refer to a handler by name or by method. Raises TypeError if the method has another role."""
     if isinstance(handler, str):
         return HandlerReference(handler)
     mark = getattr(handler, ROLE_ATTRIBUTE, None)
@@ -197,7 +190,7 @@ def define_workflow(cls: type[Any], name: str) -> WorkflowDefinition:
 
 
 def workflow_definition(cls: type[Any]) -> WorkflowDefinition:
-    """The definition of a decorated class. Raises TypeError for any other class."""
+    """The definition of a decorated class. Raises TypeError."""
     definition = cls.__dict__.get(DEFINITION_ATTRIBUTE)
     if not isinstance(definition, WorkflowDefinition):
         raise TypeError(f"{cls.__name__} is not decorated with @workflow.defn")
@@ -205,7 +198,7 @@ def workflow_definition(cls: type[Any]) -> WorkflowDefinition:
 
 
 def activity_definition(function: Callable[..., Any]) -> ActivityDefinition:
-    """The definition of a decorated function. Raises TypeError for any other function.
+    """The definition of a decorated function. Raises TypeError.
 
     The definition of a bound method calls the method on its object.
     """
@@ -221,7 +214,7 @@ def activity_definition(function: Callable[..., Any]) -> ActivityDefinition:
 
 
 def check_name(name: str) -> None:
-    """Raise ValueError if a name is empty or has more than ``ID_BYTES_MAX`` bytes."""
+    """Raise ValueError unless a name has 1 to ``ID_BYTES_MAX`` bytes."""
     if not 0 < len(name.encode()) <= ID_BYTES_MAX:
         raise ValueError(
             f"the name {name[:64]!r} of a workflow type, activity type or handler has"
@@ -230,7 +223,6 @@ def check_name(name: str) -> None:
 
 
 ID_RULE = f"1 to {ID_BYTES_MAX} bytes of printable text (ID_BYTES_MAX)"
-"""What ``is_id`` requires, for errors."""
 
 
 def is_id(text: str) -> bool:
@@ -239,62 +231,57 @@ def is_id(text: str) -> bool:
 
 
 ROLE_ATTRIBUTE = "__orbweaver_role__"
-"""The attribute that marks decorated functions."""
 
 _ENGINE_PACKAGES = ("workflows.api", "workflows.model", "workflows.interpreter", "workflows.engine")
 _THIRD_PARTY_FOLDERS = ("site-packages", "dist-packages")
 _CONSTRUCTORS = ("__new__", "__init__", "__post_init__", "__call__")
 
-_reached: dict[int, dict[str, Any]] = {}
-"""The global names of each searched module, by ``id()`` of the dict."""
+_searched_globals: dict[int, dict[str, Any]] = {}
+"""By ``id()`` of the dict."""
 
-_permitted: weakref.WeakSet[type[Any]] = weakref.WeakSet()
-"""Classes that were searched and have no forbidden calls."""
+_permitted_classes: weakref.WeakSet[type[Any]] = weakref.WeakSet()
 
 
 def reached_modules() -> Collection[dict[str, Any]]:
-    """The global names of every searched module; the guard replaces forbidden functions there."""
-    return _reached.values()
+    """The globals of every searched module; the guard replaces forbidden functions there."""
+    return _searched_globals.values()
 
 
 def inspect_code(cls: type[Any]) -> None:
-    """Raise ForbiddenCallError if a class, or a helper that it names, makes a forbidden call."""
-    if cls in _permitted:
+    """Raise ForbiddenCallError if a class or its helpers make a forbidden call."""
+    if cls in _permitted_classes:
         return
     search = _CodeSearch(cls)
     search.run()
-    _permitted.add(cls)
-    _reached.update({id(names): names for names in search.modules.values()})
+    _permitted_classes.add(cls)
+    _searched_globals.update({id(names): names for names in search.modules.values()})
 
 
 class _CodeSearch:
-    """The search of one class."""
-
     def __init__(self, cls: type[Any]) -> None:
         self._package = cls.__module__.partition(".")[0]
-        self._seen: set[types.CodeType] = set()
-        self._classes: dict[type[Any], None] = {}
+        self._searched_code: set[types.CodeType] = set()
+        self._helper_classes: dict[type[Any], None] = {}
         self._attributes: set[str] = set()
-        self._waiting: list[types.FunctionType] = []
+        self._functions_to_search: list[types.FunctionType] = []
         self.modules: dict[str, dict[str, Any]] = {}
         for base in cls.__mro__:
             if self._is_followed(base.__module__):
-                self._waiting += filter(None, map(_function_of, vars(base).values()))
+                self._functions_to_search += filter(None, map(_function_of, vars(base).values()))
 
     def run(self) -> None:
-        """Search until no new code is found. Raises ForbiddenCallError."""
-        while self._waiting:
-            while self._waiting:
-                self._search(self._waiting.pop())
-            for cls in self._classes:
-                self._waiting += self._used_methods(cls)
+        while self._functions_to_search:
+            while self._functions_to_search:
+                self._search(self._functions_to_search.pop())
+            for cls in self._helper_classes:
+                self._functions_to_search += self._used_methods(cls)
 
     def _search(self, function: types.FunctionType) -> None:
-        if function.__code__ in self._seen:
+        if function.__code__ in self._searched_code:
             return
-        self._seen.add(function.__code__)
+        self._searched_code.add(function.__code__)
         self.modules[function.__module__ or ""] = function.__globals__
-        for named in _named(function.__code__, function.__globals__, self._attributes):
+        for named in _named_objects(function.__code__, function.__globals__, self._attributes):
             reason = reason_against(named)
             if reason:
                 raise ForbiddenCallError(f"{function.__qualname__} calls {reason}")
@@ -305,14 +292,14 @@ class _CodeSearch:
             return
         function = _function_of(named)
         if function is not None:
-            self._waiting.append(function)
+            self._functions_to_search.append(function)
         elif isinstance(named, type):
-            self._classes[named] = None
+            self._helper_classes[named] = None
         elif not callable(named) or not hasattr(named, ROLE_ATTRIBUTE):
-            self._classes[type(named)] = None
+            self._helper_classes[type(named)] = None
 
     def _used_methods(self, cls: type[Any]) -> Iterator[types.FunctionType]:
-        """The constructors of a helper class, and the methods whose names the code contains."""
+        """Constructors, and the methods whose names the code contains. Changes ``modules``."""
         module = sys.modules.get(cls.__module__)
         if module is not None:
             self.modules[cls.__module__] = vars(module)
@@ -321,7 +308,11 @@ class _CodeSearch:
                 for name, member in vars(base).items():
                     function = _function_of(member)
                     is_used = name in self._attributes or name in _CONSTRUCTORS
-                    if function is not None and is_used and function.__code__ not in self._seen:
+                    if (
+                        function is not None
+                        and is_used
+                        and function.__code__ not in self._searched_code
+                    ):
                         yield function
 
     def _is_followed(self, module: str) -> bool:
@@ -346,43 +337,44 @@ def _function_of(member: object) -> types.FunctionType | None:
     return function if isinstance(function, types.FunctionType) else None
 
 
-def _named(code: types.CodeType, names: dict[str, Any], attributes: set[str]) -> Iterator[object]:
-    """All objects that the code names, directly or as attributes of modules and classes.
+def _named_objects(
+    code: types.CodeType, names: dict[str, Any], attributes: set[str]
+) -> Iterator[object]:
+    """Yield the objects that the code names, directly or as attributes of modules and classes.
 
-    Adds the name of every attribute to ``attributes``, because the attribute's object is often
-    unknown.
+    Adds every attribute's name to ``attributes``, because its object is often unknown.
     """
-    reached: Any = None
+    loaded: Any = None
     module: Any = None
     imported: dict[str, Any] = {}
     for step in dis.get_instructions(code):
         name = step.argval
         match step.opname:
             case "LOAD_GLOBAL" | "LOAD_NAME":
-                yield reached
-                reached = names.get(name, getattr(builtins, name, None))
+                yield loaded
+                loaded = names.get(name, getattr(builtins, name, None))
             case "LOAD_FAST" | "LOAD_FAST_CHECK" | "LOAD_DEREF":
-                yield reached
-                reached = imported.get(name)
+                yield loaded
+                loaded = imported.get(name)
             case "IMPORT_NAME":
-                yield reached
-                reached = module = sys.modules.get(name)
+                yield loaded
+                loaded = module = sys.modules.get(name)
             case "IMPORT_FROM":
-                reached = getattr(module, name, None)
+                loaded = getattr(module, name, None)
             case "STORE_FAST" | "STORE_DEREF":
-                imported[name] = reached
-                yield reached
-                reached = None
+                imported[name] = loaded
+                yield loaded
+                loaded = None
             case "LOAD_ATTR" | "LOAD_METHOD":
                 attributes.add(name)
-                if isinstance(reached, types.ModuleType | type):
-                    reached = getattr(reached, name, None)
+                if isinstance(loaded, types.ModuleType | type):
+                    loaded = getattr(loaded, name, None)
                 else:
-                    yield reached
-                    reached = None
+                    yield loaded
+                    loaded = None
             case _:
-                yield reached
-                reached = None
+                yield loaded
+                loaded = None
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            yield from _named(constant, names, attributes)
+            yield from _named_objects(constant, names, attributes)

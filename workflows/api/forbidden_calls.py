@@ -1,8 +1,7 @@
 """Functions that workflow code may not call, because their results differ in replay.
 
-When a workflow type is registered, ``workflows.api.definitions`` searches its code for forbidden
-functions. While workflow code runs, ``workflows.interpreter.guard`` rejects calls that the search
-did not find.
+``workflows.api.definitions`` finds calls at registration. ``workflows.interpreter.guard`` rejects
+the other calls at run time.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _LOOP = "workflow.sleep, start, gather and wait_for"
 
 
 class Forbidden(NamedTuple):
-    """``names`` of ``owner`` (a module or class), and what to use ``instead``."""
+    """Forbidden functions of a module or class, and what to use instead."""
 
     owner: Any
     instead: str
@@ -64,17 +63,16 @@ FORBIDDEN_CALLS = (
     Forbidden(asyncio, _LOOP, ("sleep", "create_task", "ensure_future", "gather", "wait")),
     Forbidden(asyncio, _LOOP, ("wait_for", "to_thread", "run")),
 )
-"""Forbidden functions that the guard replaces while code runs."""
 
 UNCHANGEABLE = (
     Forbidden(dt.datetime, _CLOCK, ("now", "utcnow", "today")),
     Forbidden(dt.date, _CLOCK, ("today",)),
 )
-"""Forbidden methods of C types. The guard cannot replace them, so only the search finds them."""
+"""Methods of C types: the guard cannot replace them, so only the search finds them."""
 
 
 def shown_name(owner: Any, name: str) -> str:  # noqa: ANN401 - a module or a class
-    """The name for messages: ``time.sleep``, ``os.environ.__getitem__``."""
+    """The name for messages, such as ``time.sleep``."""
     shown = "os.environ" if owner is type(os.environ) else owner.__name__
     return f"{shown}.{name}".removesuffix(".__init__")
 
@@ -92,7 +90,7 @@ _BY_FUNCTION = _by_function()
 
 
 def reason_against(value: object) -> str:
-    """Why workflow code may not use ``value``, and what to use instead; "" if allowed."""
+    """Why workflow code may not use ``value``; "" if it may."""
     if value is os.environ:
         return f"os.environ: use {_ACTIVITY}"
     if callable(value) and type(value).__hash__ is not None:

@@ -1,15 +1,8 @@
 """Interceptors of a worker: code around workflows, handlers, requests and activities.
 
-    class Audit(Interceptor):
-        def intercept_activity(self, inner: ActivityInbound) -> ActivityInbound:
-            return AuditedActivity(inner)
-
-    Registry([Order], [charge], interceptors=[Audit()])
-
-The interceptors form chains of links. Each method of a link calls the same method of its ``inner``
-link, with the same or a changed input. The first interceptor is the outermost. The names are from
-Temporal's Python SDK. ``WorkflowInbound`` and ``WorkflowOutbound`` are workflow code and run again
-in replay. Interceptors belong to the registry, because replay needs the same interceptors.
+Interceptors add links to a chain, the first interceptor the outermost link. Each link calls the
+same method of its ``inner`` link, with the same or a changed input. ``WorkflowInbound`` and
+``WorkflowOutbound`` are workflow code and run again in replay. Names are from Temporal's SDK.
 """
 
 from __future__ import annotations
@@ -30,7 +23,7 @@ class ExecuteWorkflowInput(NamedTuple):
 
 
 class HandleMessageInput(NamedTuple):
-    """A signal, query or update for the handler ``function``. ``update_id`` "": not an update."""
+    """A signal, query or update for a handler. ``update_id`` "": not an update."""
 
     name: str
     function: Callable[..., Any]
@@ -51,7 +44,7 @@ class ExecuteActivityInput(NamedTuple):
 
 
 class StartActivityInput(NamedTuple):
-    """Workflow code requests an activity."""
+    """A request for an activity."""
 
     activity_type: str
     args: Sequence[object]
@@ -60,7 +53,7 @@ class StartActivityInput(NamedTuple):
 
 
 class StartChildInput(NamedTuple):
-    """Workflow code starts a child."""
+    """A request for a child."""
 
     workflow_type: str
     args: Sequence[object]
@@ -69,7 +62,7 @@ class StartChildInput(NamedTuple):
 
 
 class SignalExternalInput(NamedTuple):
-    """Workflow code signals another execution. ``run_id`` "": the current run of the id."""
+    """A signal to another execution. ``run_id`` "": the current run."""
 
     workflow_type: str
     workflow_id: str
@@ -79,13 +72,13 @@ class SignalExternalInput(NamedTuple):
 
 
 class ActivityInbound:
-    """A link around each attempt of an activity. The link calls ``self.inner`` at most once."""
+    """A link around attempts of activities. Calls ``self.inner`` at most once."""
 
     def __init__(self, inner: ActivityInbound) -> None:
         self.inner = inner
 
     async def execute_activity(self, attempt: ExecuteActivityInput) -> Any:  # noqa: ANN401 - the activity's
-        """Run the attempt. Returns its result, or raises its error."""
+        """Run the attempt."""
         return await self.inner.execute_activity(attempt)
 
 
@@ -127,14 +120,11 @@ class WorkflowInbound:
         await self.inner.handle_signal(message)
 
     def handle_query(self, message: HandleMessageInput) -> Any:  # noqa: ANN401 - the handler's
-        """Return the result of a query; may only read."""
+        """Answer a query. May only read."""
         return self.inner.handle_query(message)
 
     def handle_update_validator(self, message: HandleMessageInput) -> None:
-        """Validate an update: raise to reject the update. May only read.
-
-        Called also for updates without a validator.
-        """
+        """Raise to reject an update. May only read. Called even without a validator."""
         self.inner.handle_update_validator(message)
 
     async def handle_update_handler(self, message: HandleMessageInput) -> Any:  # noqa: ANN401 - the handler's
@@ -143,7 +133,7 @@ class WorkflowInbound:
 
 
 class Interceptor:
-    """An interceptor of a worker. ``workflow_inbound``: the class of the link around each run."""
+    """An interceptor. ``workflow_inbound``: the class of the link around each run."""
 
     workflow_inbound: type[WorkflowInbound] | None = None
 

@@ -1,4 +1,4 @@
-"""A logger for workflow code: silent in replay, with workflow id and run id in each record."""
+"""A logger for workflow code: silent in replay, with the run's ids in each record."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from workflows.api.context import CURRENT_RUN
 
 
 class _WorkflowLogger(logging.LoggerAdapter[logging.Logger]):
-    """Logs nothing during replay, so that a replayed run logs each record once."""
-
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's name
         run = CURRENT_RUN.get()
         return (run is None or not run.replaying) and super().isEnabledFor(level)
@@ -37,4 +35,4 @@ class _WorkflowLogger(logging.LoggerAdapter[logging.Logger]):
 
 
 logger = _WorkflowLogger(logging.getLogger("orbweaver.workflow"))
-"""The logger for workflow code: a plain logger reads the clock, which is forbidden."""
+"""A plain logger would read the clock, which is forbidden."""

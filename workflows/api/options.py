@@ -1,4 +1,4 @@
-"""Options of executions, activities and children, and the data of a run."""
+"""Options in workflow code, and the data of a run."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from workflows.model.policies import (
 
 
 class ActivityOptions(NamedTuple):
-    """Options of an activity. ``start_to_close_s`` or ``schedule_to_close_s`` is required.
+    """Options of an activity. Timeouts are in seconds; 0: no limit.
 
-    ``start_to_close_s`` bounds one attempt, ``schedule_to_close_s`` all attempts together,
-    ``schedule_to_start_s`` the wait in the queue, ``heartbeat_s`` the time between two heartbeats.
-    Timeouts are in seconds; 0: no limit.
+    ``start_to_close_s`` bounds one attempt, ``schedule_to_close_s`` all attempts; one of the two is
+    required. ``schedule_to_start_s`` bounds the wait in the queue, ``heartbeat_s`` the time between
+    heartbeats.
     """
 
     start_to_close_s: float = 0.0
@@ -33,7 +33,7 @@ class ActivityOptions(NamedTuple):
 
 
 class ChildOptions(NamedTuple):
-    """Options of a child. ``workflow_id`` "": the parent's id, followed by the child's number."""
+    """Options of a child. ``workflow_id`` "": the parent's id and the child's number."""
 
     workflow_id: str = ""
     run_timeout_s: float = 0.0
@@ -45,11 +45,11 @@ class ChildOptions(NamedTuple):
 
 
 class WorkflowInfo(NamedTuple):
-    """The data of a run, at the current workflow task.
+    """The data of a run at the current workflow task.
 
     ``continued_run_id``: the run that continued as this run, "" for none. ``first_run_id``: the
     first run of the continue-as-new chain. ``trigger``: the id of the log event that caused the
-    start. ``memo``: constant data that the caller attached to the execution.
+    start.
     """
 
     workflow_type: str
@@ -77,8 +77,8 @@ class WorkflowInfo(NamedTuple):
 class StartOptions(NamedTuple):
     """Options of a start. Timeouts are in seconds; 0: no limit.
 
-    ``trigger``: the id of the log event that caused the start. ``traceparent``: a span that the
-    span of the start links to. ``link_attributes``: attributes of the link.
+    ``trigger``: as in ``WorkflowInfo``. ``traceparent``: a span to which the start links.
+    ``link_attributes``: attributes of this link.
     """
 
     reuse: IdReusePolicy = IdReusePolicy.ALLOW_DUPLICATE
@@ -93,4 +93,4 @@ class StartOptions(NamedTuple):
 
 
 USE_EXISTING: Final = StartOptions(conflict=IdConflictPolicy.USE_EXISTING)
-"""Start an execution unless an execution with the id is open."""
+"""Start unless an execution with the id is open."""

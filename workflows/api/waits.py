@@ -15,13 +15,13 @@ T = TypeVar("T")
 
 
 def start(coroutine: Coroutine[Any, Any, T], name: str = "") -> Task[T]:
-    """Run a coroutine concurrently; await the task for its result."""
+    """Run a coroutine concurrently."""
     label = name or getattr(coroutine, "__qualname__", "task")
     return cast("Task[T]", current().start_task(coroutine, label))
 
 
 async def sleep(seconds: float) -> None:
-    """Wait for a durable timer. With 0 seconds, run the other ready tasks, without a timer."""
+    """Wait for a durable timer. 0 seconds: let the other ready tasks run."""
     if seconds > 0:
         await current().start_timer(seconds, f"timer {seconds:g} s")
         return
@@ -33,7 +33,7 @@ async def sleep(seconds: float) -> None:
 async def wait_condition(condition: Callable[[], bool], timeout_s: float | None = None) -> None:
     """Wait until ``condition()`` holds. Raises errors.TimeoutError after ``timeout_s``.
 
-    The condition must be quick and must not change state, because the loop evaluates it often.
+    The condition must be quick and must not change state, because it is evaluated often.
     """
     if condition():
         return
@@ -47,9 +47,8 @@ async def wait_condition(condition: Callable[[], bool], timeout_s: float | None 
 async def gather(*awaitables: Awaitable[Any], return_exceptions: bool = False) -> list[Any]:
     """The results of all awaitables, in the order of the arguments.
 
-    The first error is raised immediately, and the other awaitables continue. With
-    ``return_exceptions``, errors are returned as results. Cancelling ``gather`` cancels all
-    awaitables that are not done.
+    As in asyncio, the first error is raised immediately, and the other awaitables continue.
+    Cancelling ``gather`` cancels all awaitables that are not done.
     """
     futures = [_future(awaitable) for awaitable in awaitables]
     if not futures:
@@ -82,7 +81,7 @@ async def gather(*awaitables: Awaitable[Any], return_exceptions: bool = False) -
 async def first_done(*awaitables: Awaitable[Any]) -> int:
     """The index of the awaitable that is done first; the lowest index if several are done.
 
-    The other awaitables continue. Pass futures or tasks, so that the caller can await them later.
+    The other awaitables continue; pass futures or tasks to await them later.
     """
     futures = [_future(awaitable) for awaitable in awaitables]
     while not any(future.done() for future in futures):
@@ -133,7 +132,7 @@ def _future(awaitable: Awaitable[T]) -> Future[T]:
 
 
 async def _wait_ended(future: Future[Any]) -> None:
-    """Wait until a future is done, and ignore its error. Raises only if the wait is cancelled."""
+    """Ignore the error of the future. Raises only if the wait is cancelled."""
     try:
         await future
     except CancelledError:
@@ -145,18 +144,18 @@ async def _wait_ended(future: Future[Any]) -> None:
 
 
 async def _any_done(futures: Sequence[Future[Any]], label: str) -> None:
-    """Wait until a future is done. Cancelling the wait does not cancel the futures."""
+    """Cancelling the wait does not cancel the futures."""
     if any(future.done() for future in futures):
         return
-    first_done_: Future[None] = Future(current().loop, label)
+    any_done: Future[None] = Future(current().loop, label)
 
     def note_done(_: Future[Any]) -> None:
-        _complete(first_done_)
+        _complete(any_done)
 
     for future in futures:
         future.add_done_callback(note_done)
     try:
-        await first_done_
+        await any_done
     finally:
         for future in futures:
             future.remove_done_callback(note_done)

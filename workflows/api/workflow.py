@@ -1,10 +1,5 @@
 """The API of workflow code.
 
-    @workflow.defn
-    class Reclaim:
-        @workflow.run
-        async def run(self, pod: str) -> int: ...
-
 Workflow code uses activities for I/O, and functions of this module for time and randomness. A
 forbidden call (``workflows.api.forbidden_calls``) fails the workflow task.
 """
@@ -113,7 +108,7 @@ T = TypeVar("T")
 
 
 def defn(*, name: str = "") -> Callable[[C], C]:
-    """Decorate a workflow class. ``name``: the workflow type, by default the class's name."""
+    """Decorate a workflow class. ``name``: by default the class's name."""
 
     def decorate(cls: C) -> C:
         setattr(cls, DEFINITION_ATTRIBUTE, define_workflow(cls, name or cls.__name__))
@@ -123,31 +118,31 @@ def defn(*, name: str = "") -> Callable[[C], C]:
 
 
 def run(method: F) -> F:
-    """Mark the workflow function; each class has exactly one."""
+    """Mark the workflow function, one per class."""
     setattr(method, ROLE_ATTRIBUTE, HandlerRole("run", method.__name__))
     return method
 
 
 def signal(method: F) -> F:
-    """Mark a plain or async method as the handler of signals of its name."""
+    """Mark a plain or async method as the handler of the signal with its name."""
     setattr(method, ROLE_ATTRIBUTE, HandlerRole("signal", method.__name__))
     return method
 
 
 def query(method: F) -> F:
-    """Mark a plain method as the handler of queries of its name. The method may only read."""
+    """Mark a plain method as the handler of the query with its name. May only read."""
     setattr(method, ROLE_ATTRIBUTE, HandlerRole("query", method.__name__))
     return method
 
 
 def update(method: F) -> F:
-    """Mark a plain or async method as the handler of updates of its name."""
+    """Mark a plain or async method as the handler of the update with its name."""
     setattr(method, ROLE_ATTRIBUTE, HandlerRole("update", method.__name__))
     return method
 
 
 def validator(update_name: str) -> Callable[[F], F]:
-    """Mark a plain method that raises to reject an update. The method may only read."""
+    """Mark a plain method that raises to reject an update. May only read."""
 
     def decorate(method: F) -> F:
         setattr(method, ROLE_ATTRIBUTE, HandlerRole("validator", update_name))
@@ -170,22 +165,22 @@ def now() -> datetime:
 
 
 def random() -> Random:
-    """A generator that is seeded by the run id: the same numbers in every replay."""
+    """A generator with the same numbers in every replay."""
     return current().random()
 
 
 def uuid4() -> uuid.UUID:
-    """A random UUID that is the same in every replay."""
+    """A random UUID, the same in every replay."""
     return uuid.UUID(int=random().getrandbits(128), version=4)
 
 
 def is_replaying() -> bool:
-    """Whether the code is replayed. Use it for logs and metrics only, not for decisions."""
+    """Whether the code is replayed. For logs and metrics only, not for decisions."""
     return current().replaying
 
 
 def patched(patch_id: str) -> bool:
-    """Whether changed code may run: False in a run that executed the old code at this place."""
+    """Whether the new code may run: False in a run that executed the old code here."""
     return current().patched(patch_id, deprecated=False)
 
 
@@ -195,7 +190,7 @@ def deprecate_patch(patch_id: str) -> None:
 
 
 def upsert_search_attributes(attributes: Mapping[str, Payload]) -> None:
-    """Set search attributes. The value None removes an attribute."""
+    """Set search attributes; None removes an attribute."""
     current().upsert_search_attributes(attributes)
 
 
@@ -217,17 +212,17 @@ def continue_as_new(*args: object, workflow_type: str = "") -> NoReturn:
 
 
 def set_signal_handler(name: str, function: Callable[..., Any] | None) -> None:
-    """Set the handler of waiting and future signals of ``name``; None removes the handler."""
+    """Set the handler of waiting and future signals; None removes the handler."""
     current().set_handler("signal", name, function)
 
 
 def set_query_handler(name: str, function: Callable[..., Any] | None) -> None:
-    """Set the handler of queries of ``name``; None removes the handler."""
+    """Set the handler of a query; None removes the handler."""
     current().set_handler("query", name, function)
 
 
 def all_handlers_finished() -> bool:
-    """Whether no signal or update handler is running; wait for this before the workflow returns."""
+    """Whether no signal or update handler runs. Before it returns, a workflow waits for this."""
     return current().handlers_running() == 0
 
 
@@ -238,14 +233,14 @@ def all_handlers_finished() -> bool:
 def start_activity(  # noqa: D418 - tests/tidy wants every public name documented
     activity: Callable[..., Awaitable[T]], *args: object, options: ActivityOptions
 ) -> Future[T]:
-    """An async activity: a future of its result."""
+    """An async activity."""
 
 
 @overload
 def start_activity(  # noqa: D418 - tests/tidy wants every public name documented
     activity: str | Callable[..., T], *args: object, options: ActivityOptions
 ) -> Future[T]:
-    """A plain activity, or the name of an activity."""
+    """A plain activity, or a name."""
 
 
 def start_activity(
@@ -253,7 +248,7 @@ def start_activity(
 ) -> Future[Any]:
     """Request an activity. Cancelling the future cancels the activity.
 
-    After the last failed attempt, the future raises ActivityError, whose cause is the failure.
+    After the last failed attempt, the future raises ActivityError with the failure as its cause.
     """
     if isinstance(activity, str):
         return current().start_activity(activity, args, options, Any)
@@ -266,18 +261,18 @@ def start_activity(
 async def execute_activity(  # noqa: D418 - tests/tidy wants every public name documented
     activity: Callable[..., Awaitable[T]], *args: object, options: ActivityOptions
 ) -> T:
-    """An async activity: its result."""
+    """An async activity."""
 
 
 @overload
 async def execute_activity(  # noqa: D418 - tests/tidy wants every public name documented
     activity: str | Callable[..., T], *args: object, options: ActivityOptions
 ) -> T:
-    """A plain activity, or the name of an activity."""
+    """A plain activity, or a name."""
 
 
 async def execute_activity(
     activity: str | Callable[..., Any], *args: object, options: ActivityOptions
 ) -> Any:
-    """Run an activity and return its result. Raises ActivityError after the last failed attempt."""
+    """Run an activity and return its result. Raises ActivityError."""
     return await start_activity(activity, *args, options=options)

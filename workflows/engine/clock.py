@@ -2,9 +2,6 @@
 
 Recorded times are from the wall clock. Waits use the steady clock, so that timers fire on time even
 if the wall clock is set.
-
-``Deadlines`` is one heap for all executions of a worker. One task sleeps until the first entry is
-due, so sleeping executions cost no CPU.
 """
 
 from __future__ import annotations
@@ -32,7 +29,7 @@ class Clock(Protocol):
     async def wait(self, event: asyncio.Event, seconds: float) -> None:
         """Return when the event is set, or after ``seconds`` of the steady clock.
 
-        ``math.inf`` waits for the event alone.
+        ``math.inf``: wait for the event alone.
         """
         ...
 
@@ -53,15 +50,15 @@ class SystemClock:
     """The machine's clocks."""
 
     def now_ms(self) -> int:
-        """Milliseconds since 1970."""
+        """See ``Clock.now_ms``."""
         return time_ns() // 1_000_000
 
     def monotonic(self) -> float:
-        """Seconds since an arbitrary start."""
+        """See ``Clock.monotonic``."""
         return monotonic()
 
     async def wait(self, event: asyncio.Event, seconds: float) -> None:
-        """Return when the event is set, or after ``seconds``; ``math.inf`` waits for the event."""
+        """See ``Clock.wait``."""
         try:
             async with asyncio.timeout(max(seconds, 0) if math.isfinite(seconds) else None):
                 await event.wait()
@@ -70,13 +67,13 @@ class SystemClock:
 
 
 CANCELLED_MIN = 64
-"""The heap is rebuilt only if it has at least this number of cancelled deadlines."""
+"""With fewer cancelled deadlines, the heap is not rebuilt."""
 
 OnDue = Callable[[], None]
 
 
 class Deadline:
-    """One deadline. ``on_due`` is None once the deadline is due or cancelled."""
+    """One deadline. ``on_due``: None once it is due or cancelled."""
 
     __slots__ = ("_deadlines", "on_due")
 
@@ -85,14 +82,17 @@ class Deadline:
         self.on_due: OnDue | None = on_due
 
     def cancel(self) -> None:
-        """Release ``on_due`` without a call. Does nothing once the deadline is due."""
+        """Cancel the deadline. Does nothing once it is due."""
         if self.on_due is not None:
             self.on_due = None
             self._deadlines.note_cancelled()
 
 
 class Deadlines:
-    """Calls functions when they are due, by the steady clock."""
+    """Calls functions when they are due, by the steady clock.
+
+    All executions of a worker share one heap and one task, so sleeping executions cost no CPU.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -115,7 +115,7 @@ class Deadlines:
         return deadline
 
     def note_cancelled(self) -> None:
-        """Count one more cancelled entry; rebuild the heap when most entries are cancelled."""
+        """Count a cancelled entry; rebuild the heap when most entries are cancelled."""
         self._cancelled += 1
         if self._cancelled >= CANCELLED_MIN and self._cancelled * 2 > len(self._heap):
             self._heap = [entry for entry in self._heap if entry[2].on_due is not None]

@@ -64,15 +64,14 @@ from workflows.model.policies import ExecutionStatus, UpdateStage
 T = TypeVar("T")
 
 REPLY_S = 10.0
-"""Seconds that a query or update waits for its reply by default."""
+"""The default timeout of queries and updates."""
 
 
 class Client:
     """A client of the executions of one task queue.
 
-    ``name``: the name of the client's session. ``identity``: the name of the caller in histories,
-    by default ``name``. ``files``: the archive, for the results of runs that have left the store.
-    ``interceptors``: the first interceptor is the outermost.
+    ``name``: of the session. ``identity``: the caller in histories, by default ``name``. ``files``:
+    the archive. The first interceptor is the outermost. Messages are passed by name or by method.
     """
 
     def __init__(  # noqa: PLR0913  # each is one part that a caller may bring
@@ -131,7 +130,7 @@ class Client:
         Raises DeadlineExceeded, StoreUnavailable, OutcomeUnknown, PayloadError, and AlreadyStarted
         if the id policies forbid the start.
         """
-        name, result_type = _named(workflow)
+        name, result_type = _name_and_result_type(workflow)
         start = StartWorkflowInput(name, id, args, options)
         run_id, opened_at = await self._outbound.start_workflow(start)
         return WorkflowHandle(self, id, run_id, result_type, opened_at)
@@ -145,11 +144,11 @@ class Client:
         signal_args: Sequence[object] = (),
         options: StartOptions = StartOptions(),
     ) -> WorkflowHandle:
-        """Signal the open execution, or start an execution with the signal in one transaction.
+        """Signal the open execution, or start an execution with the signal, in one transaction.
 
         Raises the errors of ``start`` and ``signal``.
         """
-        name, result_type = _named(workflow)
+        name, result_type = _name_and_result_type(workflow)
         run_id, opened_at = await self._outbound.signal_with_start_workflow(
             StartWorkflowInput(name, id, args, options),
             SignalWorkflowInput(id, reference_to(signal, "signal").name, signal_args),
@@ -165,7 +164,7 @@ class Client:
         signal_args: Sequence[object] = (),
         options: StartOptions = StartOptions(),
     ) -> None:
-        """Start an execution, or signal the open execution of ``id``.
+        """Start an execution, or signal the open execution.
 
         Raises LimitExceeded, StoreUnavailable, OutcomeUnknown, and AlreadyStarted if the reuse
         policy forbids the start.
@@ -195,10 +194,9 @@ class Client:
         *args: object,
         request_id: str = "",
     ) -> None:
-        """Signal the open execution. Two signals with one ``request_id`` are recorded once.
+        """Signal the open execution. Raises ExecutionNotFound, LimitExceeded.
 
-        ``signal``: the name of the signal, or its method, such as ``Order.approve``. Raises
-        ExecutionNotFound, LimitExceeded.
+        Two signals with one ``request_id`` are recorded once.
         """
         name, _ = reference_to(signal, "signal")
         await self._outbound.signal_workflow(
@@ -212,10 +210,7 @@ class Client:
         *args: object,
         timeout_s: float = REPLY_S,
     ) -> Any:  # noqa: ANN401 - of the handler's own type
-        """Query the workflow's code. ``query``: the name of the query, or its method.
-
-        Raises CallRejected, DeadlineExceeded.
-        """
+        """Query the workflow's code. Raises CallRejected, DeadlineExceeded."""
         name, result_type = reference_to(query, "query")
         reply = await self._outbound.query_workflow(
             QueryWorkflowInput(workflow_id, name, args, timeout_s)
@@ -230,11 +225,11 @@ class Client:
         update_id: str = "",
         timeout_s: float = REPLY_S,
     ) -> Any:  # noqa: ANN401 - of the handler's own type
-        """Send an update and wait for the result. ``update``: the update's name, or its method.
+        """Send an update and wait for the result.
 
-        An accepted update that is sent again with the same ``update_id`` is executed once. Raises
-        the failure of the handler, CallRejected if the validator rejects the update, and
-        DeadlineExceeded, after which the update may still be executed.
+        An accepted update that is sent again with its ``update_id`` is executed once. Raises the
+        failure of the handler, CallRejected from the validator, and DeadlineExceeded, after which
+        the update may still be executed.
         """
         handle = await self.start_update(
             workflow_id,
@@ -257,8 +252,8 @@ class Client:
     ) -> UpdateHandle[Any]:
         """Send an update and wait until the update has reached a stage.
 
-        ADMITTED: the update is stored. ACCEPTED: a worker has validated the update, and its handler
-        runs. Raises the errors of ``update``. Raises the failure of the handler only for COMPLETED.
+        ADMITTED: the update is stored. ACCEPTED: a worker has validated it. Raises the errors of
+        ``update``, but the failure of the handler only for COMPLETED.
         """
         name, result_type = reference_to(update, "update")
         sent_id = update_id or new_id(self._clock.now_ms())
@@ -276,7 +271,7 @@ class Client:
         return UpdateHandle(self, workflow_id, sent_id, name, result_type, message_id, reply)
 
     async def update_result(self, handle: UpdateHandle[T]) -> T:
-        """Wait for the result of an update; see ``UpdateHandle.result``."""
+        """See ``UpdateHandle.result``."""
         workflow_id, name, reply = handle.workflow_id, handle.name, handle.reply
         if reply is None:
             poll = partial(recorded_update, self.store, self.keys, workflow_id, handle.update_id)
@@ -296,10 +291,9 @@ class Client:
         await self._outbound.terminate_workflow(EndWorkflowInput(workflow_id, reason))
 
     async def pause(self, workflow_id: str, reason: str = "") -> None:
-        """Pause the execution: until ``retry``, messages are recorded but the code does not run.
+        """Pause the execution until ``retry``: messages are recorded, but the code does not run.
 
-        Running activities continue. Raises ExecutionNotFound, and CallRejected if the execution is
-        paused already.
+        Running activities continue. Raises ExecutionNotFound, CallRejected if already paused.
         """
         head = await self._calls.open_head(workflow_id, INBOX_URGENT_MAX)
         if head.status is ExecutionStatus.PAUSED:
@@ -340,7 +334,7 @@ class Client:
     async def result(
         self, workflow_id: str, run_id: str = "", kind: object = Any, opened_at: int = 0
     ) -> Any:  # noqa: ANN401
-        """Wait for the result. If the run continues as new, wait for the result of the new run.
+        """Wait for the result. If the run continues as new, wait for the new run's result.
 
         ``opened_at``: a revision of the store at which the run was open, 0 if unknown. Raises
         ExecutionFailed, ExecutionNotFound.
@@ -363,7 +357,7 @@ class Client:
         raise error from (error_of(failure) if failure is not None else None)
 
 
-def _named(workflow: str | type[Any]) -> tuple[str, Any]:
+def _name_and_result_type(workflow: str | type[Any]) -> tuple[str, Any]:
     if isinstance(workflow, str):
         return workflow, Any
     definition = workflow_definition(workflow)

@@ -1,8 +1,8 @@
 """The calls of a client as transactions: the innermost link of the client's chain.
 
-Every message has its own key, so clients do not contend with each other. Every accepted signal is
-recorded in the history. This needs two guards: a signal fails once the run is closed, and a run
-closes only if its signal fence, a key that every signal rewrites, is unchanged.
+Every message has its own key, so clients do not contend. Every accepted signal is recorded: a
+signal fails once the run is closed, and a run closes only if its signal fence, a key that every
+signal rewrites, is unchanged.
 """
 
 from __future__ import annotations
@@ -72,26 +72,23 @@ from workflows.model.payloads import Payload, to_payloads
 from workflows.model.policies import IdConflictPolicy, IdReusePolicy, UpdateStage
 
 TERMINATE_S_MAX: Final = 10.0
-"""Seconds that a start waits for the end of the replaced run."""
+"""The wait of a start for the end of the replaced run."""
 
 NO_WORKER: Final = "check with `orbctl workflow describe` that a worker owns the execution"
-"""The remedy of a start that waits for the end of another run."""
 
 NO_REPLY: Final = f"{NO_WORKER}; if a worker does, the handler takes longer: use a longer timeout"
-"""The remedy of a query or update without a reply."""
 
 NOT_OPEN = "check `orbctl workflow describe`: only an open execution receives messages"
-"""The remedy of a message to an id without an open run."""
 
 INBOX_MESSAGES_MAX = 1_000
-"""Signals, queries and updates are rejected once this many messages wait for one execution."""
+"""With this many waiting messages, an execution accepts no signals, queries and updates."""
 
 INBOX_URGENT_MAX = INBOX_MESSAGES_MAX + 100
-"""Cancel, terminate, pause, retry and reset are rejected once this many messages wait."""
+"""The higher limit for cancel, terminate, pause, retry and reset."""
 
 
 def count_inbox(keys: WorkflowKeys, workflow_id: str) -> Get:
-    """Count the messages to ``workflow_id``, and to ids that start with ``workflow_id`` and "/"."""
+    """Count the messages to an id, and to ids that start with this id and "/"."""
     return Get(*keys.inbox_of(workflow_id), count_only=True)
 
 
@@ -146,8 +143,7 @@ class StartTransactions:
         guards: list[Guard] = [Absent(key)]
         if options.reuse is not IdReusePolicy.ALLOW_DUPLICATE:
             guards.append(await self._check_reuse(workflow_id, options.reuse))
-        # The head, the run's stored state, reserves the id; a worker that reads the message starts
-        # the run.
+        # The head (the run's stored state) reserves the id; a worker starts the run.
         writes: list[Write] = [Put(key, HEAD_CODEC.encode(reserved_head(started, now_ms)))]
         messages: list[Message] = [Start(started, reserved=True, at_ms=now_ms)]
         if signal is not None:
@@ -210,7 +206,7 @@ class StartTransactions:
 
 
 class ClientCalls(ClientOutbound):
-    """The calls of one client, which is named ``identity``."""
+    """The calls of one client."""
 
     def __init__(
         self,
@@ -331,7 +327,7 @@ class ClientCalls(ClientOutbound):
         return Signal(name, payloads, self._identity, request_id, trace)
 
     async def _try_signal(self, head: RunHead, signal: Signal) -> bool:
-        """Send a signal if the run is open; False if it has closed. Raises LimitExceeded."""
+        """Send a signal; False if the run has closed. Raises LimitExceeded."""
         if head.signals >= SIGNALS_MAX:
             raise LimitExceeded(
                 f"workflow {head.workflow_id} has {head.signals} signals, SIGNALS_MAX is "
@@ -346,10 +342,7 @@ class ClientCalls(ClientOutbound):
         return isinstance(outcome, Committed)
 
     async def send(self, workflow_id: str, message: Message) -> str:
-        """Store a message to an execution. Returns the id of the message.
-
-        Raises StoreUnavailable, OutcomeUnknown.
-        """
+        """Store a message; returns its id. Raises StoreUnavailable, OutcomeUnknown."""
         message_id = new_id(self._clock.now_ms())
         put = Put(self._keys.inbox(workflow_id, message_id), encode_message(message))
         outcome = await self._session.propose([], [put])
@@ -382,7 +375,6 @@ class ClientCalls(ClientOutbound):
 
 @asynccontextmanager
 async def _reply_timeout(workflow_id: str, call: str, timeout_s: float) -> AsyncIterator[None]:
-    """Limit the wait for the reply to a call, such as "query 'status'". Raises DeadlineExceeded."""
     try:
         async with asyncio.timeout(timeout_s):
             yield

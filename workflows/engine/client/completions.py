@@ -1,6 +1,6 @@
 """Waits for executions to close, with one watch for all waiters of a client.
 
-A waiter is registered before the store is read, so that the waiter gets every later change.
+A waiter is registered before the store is read, to get every later change.
 """
 
 from __future__ import annotations
@@ -25,18 +25,15 @@ from workflows.engine.store.keys import WorkflowKeys
 from workflows.engine.store.records import RunHead
 
 ABSENT_S_MAX = 10.0
-"""Seconds to wait for a run that does not exist, because a reset may create the run soon."""
+"""The wait for a missing run, which a reset may create soon."""
 
 POLL_S = 0.5
-"""Seconds between two reads for a run that does not exist."""
 
 RUNS_PER_READ_MAX = TXN_OPERATIONS_MAX // 2
-"""Runs that one read checks at most. Each run takes two operations of the read."""
+"""Each run takes two operations of a read."""
 
 
 class _OpenCheck(NamedTuple):
-    """A check whether a run is open. Concurrent checks share one read."""
-
     workflow_id: str
     run_id: str
     answer: asyncio.Future[bool]
@@ -51,19 +48,19 @@ class Completions:
         self._store = store
         self._keys = keys
         self._files = files
-        self._waiting: dict[str, list[asyncio.Future[RunHead | None]]] = {}
-        self._watching: asyncio.Task[None] | None = None
+        self._waiters: dict[str, list[asyncio.Future[RunHead | None]]] = {}
+        self._watch_task: asyncio.Task[None] | None = None
         self._watch_started = asyncio.Event()
         self._watched_revision = 0
-        """The revision up to which the watch has returned closed runs."""
+        """The watch has returned all changes up to this revision."""
         self._checks: list[_OpenCheck] = []
-        self._checking: asyncio.Task[None] | None = None
+        self._check_task: asyncio.Task[None] | None = None
 
     async def of(self, workflow_id: str, run_id: str, opened_at: int = 0) -> RunHead:
-        """Wait until a run is closed. Returns the head of the run, from the store or the archive.
+        """Wait until a run is closed, and return its head, from the store or the archive.
 
-        ``opened_at``: a revision at which the run was open, 0 if unknown.
-        Raises ExecutionNotFound, LogCorrupt for a head that cannot be read, StoreUnavailable.
+        ``opened_at``: a revision at which the run was open, 0 if unknown. Raises ExecutionNotFound,
+        LogCorrupt for a head that cannot be read, StoreUnavailable.
         """
         absent_s = 0.0
         while True:
@@ -91,29 +88,29 @@ class Completions:
             opened_at = 0
 
     def _register_waiter(self, run_id: str) -> asyncio.Future[RunHead | None]:
-        """A future of the closed run's head; None: the watch was interrupted, so read again."""
+        """A future of the closed run's head; None after an interrupted watch: read again."""
         future: asyncio.Future[RunHead | None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(run_id, []).append(future)
+        self._waiters.setdefault(run_id, []).append(future)
         return future
 
     def _forget(self, run_id: str, future: asyncio.Future[RunHead | None]) -> None:
-        waiting = self._waiting.get(run_id, [])
-        if future in waiting:
-            waiting.remove(future)
-            if not waiting:
-                del self._waiting[run_id]
+        waiters = self._waiters.get(run_id, [])
+        if future in waiters:
+            waiters.remove(future)
+            if not waiters:
+                del self._waiters[run_id]
 
     async def _is_open(self, workflow_id: str, run_id: str) -> bool:
-        """Whether the run is open. If the run is closed, its waiters get the head."""
+        """Whether the run is open. If it is closed, its waiters get the head."""
         check = _OpenCheck(workflow_id, run_id, asyncio.get_running_loop().create_future())
         self._checks.append(check)
-        if self._checking is None or self._checking.done():
-            self._checking = asyncio.ensure_future(self._check_all())
+        if self._check_task is None or self._check_task.done():
+            self._check_task = asyncio.ensure_future(self._check_all())
         return await check.answer
 
     async def _check_all(self) -> None:
         while self._checks:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # concurrent checks share one read
             checks = self._checks[:RUNS_PER_READ_MAX]
             self._checks = self._checks[RUNS_PER_READ_MAX:]
             try:
@@ -133,7 +130,7 @@ class Completions:
                 self._note(kv)
         for check, answer in zip(checks, ranges[len(checks) :], strict=True):
             if check.answer.done():
-                continue  # cancelled
+                continue  # the caller was cancelled
             heads = [head_of(keys, kv) for kv in answer.kvs]
             check.answer.set_result(any(head.run_id == check.run_id for head in heads))
 
@@ -142,46 +139,45 @@ class Completions:
         self._complete(head.run_id, head)
 
     def _complete(self, run_id: str, head: RunHead | None) -> None:
-        for future in self._waiting.pop(run_id, []):
+        for future in self._waiters.pop(run_id, []):
             if not future.done():
                 future.set_result(head)
 
     def close(self) -> None:
-        """Stop watching."""
-        if self._watching is not None:
-            self._watching.cancel()
+        """Stop the watch."""
+        if self._watch_task is not None:
+            self._watch_task.cancel()
 
     async def _ensure_watch(self) -> None:
-        """Ensure that the watch has started. Raises the error of the watch."""
+        """Wait until the watch has started. Raises the error of the watch."""
         if (
             self._watch_started.is_set()
-            and self._watching is not None
-            and not self._watching.done()
+            and self._watch_task is not None
+            and not self._watch_task.done()
         ):
             return
-        if self._watching is None or self._watching.done():
+        if self._watch_task is None or self._watch_task.done():
             self._watch_started.clear()
             # The watch serves all callers, so it must not continue the trace of the first caller.
-            self._watching = asyncio.get_running_loop().create_task(
+            self._watch_task = asyncio.get_running_loop().create_task(
                 self._watch(), context=Context()
             )
-            self._watching.add_done_callback(self._watch_ended)
+            self._watch_task.add_done_callback(self._watch_ended)
         started = asyncio.ensure_future(self._watch_started.wait())
         try:
-            await asyncio.wait({started, self._watching}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({started, self._watch_task}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             started.cancel()
-        if self._watching.done():
-            self._watching.result()
+        if self._watch_task.done():
+            self._watch_task.result()
 
-    def _watch_ended(self, watching: asyncio.Task[None]) -> None:
-        """Fail all waiters when the watch ends."""
-        if watching.cancelled():
+    def _watch_ended(self, watch_task: asyncio.Task[None]) -> None:
+        if watch_task.cancelled():
             return
-        error = watching.exception() or StoreUnavailable(
+        error = watch_task.exception() or StoreUnavailable(
             "the watch of closed executions ended", remedy="try again"
         )
-        for run_id in list(self._waiting):
+        for run_id in list(self._waiters):
             self._fail(run_id, error)
 
     async def _watch(self) -> None:
@@ -192,7 +188,7 @@ class Completions:
                     self._watched_revision = after = batch.revision
                     self._watch_started.set()
                     for change in batch.changes:
-                        if change.value is not None and self._waiting:
+                        if change.value is not None and self._waiters:
                             self._note(KeyValue(change.key, change.value, 0, change.mod_revision))
             except Compacted:
                 after = await self._read_all()
@@ -200,7 +196,7 @@ class Completions:
     def _note(self, kv: KeyValue) -> None:
         with contextlib.suppress(ValueError):  # not the key of a run
             run_id = self._keys.closed_parts(kv.key)[1]
-            if run_id not in self._waiting:
+            if run_id not in self._waiters:
                 return
             try:
                 self.note_closed(closed_head_of(self._keys, kv))
@@ -208,17 +204,17 @@ class Completions:
                 self._fail(run_id, error)
 
     def _fail(self, run_id: str, error: BaseException) -> None:
-        for future in self._waiting.pop(run_id, []):
+        for future in self._waiters.pop(run_id, []):
             if not future.done():
                 future.set_exception(error)
 
     async def _read_all(self) -> int:
-        """Read all closed runs. Waiters for other runs read again. Returns the revision."""
+        """Read all closed runs; all other waiters read again. Returns the revision."""
         result: ReadResult = await self._store.read([Get(*self._keys.range_of("closed"))])
         self._watched_revision = result.revision
         for kv in result.ranges[0].kvs:
             self._note(kv)
-        for run_id in list(self._waiting):
+        for run_id in list(self._waiters):
             self._complete(run_id, head=None)
         return result.revision
 

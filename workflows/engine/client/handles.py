@@ -1,7 +1,6 @@
-"""The handles of an execution and of an update, which ``start`` and ``start_update`` return.
+"""The handles of an execution and of an update.
 
-The caller passes the name of a signal, query or update, or the method that handles it. With a
-method, the result has the method's return type.
+Messages are passed by name, with plain data as the result, or by method, with its return type.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ T = TypeVar("T")
 class UpdateHandle(NamedTuple, Generic[T]):
     """An update that was sent. ``reply``: the outcome, None if there was none yet.
 
-    ``message_id``: the message of the update; None if another caller has sent the update.
+    ``message_id``: None if another caller has sent the update.
     """
 
     client: Client
@@ -34,17 +33,14 @@ class UpdateHandle(NamedTuple, Generic[T]):
     reply: Reply | None = None
 
     async def result(self) -> T:
-        """Wait for the result. Raises CallRejected, or the failure of the handler.
-
-        After a restart of the caller, ``WorkflowHandle.update_handle`` gets the same result.
-        """
+        """Wait for the result. Raises CallRejected, or the failure of the handler."""
         return await self.client.update_result(self)
 
 
 class WorkflowHandle(NamedTuple):
     """An execution. ``run_id``: the run that was started or found.
 
-    ``opened_at``: the revision of the store at which the run was started, 0 for a found run.
+    ``opened_at``: the revision of the store at the start, 0 for a found run.
     """
 
     client: Client
@@ -67,13 +63,13 @@ class WorkflowHandle(NamedTuple):
     async def query(  # noqa: D418 - tests/tidy wants every public name documented
         self, query: str, *args: object
     ) -> Payload:
-        """With the name of the query: the result is plain data."""
+        """By name."""
 
     @overload
     async def query(  # noqa: D418 - tests/tidy wants every public name documented
         self, query: Callable[..., T], *args: object
     ) -> T:
-        """With the method: the result is what the method returns."""
+        """By method."""
 
     async def query(self, query: str | Callable[..., Any], *args: object) -> Any:
         """See ``Client.query``."""
@@ -83,19 +79,19 @@ class WorkflowHandle(NamedTuple):
     async def update(  # noqa: D418 - tests/tidy wants every public name documented
         self, update: str, *args: object
     ) -> Payload:
-        """With the name of the update: the result is plain data."""
+        """By name."""
 
     @overload
     async def update(  # noqa: D418 - tests/tidy wants every public name documented
         self, update: Callable[..., Awaitable[T]], *args: object
     ) -> T:
-        """With an async method: the result is what the method returns."""
+        """By async method."""
 
     @overload
     async def update(  # noqa: D418 - tests/tidy wants every public name documented
         self, update: Callable[..., T], *args: object
     ) -> T:
-        """With a plain method: the result is what the method returns."""
+        """By plain method."""
 
     async def update(self, update: str | Callable[..., Any], *args: object) -> Any:
         """See ``Client.update``."""
@@ -105,7 +101,7 @@ class WorkflowHandle(NamedTuple):
     async def start_update(  # noqa: D418 - tests/tidy wants every public name documented
         self, update: str, *args: object, wait_for_stage: UpdateStage = ..., update_id: str = ...
     ) -> UpdateHandle[Payload]:
-        """With the name of the update: the result is plain data."""
+        """By name."""
 
     @overload
     async def start_update(  # noqa: D418 - tests/tidy wants every public name documented
@@ -115,7 +111,7 @@ class WorkflowHandle(NamedTuple):
         wait_for_stage: UpdateStage = ...,
         update_id: str = ...,
     ) -> UpdateHandle[T]:
-        """With an async method: the result is what the method returns."""
+        """By async method."""
 
     @overload
     async def start_update(  # noqa: D418 - tests/tidy wants every public name documented
@@ -125,7 +121,7 @@ class WorkflowHandle(NamedTuple):
         wait_for_stage: UpdateStage = ...,
         update_id: str = ...,
     ) -> UpdateHandle[T]:
-        """With a plain method: the result is what the method returns."""
+        """By plain method."""
 
     async def start_update(
         self,
@@ -148,7 +144,7 @@ class WorkflowHandle(NamedTuple):
         await self.client.pause(self.workflow_id, reason)
 
     async def unpause(self, reason: str = "") -> None:
-        """See ``Client.retry``, which resumes a paused execution."""
+        """Resume a paused execution; see ``Client.retry``."""
         await self.client.retry(self.workflow_id, reason)
 
     async def cancel(self, reason: str = "") -> None:

@@ -1,7 +1,7 @@
-"""Interceptors of a client: code around calls, such as an audit or a check of rights.
+"""Interceptors of a client: code around calls.
 
-The chain of a client works like that of a worker (``workflows.api.interceptors``). Pause, retry,
-reset and reads are not intercepted. Arguments have the types that the caller passed.
+Chains work as in ``workflows.api.interceptors``. Pause, retry, reset and reads are not intercepted.
+Arguments have the types that the caller passed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from workflows.model.policies import UpdateStage
 
 
 class StartWorkflowInput(NamedTuple):
-    """The start of an execution. ``traceparent``: the span of the start, "" for none."""
+    """The start of an execution. ``traceparent``: its span, "" for none."""
 
     workflow_type: str
     workflow_id: str
@@ -26,7 +26,7 @@ class StartWorkflowInput(NamedTuple):
 
 
 class SignalWorkflowInput(NamedTuple):
-    """A signal to the open execution. ``traceparent``: the span of the call, "" for none."""
+    """A signal to the open execution."""
 
     workflow_id: str
     signal: str
@@ -36,7 +36,7 @@ class SignalWorkflowInput(NamedTuple):
 
 
 class QueryWorkflowInput(NamedTuple):
-    """A query of an execution. ``timeout_s``: seconds to wait for the reply."""
+    """A query of an execution. ``timeout_s``: for the reply."""
 
     workflow_id: str
     query: str
@@ -46,7 +46,7 @@ class QueryWorkflowInput(NamedTuple):
 
 
 class StartUpdateInput(NamedTuple):
-    """An update of the open execution. ``is_new`` False: the update may have been sent before."""
+    """An update of the open execution. ``is_new`` False: it may have been sent before."""
 
     workflow_id: str
     update_id: str
@@ -66,7 +66,7 @@ class EndWorkflowInput(NamedTuple):
 
 
 class StartedRun(NamedTuple):
-    """The run that was started or found. ``opened_at``: the revision of a start, else 0."""
+    """The started or found run. ``opened_at``: the revision of a start, else 0."""
 
     run_id: str
     opened_at: int = 0
@@ -92,7 +92,7 @@ class ClientOutbound:
     async def signal_with_start_workflow(
         self, start: StartWorkflowInput, signal: SignalWorkflowInput
     ) -> StartedRun:
-        """Signal the open execution, or start an execution with the signal."""
+        """Signal the open execution, or start one with the signal."""
         return await self.inner.signal_with_start_workflow(start, signal)
 
     async def signal_workflow(self, signal: SignalWorkflowInput) -> None:
@@ -104,7 +104,7 @@ class ClientOutbound:
         return await self.inner.query_workflow(query)
 
     async def start_update(self, update: StartUpdateInput) -> SentUpdate:
-        """Send an update and wait until the update has reached its stage."""
+        """Send an update and wait for its stage."""
         return await self.inner.start_update(update)
 
     async def cancel_workflow(self, end: EndWorkflowInput) -> None:

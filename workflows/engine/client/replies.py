@@ -1,7 +1,7 @@
 """Waits for the replies to a client's queries and updates.
 
-A worker writes the reply to the reply key of the message. If the worker dies before the write, only
-the history has the result of an update. So a caller without a reply also polls the history.
+A worker writes the reply to a key of the message. If it dies first, only the history has the result
+of an update, so callers also poll the history.
 """
 
 from __future__ import annotations
@@ -25,10 +25,9 @@ from workflows.model.policies import UpdateStage
 
 POLL_S = 1.0
 POLL_S_MAX = 15.0
-"""The longest pause between two reads of the history, in seconds; ``POLL_S`` is the first."""
+"""The longest pause between polls; ``POLL_S`` is the first."""
 
 CLOSED_BEFORE: Final = "the execution closed before the update reached it"
-"""The reason of a rejected update."""
 
 Poll = Callable[[], Awaitable[Reply | None]]
 
@@ -43,20 +42,19 @@ async def await_reply(
 ) -> Reply:
     """Wait for a reply, either to ``message_id`` or from ``poll``. Has no timeout.
 
-    ``to_completion``: ignore a reply which says that an update was accepted. Raises
-    StoreUnavailable.
+    ``to_completion``: ignore the reply that an update was accepted. Raises StoreUnavailable.
     """
-    waiting = []
+    tasks = []
     if message_id is not None:
-        reply = _replied(store, keys.reply(message_id), to_completion=to_completion)
-        waiting.append(asyncio.ensure_future(reply))
+        reply = _watch_reply(store, keys.reply(message_id), to_completion=to_completion)
+        tasks.append(asyncio.ensure_future(reply))
     if poll is not None:
-        waiting.append(asyncio.ensure_future(_polled(poll)))
+        tasks.append(asyncio.ensure_future(_poll_history(poll)))
     try:
-        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         return done.pop().result()
     finally:
-        for task in waiting:
+        for task in tasks:
             task.cancel()
 
 
@@ -87,9 +85,9 @@ async def recorded_update(
     The reply is a rejection if no run has the update and no run is open. Raises StoreUnavailable.
     """
     opened, closed = await read_heads(store, keys, workflow_id)
-    head = _run_with(update_id, opened, closed)
+    head = _newest_run_with(update_id, opened, closed)
     if head is not None:
-        return await _reply_in(store, keys, head, update_id, stage)
+        return await _reply_in_run(store, keys, head, update_id, stage)
     return None if opened is not None else rejection(CLOSED_BEFORE)
 
 
@@ -100,21 +98,22 @@ async def earlier_update(
     update_id: str,
     stage: UpdateStage = UpdateStage.COMPLETED,
 ) -> Reply | None:
-    """As ``recorded_update``, but None if no run has the update: the caller can send it."""
-    head = _run_with(update_id, *await read_heads(store, keys, workflow_id))
-    return None if head is None else await _reply_in(store, keys, head, update_id, stage)
+    """As ``recorded_update``, but None if no run has the update."""
+    head = _newest_run_with(update_id, *await read_heads(store, keys, workflow_id))
+    return None if head is None else await _reply_in_run(store, keys, head, update_id, stage)
 
 
-def _run_with(update_id: str, opened: RunHead | None, closed: Sequence[RunHead]) -> RunHead | None:
-    """The newest run that has the update."""
+def _newest_run_with(
+    update_id: str, opened: RunHead | None, closed: Sequence[RunHead]
+) -> RunHead | None:
     heads = [*closed, *([opened] if opened is not None else [])]
     return next((head for head in reversed(heads) if update_id in head.updates), None)
 
 
-async def _reply_in(
+async def _reply_in_run(
     store: KeyValueStore, keys: WorkflowKeys, head: RunHead, update_id: str, stage: UpdateStage
 ) -> Reply | None:
-    """The reply to an update that the run has; None before the update reaches ``stage``."""
+    """None before the update reaches ``stage``."""
     reply = _outcome(await read_history(store, keys, head.workflow_id, head.run_id), update_id)
     if reply is None and not head.is_open:
         return rejection(f"the run is {head.status.value}, and the update did not complete")
@@ -133,7 +132,7 @@ def _outcome(history: Sequence[HistoryEvent], update_id: str) -> Reply | None:
     return None
 
 
-async def _replied(store: KeyValueStore, key: bytes, *, to_completion: bool) -> Reply:
+async def _watch_reply(store: KeyValueStore, key: bytes, *, to_completion: bool) -> Reply:
     while True:
         # The archiver of the log may compact the revision of a watch that has just started.
         with suppress(Compacted):
@@ -143,7 +142,7 @@ async def _replied(store: KeyValueStore, key: bytes, *, to_completion: bool) -> 
                     return reply
 
 
-async def _polled(poll: Poll) -> Reply:
+async def _poll_history(poll: Poll) -> Reply:
     backoff = Backoff(POLL_S, POLL_S_MAX)
     while True:
         await backoff.wait()

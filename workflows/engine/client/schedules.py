@@ -1,7 +1,6 @@
-"""A client's schedules: create, list, describe, pause, trigger, replace and delete them.
+"""A client's schedules: executions of ``workflows.schedules.scheduler.Scheduler``.
 
-A schedule is an execution of ``workflows.schedules.scheduler.Scheduler``. Changes are signals and
-need no running worker. A description is a query and needs a running worker.
+Changes are signals and need no running worker. A description is a query and needs a running worker.
 """
 
 from __future__ import annotations
@@ -39,13 +38,13 @@ from workflows.schedules.scheduler import (
 from workflows.schedules.times import check_schedule
 
 _LONGEST_TIME_MS = 1
-"""A time whose text has the greatest length, because the text has milliseconds."""
+"""The text of a time is longest with milliseconds."""
 
 _OPEN = (ExecutionStatus.RUNNING, ExecutionStatus.PAUSED)
 
 
 class ListedSchedule(NamedTuple):
-    """One row of a list. ``next_time``: the next start in ISO 8601, "" for none."""
+    """One row of a list. ``next_time``: in ISO 8601, "" for none."""
 
     schedule_id: str
     workflow_type: str
@@ -70,7 +69,7 @@ class Schedules:
         trigger_immediately: bool = False,
     ) -> ScheduleHandle:
         """Create a schedule. Raises AlreadyStarted, BadInput, PayloadError, StoreUnavailable."""
-        checked = _checked(schedule_id, schedule)
+        checked = _checked_schedule(schedule_id, schedule)
         progress = ScheduleProgress(paused=paused, note=_checked_note(note))
         workflow_id = ID_PREFIX + schedule_id
         await self._client.start(Scheduler, checked, progress, id=workflow_id)
@@ -80,11 +79,11 @@ class Schedules:
         return handle
 
     async def ensure(self, schedule_id: str, schedule: Schedule) -> ScheduleHandle:
-        """Create a schedule, or replace an existing schedule. A paused schedule stays paused.
+        """Create or replace a schedule. A paused schedule stays paused.
 
         Raises BadInput, PayloadError, LimitExceeded, StoreUnavailable, OutcomeUnknown.
         """
-        checked = _checked(schedule_id, schedule)
+        checked = _checked_schedule(schedule_id, schedule)
         await self._client.signal_with_start(
             Scheduler,
             checked,
@@ -95,7 +94,7 @@ class Schedules:
         return self.handle(schedule_id)
 
     def handle(self, schedule_id: str) -> ScheduleHandle:
-        """The handle of a schedule. Does not check whether the schedule exists."""
+        """The handle of a schedule, which need not exist."""
         return ScheduleHandle(self._client, schedule_id)
 
     async def list(self) -> list[ListedSchedule]:
@@ -116,23 +115,23 @@ class Schedules:
 
 
 class ScheduleHandle(NamedTuple):
-    """One schedule. Each call raises ExecutionNotFound if the schedule does not exist."""
+    """One schedule. Each call raises ExecutionNotFound if there is no such schedule."""
 
     client: Client
     schedule_id: str
 
     async def describe(self) -> ScheduleDescription:
         """The progress, running actions and next times. Raises DeadlineExceeded."""
-        workflow_id = await self._existing()
+        workflow_id = await self._existing_workflow_id()
         description: ScheduleDescription = await self.client.query(workflow_id, Scheduler.describe)
         return description
 
     async def pause(self, note: str = "") -> None:
-        """Start no action until ``unpause``, except by ``trigger``. Waiting starts are skipped."""
+        """Start no action until ``unpause`` except by ``trigger``; skip waiting starts."""
         await self._signal(PAUSE_SIGNAL, _checked_note(note))
 
     async def unpause(self, note: str = "") -> None:
-        """Start actions again, at the next time of the schedule."""
+        """Start actions again, from the next time of the schedule."""
         await self._signal(UNPAUSE_SIGNAL, _checked_note(note))
 
     async def trigger(self) -> None:
@@ -141,16 +140,16 @@ class ScheduleHandle(NamedTuple):
 
     async def replace(self, schedule: Schedule) -> None:
         """Use another schedule from now on. Raises BadInput."""
-        await self._signal(REPLACE_SIGNAL, _checked(self.schedule_id, schedule))
+        await self._signal(REPLACE_SIGNAL, _checked_schedule(self.schedule_id, schedule))
 
     async def delete(self, reason: str = "the schedule was deleted") -> None:
         """Delete the schedule. Running actions continue."""
-        await self.client.terminate(await self._existing(), reason)
+        await self.client.terminate(await self._existing_workflow_id(), reason)
 
     async def _signal(self, name: str, *args: object) -> None:
-        await self.client.signal(await self._existing(), name, *args)
+        await self.client.signal(await self._existing_workflow_id(), name, *args)
 
-    async def _existing(self) -> str:
+    async def _existing_workflow_id(self) -> str:
         workflow_id = ID_PREFIX + self.schedule_id
         head, _ = await read_heads(self.client.store, self.client.keys, workflow_id)
         if head is None:
@@ -168,7 +167,7 @@ class ScheduleHandle(NamedTuple):
         return workflow_id
 
 
-def _checked(schedule_id: str, schedule: Schedule) -> Schedule:
+def _checked_schedule(schedule_id: str, schedule: Schedule) -> Schedule:
     """Check a schedule, and convert its arguments to plain data. Raises BadInput."""
     check_schedule(schedule)
     action = schedule.action
@@ -186,7 +185,6 @@ def _checked(schedule_id: str, schedule: Schedule) -> Schedule:
 
 
 def _checked_note(note: str) -> str:
-    """Check a note. Raises BadInput."""
     if len(note) > NOTE_CHARACTERS_MAX:
         raise BadInput(
             f"the note has {len(note)} characters, NOTE_CHARACTERS_MAX is {NOTE_CHARACTERS_MAX}",

@@ -26,16 +26,16 @@ from workflows.model.payloads import Payload
 from workflows.model.policies import ExecutionStatus
 
 LIST_MAX = 10_000
-"""Executions of one page, by default."""
+"""The default page size."""
 
 HEADS_MAX = 1_000_000
-"""Executions that one list or count may match."""
+"""The limit of matches of one list or count."""
 
 
 class AttributeRange(NamedTuple):
     """A range of a search attribute, [``at_least``, ``below``); None: no limit.
 
-    A value that cannot be compared with a limit is outside the range.
+    A value that cannot be compared with a limit is outside.
     """
 
     name: str
@@ -55,7 +55,6 @@ class AttributeRange(NamedTuple):
 class Filter(NamedTuple):
     """The executions to list; empty fields match all.
 
-    ``attributes``: search attributes and their values. ``ranges``: ranges of search attributes.
     ``started_ms`` and ``closed_ms``: ranges (from, before) in milliseconds since 1970, 0: no limit.
     A limit in ``closed_ms`` excludes open executions.
     """
@@ -84,14 +83,14 @@ class Filter(NamedTuple):
 
 
 class ExecutionPage(NamedTuple):
-    """A page of executions, the newest first. ``next``: token of the next page, "" on the last."""
+    """A page of executions. ``next``: token of the next page, "" on the last."""
 
     heads: Sequence[RunHead]
     next: str = ""
 
 
 class Description(NamedTuple):
-    """One run with its pending work. ``owner``: the session that owns the shard, "" for none."""
+    """One run. ``owner``: the session that owns its shard, "" for none."""
 
     head: RunHead
     attempts: Mapping[int, Attempt]
@@ -100,7 +99,7 @@ class Description(NamedTuple):
 
 
 class Visibility:
-    """Reads executions by their heads: a head (RunHead) is the present state of a run.
+    """Reads executions by their heads. A head (RunHead) is the present state of a run.
 
     ``left_out``: heads that cannot be decoded; lists do not contain them.
     """
@@ -114,9 +113,9 @@ class Visibility:
         self.left_out: list[UnusableValue] = []
 
     async def heads(self, query: Filter = Filter()) -> AsyncIterator[RunHead]:
-        """Yield all executions that match: open executions first, then closed executions.
+        """Yield all matches: open executions first, then closed ones.
 
-        A run that closes between the two reads is yielded once, as open. Raises StoreUnavailable,
+        A run that closes meanwhile is yielded once, as open. Raises StoreUnavailable,
         LimitExceeded.
         """
         matched = 0
@@ -144,26 +143,26 @@ class Visibility:
                         yield head
 
     async def types(self) -> list[str]:
-        """The types that workers of this task queue have registered. Raises StoreUnavailable."""
+        """The types that workers have registered. Raises StoreUnavailable."""
         start, end = self._keys.range_of("type")
         kvs = (await self._store.read([Get(start, end, keys_only=True)])).ranges[0].kvs
         return [kv.key[len(start) :].decode(errors="replace") for kv in kvs]
 
     async def newest_first(self, query: Filter = Filter()) -> list[RunHead]:
-        """All executions that match, the newest first. Raises the errors of ``heads``."""
+        """All matches, the newest first. Raises the errors of ``heads``."""
         return sorted([head async for head in self.heads(query)], key=newest_first_key)
 
     async def count(self, query: Filter = Filter()) -> Counter[tuple[str, ExecutionStatus]]:
-        """How many executions match, by type and status. Raises the errors of ``heads``."""
+        """Count executions by type and status. Raises the errors of ``heads``."""
         return Counter([(head.workflow_type, head.status) async for head in self.heads(query)])
 
     async def page(
         self, query: Filter = Filter(), after: str = "", size: int = LIST_MAX
     ) -> ExecutionPage:
-        """One page of ``size`` executions. ``after``: ``next`` of the previous page, "" for none.
+        """One page of ``size`` executions. ``after``: ``next`` of the previous page.
 
-        Executions that start after the first page was read are on no later page. Raises BadInput
-        and the errors of ``heads``.
+        Executions that start after the first page are on no later page. Raises BadInput and the
+        errors of ``heads``.
         """
         start = _parse_page_token(after) if after else None
         newest = await self.newest_first(query)
@@ -209,16 +208,13 @@ class Visibility:
 
 
 def _is_within(at_ms: int, bounds: tuple[int, int]) -> bool:
-    """Whether a time is in a range (from, before); 0: no limit.
-
-    ``at_ms`` 0, the close time of an open execution, is in no range with a limit.
-    """
+    """0 is no limit. ``at_ms`` 0 (open) is outside every range with a limit."""
     first, before = bounds
     return (not first or first <= at_ms) and (not before or 0 < at_ms < before)
 
 
 def newest_first_key(head: RunHead) -> tuple[int, str]:
-    """A sort key: the newest run first; runs that started in one millisecond by id."""
+    """A sort key: the newest run first, then by id."""
     return -head.started_ms, head.run_id
 
 

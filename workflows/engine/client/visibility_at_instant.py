@@ -1,9 +1,8 @@
 """Lists and histories of executions as they were at a past instant. Reads only.
 
-The head of a run (its stored state) at an instant is computed from the events up to the instant
-(``workflows.engine.run.head_projection``). A list has the runs that were open at the instant, and
-the runs that had closed at most ``RETENTION_S`` before the instant. Runs that have left the store
-are read from the archive.
+The head of a run (its stored state) is computed from the events up to the instant. A list has the
+runs that were open at the instant, and those that had closed at most ``RETENTION_S`` before. Runs
+that have left the store are read from the archive.
 """
 
 from __future__ import annotations
@@ -30,30 +29,29 @@ from workflows.model.events import HistoryEvent, WorkflowExecutionPaused, Workfl
 from workflows.model.policies import ExecutionStatus
 
 _TIME_DIGITS = 12
-"""Hexadecimal digits at the beginning of a run id: the start time in milliseconds."""
+"""A run id begins with its start time in milliseconds, in hexadecimal."""
 
 ARCHIVED_READ_MAX = 1_000
-"""Archived executions that one list reads at most, the newest first."""
+"""The limit of archived executions per list; the newest are read."""
 
 HISTORIES_READ_MAX = 5_000
-"""Histories that one list reads at most: those of runs that changed after the instant."""
+"""The limit of changed runs per list."""
 
 HISTORIES_PER_READ = 64
-"""Histories of one read; etcd accepts 128 operations."""
+"""etcd accepts 128 operations."""
 
 LACKING_MS_MIN = 60_000
 """A shorter period of deleted runs is not reported."""
 
 ARCHIVED_CACHED_MAX = 4_096
-"""Heads of archived executions in memory; an archived head never changes."""
+"""An archived head never changes, so it can be cached."""
 
 
 class PastExecutions(NamedTuple):
     """Runs at an instant, the newest first, and what the list lacks.
 
-    ``not_read``: the number of archived runs beyond ``ARCHIVED_READ_MAX``. ``unreadable``: the
-    number of runs with damaged data. ``deleted_before_ms``: runs that closed before this time were
-    deleted; 0: no run of the list was deleted.
+    ``not_read``: archived runs beyond ``ARCHIVED_READ_MAX``. ``unreadable``: damaged runs.
+    ``deleted_before_ms``: runs that closed earlier were deleted; 0: the list lacks no run.
     """
 
     heads: Sequence[RunHead]
@@ -63,7 +61,7 @@ class PastExecutions(NamedTuple):
 
 
 class ArchivedHeads:
-    """The heads of archived executions, with a cache. Safe to call from several threads."""
+    """The heads of archived executions, cached. Safe to call from several threads."""
 
     def __init__(self, files: ExecutionFiles) -> None:
         self.files = files
@@ -71,7 +69,7 @@ class ArchivedHeads:
         self._lock = Lock()
 
     def head(self, run_id: str) -> RunHead | None:
-        """The head of an archived run; None if it is not archived. Blocks. Raises LogCorrupt."""
+        """The head of a run; None if the run is not archived. Blocks. Raises LogCorrupt."""
         with self._lock:
             head = self._heads.get(run_id)
             if head is not None:
@@ -88,7 +86,7 @@ class ArchivedHeads:
 
 
 class PastVisibility:
-    """Reads executions as they were at ``at_ms``. ``now_ms``: the present time."""
+    """Reads executions as they were at ``at_ms``."""
 
     def __init__(
         self,
@@ -113,7 +111,9 @@ class PastVisibility:
         present = Visibility(self._store, self._keys)
         stored = [head async for head in present.heads(started)]
         stored_ids = {head.run_id for head in stored}
-        archived_heads, not_read, unreadable = await asyncio.to_thread(self._archived, stored_ids)
+        archived_heads, not_read, unreadable = await asyncio.to_thread(
+            self._archived_heads, stored_ids
+        )
         known = stored + [head for head in archived_heads if started.matches(head)]
         past = [head for head in known if self._is_unchanged(head)]
         changed = [head for head in known if _changed_after(head, self._at_ms)]
@@ -145,7 +145,7 @@ class PastVisibility:
             raise ExecutionNotFound(
                 f"run {run_id} of workflow {workflow_id} started after the requested time",
                 subject=workflow_id,
-                remedy="choose a later time, or find the run of that time in the list",
+                remedy="choose a later time, or find an earlier run in the list",
             )
         return past, until
 
@@ -157,18 +157,18 @@ class PastVisibility:
         raise ExecutionNotFound(
             f"workflow {workflow_id} had no run at the requested time",
             subject=workflow_id,
-            remedy="choose another time; runs that closed long before it are not listed, and old"
-            " runs are deleted from the archive",
+            remedy="choose another time; runs that closed long before that time are not listed, and"
+            " old runs are deleted from the archive",
         )
 
     def _is_unchanged(self, head: RunHead) -> bool:
-        """Whether the run belongs to the list and has not changed since the instant."""
+        """False also if the list does not have the run."""
         if _changed_after(head, self._at_ms):
             return False
         return head.is_open or head.closed_ms > self._closed_after_ms
 
-    def _archived(self, stored_ids: set[str]) -> tuple[list[RunHead], int, int]:
-        """Heads from the archive, and the numbers of unread and of unreadable runs. Blocks."""
+    def _archived_heads(self, stored_ids: set[str]) -> tuple[list[RunHead], int, int]:
+        """Heads, and the numbers of unread and of unreadable runs. Blocks."""
         run_ids = self._archive.files.runs_closed_after(self._closed_after_ms) - stored_ids
         started = sorted(
             (run_id for run_id in run_ids if _started_ms(run_id) <= self._at_ms), reverse=True
@@ -187,7 +187,7 @@ class PastVisibility:
     async def _histories(
         self, heads: Sequence[RunHead]
     ) -> AsyncIterator[tuple[RunHead, list[HistoryEvent]]]:
-        """Each run with its events; [] if the history cannot be read."""
+        """Each run with its events; [] if unreadable."""
         if len(heads) > HISTORIES_READ_MAX:
             what = f"{len(heads):,} executions changed after the requested time, more than"
             raise LimitExceeded(
@@ -201,7 +201,7 @@ class PastVisibility:
                 yield head, await self._events(head, tuple(answer.kvs))
 
     async def _events(self, head: RunHead, segments: tuple[KeyValue, ...]) -> list[HistoryEvent]:
-        """The events of a run, from the archive if the store has none; [] if unreadable."""
+        """The events, from the archive if the store has none; [] if unreadable."""
         try:
             if segments:
                 return history_of(segments)
@@ -211,7 +211,7 @@ class PastVisibility:
         return execution[1] if execution is not None else []
 
     def _deleted_before_ms(self) -> int:
-        """The time before which closed runs were deleted; 0 if no run of the list was deleted."""
+        """As in ``PastExecutions``."""
         kept_s = ARCHIVE_RETENTION_S if self._archive.files.exists() else RETENTION_S
         deleted_before_ms = self._now_ms - round(kept_s * 1000)
         lacking_ms = deleted_before_ms - self._closed_after_ms
@@ -253,5 +253,4 @@ def _changed_after(head: RunHead, at_ms: int) -> bool:
 
 
 def _started_ms(run_id: str) -> int:
-    """The time in a run id (``workflows.engine.store.keys.new_id``)."""
     return int(run_id[:_TIME_DIGITS], 16)

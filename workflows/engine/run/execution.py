@@ -1,8 +1,8 @@
 """One open execution in the worker that owns it: records inputs, runs the code, and commits.
 
-A step is one transaction: the events of the inputs, the workflow task that the inputs cause, the
-commands of the task, and the new head (the stored state of the run). Steps of one execution never
-overlap. If a guard of the transaction fails, the inputs are put back for the next step.
+A step is one transaction: events of the inputs, the workflow task, its commands, and the new head
+(the stored state of the run). Steps of one execution never overlap. After a failed guard, the next
+step gets the inputs again.
 """
 
 from __future__ import annotations
@@ -52,10 +52,9 @@ from workflows.model.policies import ExecutionStatus
 _log = logging.getLogger(__name__)
 
 STEP_PAUSE_S = 0.5
-"""Seconds before a failed step is tried again; doubled with every further failure."""
+"""The pause after a failed step; doubled with every further failure."""
 
 STEP_PAUSE_S_MAX = 30.0
-"""The longest pause before a failed step is tried again, in seconds."""
 
 STEP_FAILURES_MAX = 5
 """Failures in a row after which an error that is not retryable pauses the execution."""
@@ -64,7 +63,6 @@ FAILING_REMEDY = (
     "fix the cause; the steps are tried again every minute; if the execution is paused, run"
     " `orbctl workflow retry`; `orbctl workflow terminate` ends it"
 )
-"""The remedy of an execution whose steps fail."""
 
 
 class ExecutionParts(NamedTuple):
@@ -80,8 +78,8 @@ class ExecutionParts(NamedTuple):
 class ExecutionOwner(NamedTuple):
     """The shard that owns an execution. ``fence``: the guard of every write.
 
-    The execution calls ``run_closed`` after the run has closed, ``write_lost`` after a guard of a
-    write has failed, and ``reset`` to execute a reset. ``reset`` returns Lost if a guard failed.
+    The execution calls ``run_closed`` after the run has closed, ``write_lost`` after a guard has
+    failed, and ``reset`` to execute a reset, which returns Lost if a guard failed.
     """
 
     fence: Unchanged
@@ -91,7 +89,7 @@ class ExecutionOwner(NamedTuple):
 
 
 class Execution:
-    """The open run of one id. ``revision``: of the head's key, 0 before the key exists."""
+    """The open run of one id. ``revision``: of the head's key, 0 before it exists."""
 
     def __init__(
         self, parts: ExecutionParts, owner: ExecutionOwner, head: RunHead, revision: int
@@ -111,10 +109,10 @@ class Execution:
         self._inbox = RunInbox()
         self._obstacle: RunObstacle | None = None
         self._code_stopped = False
-        """Whether steps only record inputs, and leave code and activities to another worker."""
+        """If true, steps only record inputs, and leave code and activities to another worker."""
         self._steps_stopped = False
-        """Whether no step is made, because steps fail."""
-        self._to_restart: list[int] = []  # ids of activities
+        """If true, no step is made, because steps fail."""
+        self._activities_to_restart: list[int] = []
         self._awaited_signal = 0  # revision of a signal to receive before the next step; 0: none
         self.running_step: asyncio.Task[None] | None = None
         self._stopped = False
@@ -144,7 +142,7 @@ class Execution:
         self.wake()
 
     def timer_due(self, run_id: str, number: int) -> None:
-        """Queue a due timer or timeout of a run. ``number``: as in ``pending_work.OnDue``."""
+        """Queue a due timer or timeout. ``number``: as in ``pending_work.OnDue``."""
         if run_id == self.head.run_id:
             self._inbox.fired.append(number)
             self.wake()
@@ -155,7 +153,7 @@ class Execution:
             self.running_step = asyncio.get_running_loop().create_task(self._work())
 
     def stop(self) -> None:
-        """Stop steps, activities and timers: the execution has another owner, or is replaced."""
+        """Stop all work: the execution has another owner, or is replaced."""
         self._stopped = True
         self.activities.stop()
         self.timers.stop()
@@ -171,7 +169,7 @@ class Execution:
             await asyncio.wait({self.running_step})
 
     def take_messages(self) -> list[InboxMessage]:
-        """Remove and return the messages that are not recorded, for the next run."""
+        """Remove and return the unrecorded messages, for the next run."""
         return self._inbox.take_messages()
 
     # ----------------------------------------------------------------------------- starting
@@ -179,11 +177,11 @@ class Execution:
     def start_after_reset(self) -> None:
         """Start the pending activities, and proceed."""
         self.timers.arm(self.head)
-        self._to_restart = list(self.head.activities)
+        self._activities_to_restart = list(self.head.activities)
         self.wake()
 
     async def resume(self, attempts: tuple[KeyValue, ...]) -> None:
-        """Proceed where the previous owner stopped. ``attempts``: the run's stored attempts."""
+        """Proceed where the previous owner stopped. ``attempts``: the stored attempts."""
         self.timers.arm(self.head)
         if self.head.activities:
             self._must_resume = True
@@ -216,13 +214,11 @@ class Execution:
     # ---------------------------------------------------------------------------- obstacles
 
     def _leave_to_others(self, error: UnusableValue) -> None:
-        """Record inputs only, and leave the code and its activities to another worker."""
         self._code_stopped = True
         self._code.drop()
         self._list_obstacle(error)
 
     def _list_obstacle(self, value: UnusableValue) -> None:
-        """List ``value`` among the worker's faults, and try again later."""
         self._clear_obstacle()
         self._obstacle = RunObstacle(
             self._store.faults, self._deadlines, value, self.head.workflow_id, self._try_again
@@ -234,14 +230,14 @@ class Execution:
             self._obstacle = None
 
     def _try_again(self) -> None:
-        """Make steps again. The obstacle stays listed until a step succeeds."""
+        """The obstacle stays listed until a step succeeds."""
         self._code_stopped = self._steps_stopped = False
         self.wake()
         if self.running_step is None:
             self._clear_obstacle()
 
     async def _block(self, error: Exception) -> None:
-        """Stop the failing steps, and pause the run if possible. Raises SessionLost."""
+        """Make no more steps, and pause the run if possible. Raises SessionLost."""
         workflow_id = self.head.workflow_id
         _log.error("steps of workflow %s fail", workflow_id, exc_info=error)
         self._steps_stopped = True
@@ -256,7 +252,6 @@ class Execution:
             _log.exception("cannot pause workflow %s", workflow_id)
 
     async def _pause(self, error: Exception) -> None:
-        """Pause the run if it is running. Raises SessionLost, StoreRejected."""
         if self.head.status is not ExecutionStatus.RUNNING or self.head.next_event_id == 1:
             return
         draft = self._store.draft(self.head)
@@ -278,7 +273,9 @@ class Execution:
         head = self.head
         # ``due``: the code has events to process. ``next_event_id`` 1: the start is not recorded.
         due = head.due and head.status is ExecutionStatus.RUNNING and head.next_event_id > 1
-        return not self._code_stopped and bool(self._to_restart or self._must_resume or due)
+        return not self._code_stopped and bool(
+            self._activities_to_restart or self._must_resume or due
+        )
 
     async def _work(self) -> None:
         try:
@@ -298,7 +295,6 @@ class Execution:
                 self._clear_obstacle()
 
     async def _after_failure(self, error: Exception) -> None:
-        """Wait before the next try, or stop the steps after ``STEP_FAILURES_MAX`` failures."""
         self._failures += 1
         if not (isinstance(error, OrbweaverError) and error.retryable):
             _log.error("a step of workflow %s failed", self.head.workflow_id, exc_info=error)
@@ -320,9 +316,11 @@ class Execution:
             result = await store.kv.read([attempts])
             await self._resume_activities(result.ranges[0].kvs)
             return
-        if self._to_restart and not self._code_stopped:
-            await self.activities.restart(self.head, self._to_restart, {}, interrupted=False)
-            self._to_restart = []
+        if self._activities_to_restart and not self._code_stopped:
+            await self.activities.restart(
+                self.head, self._activities_to_restart, {}, interrupted=False
+            )
+            self._activities_to_restart = []
             return
         batch = self._inbox.take(self.signal_revision)
         try:
@@ -341,7 +339,6 @@ class Execution:
             await self._reply_to_queries(batch.messages)
 
     async def _reset(self, message: InboxMessage) -> None:
-        """Pass a reset to the shard. If the reset fails, put the request back into the inbox."""
         lost: Lost | None = None
         try:
             lost = await self._owner.reset(self, message)
@@ -354,7 +351,6 @@ class Execution:
             await self._owner.write_lost(self, lost)
 
     async def _draft(self, batch: InboxBatch) -> HistoryDraft:
-        """Record a batch, and execute the workflow task that the batch causes."""
         self._drafted_at = instant(self._store.clock)
         draft = record_batch(self._store, self.head, batch, self._drafted_at.wall_ms)
         updates = self._updates.requests(batch.messages, draft)
@@ -402,7 +398,6 @@ class Execution:
     # -------------------------------------------------------------------------- transaction
 
     async def _commit(self, draft: HistoryDraft, signal_revision: int) -> CommitOutcome:
-        """Commit a draft. Raises SessionLost, StoreRejected."""
         try:
             return await self._store.committer.propose(*self._transaction(draft, signal_revision))
         except StoreRejected as error:
@@ -427,7 +422,7 @@ class Execution:
         return guards, writes
 
     async def _note_lost(self, lost: Lost) -> None:
-        """Handle a failed guard: wait for a signal that precedes the close, or notify the shard."""
+        """After a failed guard, wait for a signal that precedes the close, or notify the shard."""
         self._code.drop()
         stored, keys, fence = lost.current, self._store.keys, self._owner.fence
         stored_head, stored_fence = stored[keys.open(self.head.workflow_id)], stored[fence.key]
@@ -443,7 +438,7 @@ class Execution:
             self._awaited_signal = signalled.mod_revision
 
     def _apply(self, draft: HistoryDraft, revision: int) -> None:
-        """Apply the effects of a committed draft: the head, replies, activities, timers."""
+        """Apply the effects of a committed draft."""
         before, self.head, self.revision = self.head, draft.head, revision
         telemetry, head = self._telemetry, draft.head
         for reply in draft.replies:
@@ -464,7 +459,7 @@ class Execution:
         if head.is_open:
             self._code.note_committed(draft.events)
             self.timers.arm(self.head, self._drafted_at)
-            self._to_restart += draft.activities_to_restart
+            self._activities_to_restart += draft.activities_to_restart
             return
         duration_s = (head.closed_ms - head.started_ms) / 1000
         telemetry.record_end(head.workflow_type, head.status.value, duration_s)

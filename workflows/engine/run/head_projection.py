@@ -28,10 +28,7 @@ _NO_INPUT = (
 
 
 def head_of_history(events: Sequence[ev.HistoryEvent]) -> RunHead:
-    """The head after all events of a history, without sizes, results and reasons.
-
-    ``due``: the history has events that the workflow's code has not processed.
-    """
+    """The head after all events of a history, without sizes, results and reasons."""
     first = events[0].attributes
     assert isinstance(first, ev.WorkflowExecutionStarted), "a history begins with its start"
     head = reserved_head(first, events[0].event_time_ms)

@@ -2,8 +2,8 @@
 
 - Event ids are contiguous, and times do not decrease.
 - The first event is the only start. No event follows a closing event.
-- Every operation (``_BEGINS``) starts once, and ends at most once, after the start.
-- A workflow task ends before the next task starts.
+- Every operation starts once, and ends at most once, after the start.
+- Workflow tasks do not overlap.
 - The stored head of the run equals the head that is computed from the history.
 """
 
@@ -59,13 +59,13 @@ def violations(history: Sequence[ev.HistoryEvent], head: RunHead | None = None) 
     """Describe each violated invariant."""
     if not history:
         return [] if head is None or head.next_event_id == 1 else ["the history is empty"]
-    violated = [*_order(history), *_pairs(history), *_tasks(history)]
+    violated = [*_order_violations(history), *_pair_violations(history), *_task_violations(history)]
     if head is not None and not violated:
         violated.extend(_head_differences(head, history))
     return violated
 
 
-def _order(history: Sequence[ev.HistoryEvent]) -> Iterator[str]:
+def _order_violations(history: Sequence[ev.HistoryEvent]) -> Iterator[str]:
     if not isinstance(history[0].attributes, ev.WorkflowExecutionStarted):
         yield f"the first event is {history[0].event_type}"
     for number, event in enumerate(history, 1):
@@ -81,34 +81,34 @@ def _order(history: Sequence[ev.HistoryEvent]) -> Iterator[str]:
         yield f"{starts} events start the run"
 
 
-def _pairs(history: Sequence[ev.HistoryEvent]) -> Iterator[str]:
-    begun: set[tuple[str, object]] = set()
-    ended: set[tuple[str, object]] = set()
+def _pair_violations(history: Sequence[ev.HistoryEvent]) -> Iterator[str]:
+    started_operations: set[tuple[str, object]] = set()
+    ended_operations: set[tuple[str, object]] = set()
     for event in history:
         event_class = type(event.attributes)
         if event_class in _BEGINS:
             kind, field = _BEGINS[event_class]
             operation = (kind, getattr(event.attributes, field))
-            if operation in begun:
+            if operation in started_operations:
                 yield f"event {event.event_id} starts {kind} {operation[1]} again"
-            begun.add(operation)
+            started_operations.add(operation)
         if event_class in _ENDS:
             kind, field = _ENDS[event_class]
             operation = (kind, getattr(event.attributes, field))
-            if operation not in begun:
+            if operation not in started_operations:
                 yield f"event {event.event_id} ends {kind} {operation[1]}, which was not started"
-            if operation in ended:
+            if operation in ended_operations:
                 yield f"event {event.event_id} ends {kind} {operation[1]} again"
-            ended.add(operation)
+            ended_operations.add(operation)
 
 
-def _tasks(history: Sequence[ev.HistoryEvent]) -> Iterator[str]:
+def _task_violations(history: Sequence[ev.HistoryEvent]) -> Iterator[str]:
     is_running = False
     for event in history:
         match event.attributes:
             case ev.WorkflowTaskStarted():
                 if is_running:
-                    yield f"event {event.event_id} starts a task during another one"
+                    yield f"event {event.event_id} starts a task during another task"
                 is_running = True
             case ev.WorkflowTaskCompleted() | ev.WorkflowTaskTimedOut():
                 if not is_running:
@@ -117,7 +117,6 @@ def _tasks(history: Sequence[ev.HistoryEvent]) -> Iterator[str]:
 
 
 def _head_differences(head: RunHead, history: Sequence[ev.HistoryEvent]) -> Iterator[str]:
-    """The differences between the stored head and the head computed from the history."""
     computed = head_of_history(history)
     if computed.status is not head.status:
         yield f"status: head {head.status.value}, history {computed.status.value}"

@@ -1,7 +1,6 @@
 """The pending work of one execution in its worker: activities, timers and timeouts.
 
-``PendingActivities`` and ``RunTimers`` start and cancel the pending work of a head, and report
-ended work to the execution. They write no history.
+Ended work is reported to the execution, which writes the history.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from workflows.model.policies import RetryState, TimeoutType
 OnOutcome = Callable[[ActivityOutcome], None]
 
 
-class _Scheduled(NamedTuple):
+class _ScheduledActivity(NamedTuple):
     """A scheduled activity; its timeouts count from ``since_ms``."""
 
     scheduled: ActivityTaskScheduled
@@ -42,7 +41,7 @@ class _Scheduled(NamedTuple):
 
 
 class PendingActivities:
-    """The pending activities of one execution. Has a weak reference to ``on_outcome``."""
+    """The pending activities of one execution. Refers weakly to ``on_outcome``."""
 
     def __init__(
         self, store: ExecutionStore, fence: Unchanged, host: ActivityHost, on_outcome: OnOutcome
@@ -54,7 +53,7 @@ class PendingActivities:
         self._running: dict[int, RunningActivity] = {}
 
     def stop(self) -> None:
-        """Abandon all activities: the run is closed, or has another owner."""
+        """Abandon all activities."""
         for running in self._running.values():
             running.abandon()
         self._running.clear()
@@ -83,10 +82,9 @@ class PendingActivities:
         *,
         interrupted: bool,
     ) -> None:
-        """Start scheduled activities again.
+        """Start scheduled activities again. Raises UnusableValue, StoreUnavailable.
 
-        ``interrupted``: count an attempt that the previous owner may have started. Raises
-        UnusableValue, StoreUnavailable.
+        ``interrupted``: count the attempt that the previous owner may have started.
         """
         stopped = [number for number in activity_ids if number not in self._running]
         if not stopped:
@@ -109,7 +107,7 @@ class PendingActivities:
                 self._start(head, activity.scheduled, now_ms, Attempt(attempt=1))
 
     async def _restart_interrupted(
-        self, head: RunHead, activity: _Scheduled, stored: Attempt | None
+        self, head: RunHead, activity: _ScheduledActivity, stored: Attempt | None
     ) -> None:
         now_ms, scheduled = self._store.clock.now_ms(), activity.scheduled
         policy = scheduled.retry_policy
@@ -176,7 +174,7 @@ class PendingActivities:
             self._report(outcome)
 
     def _report_cancelled(self, activity_id: int, why: str) -> None:
-        """Report the cancellation of an activity that is not running, as of attempt 1."""
+        """Precondition: the activity is not running."""
         failure = Failure(FailureKind.CANCELED, f"cancelled: {why}")
         state = RetryState.CANCEL_REQUESTED
         self._report(
@@ -195,13 +193,17 @@ class PendingActivities:
         )
 
 
-def _scheduled_activities(history: Iterable[HistoryEvent], head: RunHead) -> dict[int, _Scheduled]:
-    """The activities of a run. A resume or reset of the run restarts their timeouts."""
-    scheduled: dict[int, _Scheduled] = {}
+def _scheduled_activities(
+    history: Iterable[HistoryEvent], head: RunHead
+) -> dict[int, _ScheduledActivity]:
+    """Resume and reset restart the timeouts."""
+    scheduled: dict[int, _ScheduledActivity] = {}
     for event in history:
         match event.attributes:
             case ActivityTaskScheduled(number) as activity:
-                scheduled[number] = _Scheduled(activity, max(event.event_time_ms, head.started_ms))
+                scheduled[number] = _ScheduledActivity(
+                    activity, max(event.event_time_ms, head.started_ms)
+                )
             case ActivityTaskCancelRequested(number):
                 if number in scheduled:
                     scheduled[number] = scheduled[number]._replace(is_cancelled=True)
@@ -219,7 +221,7 @@ OnDue = Callable[[str, int], None]
 
 
 class RunTimers:
-    """The timers and timeouts of one execution. Has a weak reference to ``on_due``."""
+    """The timers and timeouts of one execution. Refers weakly to ``on_due``."""
 
     def __init__(self, clock: Clock, deadlines: Deadlines, on_due: OnDue) -> None:
         self._clock = clock
@@ -236,8 +238,7 @@ class RunTimers:
     def arm(self, head: RunHead, since: Instant | None = None) -> None:
         """Set a deadline for every timer and timeout of an open run, and cancel other deadlines.
 
-        ``since``: when the head was written, by default now. From then on, the steady clock counts
-        the remaining time, so that setting the wall clock has no effect.
+        ``since``: when the head was written, by default now; from then on the steady clock counts.
         """
         has_none = not (head.timers or head.run_deadline_ms or head.execution_deadline_ms)
         if not head.is_open or (has_none and not self._armed):

@@ -1,7 +1,7 @@
 """Records the inputs of a run as events: messages, outcomes of activities, due timers. Pure.
 
-Inputs are recorded even while the run is paused. The workflow's code processes the events in the
-next workflow task (``RunHead.due``). Module ``run_inbox`` handles queries and updates.
+Inputs are recorded even while the run is paused. The next workflow task processes the events
+(``RunHead.due``). ``run_inbox`` handles queries and updates.
 """
 
 from __future__ import annotations
@@ -34,15 +34,14 @@ from workflows.model.payloads import Payload
 from workflows.model.policies import ExecutionStatus, RetryState, TimeoutType
 
 REQUEST_IDS_MAX = 32
-"""Request ids of signals that a head keeps. A signal with a kept id is not recorded again."""
+"""A head keeps this many request ids. A signal with a kept id is not recorded again."""
 
 
 class ActivityOutcome(NamedTuple):
-    """How an activity ended.
+    """How an activity ended. ``state``: why there is no further attempt.
 
-    ``failure``: None after success. ``state``: why there is no further attempt. ``last_failure``:
-    the failure of the previous attempt. ``details``: the details of the last heartbeat.
-    ``recorded``: an attempt is stored. ``pauses``: the execution pauses after the last attempt.
+    ``last_failure``: of the previous attempt. ``details``: of the last heartbeat. ``recorded``: an
+    attempt is stored. ``pauses``: the execution pauses after the last attempt.
     """
 
     activity_id: int
@@ -57,7 +56,7 @@ class ActivityOutcome(NamedTuple):
 
     @property
     def is_pause(self) -> bool:
-        """Whether this outcome pauses the execution until a user acts."""
+        """Whether the outcome pauses the execution until a user acts."""
         return self.pauses and self.state is RetryState.MAXIMUM_ATTEMPTS_REACHED
 
 
@@ -65,19 +64,19 @@ def record_message(draft: HistoryDraft, message: Message) -> None:
     """Record one message to an open run."""
     match message:
         case Start():
-            _start(draft, message)
+            _record_start(draft, message)
         case Signal():
-            _signal(draft, message)
+            _record_signal(draft, message)
         case RequestCancel():
-            _request_cancel(draft, message)
+            _record_cancel_request(draft, message)
         case Terminate():
-            if _for_this_run(draft, message.run_id, message.parents):
+            if _is_for_this_run(draft, message.run_id, message.parents):
                 draft.add(ev.WorkflowExecutionTerminated(message.reason, message.identity))
                 draft.close(RunClosure(ExecutionStatus.TERMINATED, reason=message.reason))
         case Pause():
-            _pause(draft, message)
+            _record_pause(draft, message)
         case Retry():
-            _retry(draft, message)
+            _record_retry(draft, message)
         case ChildEvent():
             _record_child_event(draft, message)
         case ExternalEvent():
@@ -85,7 +84,7 @@ def record_message(draft: HistoryDraft, message: Message) -> None:
 
 
 def record_timer_fired(draft: HistoryDraft, timer_id: int) -> None:
-    """Record that a timer has fired, if it is still pending."""
+    """Record that a timer has fired, if it is pending."""
     timer = next((timer for timer in draft.head.timers if timer.timer_id == timer_id), None)
     if timer is None:
         return
@@ -109,7 +108,7 @@ def record_timeout(draft: HistoryDraft, at_ms: int) -> None:
 
 
 def record_outcome(draft: HistoryDraft, outcome: ActivityOutcome) -> None:
-    """Record how a pending activity ended, or pause the run if the retry policy requires it."""
+    """Record how a pending activity ended, or pause the run under the retry policy."""
     if outcome.activity_id not in draft.head.activities:
         return
     if outcome.is_pause:
@@ -119,20 +118,20 @@ def record_outcome(draft: HistoryDraft, outcome: ActivityOutcome) -> None:
     draft.change(activities=activities, due=True)
     if outcome.recorded:
         draft.delete_attempt(outcome.activity_id)
-    for event in _closing_events(outcome, draft.identity):
+    for event in _start_and_end_events(outcome, draft.identity):
         draft.add(event)
 
 
-def _closing_events(outcome: ActivityOutcome, identity: str) -> tuple[ev.Attributes, ev.Attributes]:
-    """The start event and the end event of an activity, which are recorded together."""
+def _start_and_end_events(
+    outcome: ActivityOutcome, identity: str
+) -> tuple[ev.Attributes, ev.Attributes]:
     started = ev.ActivityTaskStarted(
         outcome.activity_id, outcome.attempt, identity, outcome.last_failure
     )
-    return started, _closing_of(outcome)
+    return started, _end_event(outcome)
 
 
 def _paused_event(outcome: ActivityOutcome) -> ev.WorkflowExecutionPaused:
-    """The event that pauses a run after the last attempt of an activity."""
     failure = outcome.failure
     assert failure is not None, "only a failure pauses a run"
     reason = (
@@ -143,7 +142,7 @@ def _paused_event(outcome: ActivityOutcome) -> ev.WorkflowExecutionPaused:
 
 
 def pause_for_failed_task(draft: HistoryDraft, failure: Failure) -> None:
-    """Record a failed workflow task, and pause the run until the code is fixed."""
+    """Record a failed workflow task, and pause the run."""
     draft.add(ev.WorkflowTaskFailed(failure, draft.identity))
     reason = f"{failure.type}: {failure.message}"
     draft.add(ev.WorkflowExecutionPaused(reason, failure=failure))
@@ -153,12 +152,12 @@ def pause_for_failed_task(draft: HistoryDraft, failure: Failure) -> None:
 
 
 def notify_sender(draft: HistoryDraft, sender: Sender, kind: str, refused: str = "") -> None:
-    """Send the outcome of a request to its sender. ``refused``: why the request failed, or ""."""
+    """Send the outcome of a request to its sender. ``refused``: why it failed, or ""."""
     event = ExternalEvent(sender.request_id, kind, refused, sender.run_id)
     draft.send(sender.workflow_id, event)
 
 
-def _start(draft: HistoryDraft, start: Start) -> None:
+def _record_start(draft: HistoryDraft, start: Start) -> None:
     if draft.head.next_event_id > 1:
         return
     draft.add(start.started)
@@ -176,16 +175,16 @@ def _start(draft: HistoryDraft, start: Start) -> None:
         draft.send(parent.workflow_id, event)
 
 
-def _for_this_run(draft: HistoryDraft, run_id: str, parents: tuple[str, ...] = ()) -> bool:
+def _is_for_this_run(draft: HistoryDraft, run_id: str, parents: tuple[str, ...] = ()) -> bool:
     head = draft.head
     if parents and (head.parent is None or head.parent.run_id not in parents):
         return False
     return not run_id or run_id in (head.run_id, head.first_run_id)
 
 
-def _signal(draft: HistoryDraft, signal: Signal) -> None:
+def _record_signal(draft: HistoryDraft, signal: Signal) -> None:
     head = draft.head
-    if not _for_this_run(draft, signal.run_id):
+    if not _is_for_this_run(draft, signal.run_id):
         if signal.sender is not None:
             notify_sender(draft, signal.sender, "signal", "that run is closed")
         return
@@ -207,8 +206,8 @@ def _signal(draft: HistoryDraft, signal: Signal) -> None:
         notify_sender(draft, signal.sender, "signal")
 
 
-def _request_cancel(draft: HistoryDraft, request: RequestCancel) -> None:
-    is_for_run = _for_this_run(draft, request.run_id, request.parents)
+def _record_cancel_request(draft: HistoryDraft, request: RequestCancel) -> None:
+    is_for_run = _is_for_this_run(draft, request.run_id, request.parents)
     if is_for_run and not draft.head.cancelling:
         draft.add(ev.WorkflowExecutionCancelRequested(request.reason, request.identity))
         draft.change(cancelling=True, due=True)
@@ -219,7 +218,7 @@ def _request_cancel(draft: HistoryDraft, request: RequestCancel) -> None:
 
 
 def _resume_to_cancel(draft: HistoryDraft, request: RequestCancel) -> None:
-    """Resume a paused run to cancel it. The activity whose failure paused the run ends."""
+    """Also end the activity whose failure paused the run."""
     activity_id, failure = draft.head.paused_activity, draft.head.failure
     _unpause(
         draft, f"cancelled: {request.reason}" if request.reason else "cancelled", request.identity
@@ -234,8 +233,7 @@ def _resume_to_cancel(draft: HistoryDraft, request: RequestCancel) -> None:
         )
 
 
-def _pause(draft: HistoryDraft, pause: Pause) -> None:
-    """Pause a running run at the request of a user."""
+def _record_pause(draft: HistoryDraft, pause: Pause) -> None:
     if draft.head.status is not ExecutionStatus.RUNNING or draft.head.next_event_id == 1:
         return
     reason = f"paused by {pause.identity}" + (f": {pause.reason}" if pause.reason else "")
@@ -243,7 +241,7 @@ def _pause(draft: HistoryDraft, pause: Pause) -> None:
     draft.change(status=ExecutionStatus.PAUSED, reason=reason, failure=None, paused_activity=0)
 
 
-def _retry(draft: HistoryDraft, retry: Retry) -> None:
+def _record_retry(draft: HistoryDraft, retry: Retry) -> None:
     if draft.head.status is ExecutionStatus.PAUSED:
         _unpause(draft, retry.reason, retry.identity)
 
@@ -274,7 +272,7 @@ def _pause_for_attempts(draft: HistoryDraft, outcome: ActivityOutcome) -> None:
     )
 
 
-def _closing_of(outcome: ActivityOutcome) -> ev.Attributes:
+def _end_event(outcome: ActivityOutcome) -> ev.Attributes:
     failure, state = outcome.failure, outcome.state
     if failure is None:
         return ev.ActivityTaskCompleted(outcome.activity_id, outcome.result)
@@ -309,7 +307,7 @@ def _record_child_event(draft: HistoryDraft, event: ChildEvent) -> None:
 
 
 def _is_about(head: RunHead, child: ChildRecord, event: ChildEvent) -> bool:
-    """Whether an event is about ``child``, and not about a child with this number in another run.
+    """Whether an event is about ``child``: children of other runs can have the same number.
 
     ``head.bases``: earlier runs, whose children report to this run after a reset.
     """

@@ -1,8 +1,8 @@
 """Resets: a new run continues from a point in the history of another run.
 
 The new run has the history before the last workflow task that was started at or before the point,
-and all later signals. The current code executes the task again. An open run is terminated in the
-same transaction.
+and all later signals. The current code executes this task again. The same transaction terminates an
+open run.
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ from workflows.model.policies import ExecutionStatus
 _log = logging.getLogger(__name__)
 
 SEGMENT_EVENTS_MAX = 256
-"""Events of one segment of the copied history."""
 
 BASES_MAX = 16
-"""Runs in ``RunHead.bases`` at most; the newest runs are kept."""
+"""``RunHead.bases`` keeps this many runs, the newest."""
 
 
 class StoredHead(NamedTuple):
@@ -38,7 +37,7 @@ class StoredHead(NamedTuple):
 
 
 class ResetRun(NamedTuple):
-    """The result of a reset. ``terminated``: the head of the run that was open before, or None."""
+    """The new run, and the head of the run that was open before."""
 
     created: StoredHead
     terminated: RunHead | None
@@ -61,7 +60,7 @@ def cut(history: Sequence[ev.HistoryEvent], event_id: int) -> list[ev.HistoryEve
 def with_later_signals(
     base: list[ev.HistoryEvent], history: Sequence[ev.HistoryEvent]
 ) -> list[ev.HistoryEvent]:
-    """The events of ``base`` and the later signals of the history."""
+    """The events of ``base``, and the later signals of the history."""
     events = list(base)
     last_ms = events[-1].event_time_ms
     for event in history[len(base) :]:
@@ -92,7 +91,7 @@ async def reset_run(
         return await _delete(store, fence, message)
     events = with_later_signals(cut(history, reset.event_id), history)
     now_ms = store.clock.now_ms()
-    head = _head(events, base, reset, now_ms)
+    head = _head_of_new_run(events, base, reset, now_ms)
     # The segments are written before the head: nothing reads the segments of a run without a head.
     for put in _segments(store, head, events):
         await store.committer.propose([fence], [put])
@@ -101,7 +100,7 @@ async def reset_run(
     writes: list[Write] = [Delete(message.key), Put(key, HEAD_CODEC.encode(head))]
     terminated: RunHead | None = None
     if opened is not None:
-        ending = _ending(store, opened.head, reset, now_ms)
+        ending = _termination_draft(store, opened.head, reset, now_ms)
         # The termination deletes these two keys, too, but a transaction may write a key only once.
         written = (key, message.key)
         writes += [
@@ -121,8 +120,10 @@ async def _delete(store: ExecutionStore, fence: Unchanged, message: InboxMessage
     return outcome if isinstance(outcome, Lost) else None
 
 
-def _ending(store: ExecutionStore, head: RunHead, reset: Reset, now_ms: int) -> HistoryDraft:
-    """The end of the open run. The new run takes over the parent and the children."""
+def _termination_draft(
+    store: ExecutionStore, head: RunHead, reset: Reset, now_ms: int
+) -> HistoryDraft:
+    """The end of the open run. The new run takes over its parent and children."""
     ending = store.draft(head, now_ms)
     reason = f"reset to event {reset.event_id}: {reset.reason}"
     ending.add(ev.WorkflowExecutionTerminated(reason, reset.identity))
@@ -131,8 +132,10 @@ def _ending(store: ExecutionStore, head: RunHead, reset: Reset, now_ms: int) -> 
     return ending
 
 
-def _head(events: Sequence[ev.HistoryEvent], base: RunHead, reset: Reset, now_ms: int) -> RunHead:
-    """The head of the new run. The timeouts of the run and of the execution count from now."""
+def _head_of_new_run(
+    events: Sequence[ev.HistoryEvent], base: RunHead, reset: Reset, now_ms: int
+) -> RunHead:
+    """The timeouts of the run and of the execution count from now."""
     head = head_of_history(events)
     return head._replace(
         run_id=reset.new_run_id,
@@ -149,7 +152,6 @@ def _head(events: Sequence[ev.HistoryEvent], base: RunHead, reset: Reset, now_ms
 
 
 def _from_now(deadline_ms: int, base: RunHead, now_ms: int) -> int:
-    """The deadline, moved by the time since the start of ``base``; 0 for no deadline."""
     return now_ms + deadline_ms - base.started_ms if deadline_ms else 0
 
 

@@ -27,14 +27,14 @@ class StopRetrying(NamedTuple):
 Verdict = RetryAfter | StopRetrying
 
 _RETRYING = Retrying()
-"""A part of ``RetryCallState`` that tenacity requires; runs nothing."""
+"""tenacity requires this object, which runs nothing."""
 
 TIMEOUTS_OF_ALL_ATTEMPTS = (TimeoutType.SCHEDULE_TO_CLOSE, TimeoutType.SCHEDULE_TO_START)
 """Timeouts after which there is no further attempt."""
 
 
 def wait_of(policy: RetryPolicy) -> wait_base:
-    """The pauses of a policy, as tenacity's wait strategy."""
+    """The pauses, as tenacity's wait strategy."""
     return wait_exponential(
         multiplier=policy.initial_interval_s,
         exp_base=policy.backoff_coefficient,
@@ -43,7 +43,7 @@ def wait_of(policy: RetryPolicy) -> wait_base:
 
 
 def stop_of(policy: RetryPolicy) -> stop_base:
-    """The limit of attempts of a policy, as tenacity's stop strategy."""
+    """The limit of attempts, as tenacity's stop strategy."""
     attempts = policy.maximum_attempts
     return stop_after_attempt(attempts) if attempts else stop_never
 
