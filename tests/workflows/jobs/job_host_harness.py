@@ -20,10 +20,9 @@ from workflows.jobs.job_host import REQUIRED_EXECUTIONS, JobHost, JobSettings
 from workflows.jobs.required_executions import ExecutionKeeper
 
 ANSWER_S_MAX = 0.5
-"""Seconds that a query waits for an answer. A query to a dead controller is not answered."""
+"""Seconds that a query waits; a dead controller does not answer."""
 
-SWITCHED_OFF = JobSettings(ReclaimSettings(enabled=False))
-"""Settings that switch the reclaim scan off, for tests of other jobs."""
+RECLAIM_OFF = JobSettings(ReclaimSettings(enabled=False))
 
 
 class JobHostHarness:
@@ -59,16 +58,16 @@ class JobHostHarness:
         await self._stack.aclose()
 
     async def start_controller(self, name: str, store: KeyValueStore | None = None) -> JobHost:
-        host = self._make_host(store or self.store, self.node.keys, name, SWITCHED_OFF)
+        host = self._make_host(store or self.store, self.node.keys, name, RECLAIM_OFF)
         self._tasks[name] = host, asyncio.ensure_future(host.run())
         return host
 
     async def remove_when_dead(
         self, name: str, killing: KillingStore, done: Callable[[], Awaitable[bool]]
     ) -> None:
-        """Wait until the controller has died or ``done()`` is true; then remove the controller.
+        """Wait until the controller has died or ``done()`` is true; then remove it as a crash does.
 
-        The controller releases no shard, and its lease expires, as after a crash.
+        It releases no shard, and its lease expires.
         """
 
         async def is_over() -> bool:
@@ -96,11 +95,10 @@ class JobHostHarness:
         await self.until(is_open)
 
     async def until_status(self, workflow_id: str, **expected: object) -> None:
-        """Wait until the query ``status`` of an execution returns these values."""
         await self.until(lambda: self.has_status(workflow_id, **expected))
 
     async def has_status(self, workflow_id: str, **expected: object) -> bool:
-        """Whether the query ``status`` returns these values; False if no worker answers."""
+        """Whether the status has these values. False if no worker answers."""
         try:
             status = await self.client.query(workflow_id, "status", timeout_s=ANSWER_S_MAX)
         except (CallRejected, DeadlineExceeded):

@@ -1,4 +1,4 @@
-"""The values of ``workflows.model``: encodings, defaults, limits."""
+"""The values of ``workflows.model``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FAILURE = Failure(
 
 
 def example(kind: type) -> object:
-    """An event or command with a value in every field, also in optional fields."""
+    """An event or command with a value in every field."""
     values: dict[str, object] = {"int": 7, "str": "text", "float": 1.5, "bool": True}
     filled: list[object] = []
     for name, hint in get_type_hints(kind).items():
@@ -141,7 +141,7 @@ def test_a_payload_above_the_limit_is_rejected(value: object) -> None:
         to_payload(value, what="the value")
 
 
-def test_the_error_of_a_value_that_cannot_be_stored_or_read_names_the_value() -> None:
+def test_a_payload_error_names_the_value() -> None:
     with pytest.raises(errors.PayloadError, match="the result of x cannot be stored"):
         to_payload(object(), what="the result of x")
     with pytest.raises(errors.PayloadError, match="the value does not fit"):

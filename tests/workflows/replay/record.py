@@ -69,11 +69,10 @@ CLUSTER: Final = """
 """A script for ``ReclaimJobHarness``. The Pod with ``add=no`` gets no address."""
 
 Write = Callable[[str, TimeSkippingHandle], Awaitable[None]]
-"""Writes the history of an execution. The name is the file's path without version and suffix."""
+"""Writes the history of an execution. The name is the path without version and suffix."""
 
 
 async def samples(write: Write) -> None:
-    """The workflows of ``tests/workflows/testing/sample.py``."""
     async with WorkflowEnvironment(SAMPLE_REGISTRY) as env:
         for name, workflow, *args in (
             ("doubling", Doubling, 3, 2),
@@ -95,7 +94,6 @@ async def samples(write: Write) -> None:
 
 
 async def bindings(write: Write) -> None:
-    """A binding that succeeds, the release of its address, and a binding that fails."""
     node = await open_node()
     async with FakeProvider() as provider:
         harness = BindingHarness(provider, node)
@@ -119,7 +117,6 @@ async def bindings(write: Write) -> None:
 
 
 async def archive(write: Write) -> None:
-    """A log that is sealed once, with an execution that is cancelled later; and one prune."""
     with (
         patch.object(archive_activities, "needs_sealing", lambda live: live >= 3),
         tempfile.TemporaryDirectory() as directory,
@@ -137,7 +134,6 @@ async def archive(write: Write) -> None:
 
 
 async def schedules(write: Write) -> None:
-    """A schedule with overlapping actions that is paused, triggered, replaced and deleted."""
     async with WorkflowEnvironment(SAMPLE_REGISTRY) as env:
         action = ScheduleAction(workflow_definition(SleeperWorkflow).name)
         hourly = ScheduleSpec((ScheduleInterval(3_600),), jitter_s=60)
@@ -157,7 +153,6 @@ async def schedules(write: Write) -> None:
 
 
 async def drains(write: Write) -> None:
-    """Two nodes, of which one has a Pod that at first cannot be evicted."""
     cluster = ScriptedCluster(a=["shop/a", "shop/firm"], b=["shop/b"])
     cluster.not_evictable = {"shop/firm"}
     harness = DrainHarness(cluster)
@@ -172,7 +167,6 @@ async def drains(write: Write) -> None:
 
 
 async def quarantines(write: Write) -> None:
-    """An address that answers one probe and no later probe."""
     async with NodeHarness(MemoryStore()) as node:
         await node.apply(pool("main", "10.6.0.10-10.6.0.20")._replace(gateway="10.6.0.1"))
         harness = quarantine.ProbeJobHarness(node)
@@ -188,8 +182,6 @@ async def quarantines(write: Write) -> None:
 
 
 async def retirements(write: Write) -> None:
-    """Retirements of pools and subnets that complete or are cancelled."""
-
     async def pool_cancelled(harness: RetirementHarness) -> TimeSkippingHandle:
         await harness.node.apply(blue_pool())
         await harness.add_pods("web-0")
@@ -236,11 +228,10 @@ async def retirements(write: Write) -> None:
 
 
 async def reclaims(write: Write) -> None:
-    """Executions of single Pods, and the scan."""
-    await _pod(write, "pod-deleted", "delete pod shop/web-0 how=lost", "1s")
-    await _pod(write, "pod-on-a-lost-node", "delete pod shop/web-0 grace=30s", "61s")
+    await _record_pod(write, "pod-deleted", "delete pod shop/web-0 how=lost", "1s")
+    await _record_pod(write, "pod-on-a-lost-node", "delete pod shop/web-0 grace=30s", "61s")
     with patch.object(Releaser, "reclaim", side_effect=StoreUnavailable("etcd is away")):
-        await _pod(write, "pod-left-to-the-scan", "delete pod shop/web-0 how=lost", "1m")
+        await _record_pod(write, "pod-left-to-the-scan", "delete pod shop/web-0 how=lost", "1m")
     harness = await _reclaim_harness(ReclaimSettings(extra_delay_s=20.0))
     await _change_pod(harness, "delete pod shop/web-0 grace=30s")
     await harness.tick("10s")
@@ -256,11 +247,10 @@ async def reclaims(write: Write) -> None:
     await harness.tick("12s")
     await write("reclaims/pod-seen-by-another-controller", _execution_of_the_pod(harness))
     await harness.close()
-    await _scan(write)
+    await _record_scan(write)
 
 
-async def _pod(write: Write, name: str, line: str, wait: str) -> None:
-    """Record the execution of a Pod that the script command ``line`` deletes."""
+async def _record_pod(write: Write, name: str, line: str, wait: str) -> None:
     harness = await _reclaim_harness(ReclaimSettings())
     await _change_pod(harness, line)
     await harness.tick(wait)
@@ -288,7 +278,7 @@ def _execution_of_the_pod(harness: ReclaimJobHarness) -> TimeSkippingHandle:
     return harness.environment.handle("reclaim/shop/web-0/1")
 
 
-async def _scan(write: Write) -> None:
+async def _record_scan(write: Write) -> None:
     harness = ReclaimJobHarness()
     await harness.script(CLUSTER)
     for number in range(3):

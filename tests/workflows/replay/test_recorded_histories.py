@@ -1,8 +1,8 @@
 """Recorded histories replay with the current code, except one that is broken on purpose.
 
-A change that breaks a recorded history would stop jobs in existing clusters. Guard such a change
-with ``workflow.patched``, and record a new version of the history (``record.py``). Histories of
-version 1 have ``WorkflowTaskScheduled``, which the engine reads but no longer writes.
+A change that breaks a recorded history stops jobs in existing clusters. Put such a change behind
+``workflow.patched``, and record a new version (``record.py``). Histories of version 1 have
+``WorkflowTaskScheduled``, which the engine no longer writes.
 """
 
 from __future__ import annotations
@@ -60,13 +60,13 @@ def test_a_recorded_history_can_be_replayed_completely_and_up_to_each_task(path:
 
 
 def test_every_job_has_a_history_in_the_current_format() -> None:
-    written = set()
+    recorded_types = set()
     for path in RECORDED:
         history = from_json(path.read_bytes())
         if not any(event.event_type == "WorkflowTaskScheduled" for event in history):
-            written.add(getattr(history[0].attributes, "workflow_type", ""))
+            recorded_types.add(getattr(history[0].attributes, "workflow_type", ""))
 
-    assert written >= set(Registry(JOBS).workflows)
+    assert recorded_types >= set(Registry(JOBS).workflows)
 
 
 def test_the_error_of_the_broken_history_has_the_event_id_and_both_activity_types() -> None:

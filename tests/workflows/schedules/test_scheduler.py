@@ -28,7 +28,7 @@ from workflows.testing.environment import WorkflowEnvironment
 
 HOUR_S = 3_600
 START_MS = 1_700_000_000_000 // (HOUR_S * 1000) * HOUR_S * 1000
-"""The time at the start of a test: 2023-11-14 22:00 UTC."""
+"""2023-11-14 22:00 UTC."""
 
 HOURLY = ScheduleSpec((ScheduleInterval(HOUR_S),))
 ACTION = ScheduleAction("prune", (0.0,))
@@ -78,13 +78,13 @@ async def _create(
     return handle
 
 
-async def _described(env: WorkflowEnvironment, handle: ScheduleHandle) -> ScheduleDescription:
+async def _describe(env: WorkflowEnvironment, handle: ScheduleHandle) -> ScheduleDescription:
     await env.settle()
     return await handle.describe()
 
 
-async def _started(env: WorkflowEnvironment) -> list[tuple[str, str]]:
-    """The scheduled time of day and the status of each execution, sorted by the time of day."""
+async def _executions(env: WorkflowEnvironment) -> list[tuple[str, str]]:
+    """The scheduled time of day and the status of each execution, sorted by time."""
     heads = [head async for head in env.visibility.heads(Filter("prune"))]
     return sorted((head.workflow_id.partition("T")[2], head.status.value) for head in heads)
 
@@ -93,8 +93,8 @@ async def test_a_schedule_starts_an_execution_at_each_time(env: WorkflowEnvironm
     handle = await _create(env)
     await env.advance(2 * HOUR_S)
 
-    description = await _described(env, handle)
-    assert await _started(env) == [("00:00:00Z", "Completed"), ("23:00:00Z", "Completed")]
+    description = await _describe(env, handle)
+    assert await _executions(env) == [("00:00:00Z", "Completed"), ("23:00:00Z", "Completed")]
     assert description.progress.actions == 2
     assert [result.workflow_id for result in description.progress.recent] == [
         "nightly-2023-11-14T23:00:00Z",
@@ -124,7 +124,7 @@ async def test_the_overlap_policy_decides_which_actions_start_while_another_acti
     await _create(env, overlap, seconds=2.5 * HOUR_S)
     await env.advance(4 * HOUR_S)
 
-    assert [f"{time[:2]} {status}" for time, status in await _started(env)] == sorted(started)
+    assert [f"{time[:2]} {status}" for time, status in await _executions(env)] == sorted(started)
 
 
 async def test_a_paused_schedule_starts_an_action_only_when_triggered(
@@ -133,16 +133,16 @@ async def test_a_paused_schedule_starts_an_action_only_when_triggered(
     handle = await _create(env)
     await handle.pause("the disk is moved")
     await env.advance(2 * HOUR_S)
-    assert await _started(env) == []
+    assert await _executions(env) == []
 
     await handle.trigger()
-    description = await _described(env, handle)
+    description = await _describe(env, handle)
     assert (description.progress.actions, description.next_ms) == (1, ())
     assert description.progress.note == "the disk is moved"
     await handle.unpause()
     await env.advance(HOUR_S)
 
-    assert (await _described(env, handle)).progress.actions == 2
+    assert (await _describe(env, handle)).progress.actions == 2
 
 
 async def test_a_failed_action_pauses_a_schedule_with_pause_on_failure(
@@ -151,7 +151,7 @@ async def test_a_failed_action_pauses_a_schedule_with_pause_on_failure(
     handle = await _create(env, seconds=-1.0, pause_on_failure=True)
     await env.advance(3 * HOUR_S)
 
-    progress = (await _described(env, handle)).progress
+    progress = (await _describe(env, handle)).progress
     assert (progress.actions, progress.paused) == (1, True)
     assert progress.note.endswith("the disk is full")
 
@@ -164,7 +164,7 @@ async def test_a_pause_skips_the_buffered_starts_of_a_schedule(
     await handle.pause()
     await env.advance(12 * HOUR_S)
 
-    progress = (await _described(env, handle)).progress
+    progress = (await _describe(env, handle)).progress
     assert (progress.actions, progress.skipped_overlap) == (1, 2)
 
 
@@ -175,7 +175,7 @@ async def test_a_running_action_keeps_its_workflow_id_after_the_schedule_is_repl
     await env.advance(HOUR_S)
     await handle.replace(Schedule(ACTION._replace(workflow_id="other"), HOURLY))
 
-    assert (await _described(env, handle)).running == ("nightly-2023-11-14T23:00:00Z",)
+    assert (await _describe(env, handle)).running == ("nightly-2023-11-14T23:00:00Z",)
 
 
 async def test_a_list_has_every_schedule_until_it_is_deleted(env: WorkflowEnvironment) -> None:
@@ -206,7 +206,7 @@ async def test_a_running_action_completes_after_the_schedule_is_deleted(
     await handle.delete()
     await env.advance(600)
 
-    assert await _started(env) == [("23:00:00Z", "Completed")]
+    assert await _executions(env) == [("23:00:00Z", "Completed")]
 
 
 async def test_ensure_keeps_an_equal_schedule_paused_and_replaces_a_different_schedule(
@@ -218,14 +218,14 @@ async def test_ensure_keeps_an_equal_schedule_paused_and_replaces_a_different_sc
     await env.settle()
     await handle.pause()
     await schedules.ensure("nightly", schedule)
-    assert (await _described(env, handle)).progress.paused
+    assert (await _describe(env, handle)).progress.paused
 
     faster = schedule._replace(spec=ScheduleSpec((ScheduleInterval(600),)))
     await schedules.ensure("nightly", faster)
     await handle.unpause()
     await env.advance(HOUR_S)
 
-    description = await _described(env, handle)
+    description = await _describe(env, handle)
     assert (description.schedule.spec, description.progress.actions) == (faster.spec, 6)
 
 
@@ -257,6 +257,6 @@ async def test_a_scheduler_with_a_long_history_continues_as_new_when_no_action_r
     runs = await env.runs("schedule/nightly")
     assert len(runs) > 2
     assert {run.status for run in runs[:-1]} == {ExecutionStatus.CONTINUED_AS_NEW}
-    progress = (await _described(env, handle)).progress
+    progress = (await _describe(env, handle)).progress
     # An action takes 1.5 h, so 32 actions start in 48 h.
-    assert progress.actions == len(await _started(env)) == 32
+    assert progress.actions == len(await _executions(env)) == 32

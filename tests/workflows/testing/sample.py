@@ -1,4 +1,4 @@
-"""Workflows for the tests of this folder."""
+"""Sample workflows for tests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ async def double(number: int) -> int:
 
 @activity.defn()
 def fail(times: int) -> int:
-    """Fail ``times`` times, then return the number of the attempt."""
     attempt = activity.info().attempt
     if attempt <= times:
         raise OSError(f"attempt {attempt}")
@@ -39,8 +38,6 @@ async def poison() -> None:
 
 @workflow.defn()
 class Doubling:
-    """Doubles a number ``times`` times."""
-
     @workflow.run
     async def run(self, number: int, times: int = 1) -> int:
         for _ in range(times):

@@ -1,4 +1,4 @@
-"""Activities on a clock that skips waits: concurrency, timeouts, heartbeats, slots and retries."""
+"""Activities on a clock that skips waits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Body = Callable[[int], Awaitable[object]]
 
 @workflow.defn()
 class Requesting:
-    """Requests ``count`` activities concurrently; returns the outcome of each activity."""
+    """Requests ``count`` activities concurrently; returns their outcomes."""
 
     @workflow.run
     async def run(self, count: int, bounds: dict[str, Any], attempts: int = 0) -> list[str]:
@@ -39,7 +39,7 @@ class Requesting:
 
 @workflow.defn()
 class RequestingTogether:
-    """Requests two activities and awaits both. A cancellation reaches both activities."""
+    """Awaits two activities together, so a cancellation reaches both."""
 
     @workflow.run
     async def run(self) -> None:
@@ -53,7 +53,7 @@ class RequestingTogether:
 
 
 class ActivityHarness:
-    """An environment with one activity. The test sets the body of the activity."""
+    """An environment with one activity, whose body a test sets."""
 
     def __init__(self, *, slots: int = 100) -> None:
         self.body: Body | None = None
@@ -131,7 +131,7 @@ async def test_the_attempt_after_a_heartbeat_timeout_gets_the_last_heartbeat_det
 
         before = harness.env.now_ms
         assert await harness.run(fall_silent, start_to_close_s=60, heartbeat_s=3) == ["step 4"]
-        # The time of the last heartbeat, the timeout, and the pause before the next attempt.
+        # The last heartbeat, the timeout, and the pause before the next attempt.
         assert harness.env.now_ms - before == (8 + 3 + 1) * 1000
 
 

@@ -12,11 +12,9 @@ from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 ROOT = Path(__file__).parents[3]
 TUTORIAL = ROOT / "docs/tutorials/write-a-workflow.md"
 DEADLINE_S = 60.0
-"""Seconds until the program is killed."""
 
 
-def blocks(language: str) -> str:
-    """The text of all code blocks of a language in the tutorial."""
+def code_blocks(language: str) -> str:
     document = Document(TUTORIAL.read_text("utf-8"), str(TUTORIAL))
     return "\n\n".join(
         block.lexemes["source"] for block in FencedCodeBlockLexer(language)(document)
@@ -25,7 +23,7 @@ def blocks(language: str) -> str:
 
 def test_the_program_of_the_tutorial_prints_the_output_of_the_tutorial(tmp_path: Path) -> None:
     program = tmp_path / "orders.py"
-    program.write_text(blocks("python"), "utf-8")
+    program.write_text(code_blocks("python"), "utf-8")
 
     ran = subprocess.run(
         [sys.executable, str(program)],
@@ -35,4 +33,4 @@ def test_the_program_of_the_tutorial_prints_the_output_of_the_tutorial(tmp_path:
         timeout=DEADLINE_S,
     )
 
-    assert ran.stdout.strip() == blocks("text").strip(), ran.stderr
+    assert ran.stdout.strip() == code_blocks("text").strip(), ran.stderr

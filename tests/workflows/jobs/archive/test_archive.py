@@ -1,4 +1,4 @@
-"""The live log is archived when due, old archive files are pruned, and a crash loses nothing."""
+"""The live log is sealed at a limit, old archive files are pruned, and a crash loses nothing."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from workflows.testing.environment import WorkflowEnvironment
 from workflows.testing.handle import TimeSkippingHandle
 
 WRITES_MAX = 16
-"""The approximate number of writes of a controller until the log is archived."""
+"""The approximate number of writes until the log is sealed."""
 
 
 @pytest.fixture(autouse=True)
-def low_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Archive the live log at three segments. Each ADD, DEL and applied pool writes one segment."""
+def seal_at_three_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each ADD, DEL and applied pool writes one segment."""
     monkeypatch.setattr(activities_module, "needs_sealing", lambda live: live >= 3)
 
 
@@ -89,11 +89,10 @@ async def test_a_log_at_the_limit_is_sealed_and_histories_stay_readable(tmp_path
     assert (harness.activities.sealed_segments, harness.activities.live_segments) == (3, 0)
     assert [entry.pod for entry in address_history.entries] == ["web-0"]
     assert isinstance(status, dict)
-    # One seal has moved three segments into the archive; no live segment is left.
     assert (status["seals"], status["segments"], status["live"]) == (1, 3, 0)
 
 
-async def test_status_shows_a_failed_write_to_the_archive_until_a_retry_succeeds(
+async def test_the_status_shows_a_failed_archive_write_until_a_retry_succeeds(
     tmp_path: Path,
 ) -> None:
     blocked = tmp_path / "archive"
@@ -118,7 +117,7 @@ async def test_status_shows_a_failed_write_to_the_archive_until_a_retry_succeeds
     assert harness.activities.failures > 1
 
 
-async def test_status_names_a_corrupt_archive_file_and_archiving_continues_after_the_repair(
+async def test_the_status_names_a_corrupt_file_and_a_repair_resumes_archiving(
     tmp_path: Path,
 ) -> None:
     async with NodeHarness(MemoryStore()) as node:
@@ -160,7 +159,7 @@ async def test_archive_files_older_than_the_retention_are_deleted_every_hour(
     assert (progress.actions, progress.fault) == (3, "")
 
 
-async def test_status_counts_pass_to_the_next_run(
+async def test_continue_as_new_keeps_the_counts_in_the_status(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.model.limits.HISTORY_EVENTS_SUGGEST", 40)

@@ -1,4 +1,4 @@
-"""A growing log is checked before it reaches the limit. An idle log is checked once a minute."""
+"""The pause between two checks of the live log."""
 
 from __future__ import annotations
 

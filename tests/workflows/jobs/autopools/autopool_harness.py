@@ -1,7 +1,4 @@
-"""Runs scripts about automatic pools.
-
-The commands of ``scripts/*.txt`` are public methods; options are ``name=value``.
-"""
+"""Runs ``scripts/*.txt``. Their commands are public methods; options are ``name=value``."""
 
 from __future__ import annotations
 
@@ -54,7 +51,7 @@ from workflows.jobs.job_host import JobHost, JobSettings, JobSources
 
 
 class AutoPoolHarness:
-    """A node, applications and controllers. ``waits``: the number of ADDs that waited."""
+    """A node, applications and controllers."""
 
     def __init__(
         self,
@@ -83,7 +80,7 @@ class AutoPoolHarness:
             await self.start_controller()
 
     async def start_controller(self, store: KeyValueStore | None = None) -> JobHost:
-        """Start the jobs of a controller. The controller leads if there is no leader."""
+        """Start a controller, which leads if there is no leader."""
         name = f"controller-{next(self._numbers)}"
         host = JobHost(
             store or self.store,
@@ -100,7 +97,7 @@ class AutoPoolHarness:
         return host
 
     async def kill_controller(self, host: JobHost) -> None:
-        """Kill a controller, as a crash does. Its lease expires immediately."""
+        """Crash a controller. Its lease expires immediately."""
         name = next(name for name, (item, _) in self._tasks.items() if item is host)
         _, tasks = self._tasks.pop(name)
         self._dead.append(host)
@@ -117,7 +114,7 @@ class AutoPoolHarness:
         await self.node.__aexit__(None, None, None)
 
     async def play(self, line: str) -> str:
-        """Run one command of a script; return its output."""
+        """Run one command of a script; return its output or its error."""
         parts = shlex.split(line)
         options = {
             name.replace("-", "_"): value
@@ -153,7 +150,6 @@ class AutoPoolHarness:
         return await self._apply(DeletePool(name))
 
     async def edit_pool(self, name: str, *ips: str) -> str:
-        """Change only the addresses of a pool."""
         pool = (await self.node.read_ledger()).pools[name]
         return await self._apply(ApplyPool(pool._replace(ips=ips)))
 
@@ -176,7 +172,7 @@ class AutoPoolHarness:
         reclaim: str = "",
         uid: str = "",
     ) -> str:
-        """Create or replace an application. By default, the UID of a replaced one is kept."""
+        """Create or replace an application."""
         key = key_of(path)
         replaced = self.applications.existing.get(key)
         annotations = annotations_of(subnet, number, reclaim, subnet6=subnet6)
@@ -197,18 +193,17 @@ class AutoPoolHarness:
     async def pod(
         self, name: str, *, of: str = "", nic: str = "eth0", wait: str = "", **annotations: str
     ) -> str:
-        """Run an ADD. ``wait``: seconds to wait for a pool, by default ``WAIT_S_MAX``."""
+        """Run an ADD. ``wait``: seconds to wait for a pool."""
         pod = self.pods.setdefault(name, self.pod_facts(name, of, **annotations))
         return f"has {' '.join(sorted(await self.add(pod, nic, float(wait or WAIT_S_MAX))))}"
 
     def pod_facts(self, name: str, of: str = "", **annotations: str) -> PodFacts:
-        """A Pod of the application ``of``, with additional annotations."""
         application = self.applications.existing[key_of(of)] if of else None
         texts = {f"ipam.spidernet.io/{key}": text for key, text in annotations.items()}
         return pod_of(name, application, texts)
 
     async def pods_of(self, path: str, number: str) -> str:
-        """Run ADDs for ``number`` Pods of an application, one after the other."""
+        """Run an ADD for each of ``number`` Pods."""
         name = path.rpartition("/")[2]
         return "\n".join([await self.pod(f"{name}-{at}", of=path) for at in range(int(number))])
 
@@ -222,7 +217,7 @@ class AutoPoolHarness:
         selection = SelectionSettings(
             subnets_enabled=True, auto_pools_enabled=self.settings.enabled
         )
-        waiting = WaitingAllocator(
+        allocator = WaitingAllocator(
             self._allocate_at_once,
             requests,
             self.node.view,
@@ -230,7 +225,7 @@ class AutoPoolHarness:
             on_wait=self._on_wait,
             wait_s=wait_s,
         )
-        self.node.allocate = waiting.allocate_or_wait
+        self.node.allocate = allocator.allocate_or_wait
         return addresses(await self.node.add(pod, nic))
 
     # Results
@@ -254,7 +249,6 @@ class AutoPoolHarness:
         return "\n".join(lines) or "none"
 
     async def show(self, name: str) -> str:
-        """The labels, annotations, gateway and routes of a pool."""
         pool = (await self.node.read_ledger()).pools[name]
         lines = [
             f"{key}={value}" for key, value in sorted((pool.labels | pool.annotations).items())
@@ -263,7 +257,6 @@ class AutoPoolHarness:
         return "\n".join([*lines, f"gateway={pool.gateway}", f"routes={routes}"])
 
     async def history(self, subject: str) -> str:
-        """The history of a pool or an application, as `orbctl history` prints it."""
         object_history = ObjectHistory(parse_subject(subject))
         for recorded in await self.node.log():
             object_history.take(recorded)
@@ -290,7 +283,6 @@ class AutoPoolHarness:
         return "\n".join(lines) or "none"
 
     async def check(self) -> str:
-        """Assert all invariants."""
         await check_everything(self.node)
         return ""
 
@@ -302,7 +294,6 @@ class AutoPoolHarness:
         self.waits += 1
 
     async def is_settled(self) -> bool:
-        """Whether no plan has an executable step."""
         plans = await self._plans()
         return not any(step.command for steps in plans.values() for step in steps)
 
@@ -324,13 +315,13 @@ class AutoPoolHarness:
 
 
 async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel tasks until they end: a cancelled task may wait again for a killed store."""
-    waiting = [task for task in tasks if not task.done()]
-    while waiting:
-        for task in waiting:
+    """Cancel tasks until they end; a cancelled task may wait again for a killed store."""
+    pending = [task for task in tasks if not task.done()]
+    while pending:
+        for task in pending:
             task.cancel()
-        _, pending = await asyncio.wait(waiting, timeout=0.05)
-        waiting = list(pending)
+        _, still_pending = await asyncio.wait(pending, timeout=0.05)
+        pending = list(still_pending)
 
 
 def _steps_of_deleted(

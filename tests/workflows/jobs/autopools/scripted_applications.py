@@ -1,7 +1,4 @@
-"""The applications of a scripted cluster, and their Pods.
-
-Applications of third-party kinds are not listed, because controllers do not watch such kinds.
-"""
+"""Applications of a scripted cluster, and their Pods."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ THIRD_PARTY = "apps.kruise.io/v1alpha1"
 
 
 class Applications:
-    """The applications of the cluster, as an ``ApplicationsSource``."""
+    """An ``ApplicationsSource``. Like a controller, it does not watch third-party kinds."""
 
     def __init__(self) -> None:
         self.existing: dict[ApplicationKey, Application] = {}
@@ -28,13 +25,11 @@ class Applications:
         self._has_changed = asyncio.Event()
 
     def put(self, application: Application) -> None:
-        """Create or change an application."""
         self.existing[application.key] = application
         self.deleted.discard(application.key)
         self._has_changed.set()
 
     def remove(self, key: ApplicationKey) -> None:
-        """Delete an application, and report the change."""
         del self.existing[key]
         self.deleted.add(key)
         self._has_changed.set()
@@ -59,7 +54,7 @@ class Applications:
 
 
 def key_of(path: str) -> ApplicationKey:
-    """Parse ``web`` (a Deployment) or ``KIND/NAME``; a kind not in ``BUILT_IN`` is third-party."""
+    """Parse ``web`` (a Deployment) or ``KIND/NAME``."""
     kind, _, name = path.rpartition("/")
     kind = kind or "Deployment"
     return ApplicationKey(BUILT_IN.get(kind, THIRD_PARTY), kind, "shop", name)
@@ -83,7 +78,6 @@ def annotations_of(subnet: str, number: str, reclaim: str, *, subnet6: str = "")
 
 
 def scale_of(kind: str, size: int) -> Scale:
-    """The scale of an application with ``size`` Pods, in the field that ``kind`` uses."""
     match kind:
         case "DaemonSet":
             return Scale(desired=size)

@@ -1,7 +1,7 @@
 """Automatic pools with controllers, in memory and on etcd.
 
-An application is a Deployment, unless the path names another kind. Its ``size`` is the number of
-Pods, ``number`` the number of requested addresses, and ``subnet`` the subnet of the pool.
+``harness.application`` makes a Deployment, unless the path names another kind. ``size``: the number
+of Pods. ``number``: the requested addresses.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ WAIT_S = 0.3
 """Seconds that an ADD waits for a pool which no controller creates."""
 
 KILLED_AT = (6, 12, 20)
-"""The commits at which the controller is killed: the 6th, the 12th or the 20th."""
+"""The number of the commit at which the controller is killed."""
 
 OTHER_APPLICATIONS = 8
 EXTRA_PASSES_MAX = 2
-"""Reconciliations that may follow because of changes during the last reconciliation."""
+"""Reconciliations that changes during the last reconciliation may cause."""
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ async def harness(store: KeyValueStore, cluster_name: str) -> AsyncIterator[Auto
     await check_everything(harness.node)
 
 
-async def test_the_pools_of_thirty_applications_share_a_subnet_and_are_resized_and_deleted(
+async def test_the_pools_of_thirty_applications_are_created_resized_and_deleted(
     harness: AutoPoolHarness,
 ) -> None:
     """Cases I00006 and I00008 of docs/contributing/compatibility.md."""
@@ -78,7 +78,7 @@ async def test_the_pools_of_thirty_applications_share_a_subnet_and_are_resized_a
     assert (await harness.node.read_ledger()).pools == {}
 
 
-async def test_a_hundred_concurrent_adds_before_the_pool_exists_get_addresses_of_one_pool(
+async def test_a_hundred_concurrent_adds_get_addresses_of_one_new_pool(
     harness: AutoPoolHarness,
 ) -> None:
     await harness.start_controller()
@@ -97,7 +97,7 @@ async def test_a_hundred_concurrent_adds_before_the_pool_exists_get_addresses_of
     assert len(defined) == 1
 
 
-async def test_an_add_with_an_existing_pool_needs_no_controller(harness: AutoPoolHarness) -> None:
+async def test_an_add_needs_no_controller_if_the_pool_exists(harness: AutoPoolHarness) -> None:
     host = await harness.start_controller()
     await harness.application("web", size="2", subnet="net")
     await harness.settle()
@@ -124,15 +124,15 @@ async def test_a_controller_that_starts_later_serves_a_waiting_pool_request(
     harness: AutoPoolHarness,
 ) -> None:
     await harness.application("CloneSet/web", subnet="net", number="1")
-    waiting = asyncio.ensure_future(harness.pod("web-0", of="CloneSet/web"))
-    await eventually(lambda: _is_true(harness.waits == 1))
+    pending_add = asyncio.ensure_future(harness.pod("web-0", of="CloneSet/web"))
+    await eventually(lambda: _as_awaitable(harness.waits == 1))
 
     await harness.start_controller()
 
-    assert await within(waiting) == "has 10.7.0.10"
+    assert await within(pending_add) == "has 10.7.0.10"
 
 
-async def test_an_add_with_a_full_pool_succeeds_after_the_application_is_scaled_up(
+async def test_an_add_fails_while_the_pool_is_full_and_succeeds_after_a_scale_up(
     harness: AutoPoolHarness,
 ) -> None:
     await harness.start_controller()
@@ -177,7 +177,7 @@ async def test_another_controller_creates_the_pools_after_a_kill(
     assert len(defined) == APPLICATIONS_DURING_KILL
 
 
-async def test_the_next_leader_applies_changes_made_while_there_was_no_leader(
+async def test_the_next_leader_applies_changes_from_the_time_without_a_leader(
     harness: AutoPoolHarness,
 ) -> None:
     leader = await harness.start_controller()
@@ -197,7 +197,7 @@ async def test_the_next_leader_applies_changes_made_while_there_was_no_leader(
     assert sizes == {"stays": 3, "comes": 1}
 
 
-async def test_a_waiting_application_is_not_reconciled_for_changes_of_other_applications(
+async def test_an_execution_that_waits_ignores_changes_of_other_applications(
     harness: AutoPoolHarness,
 ) -> None:
     await harness.start_controller()
@@ -206,12 +206,12 @@ async def test_a_waiting_application_is_not_reconciled_for_changes_of_other_appl
     await harness.pods_of("web", "2")
     # The pool cannot shrink: both of its addresses are in use.
     await harness.application("web", size="1", subnet="net")
-    passes = await _passes_when_waiting(harness)
+    passes = await _count_passes_when_waiting(harness)
 
     for number in range(OTHER_APPLICATIONS):
         await harness.application(f"other-{number}", size="1", subnet="net")
         await harness.settle()
-    further_passes = await _passes_when_waiting(harness) - passes
+    further_passes = await _count_passes_when_waiting(harness) - passes
     assert further_passes <= EXTRA_PASSES_MAX
 
     await harness.stop("web-0")
@@ -254,20 +254,19 @@ async def test_a_pool_that_an_operator_deletes_is_created_again(harness: AutoPoo
     assert list((await harness.node.read_ledger()).pools) == [pool.name]
 
 
-async def _passes_when_waiting(harness: AutoPoolHarness) -> int:
-    """Wait until the execution of web waits. Return the number of its reconciliations."""
+async def _count_passes_when_waiting(harness: AutoPoolHarness) -> int:
+    """Wait until the execution of web waits; return its number of reconciliations."""
     async with Client(harness.store, harness.node.keys) as client:
 
-        async def waiting() -> int:
+        async def count_if_waiting() -> int:
             try:
                 status: Any = await client.query(workflow_id(key_of("web")), "status", timeout_s=20)
             except CallRejected:
                 return 0  # the execution has just started and answers no query
             return int(status["looks"]) if status["phase"] == "waiting" else 0
 
-        return await eventually(waiting)
+        return await eventually(count_if_waiting)
 
 
-async def _is_true(value: bool) -> bool:
-    """The value as an awaitable, for ``eventually``."""
+async def _as_awaitable(value: bool) -> bool:
     return value

@@ -2,9 +2,8 @@
 
 Cases I00001 to I00024 and T00001 to T00005 of docs/contributing/compatibility.md.
 
-A line of a script that begins with "> " is a command; the lines below are the output of the
-command. The comment "# feature off" switches automatic pools off. ``ORBWEAVER_REWRITE=1`` replaces
-the recorded outputs by the actual outputs.
+A line that begins with "> " is a command; its output follows. The comment "# feature off" switches
+automatic pools off. ``ORBWEAVER_REWRITE=1`` records the actual outputs.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
 
 
 async def run_script(text: str) -> str:
-    """Run the commands of a script. Return the script with the actual outputs."""
+    """Return the script with the actual outputs of its commands."""
     settings = AutoPoolSettings(enabled="# feature off" not in text)
     harness = AutoPoolHarness(MemoryStore(), settings=settings)
     await harness.open()

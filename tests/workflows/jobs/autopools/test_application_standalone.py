@@ -22,7 +22,7 @@ from tests.workflows.jobs.autopools import workload_manifests as workloads
 from workflows.jobs.job_host import JobHost
 
 ANNOTATIONS = workloads.subnet_annotations(ipv4="racks", number="+1")
-"""Request an automatic pool in the subnet ``racks`` with one address more than replicas."""
+"""Request one address more than there are replicas."""
 
 NO_POOL = 111
 """The CNI error code of an ADD without a usable pool."""
@@ -30,7 +30,6 @@ NO_POOL = 111
 
 @pytest.fixture
 async def agent(short_path: Path) -> AsyncIterator[AgentHarness]:
-    """An agent and a controller's jobs over one store."""
     settings = Settings(
         node_name="node-1",
         socket_path=str(short_path / "a.sock"),
@@ -79,7 +78,6 @@ def web_pod(number: int) -> workloads.Plain:
 
 
 POOL = "auto4-web-eth0-fa382"
-"""The name of the automatic pool of the Deployment web."""
 
 
 async def test_a_pool_is_created_resized_and_deleted_with_its_deployment(
@@ -102,11 +100,11 @@ async def test_a_pool_is_created_resized_and_deleted_with_its_deployment(
     await until_pool_sizes(agent, {})
 
 
-async def test_an_add_before_its_deployment_exists_waits_for_the_deployment(
+async def test_an_add_waits_until_the_deployment_exists(
     agent: AgentHarness,
 ) -> None:
     await apply(agent, RACKS, web_pod(0))
-    waiting = asyncio.ensure_future(agent.add("web-0"))
+    pending_add = asyncio.ensure_future(agent.add("web-0"))
     metrics = agent.process.parts.metrics
 
     async def is_waiting() -> bool:
@@ -115,10 +113,10 @@ async def test_an_add_before_its_deployment_exists_waits_for_the_deployment(
     await eventually(is_waiting)
     await apply(agent, web_deployment(1))
 
-    assert await waiting == ["10.7.0.10/16"]
+    assert await pending_add == ["10.7.0.10/16"]
 
 
-async def test_an_add_fails_without_a_wait_if_the_subnet_does_not_exist(
+async def test_an_add_fails_at_once_if_the_subnet_does_not_exist(
     agent: AgentHarness,
 ) -> None:
     await apply(agent, web_deployment(1), web_pod(0))
@@ -152,7 +150,7 @@ async def test_a_pod_of_a_replica_set_uses_the_pool_of_the_deployment(agent: Age
     await until_pool_sizes(agent, {POOL: 3})
 
 
-async def test_a_third_party_application_keeps_its_pool_after_the_last_pod_is_deleted(
+async def test_the_pool_of_a_third_party_application_stays_after_the_last_del(
     agent: AgentHarness,
 ) -> None:
     annotations = workloads.subnet_annotations(ipv4="racks", number="2")

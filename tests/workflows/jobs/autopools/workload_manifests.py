@@ -20,9 +20,9 @@ def subnet(name: str, cidr: str, ips: Sequence[str], gateway: str = "") -> Plain
 
 
 def subnet_annotations(*, ipv4: str = "", ipv6: str = "", number: str = "") -> dict[str, str]:
-    """The annotations of a Pod template that requests automatic pools of these subnets.
+    """Annotations that request automatic pools of these subnets.
 
-    ``number``: the number of addresses: "5", or "+1" for one address more than replicas.
+    ``number``: the number of addresses; "+1" means one more than there are replicas.
     """
     lists = {"ipv4": [ipv4] if ipv4 else [], "ipv6": [ipv6] if ipv6 else []}
     annotations = {f"{PREFIX}subnet": _json(lists)}
@@ -30,14 +30,12 @@ def subnet_annotations(*, ipv4: str = "", ipv6: str = "", number: str = "") -> d
 
 
 def deployment(name: str, namespace: str, replicas: int, annotations: dict[str, str]) -> Plain:
-    """A Deployment whose Pods have these annotations."""
     template = {"metadata": {"annotations": annotations}}
     spec = {"replicas": replicas, "template": template}
     return {"apiVersion": "apps/v1", "kind": "Deployment", **_named(name, namespace), "spec": spec}
 
 
 def pod(name: str, owner: str, namespace: str, annotations: dict[str, str]) -> Plain:
-    """A Pod of the Deployment ``owner``."""
     controller = {"apiVersion": "apps/v1", "kind": "Deployment", "name": owner, "controller": True}
     named = _named(name, namespace)
     named["metadata"] |= {"annotations": annotations, "ownerReferences": [controller]}

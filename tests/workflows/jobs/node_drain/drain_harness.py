@@ -12,11 +12,9 @@ from workflows.testing.handle import TimeSkippingHandle
 
 
 class ScriptedCluster:
-    """A ``NodeDrainer``.
+    """A ``NodeDrainer`` that records its changes in ``steps``.
 
-    ``pods``: node -> Pods to evict. ``not_evictable``: Pods that cannot be evicted. ``steps``: the
-    requested changes. ``failures``: the number of observations that fail before one succeeds.
-    ``failing_nodes``: nodes on which evictions and uncordoning fail; these are not in ``steps``.
+    ``pods``: node -> Pods to evict. ``failures``: how many of the next observations fail.
     """
 
     def __init__(self, **pods: list[str]) -> None:

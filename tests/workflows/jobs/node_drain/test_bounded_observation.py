@@ -1,4 +1,4 @@
-"""An observation of many nodes fits into one payload; later observations list further nodes."""
+"""An observation of many nodes fits into one payload."""
 
 from __future__ import annotations
 
@@ -28,14 +28,12 @@ NOW_S = 1_764_500_000.25
 
 
 def nodes(count: int, suffix: str) -> list[str]:
-    """The names of ``count`` nodes. Each name ends with ``suffix``."""
     return [f"n{number}{suffix}" for number in range(count)]
 
 
 def plan(
     observed: DrainObservation, records: Mapping[str, DrainRecord], max_unavailable: int
 ) -> DrainPlan:
-    """The plan that the workflow makes from an observation."""
     return plan_drains(
         observed.requests,
         observed.cordoned,
@@ -49,7 +47,7 @@ def plan(
 
 @pytest.mark.parametrize("suffix", ["", ".eu-central-1.compute.internal", "." + "x" * 247])
 @pytest.mark.parametrize("pods", [1, 300])
-def test_the_observation_and_the_records_of_a_thousand_nodes_each_fit_into_a_payload(
+def test_the_observation_and_state_of_a_thousand_nodes_each_fit_into_a_payload(
     suffix: str, pods: int
 ) -> None:
     names = nodes(MAX_UNAVAILABLE, suffix)
@@ -66,7 +64,7 @@ def test_the_observation_and_the_records_of_a_thousand_nodes_each_fit_into_a_pay
     assert not any(isinstance(step, CordonNode) for step in next_plan.steps)
 
 
-def test_every_cordoned_node_is_listed_after_the_earlier_listed_nodes_are_uncordoned() -> None:
+def test_later_observations_list_the_remaining_cordoned_nodes() -> None:
     names = nodes(MAX_UNAVAILABLE, ".eu-central-1.compute.internal")
     requests = {name: ["shop/web-0"] for name in names}
     cordoned, listed = set(names), set()
@@ -84,36 +82,36 @@ def test_every_cordoned_node_is_listed_after_the_earlier_listed_nodes_are_uncord
 
 
 @pytest.mark.parametrize("suffix", [".eu-central-1.compute.internal", "." + "x" * 247])
-def test_an_unlisted_node_keeps_the_time_at_which_its_drain_was_given_up(suffix: str) -> None:
+def test_the_plan_keeps_the_drain_record_of_an_unlisted_node(suffix: str) -> None:
     names = nodes(MAX_UNAVAILABLE, suffix)
-    given_up = DrainRecord(began_s=NOW_S - 1_000, given_up_s=NOW_S - 100)
+    given_up_record = DrainRecord(began_s=NOW_S - 1_000, given_up_s=NOW_S - 100)
     requests = {name: ["shop/web-0"] for name in names}
     observed = bounded_observation(requests, [])
     assert observed.requests_truncated
-    unseen = sorted(names)[-20:]
-    assert not {*unseen} & {request.node for request in observed.requests}
-    records = dict.fromkeys([*unseen, "deleted"], given_up)
+    unlisted_nodes = sorted(names)[-20:]
+    assert not {*unlisted_nodes} & {request.node for request in observed.requests}
+    records = dict.fromkeys([*unlisted_nodes, "deleted"], given_up_record)
 
     truncated_plan = plan(observed, records, max_unavailable=1)
-    assert all(truncated_plan.records[node] == given_up for node in unseen)
+    assert all(truncated_plan.records[node] == given_up_record for node in unlisted_nodes)
     # Only one node still has a request, so the observation is complete.
-    complete = bounded_observation({names[0]: []}, [])
-    later = plan(complete, truncated_plan.records, max_unavailable=1)
-    assert list(later.records) == [names[0]]
+    complete_observation = bounded_observation({names[0]: []}, [])
+    later_plan = plan(complete_observation, truncated_plan.records, max_unavailable=1)
+    assert list(later_plan.records) == [names[0]]
 
-    many_records = dict.fromkeys(sorted(names)[-200:], given_up)
+    many_records = dict.fromkeys(sorted(names)[-200:], given_up_record)
     plan_of_many = plan(observed, many_records, max_unavailable=500)
     assert len(msgspec.json.encode(ContinuedDrains(plan_of_many.records))) < PAYLOAD_ERROR_BYTES
 
 
 def test_a_cordoned_node_whose_request_has_ended_is_listed_and_uncordoned() -> None:
     names = nodes(MAX_UNAVAILABLE, ".eu-central-1.compute.internal")
-    ended = "zz-last"
+    ended_node = "zz-last"
 
-    observed = bounded_observation({name: ["shop/web-0"] for name in names}, [*names, ended])
+    observed = bounded_observation({name: ["shop/web-0"] for name in names}, [*names, ended_node])
 
-    assert ended in observed.cordoned
-    assert UncordonNode(ended) in plan(observed, {}, MAX_UNAVAILABLE).steps
+    assert ended_node in observed.cordoned
+    assert UncordonNode(ended_node) in plan(observed, {}, MAX_UNAVAILABLE).steps
 
 
 def test_no_node_is_cordoned_if_listed_and_unlisted_nodes_reach_the_limit() -> None:
@@ -132,7 +130,7 @@ def test_no_node_is_cordoned_if_listed_and_unlisted_nodes_reach_the_limit() -> N
     assert next_plan.steps == ()
 
 
-def test_pods_are_listed_only_for_cordoned_nodes_and_up_to_the_maximum_of_a_node() -> None:
+def test_an_observation_lists_pods_of_cordoned_nodes_up_to_a_limit() -> None:
     pods = [f"shop/web-{number}" for number in range(2 * PODS_OBSERVED_MAX)]
 
     observed = bounded_observation({"a": pods, "b": pods[:1], "c": pods}, ["a", "b"])

@@ -60,7 +60,7 @@ async def test_nodes_are_drained_one_after_the_other(start_drains: StartDrains) 
     ]  # fmt: skip
 
 
-async def test_max_unavailable_is_the_number_of_nodes_drained_at_a_time(
+async def test_a_larger_max_unavailable_cordons_a_second_node(
     start_drains: StartDrains,
 ) -> None:
     cluster = ScriptedCluster(a=["shop/a"], b=["shop/b"])
@@ -84,14 +84,14 @@ async def test_a_drain_whose_pod_cannot_be_evicted_is_given_up_and_tried_again(
 
     handle, harness = await start_drains(cluster)
     await harness.environment.advance(ACTIVE_S + 1)
-    staying = (await handle.query("status"))["staying"]
+    staying_pods = (await handle.query("status"))["staying"]
     await harness.environment.advance(drain_s_max + ACTIVE_S)
-    given_up = list((await handle.query("status"))["given_up"])
-    cordoned_after = list(cluster.cordoned)
+    given_up_nodes = list((await handle.query("status"))["given_up"])
+    cordoned_after_giving_up = list(cluster.cordoned)
     await harness.environment.advance(retry_s + IDLE_S)
 
-    assert staying == {"a": ["shop/a: a PodDisruptionBudget"]}
-    assert (cordoned_after, given_up) == ([], ["a"])
+    assert staying_pods == {"a": ["shop/a: a PodDisruptionBudget"]}
+    assert (cordoned_after_giving_up, given_up_nodes) == ([], ["a"])
     assert cluster.cordoned == ["a"]
 
 
@@ -112,7 +112,7 @@ async def test_a_drain_continues_after_an_outage_of_the_api_server(
     assert (await handle.query("status"))["fault"] == ""
 
 
-async def test_a_failed_step_of_one_node_does_not_stop_the_drain_of_another_node(
+async def test_a_failed_step_does_not_stop_the_drain_of_another_node(
     start_drains: StartDrains,
 ) -> None:
     cluster = ScriptedCluster(a=["shop/a"], b=["shop/b"])
@@ -141,7 +141,7 @@ async def test_no_node_is_cordoned_until_the_drained_node_is_uncordoned(
     assert cluster.steps[:2] == ["uncordon a", "cordon b"]
 
 
-async def test_a_cordoned_node_is_uncordoned_if_no_node_may_be_drained(
+async def test_a_cordoned_node_is_uncordoned_if_max_unavailable_is_zero(
     start_drains: StartDrains,
 ) -> None:
     cluster = ScriptedCluster(a=["shop/a"])

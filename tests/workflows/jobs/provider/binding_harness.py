@@ -22,10 +22,10 @@ PARENT_MACS = {"eth0": "0c:00:00:00:00:01", "net1": "0c:00:00:00:00:02"}
 """Interface of a Pod -> MAC address of the parent NIC."""
 
 REQUEST_S = 20.0
-"""The timeout of a request, in seconds of real time; long enough for a busy machine."""
+"""The timeout of a request in real time; long enough for a busy machine."""
 
 SILENT_REQUEST_S = 0.2
-"""The timeout of a request in tests of a provider that does not respond."""
+"""The timeout of a request to a provider that does not respond."""
 
 
 class BindingHarness:
@@ -51,12 +51,11 @@ class BindingHarness:
         self.env = WorkflowEnvironment(Registry([ExternalBinding], activities.all), replays=replays)
 
     async def claim(self, *interfaces: str, name: str = "web") -> Endpoint:
-        """Run an ADD for each interface, by default eth0. Return the endpoint of the Pod."""
+        """Run an ADD for each interface, by default eth0."""
         added = [await self.node.add(pod(name), interface) for interface in interfaces or ("eth0",)]
         return added[-1].endpoint
 
     async def binding_request(self, endpoint: Endpoint, wait_s: float = 100.0) -> BindingRequest:
-        """The binding request that an agent makes for an endpoint."""
         addresses = sorted(address for address, _ in endpoint.addresses())
         gets = [Get(self.node.keys.ip_of(address)) for address in addresses]
         ranges = (await self.node.store.read(gets)).ranges
@@ -83,7 +82,7 @@ class BindingHarness:
     async def request_release(
         self, request: BindingRequest, evidence: str = "CNI DEL"
     ) -> TimeSkippingHandle:
-        """Signal the execution to release the addresses; start the execution if it is not open."""
+        """Signal the execution to release its addresses; start it if it is not open."""
         release = ProviderRelease(request, reason="deleted", evidence=evidence)
         await self.env.client.signal_with_start(
             ExternalBinding,
@@ -96,7 +95,6 @@ class BindingHarness:
         return self.env.handle(request.workflow_id)
 
     async def endpoint(self, name: str = "web") -> Endpoint | None:
-        """The stored endpoint of a Pod, or None."""
         ranges = (await self.node.store.read([Get(self.node.keys.endpoint("shop", name))])).ranges
         return ENDPOINT_CODEC.decode(ranges[0].kvs[0].value) if ranges[0].kvs else None
 
@@ -104,7 +102,7 @@ class BindingHarness:
         return set((await self.node.read_ledger()).claims)
 
     async def check(self) -> None:
-        """Assert that exactly the claimed addresses are bound, and that the log is valid."""
+        """Assert that exactly the claimed addresses are bound."""
         assert set(self.provider.bound) == await self.claimed()
         await check_everything(self.node)
 

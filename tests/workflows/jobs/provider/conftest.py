@@ -1,4 +1,4 @@
-"""A node, and a provider on loopback; the state is checked at the end of every test."""
+"""A node and a provider on loopback."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.workflows.jobs.provider.fake_provider import FakeProvider
 
 @pytest.fixture
 def request_s() -> float:
-    """The timeout of a request to the provider, in seconds. Some tests override this fixture."""
+    """The timeout of a request. Some tests override this fixture by a parameter."""
     return REQUEST_S
 
 

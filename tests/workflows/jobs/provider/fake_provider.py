@@ -1,4 +1,4 @@
-"""A network provider on loopback. A test sets the faults of the next requests."""
+"""A network provider whose faults a test sets."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Fault(Enum):
 
 
 class FakeProvider:
-    """A provider that serves on loopback or on the socket ``listening``.
+    """A provider on loopback, or on the socket ``listening``.
 
-    ``bound``: address -> UID of the Pod. ``calls``: (path, body, timeout header) in order.
-    ``faults``: the faults of the next requests. ``away``: the fault of every request after those of
-    ``faults``, or None. ``silence``: when set, requests that wait for an answer end.
+    ``bound``: address -> UID of the Pod. ``calls``: (path, body, timeout header). ``faults``: one
+    fault for each of the next requests. ``away``: the fault of every later request.
+    ``silence``: when set, unanswered requests end.
     """
 
     def __init__(
@@ -76,7 +76,6 @@ class FakeProvider:
         await self._runner.cleanup()
 
     def finish_late(self) -> None:
-        """Execute the requests whose fault was ``LATE``."""
         while self._late:
             self._execute(*self._late.pop(0))
 
@@ -126,5 +125,4 @@ class FakeProvider:
 
 
 def mac_of(address: str) -> str:
-    """The MAC address that the provider chooses for an address."""
     return f"02:00:00:00:00:{int(address.rpartition('.')[2]):02x}"

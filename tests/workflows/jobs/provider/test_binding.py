@@ -1,7 +1,6 @@
 """Binding and release with a failing provider.
 
-At the end of every test, exactly the claimed addresses are bound. The parameter ``request_s`` is
-the timeout of a request to the provider.
+At the end of every test, exactly the claimed addresses are bound.
 """
 
 from __future__ import annotations
@@ -46,7 +45,9 @@ async def test_requests_name_the_pod_its_node_and_each_address(harness: BindingH
     await (await harness.start(request)).result()
     release = await harness.request_release(request)
     await release.result()
-    (bind_path, bind, bind_ms), (free_path, free, _) = harness.provider.calls
+    (bind_path, bind_body, bind_timeout_ms), (release_path, release_body, _) = (
+        harness.provider.calls
+    )
     pod_fields = {
         "podName": "web",
         "podNamespace": "shop",
@@ -60,12 +61,12 @@ async def test_requests_name_the_pod_its_node_and_each_address(harness: BindingH
         "parentNicMac": PARENT_MACS["eth0"],
     }
 
-    assert (bind_path, bind) == (
+    assert (bind_path, bind_body) == (
         ALLOCATE_PATH,
         {**pod_fields, "iaasIPsAllocationRequest": [address_fields]},
     )
-    assert bind_ms == f"{REQUEST_S * 1000:.0f}"
-    assert (free_path, free) == (RELEASE_PATH, {**pod_fields, **address_fields})
+    assert bind_timeout_ms == f"{REQUEST_S * 1000:.0f}"
+    assert (release_path, release_body) == (RELEASE_PATH, {**pod_fields, **address_fields})
 
 
 @pytest.mark.parametrize(
@@ -90,9 +91,7 @@ async def test_a_failed_request_is_retried_and_binds_once(
         (Fault.SILENT, SILENT_REQUEST_S),
     ],
 )
-async def test_the_claims_of_addresses_that_cannot_be_bound_are_released(
-    harness: BindingHarness, fault: Fault
-) -> None:
+async def test_a_failed_bind_releases_the_claims(harness: BindingHarness, fault: Fault) -> None:
     request = await harness.binding_request(await harness.claim("eth0", "net1"))
     harness.provider.faults.extend([fault] * 12)  # more faults than requests
     handle = await harness.start(request)
@@ -159,7 +158,7 @@ async def test_an_address_stays_claimed_until_the_provider_has_released_it(
     assert not await harness.claimed()
 
 
-async def test_an_execution_pauses_after_the_last_attempt_of_a_release_until_a_retry(
+async def test_an_execution_pauses_after_the_last_failed_attempt_of_a_release(
     harness: BindingHarness,
 ) -> None:
     request = await harness.binding_request(await harness.claim())

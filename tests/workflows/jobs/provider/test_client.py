@@ -1,4 +1,4 @@
-"""The client of an IaaS network provider: TLS, deadlines, settings, and the choice of NICs."""
+"""The client of an IaaS network provider."""
 
 from __future__ import annotations
 
@@ -98,8 +98,7 @@ async def test_the_timeout_header_is_the_remaining_time_but_at_most_the_configur
         assert timeout_header == header
 
 
-async def test_no_request_is_sent_when_too_little_time_is_left() -> None:
-    """A request must start at least 48 s before the deadline of the ADD."""
+async def test_no_request_is_sent_less_than_48_s_before_the_deadline() -> None:
     async with (
         FakeProvider() as provider,
         client(ProviderSettings(provider.url)) as provider_client,
@@ -112,7 +111,7 @@ async def test_no_request_is_sent_when_too_little_time_is_left() -> None:
         assert not provider.calls
 
 
-def test_provider_settings_accept_a_trailing_slash_and_the_durations_of_go() -> None:
+def test_provider_settings_accept_a_trailing_slash_and_go_durations() -> None:
     assert provider_settings("", "nonsense") is None
     plain = provider_settings("https://iaas.example:8443/", "")
     assert plain == ProviderSettings("https://iaas.example:8443", 50.0, verify_tls=True)
@@ -126,16 +125,16 @@ def test_provider_settings_accept_a_trailing_slash_and_the_durations_of_go() -> 
     "url", ["iaas.example", "ftp://iaas", "http://", "http://iaas:99999", "http://me@iaas"]
 )
 def test_the_error_for_an_invalid_server_url_names_the_setting(url: str) -> None:
-    with pytest.raises(BadInput) as refused:
+    with pytest.raises(BadInput) as raised:
         provider_settings(url, "50s")
-    assert refused.value.subject == "iaasNetworkProvider.serverUrl"
+    assert raised.value.subject == "iaasNetworkProvider.serverUrl"
 
 
 @pytest.mark.parametrize("text", ["50", "0s", "100s", "2m", "-1s", "soon"])
 def test_the_error_for_an_invalid_request_timeout_names_the_setting(text: str) -> None:
-    with pytest.raises(BadInput) as refused:
+    with pytest.raises(BadInput) as raised:
         provider_settings("http://iaas", text)
-    assert refused.value.subject == "iaasNetworkProvider.httpRequestTimeout"
+    assert raised.value.subject == "iaasNetworkProvider.httpRequestTimeout"
 
 
 def test_the_provider_binds_only_nics_with_a_vlan_network_in_mode_auto() -> None:

@@ -33,7 +33,7 @@ from workflows.testing.environment import WorkflowEnvironment
 from workflows.testing.handle import TimeSkippingHandle
 
 ADDRESS = "10.6.0.12"
-CONFLICTING = ConflictingHost(
+CONFLICTING_HOST = ConflictingHost(
     "02:00:00:00:00:09",
     seen_by="agent/n1",
     node="n1",
@@ -41,11 +41,11 @@ CONFLICTING = ConflictingHost(
     seen_ms=1_767_268_800_000,
 )
 SILENT = ProbeResult("silent", text="on eth1 of c-1, where the gateway 10.6.0.1 answers")
-ANSWERED = ProbeResult("answered", CONFLICTING.mac)
+ANSWERED = ProbeResult("answered", CONFLICTING_HOST.mac)
 
 
 class ScriptedProber:
-    """Returns the results of a script, and repeats the last. ``targets``: the probed targets."""
+    """A prober that returns the results of a script, then repeats the last one."""
 
     def __init__(self, *script: ProbeResult) -> None:
         self.script = list(script)
@@ -65,7 +65,6 @@ class ProbeJobHarness:
         self.environment = WorkflowEnvironment(Registry([ProbeQuarantine]), replays=True)
 
     async def start(self, prober: Prober) -> TimeSkippingHandle:
-        """Start the probe execution that the leader would start."""
         activities = QuarantineActivities(self.node.store, self.node.keys, self.writers, prober)
         registry = Registry(
             [ProbeQuarantine], [activities.check, activities.probe, activities.give_back]
@@ -83,8 +82,8 @@ class ProbeJobHarness:
         await self.environment.close()
         await self.writers.close()
 
-    async def quarantine(self, host: ConflictingHost | None = CONFLICTING) -> None:
-        """Quarantine the address. An operator's quarantine has no conflicting host."""
+    async def quarantine(self, host: ConflictingHost | None = CONFLICTING_HOST) -> None:
+        """Quarantine the address. A quarantine by an operator has no conflicting host."""
         await self.node.apply(QuarantineAddress(ADDRESS, "answered a probe", conflicting_host=host))
 
     async def is_quarantined(self) -> bool:
@@ -143,7 +142,7 @@ async def test_an_address_stays_quarantined_while_the_conflicting_host_answers(
     assert (status["silent"], status["last"], status["last_mac"]) == (
         0,
         "answered",
-        CONFLICTING.mac,
+        CONFLICTING_HOST.mac,
     )
     first_probes = 10  # while the pauses grow to PAUSE_S_MAX
     assert len(prober.targets) <= 7 * 86_400 / PAUSE_S_MAX + first_probes
@@ -214,7 +213,7 @@ async def test_the_execution_ends_when_the_quarantine_has_another_conflicting_ho
     await harness.quarantine()
     handle = await harness.start(ScriptedProber(SILENT))
     await harness.node.apply(LiftQuarantine(ADDRESS))
-    await harness.quarantine(CONFLICTING._replace(seen_ms=CONFLICTING.seen_ms + 1))
+    await harness.quarantine(CONFLICTING_HOST._replace(seen_ms=CONFLICTING_HOST.seen_ms + 1))
     await handle.signal(CHECK_SIGNAL)
 
     assert await handle.status() is ExecutionStatus.COMPLETED
@@ -239,7 +238,7 @@ async def test_an_address_that_an_operator_quarantined_has_no_probe_execution(
     assert list(required_probes(Projection(await harness.node.read_ledger()))) == []
 
 
-async def test_the_count_of_silent_probes_passes_to_the_next_run(
+async def test_continue_as_new_keeps_the_count_of_silent_probes(
     harness: ProbeJobHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.model.limits.HISTORY_EVENTS_SUGGEST", 12)

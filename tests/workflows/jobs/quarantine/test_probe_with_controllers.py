@@ -22,7 +22,7 @@ from workflows.jobs.quarantine.prober import ProbeResult, ProbeTarget
 ADDRESS = "10.6.0.12"
 EXECUTION = f"quarantine/{ADDRESS}"
 WRITES_MAX = 16
-"""The approximate number of writes of a controller until the first probe is recorded."""
+"""The approximate number of writes until the first probe is recorded."""
 
 
 class SilentProber:

@@ -1,4 +1,4 @@
-"""An answer resets the count of silent probes. A failed probe does not change the count."""
+"""The count of silent probes, and the pause between probes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reclaim jobs on a scripted cluster; all invariants are checked after every test."""
+"""The reclaim jobs on a scripted cluster."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.workflows.jobs.reclaim.reclaim_job_harness import ReclaimJobHarness
 @pytest.fixture
 async def harness() -> AsyncIterator[ReclaimJobHarness]:
     harness = ReclaimJobHarness()
-    # The Pod kube/controller has no address. Because of this Pod, no complete listing is empty.
+    # The Pod kube/controller keeps every complete listing from being empty.
     await harness.script(
         """
         pool main 10.6.0.11-10.6.0.60

@@ -30,7 +30,7 @@ from workflows.testing.environment import WorkflowEnvironment
 
 
 class ScriptedFacts:
-    """The lists of the scripted API server. ``facts`` raises ``fault`` if a test has set it."""
+    """The lists of the scripted API server. ``fault``: the error that ``facts`` raises."""
 
     def __init__(self, cluster: ScriptedCluster) -> None:
         self.cluster = cluster
@@ -54,10 +54,7 @@ class ScriptedFacts:
 
 
 class ReclaimJobHarness(ReclaimHarness):
-    """A cluster with running workflows.
-
-    ``started``: the deadlines of the started executions of Pods, by workflow id.
-    """
+    """A cluster with running workflows. ``started``: workflow id -> deadline."""
 
     def __init__(self, settings: ReclaimSettings = ReclaimSettings()) -> None:
         super().__init__()
@@ -69,17 +66,15 @@ class ReclaimJobHarness(ReclaimHarness):
         self.is_prepared = False
 
     def new_observer(self, *, ahead_s: float = 0.0) -> Observer:
-        """An observer whose wall clock is ``ahead_s`` seconds ahead."""
         return observer_of(lambda: self.cluster.now_s + ahead_s, lambda: self.cluster.now_s)
 
     async def start_scan(self, settings: ScanSettings = ScanSettings()) -> None:
-        """Start the execution of the scan, and wait for the first scan."""
         await self.prepare()
         self.handle = await self.environment.start(ReclaimScan, settings, workflow_id="reclaim")
         await self.environment.settle()
 
     async def prepare(self) -> None:
-        """Open the environment, without executions."""
+        """Open the environment; start no execution."""
         self.writers = ShardWriters(self.store, (await self.agent("operator")).keys)
         context = await self._context()
         self._scan = ReclaimActivities(context, self._start_pod)
@@ -95,7 +90,7 @@ class ReclaimJobHarness(ReclaimHarness):
         self.is_prepared = True
 
     async def take_settings(self) -> None:
-        """Use the current settings and observer from now on."""
+        """Use the current settings and observer."""
         self._scan._context = self._pods._context = context = await self._context()
         self.listener = ChangeListener(context, self._start_pod, self._scan_nothing)
 
@@ -105,7 +100,7 @@ class ReclaimJobHarness(ReclaimHarness):
         return ReclaimContext(self.store, keys, self.facts, self.settings, self.observer, releases)
 
     async def tick(self, text: str) -> str:
-        """Advance the clocks of the cluster and of the workflows, in steps of at most a second."""
+        """Advance the clocks of the cluster and of the workflows together."""
         remaining_s = seconds(text)
         while remaining_s > 0:
             step = min(remaining_s, 1.0)
@@ -120,7 +115,6 @@ class ReclaimJobHarness(ReclaimHarness):
             assert "Error" not in answer, answer
 
     async def status(self) -> dict[str, Payload]:
-        """The result of the query ``status`` of the scan's execution."""
         result: dict[str, Payload] = await self.handle.query("status")
         return result
 
@@ -128,7 +122,7 @@ class ReclaimJobHarness(ReclaimHarness):
         return set((await (await self.agent("operator")).read_ledger()).claims)
 
     async def report(self, event: ObservedPod) -> None:
-        """Pass a watch event of a Pod to the listener, which may start an execution."""
+        """Pass a watch event to the listener."""
         change = PodChange(event.pod, event.report)
         await self.listener.handle(ObservedChange(change, self.observer.moment()))
 

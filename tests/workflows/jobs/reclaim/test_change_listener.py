@@ -1,7 +1,4 @@
-"""The change listener starts a reclaim execution for each deleted Pod.
-
-The listener restarts a failed watch, and drops changes if the queue is full.
-"""
+"""The change listener starts a reclaim execution for each deleted Pod."""
 
 from __future__ import annotations
 
@@ -33,14 +30,11 @@ from workflows.model.errors import LimitExceeded
 
 GONE = "it was deleted"
 SCAN_REQUEST = "scan-request"
-"""The item of ``names`` for which the source yields a scan request instead of a change."""
+"""The name for which ``ScriptedChanges`` yields a scan request."""
 
 
 class ScriptedChanges:
-    """A source whose watch fails ``failures`` times, then reports the deletion of Pods.
-
-    ``names``: the deleted Pods. ``watches``: the number of started watches.
-    """
+    """A source whose watch fails ``failures`` times, then reports the Pods ``names`` as deleted."""
 
     def __init__(self, node: NodeHarness, failures: int, names: list[str]) -> None:
         self._real = StandaloneReclaimFactsSource(node.store, node.keys)
@@ -67,10 +61,9 @@ class ScriptedChanges:
 
 
 class ListenerHarness:
-    """A listener on a memory store.
+    """A listener on a memory store. The first scan request fails.
 
-    ``started``: the Pods whose executions the listener has started. A start waits until
-    ``may_start`` is set. ``scans``: the number of requested scans; the first request fails.
+    The start of an execution waits until ``may_start`` is set.
     """
 
     def __init__(
@@ -103,7 +96,7 @@ async def node() -> AsyncIterator[NodeHarness]:
         yield node
 
 
-async def test_a_watch_that_fails_is_started_again_and_each_start_requests_a_scan(
+async def test_a_failed_watch_starts_again_and_each_start_requests_a_scan(
     node: NodeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pod_module, "WATCH_PAUSE_S", 0.001)
@@ -144,10 +137,10 @@ async def test_changes_are_dropped_and_counted_while_the_queue_is_full(node: Nod
     harness.may_start.clear()
     work = asyncio.ensure_future(harness.listener.run())
 
-    async def is_dropped() -> bool:
+    async def has_dropped_changes() -> bool:
         return harness.listener.received == 4 and harness.listener.dropped > 0
 
-    await eventually(is_dropped)
+    await eventually(has_dropped_changes)
     harness.may_start.set()
 
     async def all_are_handled() -> bool:

@@ -51,14 +51,14 @@ async def test_a_reclaim_has_a_link_to_the_add_and_the_release_names_the_attempt
         ]
 
     spans = exporter.get_finished_spans()
-    linked = [
+    linked_spans = [
         span
         for span in spans
         if span.name == "StartWorkflow:reclaim-pod"
         and any(f"{link.context.trace_id:032x}" == TRACE_ID for link in span.links)
     ]
-    assert len(linked) == 1
-    (link,) = linked[0].links
+    assert len(linked_spans) == 1
+    (link,) = linked_spans[0].links
     assert link.attributes is not None
     assert (link.attributes["ipam.link"], link.attributes["k8s.pod.name"]) == (
         "claimed-by",
@@ -69,8 +69,8 @@ async def test_a_reclaim_has_a_link_to_the_add_and_the_release_names_the_attempt
     }
     _, trace_id, span_id, _ = release.cause.traceparent.split("-")
     assert span_id in attempts
-    assert linked[0].context is not None
-    assert trace_id == f"{linked[0].context.trace_id:032x}"
+    assert linked_spans[0].context is not None
+    assert trace_id == f"{linked_spans[0].context.trace_id:032x}"
     assert release.cause.actor == "orbweaver-controller/reclaim-pod"
     assert release.cause.correlation_id == "reclaim/shop/web-0/uid-web-0"
 

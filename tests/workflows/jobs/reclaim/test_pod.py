@@ -1,7 +1,7 @@
-"""The reclaim execution of one Pod: waits, releases, and Pods that are left to the scan.
+"""The reclaim execution of one Pod.
 
-The script command ``delete pod`` with ``grace`` begins the deletion of a Pod. With ``how=lost`` the
-Pod is deleted and the DEL is lost; with ``how=done`` the DEL has succeeded.
+The script command ``delete pod`` with ``grace`` only begins the deletion. With ``how=lost`` the
+DEL is lost; with ``how=done`` the DEL succeeds.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ DB = "reclaim/shop/db-1/1"
 async def prepare_pod(
     harness: ReclaimJobHarness, settings: ReclaimSettings = ReclaimSettings()
 ) -> None:
-    """Start web-0 on n3 with the address 10.6.0.11, and open the environment."""
+    """Add web-0 with the address 10.6.0.11."""
     harness.settings = settings
     await harness.script("pod shop/web-0 uid=1 node=n3")
     await harness.prepare()
 
 
 async def report_change(harness: ReclaimJobHarness, line: str) -> None:
-    """Change web-0 by a script command, and pass the watch event to the listener."""
+    """Change web-0 by a script command, and report the change to the listener."""
     key = ("shop", "web-0")
     last = harness.cluster.pods[key]
     await harness.script(line)
@@ -41,7 +41,7 @@ async def report_change(harness: ReclaimJobHarness, line: str) -> None:
     await harness.environment.settle()
 
 
-async def test_the_address_of_a_deleted_pod_is_released_without_a_wait_if_the_del_was_lost(
+async def test_an_address_is_released_at_once_if_the_del_was_lost(
     harness: ReclaimJobHarness,
 ) -> None:
     await prepare_pod(harness)
@@ -60,7 +60,7 @@ async def test_the_address_of_a_deleted_pod_is_released_without_a_wait_if_the_de
     ]
 
 
-async def test_an_address_is_released_when_the_additional_delay_after_the_deletion_has_passed(
+async def test_extra_delay_s_delays_the_release_after_the_deletion(
     harness: ReclaimJobHarness,
 ) -> None:
     await prepare_pod(harness, ReclaimSettings(extra_delay_s=20.0))
@@ -72,7 +72,7 @@ async def test_an_address_is_released_when_the_additional_delay_after_the_deleti
     assert await harness.claimed() == set()
 
 
-async def test_an_address_is_released_after_twice_the_grace_period_and_the_additional_delay(
+async def test_an_address_is_released_after_twice_the_grace_period_plus_extra_delay_s(
     harness: ReclaimJobHarness,
 ) -> None:
     await prepare_pod(harness, ReclaimSettings(extra_delay_s=20.0))
@@ -132,7 +132,7 @@ async def test_the_next_controller_releases_an_address_only_after_two_own_observ
 
 
 @pytest.mark.parametrize("listing", ["empty", "partial", "stale"])
-async def test_the_address_of_a_terminating_pod_is_not_released_after_an_unreliable_listing(
+async def test_a_terminating_pod_keeps_its_address_while_the_listing_is_unreliable(
     harness: ReclaimJobHarness, listing: str
 ) -> None:
     await prepare_pod(harness)
@@ -183,7 +183,6 @@ def fail_owner_reads(
 
 
 async def prepare_surplus_replica(harness: ReclaimJobHarness) -> None:
-    """Start db-1 with the address 10.6.0.11, and scale the StatefulSet db down to one replica."""
     await harness.script(
         """
         statefulset shop/db replicas=2
@@ -195,7 +194,6 @@ async def prepare_surplus_replica(harness: ReclaimJobHarness) -> None:
 
 
 async def delete_replica(harness: ReclaimJobHarness) -> None:
-    """Delete db-1 with a watch event and without DEL."""
     last = harness.cluster.pods["shop", "db-1"]
     await harness.script("delete pod shop/db-1 how=lost")
     await harness.report(ObservedPod(last, deleted=True))
@@ -230,7 +228,7 @@ async def test_a_replica_is_left_to_the_scan_after_five_failed_reads_of_the_owne
     assert "left to the scan after 5 tries" in (await harness.outcome(DB)).why
 
 
-async def test_a_newer_pod_keeps_the_address_when_the_older_pod_of_the_same_name_is_reclaimed(
+async def test_a_newer_pod_of_the_same_name_keeps_its_address(
     harness: ReclaimJobHarness,
 ) -> None:
     await prepare_pod(harness, ReclaimSettings(extra_delay_s=20.0))
@@ -242,7 +240,7 @@ async def test_a_newer_pod_keeps_the_address_when_the_older_pod_of_the_same_name
     assert len(await harness.claimed()) == 1
 
 
-async def test_a_scan_starts_the_execution_of_a_terminating_pod_without_a_watch_event(
+async def test_a_scan_starts_the_execution_of_a_terminating_pod(
     harness: ReclaimJobHarness,
 ) -> None:
     await harness.script("pod shop/web-0 uid=1 node=n3\ndelete pod shop/web-0 grace=30s")

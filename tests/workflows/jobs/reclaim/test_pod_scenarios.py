@@ -14,13 +14,13 @@ from tests.workflows.jobs.reclaim.reclaim_job_harness import ReclaimJobHarness
 from workflows.jobs.reclaim.pod import NOTHING_LEFT, DeadlineCause, ReclaimResult
 
 RESTART = "> restart\n"
-"""After this command, scripts expect that deadlines are lost. Executions keep the deadlines."""
+"""Scripts expect that a restart loses the deadlines, but executions keep them."""
 
 SCRIPTS_WITHOUT_RESTART = [script for script in SCENARIO_FILES if RESTART not in script.read_text()]
 
 
 class PodReclaimHarness(ReclaimJobHarness):
-    """Runs scripts. ``tick`` prints the results of the executions that ended during the tick."""
+    """Runs scripts. ``tick`` prints the results of the executions that ended."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,11 +59,13 @@ class PodReclaimHarness(ReclaimJobHarness):
             await self.environment.advance(now_s - before_s)
             before_s = now_s
             lines += [
-                line for started in self.started.items() if (line := await self._ended(*started))
+                line
+                for started in self.started.items()
+                if (line := await self._describe_if_ended(*started))
             ]
         return "\n".join(lines)
 
-    async def _ended(self, name: str, deadline: ReclaimDeadline) -> str:
+    async def _describe_if_ended(self, name: str, deadline: ReclaimDeadline) -> str:
         if name in self._printed or await self.environment.is_open(name):
             return ""
         self._printed.add(name)

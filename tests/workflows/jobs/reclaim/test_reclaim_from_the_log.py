@@ -22,7 +22,7 @@ from workflows.model.policies import ExecutionStatus
 async def running_leader(
     node: NodeHarness, telemetry: Telemetry | None = None
 ) -> AsyncIterator[JobHost]:
-    """Run a leading controller. The change listener has started when the context is entered."""
+    """Run a leading controller whose change listener has started."""
     host = JobHost(node.store, node.keys, "one", telemetry=telemetry)
     tasks = [asyncio.ensure_future(host.run()), asyncio.ensure_future(host.lead())]
     try:
@@ -67,7 +67,7 @@ async def test_a_deleted_pod_and_the_pods_of_a_deleted_node_lose_their_addresses
             assert {"web-1", "web-2"} <= await pods_with_claims(node)
             await node.apply(DeleteRecord("Node", "", "node-b"))
 
-            # db-0 was also on node-b. It keeps the address, because the address is fixed.
+            # db-0 on node-b keeps its address, because the address is fixed.
             async def only_the_others_have_addresses() -> bool:
                 return await pods_with_claims(node) == {"alive", "db-0"}
 

@@ -47,7 +47,7 @@ class BlockingReleaser:
 
 
 async def _leak(node: NodeHarness) -> None:
-    """Add a living Pod and ``LEAKS`` Pods. Delete the ``LEAKS`` Pods without a DEL."""
+    """Add the Pod alive. Add and delete ``LEAKS`` further Pods, without a DEL."""
     await node.apply(pool("main", "10.6.0.10-10.6.0.200"))
     await node.add(pod("alive"))
     for number in range(LEAKS):
@@ -78,16 +78,16 @@ async def _run_with_a_kill(store: KeyValueStore, blocker: BlockingReleaser) -> N
                 return bool(status["suspects"] == LEAKS)
 
             for host in hosts:
-                await _is_ready(host)
+                await _wait_until_ready(host)
             await eventually(lambda: _or_false(all_are_observed))
             offset_s[0] = 20.0  # the gap between two observations has passed
             await client.signal(WORKFLOW_ID, SCAN_NOW)
             await within(blocker.blocked.wait())
-            await _kill_owner(store, hosts)
+            await _kill_owner_of_the_scan(store, hosts)
             blocker.is_open = True
 
             async def all_are_released() -> bool:
-                return len((await node.read_ledger()).claims) == 1  # the claim of the Pod ``alive``
+                return len((await node.read_ledger()).claims) == 1  # the Pod alive
 
             await eventually(all_are_released)
         for task in tasks:
@@ -96,7 +96,7 @@ async def _run_with_a_kill(store: KeyValueStore, blocker: BlockingReleaser) -> N
         await _check_releases(node)
 
 
-async def _is_ready(host: JobHost) -> None:
+async def _wait_until_ready(host: JobHost) -> None:
     async def has_shards() -> bool:
         return bool(host.worker.shards)
 
@@ -110,8 +110,7 @@ async def _or_false(condition: Any) -> bool:
         return False
 
 
-async def _kill_owner(store: KeyValueStore, hosts: list[JobHost]) -> None:
-    """Kill the worker that owns the execution of the scan."""
+async def _kill_owner_of_the_scan(store: KeyValueStore, hosts: list[JobHost]) -> None:
     for host in hosts:
         term = host.worker.term
         assert term is not None

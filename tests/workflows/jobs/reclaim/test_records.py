@@ -36,7 +36,7 @@ DELETE_NODE_RECORD = DeleteRecord("Node", "", "node-a")
 
 
 class StandaloneHarness(NamedTuple):
-    """Two nodes, the activities of a scan, and the source of the state of Pods and Nodes."""
+    """Two nodes, and a scan that reads the records of Pods and Nodes."""
 
     node: NodeHarness
     other: NodeHarness
@@ -62,7 +62,7 @@ async def harness() -> AsyncIterator[StandaloneHarness]:
 
 
 async def count_observed(harness: StandaloneHarness) -> int:
-    """Run the first scan. Return the number of Pods that the scan observes as gone."""
+    """Run the first scan; return the number of Pods that it observes as gone."""
     return (await harness.activities.observe(EMPTY_SCAN_STATE, EMPTY_SCAN_STATE)).observed
 
 
@@ -97,7 +97,7 @@ async def test_a_pod_whose_record_is_applied_again_is_not_observed_as_gone(
     assert await count_observed(harness) == 0
 
 
-async def test_a_pod_with_a_claim_newer_than_the_deletion_of_the_record_is_not_observed_as_gone(
+async def test_a_pod_that_claims_after_the_deletion_is_not_observed_as_gone(
     harness: StandaloneHarness,
 ) -> None:
     await harness.node.apply(ApplyRecord(RECORD))
@@ -107,7 +107,7 @@ async def test_a_pod_with_a_claim_newer_than_the_deletion_of_the_record_is_not_o
     assert await count_observed(harness) == 0
 
 
-async def test_a_pod_with_a_fixed_address_is_not_observed_as_gone_after_its_record_is_deleted(
+async def test_a_pod_with_a_fixed_address_is_not_observed_as_gone(
     harness: StandaloneHarness,
 ) -> None:
     await harness.node.apply(ApplyRecord(RECORD))
@@ -117,7 +117,7 @@ async def test_a_pod_with_a_fixed_address_is_not_observed_as_gone_after_its_reco
     assert await count_observed(harness) == 0
 
 
-async def test_only_the_latest_deletions_up_to_a_limit_count_as_evidence(
+async def test_only_the_latest_deletions_are_evidence(
     harness: StandaloneHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(record_lookup, "DELETIONS_MAX", 1)
@@ -128,7 +128,7 @@ async def test_only_the_latest_deletions_up_to_a_limit_count_as_evidence(
     assert await count_observed(harness) == 0
 
 
-async def test_pods_without_a_fixed_address_are_observed_as_gone_after_the_node_record_is_deleted(
+async def test_pods_of_a_deleted_node_are_observed_as_gone_unless_the_address_is_fixed(
     harness: StandaloneHarness,
 ) -> None:
     await harness.node.apply(ApplyRecord(NODE_RECORD))
@@ -144,13 +144,10 @@ async def test_pods_without_a_fixed_address_are_observed_as_gone_after_the_node_
     assert await count_observed(harness) == 0
 
 
-async def reported(
+async def changes_for(
     harness: StandaloneHarness, *commands: ApplyRecord | DeleteRecord
 ) -> list[PodChange]:
-    """The changes that the source reports for these commands.
-
-    Changes of the Pods ``begin`` and ``end`` mark the start and the end of the reported changes.
-    """
+    """The changes that the source reports between the marker Pods ``begin`` and ``end``."""
     for name in ("begin", "end"):
         await harness.other.add(pod(name))
     arriving = harness.facts.changes()
@@ -176,7 +173,7 @@ async def test_a_deleted_record_is_reported_as_a_deletion_of_its_pod(
     await harness.node.apply(ApplyRecord(RECORD))
     endpoint = (await harness.node.add(pod("web-0"))).endpoint
 
-    (change,) = await reported(harness, DELETE_RECORD)
+    (change,) = await changes_for(harness, DELETE_RECORD)
 
     assert (change.pod.name, change.pod.uid, change.pod.node) == ("web-0", endpoint.uid, "node-a")
     assert "deleted the record of Pod shop/web-0" in change.deletion_report
@@ -190,7 +187,7 @@ async def test_a_deleted_node_is_reported_as_a_deletion_of_each_pod_on_it(
         await node.add(pod(name))
     await harness.node.apply(ApplyRecord(NODE_RECORD))
 
-    changes = await reported(harness, DELETE_NODE_RECORD)
+    changes = await changes_for(harness, DELETE_NODE_RECORD)
 
     assert {change.pod.name for change in changes} == {"web-0", "web-2"}
     assert all("deleted the record of Node node-a" in change.deletion_report for change in changes)
@@ -202,12 +199,13 @@ async def test_applied_records_and_pods_without_addresses_are_not_reported(
     await harness.node.apply(ApplyRecord(RECORD))
 
     assert (
-        await reported(harness, ApplyRecord(NODE_RECORD), DELETE_RECORD, DELETE_NODE_RECORD) == []
+        await changes_for(harness, ApplyRecord(NODE_RECORD), DELETE_RECORD, DELETE_NODE_RECORD)
+        == []
     )
 
 
 class CountingStore(MemoryStore):
-    """A store that counts the reads of the whole range of endpoints."""
+    """A store that counts the reads of all endpoints."""
 
     whole_reads = 0
 

@@ -1,4 +1,4 @@
-"""The execution of the scan: interval, signals, query, failures, continue-as-new."""
+"""The execution of the reclaim scan."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from workflows.model.errors import LimitExceeded
 from workflows.model.policies import ExecutionStatus
 
 LEAK = "pod shop/{0} uid={0}\ndelete pod shop/{0} how=unseen"
-"""Leaks the address of a Pod: the Pod is deleted without a DEL and without a watch event."""
+"""A Pod that is deleted without a DEL and without a watch event."""
 
 
 async def test_a_scan_runs_after_every_interval_and_after_a_signal(
@@ -76,22 +76,22 @@ async def test_status_and_search_attributes_have_the_results_of_the_scan(
     assert status["samples"] == ["10.6.0.12 of shop/alive: its Pod is living"]
     assert status["last_scan"] == "2026-01-01T12:00:10+00:00"
     assert status["next_scan"] == "2026-01-01T12:10:10+00:00"
-    last = [
+    last_upsert = [
         event.attributes
         for event in await harness.handle.history()
         if event.event_type == "UpsertWorkflowSearchAttributes"
     ][-1]
-    assert "ReclaimReleased" in repr(last)
+    assert "ReclaimReleased" in repr(last_upsert)
 
 
 async def test_a_failed_release_does_not_stop_other_releases_and_is_tried_again(
     harness: ReclaimJobHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reclaim_step = Releaser.reclaim
-    failing = {"shop/web-1"}
+    failing_pods = {"shop/web-1"}
 
     async def reclaim(releaser: Releaser, step: object, cause: object) -> Released:
-        if "/".join(step.key) in failing:  # type: ignore[attr-defined]
+        if "/".join(step.key) in failing_pods:  # type: ignore[attr-defined]
             raise StoreUnavailable("it always fails")
         return await reclaim_step(releaser, step, cause)  # type: ignore[arg-type]
 
@@ -107,7 +107,7 @@ async def test_a_failed_release_does_not_stop_other_releases_and_is_tried_again(
     assert "it always fails" in str(failed_status["paused_steps"])
     assert await harness.handle.status() is ExecutionStatus.RUNNING
 
-    failing.clear()
+    failing_pods.clear()
     await harness.tick("11m")
     recovered_status = await harness.status()
 
@@ -145,14 +145,14 @@ async def test_an_expired_scan_state_delays_the_release_by_one_scan(
     for lease in list(harness.store._leases):
         await harness.store.revoke_lease(lease)
     await harness.tick("11s")
-    # The first observation of the Pod is lost, so a release needs two more scans.
+    # The first observation is lost, so a release needs two more scans.
     assert await harness.claimed() == {"10.6.0.11"}
     await harness.tick("11s")
 
     assert await harness.claimed() == set()
 
 
-async def test_observations_pass_to_the_next_run(
+async def test_continue_as_new_keeps_the_observations(
     harness: ReclaimJobHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # With this limit, the execution continues as new after the first scan.
@@ -191,7 +191,7 @@ async def test_a_cancelled_execution_ends_without_a_further_release(
     assert await harness.claimed() == {"10.6.0.11"}
 
 
-async def test_the_guids_of_a_node_are_released_after_two_scans_that_do_not_list_the_node(
+async def test_two_scans_that_do_not_list_a_node_release_its_guids(
     harness: ReclaimJobHarness,
 ) -> None:
     agents = [await harness.agent(name) for name in ("n1", "n2")]

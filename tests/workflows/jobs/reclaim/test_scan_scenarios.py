@@ -1,8 +1,7 @@
 """Which addresses the scan releases in scripted clusters, and when.
 
-The script command ``delete pod`` with ``how=lost`` deletes a Pod without a DEL. With ``how=unseen``
-there is no DEL and no watch event. With ``grace`` the deletion only begins. The first Pod gets the
-address 10.6.0.11, the second Pod 10.6.0.12, and so on.
+The script command ``delete pod`` with ``how=lost`` sends no DEL, with ``how=unseen`` also no watch
+event. With ``grace`` the deletion only begins. The Pods get 10.6.0.11, 10.6.0.12, and so on.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from tests.workflows.jobs.reclaim.reclaim_job_harness import ReclaimJobHarness
 from workflows.jobs.reclaim.scan import ScanSettings
 
 
-async def test_the_second_scan_releases_the_address_of_a_deleted_pod_whose_del_was_lost(
+async def test_the_second_scan_releases_the_address_of_a_deleted_pod(
     harness: ReclaimJobHarness,
 ) -> None:
     await harness.script(
@@ -41,7 +40,7 @@ async def test_the_second_scan_releases_the_address_of_a_deleted_pod_whose_del_w
     )
 
 
-async def test_on_a_lost_node_only_terminating_pods_without_a_fixed_address_lose_the_address(
+async def test_a_terminating_pod_on_a_lost_node_loses_its_address_unless_it_is_fixed(
     harness: ReclaimJobHarness,
 ) -> None:
     await harness.script(
@@ -135,7 +134,7 @@ async def test_leaks_are_released_in_chunks_of_a_hundred(harness: ReclaimJobHarn
     assert activities == scans + chunks
 
 
-async def test_a_pod_on_a_lost_node_keeps_its_address_if_on_not_ready_node_is_off(
+async def test_a_lost_node_keeps_its_addresses_if_on_not_ready_node_is_off(
     harness: ReclaimJobHarness,
 ) -> None:
     harness.settings = ReclaimSettings(on_not_ready_node=False)

@@ -1,4 +1,4 @@
-"""A cluster for retirements; all invariants are checked after every test."""
+"""A retirement harness that is checked after every test."""
 
 from __future__ import annotations
 

@@ -34,7 +34,6 @@ class RetirementHarness:
         self.environment = WorkflowEnvironment(registry, replays=True)
 
     async def create_subnet(self, *pools: Pool) -> None:
-        """Create the subnet ``net`` and pools of this subnet."""
         await self.node.apply(create_net())
         await self.node.apply(*pools)
 
@@ -51,21 +50,22 @@ class RetirementHarness:
     async def retire(
         self, name: str, request: RetirementRequest | None = None
     ) -> TimeSkippingHandle:
-        """Retire a pool, and run the first step of the execution."""
+        """Retire a pool, and run the first step."""
         await self.node.apply(RetirePool(name))
-        return await self._started(PoolRetirement, "pool", request or RetirementRequest(name))
+        return await self._start_execution(
+            PoolRetirement, "pool", request or RetirementRequest(name)
+        )
 
     async def retire_subnet(
         self, request: RetirementRequest = RetirementRequest("net")
     ) -> TimeSkippingHandle:
-        """Retire a subnet, and run the first step of the execution."""
         await self.node.apply(RetireSubnet(request.name))
-        return await self._started(SubnetRetirement, "subnet", request)
+        return await self._start_execution(SubnetRetirement, "subnet", request)
 
     async def signal_executions(self) -> None:
         """Start and signal executions as the leading controller does.
 
-        If a subnet retires, the execution of the subnet starts the executions of its pools.
+        The execution of a subnet starts those of its pools.
         """
         for notice in required_retirements(Projection(await self.node.read_ledger())):
             if not await self.environment.is_open(notice.workflow_id):
@@ -81,7 +81,6 @@ class RetirementHarness:
         return status
 
     async def is_retiring_by_pool(self) -> dict[str, bool]:
-        """Name of each existing pool -> whether the pool is retiring."""
         return {name: pool.retiring for name, pool in (await self.node.read_ledger()).pools.items()}
 
     async def count_events(self, kind: type[Event]) -> int:
@@ -95,7 +94,7 @@ class RetirementHarness:
         await self.writers.close()
         await self.node.__aexit__(None, None, None)
 
-    async def _started(
+    async def _start_execution(
         self, workflow: type, kind: str, request: RetirementRequest
     ) -> TimeSkippingHandle:
         workflow_id = retirement_id(kind, request.name)  # type: ignore[arg-type]  # one of the two

@@ -36,7 +36,7 @@ async def test_a_pool_without_claims_is_deleted_by_the_first_step(
     assert await harness.is_retiring_by_pool() == {}
 
 
-async def test_a_retiring_pool_gets_no_claim_and_is_deleted_after_the_last_claim_is_released(
+async def test_a_retiring_pool_gets_no_claim_and_is_deleted_after_its_last_release(
     harness: RetirementHarness,
 ) -> None:
     await harness.node.apply(blue_pool())
@@ -119,7 +119,7 @@ async def test_the_retirement_ends_after_an_operator_reinstates_the_pool(
     assert await harness.is_retiring_by_pool() == {"blue": False}
 
 
-async def test_without_a_signal_the_next_step_deletes_the_pool(
+async def test_the_next_step_deletes_the_pool_without_a_signal(
     harness: RetirementHarness,
 ) -> None:
     await harness.node.apply(blue_pool())
@@ -151,17 +151,17 @@ def test_pauses_grow_from_a_minute_to_an_hour() -> None:
     ]  # fmt: skip
 
 
-async def test_after_the_deadline_the_retirement_is_overdue_and_continues(
+async def test_a_retirement_is_overdue_after_the_deadline_and_continues(
     harness: RetirementHarness,
 ) -> None:
     await harness.node.apply(blue_pool())
     await harness.add_pods("web-0")
     handle = await harness.retire("blue", RetirementRequest("blue", deadline_s=90))
     await harness.environment.advance(91)
-    overdue = await harness.status(handle)
+    overdue_status = await harness.status(handle)
     await harness.delete_pods("web-0")
 
-    assert overdue["state"] == "overdue"
+    assert overdue_status["state"] == "overdue"
     assert (await handle.result()).state == "deleted"
 
 
@@ -197,11 +197,11 @@ async def test_a_step_does_not_delete_a_newer_pool_of_the_same_name(
     handle = await harness.retire("blue")
     await handle.result()
     await harness.node.apply(blue_pool())
-    late = await harness.environment.start(
+    late_execution = await harness.environment.start(
         PoolRetirement, RetirementRequest("blue"), workflow_id="late"
     )
 
-    assert (await late.result()).state == "serving"
+    assert (await late_execution.result()).state == "serving"
     assert await harness.is_retiring_by_pool() == {"blue": False}
     assert await harness.count_events(PoolDeleted) == 1
 
@@ -227,20 +227,23 @@ async def test_an_unavailable_store_delays_the_deletion_and_status_shows_the_err
     assert (await handle.result()).state == "deleted"
 
 
-async def test_the_start_and_the_deadline_of_a_retirement_pass_to_the_next_run(
+async def test_continue_as_new_keeps_the_start_and_the_deadline(
     harness: RetirementHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.model.limits.HISTORY_EVENTS_SUGGEST", 25)
     await harness.node.apply(blue_pool())
     await harness.add_pods("web-0")
     handle = await harness.retire("blue", RetirementRequest("blue", deadline_s=86_400))
-    before = await harness.status(handle)
+    first_status = await harness.status(handle)
     await harness.environment.advance(3_600)
-    after = await harness.status(handle)
+    later_status = await harness.status(handle)
     await harness.delete_pods("web-0")
 
     assert len(await harness.environment.runs("retire/pool/blue")) > 1
-    assert (after["since"], after["deadline"]) == (before["since"], before["deadline"])
+    assert (later_status["since"], later_status["deadline"]) == (
+        first_status["since"],
+        first_status["deadline"],
+    )
     assert (await handle.result()).took_s == 3_600
 
 

@@ -14,7 +14,7 @@ from tests.workflows.jobs.job_host_harness import JobHostHarness
 from tests.workflows.jobs.retirement.retirement_harness import blue_pool, create_net, red_pool
 
 WRITES_OF_A_RETIREMENT = 12
-"""The approximate number of writes of a controller until the pool is deleted."""
+"""Approximate, until the pool is deleted."""
 
 
 async def _all_is_deleted(node: NodeHarness) -> bool:

@@ -93,7 +93,7 @@ async def test_a_pool_cannot_be_reinstated_while_its_subnet_retires(
     child = harness.environment.handle("retire/pool/blue")
     await child.cancel()
     assert await harness.is_retiring_by_pool() == {"blue": True}
-    # The execution of the subnet has started a new child for the same pool.
+    # The subnet has started a new child for the pool.
     assert (await harness.status(handle))["children"] == ["blue"]
     await harness.delete_pods("web-0")
 
@@ -112,7 +112,7 @@ async def test_the_subnet_and_its_pools_are_reinstated_at_the_deadline_if_reques
     assert await harness.is_retiring_by_pool() == {"blue": False}
 
 
-async def test_a_subnet_with_more_pools_than_a_step_names_retires_all_pools(
+async def test_a_subnet_retires_all_pools_if_one_step_cannot_name_all(
     harness: RetirementHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pools_named_max, pool_count = 3, 9
@@ -125,7 +125,6 @@ async def test_a_subnet_with_more_pools_than_a_step_names_retires_all_pools(
     )
     await harness.add_pods("web-0")
     handle = await harness.retire_subnet()
-    # The Pod has an address of p0. The other pools had no claim and are deleted.
     assert await harness.is_retiring_by_pool() == {"p0": True}
     await harness.delete_pods("web-0")
 
@@ -149,7 +148,7 @@ async def test_a_cancellation_after_continue_as_new_reinstates_the_pools(
     assert await harness.is_retiring_by_pool() == {"blue": False}
 
 
-def test_a_pool_whose_child_is_starting_during_the_cancellation_is_reinstated() -> None:
+def test_a_cancellation_reinstates_a_pool_whose_child_is_still_starting() -> None:
     remaining = RemainingClaims("held", pool_count=1, pools=("blue",))
     # Activity 1: the first step. Activity 2: the reinstatement. Child 1: the retirement of blue.
     script = Script(SubnetRetirement, ["net"])

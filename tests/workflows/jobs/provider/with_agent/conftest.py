@@ -18,7 +18,7 @@ from tests.workflows.jobs.provider.with_agent.provider_harness import (
 
 @pytest.fixture
 async def harness(etcd_store: EtcdStore, settings: Settings) -> AsyncIterator[ProviderHarness]:
-    """An agent with a pool, and a provider that binds eth0. No controller runs."""
+    """A provider that binds eth0, and no controller."""
     networks = ConfiguredNetworks({"eth0": "auto"})
     settings = settings._replace(cool_down_s=0)
     async with FakeProvider() as provider, running(settings, etcd_store, networks=networks) as node:

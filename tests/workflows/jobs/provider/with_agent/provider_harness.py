@@ -1,4 +1,4 @@
-"""An agent on a node, controllers that a test starts, and a provider on loopback."""
+"""An agent with controllers and a provider."""
 
 from __future__ import annotations
 
@@ -20,16 +20,14 @@ from workflows.engine.telemetry import Telemetry, TracerProvider
 from workflows.jobs.job_host import JobHost, JobSettings
 
 DEADLINE_S = 60.0
-"""Seconds until ``eventually`` fails."""
 
 PARENT_MAC = "0c:00:00:00:00:01"
-"""The MAC address of the parent NIC of every bound NIC."""
 
 T = TypeVar("T")
 
 
 class ConfiguredNetworks:
-    """The NICs of Pods. ``modes``: interface -> vlanMode; only interfaces with a vlan network."""
+    """The vlan networks of Pods. ``modes``: interface -> vlanMode."""
 
     def __init__(self, modes: Mapping[str, str]) -> None:
         self.modes = dict(modes)
@@ -43,7 +41,7 @@ class ConfiguredNetworks:
 
 
 class ProviderHarness:
-    """An agent, controllers and the provider. To stop the controllers, close ``ends``."""
+    """An agent, controllers and a provider. Close ``ends`` to stop the controllers."""
 
     def __init__(
         self,
@@ -60,7 +58,7 @@ class ProviderHarness:
     async def start_controller(
         self, name: str = "controller-0", tracers: TracerProvider | None = None
     ) -> Callable[[], Awaitable[None]]:
-        """Start a leading controller. Return a function that stops the controller."""
+        """Start a leading controller; return a function that stops it."""
         settings = JobSettings(
             ReclaimSettings(enabled=False),
             provider=ProviderSettings(self.provider.url, request_timeout_s=5.0),
@@ -81,7 +79,7 @@ class ProviderHarness:
         return end
 
     async def kill_controller(self, name: str = "controller-0") -> None:
-        """Kill a controller, as a crash does. Its lease expires immediately."""
+        """Crash a controller. Its lease expires immediately."""
         host, tasks = self._hosts[name]
         term = host.worker.term
         await host.worker.abandon()
@@ -92,7 +90,7 @@ class ProviderHarness:
             await self.node.store.revoke_lease(term.session.lease)
 
     def set_bind_timeout(self, bind_s: float) -> None:
-        """Set the seconds that the agent's ADDs wait for the provider."""
+        """Set the seconds that an ADD waits for the provider."""
         allocator = getattr(self.node.process.parts.handlers.add._allocate, "__self__", None)
         assert isinstance(allocator, BindingAllocator)
         allocator._times = Times(bind_s)
@@ -101,18 +99,15 @@ class ProviderHarness:
         return await BindingStore(self.node.store, self.node.keys).find(("shop", pod))
 
     async def workload_endpoint(self, pod: str = "web-0") -> Any:
-        """The agent's response to a main plugin that requests the endpoint of a Pod."""
         path = f"/v1/workloadendpoint?podNamespace=shop&podName={pod}"
         return (await over_socket(self.node.process.settings.socket_path, "GET", path)).json
 
     async def is_all_released(self) -> bool:
-        """Whether no address is bound or claimed, and no binding is stored."""
         stored = await self.binding()
         return not (self.provider.bound or await self.node.claims() or stored.binding)
 
 
 async def eventually(condition: Callable[[], Awaitable[T]]) -> T:
-    """Poll until the condition returns a true value. Return the value."""
     async with asyncio.timeout(DEADLINE_S):
         while not (result := await condition()):
             await asyncio.sleep(0.01)

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.etcd
 POD = ("shop", "web-0")
 
 
-async def test_the_history_of_a_pod_and_of_its_address_has_every_state_of_the_binding(
+async def test_histories_of_a_pod_and_its_address_have_every_binding_state(
     harness: ProviderHarness, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await harness.start_controller()

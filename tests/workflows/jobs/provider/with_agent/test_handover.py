@@ -1,6 +1,6 @@
 """Releases of bound addresses, with an agent and controllers.
 
-``harness.node.add()`` and ``delete()`` use the Pod web-0 and the interface eth0 by default.
+By default, ``add()`` and ``delete()`` use the interface eth0 of the Pod web-0.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ async def test_a_del_ends_the_claim_after_the_provider_has_released_the_address(
     assert harness.provider.calls[1][1]["ipAddress"] == address.partition("/")[0]
 
 
-async def test_a_del_succeeds_without_a_controller_and_the_next_controller_releases_the_address(
+async def test_the_next_controller_releases_the_address_of_an_earlier_del(
     harness: ProviderHarness,
 ) -> None:
-    end = await harness.start_controller()
+    stop_controller = await harness.start_controller()
     await harness.node.add()
-    await end()
+    await stop_controller()
     for _ in range(2):
         await harness.node.delete()
 
@@ -178,19 +178,21 @@ async def test_a_reclaim_releases_bound_addresses_at_the_provider(harness: Provi
         "pod-gone", "there is no such Pod", source="listing", first_s=0, last_s=0, times=2
     )
     subject = ObservationSubject(endpoint.key)
-    done = await releases.make(ReclaimStep(subject, addresses=(), evidence=evidence, fence=fence))
+    release = await releases.make(
+        ReclaimStep(subject, addresses=(), evidence=evidence, fence=fence)
+    )
 
-    assert (done.addresses, done.why) == ((), HANDED_OVER)
+    assert (release.addresses, release.why) == ((), HANDED_OVER)
     await eventually(harness.is_all_released)
     assert paths(harness) == [ALLOCATE_PATH, RELEASE_PATH]
 
 
-async def test_addresses_whose_claims_an_operator_ended_are_released_at_the_provider(
+async def test_the_provider_releases_an_address_after_an_operator_ends_its_claim(
     harness: ProviderHarness,
 ) -> None:
-    end = await harness.start_controller()
+    stop_controller = await harness.start_controller()
     await harness.node.add()
-    await end()
+    await stop_controller()
     store, keys = harness.node.store, harness.node.keys
     writer = Writer(store, keys, "operator")
     await writer.open()

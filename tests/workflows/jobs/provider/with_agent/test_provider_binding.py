@@ -1,7 +1,7 @@
 """An ADD on a network of the provider returns a bound address, or fails and leaves no claim.
 
-``harness.node.add()`` and ``call("ADD")`` use the Pod web-0 and the interface eth0 by default. The
-provider binds the addresses of networks with the VLAN mode ``auto``.
+By default, an ADD is for the interface eth0 of the Pod web-0. The provider binds addresses only on
+networks with the VLAN mode ``auto``.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ async def test_another_controller_finishes_the_bind_of_a_killed_controller(
     assert paths(harness) == [ALLOCATE_PATH, ALLOCATE_PATH]
 
 
-async def test_without_a_controller_an_add_times_out_and_its_address_is_released_later(
+async def test_an_add_without_a_controller_times_out_and_its_address_is_released_later(
     harness: ProviderHarness,
 ) -> None:
     harness.set_bind_timeout(0.2)
@@ -138,7 +138,7 @@ async def test_without_a_controller_an_add_times_out_and_its_address_is_released
     await eventually(harness.is_all_released)
 
 
-async def test_a_late_add_of_an_older_pod_does_not_release_the_binding_of_the_newer_pod(
+async def test_a_late_add_of_an_older_pod_keeps_the_binding_of_the_newer_pod(
     harness: ProviderHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await harness.start_controller()

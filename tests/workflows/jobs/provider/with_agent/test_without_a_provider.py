@@ -24,14 +24,16 @@ print([name for name in {MODULES!r} if name in sys.modules])
 
 
 def test_an_agent_without_a_provider_does_not_load_the_binding_modules() -> None:
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True
     )
 
-    assert done.stdout == "[]\n"
+    assert completed.stdout == "[]\n"
 
 
-async def test_without_a_provider_adds_and_dels_use_the_plain_handlers(settings: Settings) -> None:
+async def test_an_agent_without_a_provider_uses_the_plain_allocator_and_releaser(
+    settings: Settings,
+) -> None:
     async with running(settings, MemoryStore()) as node:
         handlers = node.process.parts.handlers
 
