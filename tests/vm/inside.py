@@ -1,8 +1,7 @@
 """Scenarios with an emulated SR-IOV card and soft RDMA devices, run inside the virtual machine.
 
-``python -m tests.vm.inside FILE`` runs all scenarios in order and writes their findings to FILE.
-The virtual machine is the node. The network namespace ``router`` is the router of the card's
-network. The scenarios call the installed CNI executables as a container runtime does.
+``python -m tests.vm.inside FILE`` runs all scenarios in order and writes the findings to FILE.
+The virtual machine is the node; the namespace ``router`` is the router of the card's network.
 """
 
 from __future__ import annotations
@@ -44,16 +43,14 @@ MODULES: Final = (
 )
 MASTER: Final = "rail0"  # the card's physical function
 VFS: Final = 3
-NODE: Final = ("10.6.0.11", "fd00:6::11")
-"""The node's IPv4 and IPv6 address on ``MASTER``."""
-
-ROUTER: Final = ("10.6.0.1", "fd00:6::1")
+NODE_ADDRESSES: Final = ("10.6.0.11", "fd00:6::11")
+ROUTER_ADDRESSES: Final = ("10.6.0.1", "fd00:6::1")
 POOLS: Final = {
     "elsewhere": ("10.5.0.0/24", "10.5.0.101-10.5.0.109"),
     "here": ("10.6.0.0/24", "10.6.0.101-10.6.0.109"),
     "here-too": ("fd00:6::/64", "fd00:6::101-fd00:6::109"),
 }
-"""Pool -> its subnet and addresses."""
+"""Pool name -> subnet, addresses."""
 
 SERVICES: Final = ["10.96.0.0/16", "fd00:96::/112"]
 IPAM_OPTIONS: Final = {
@@ -77,7 +74,7 @@ class Machine:
         self.free_vfs = [vf_name(number) for number in range(VFS)]
 
     async def execute(self, plugin: str, verb: str, pod: str, conf: dict[str, Any]) -> Any:
-        """Call a CNI executable as a container runtime does; returns the printed result."""
+        """Call a CNI executable as a container runtime does; return the printed result."""
         variables = self.node.environment(verb, pod, CNI_NETNS=f"/run/netns/{pod}")
         socket_path = self.node.process.settings.socket_path
         ipam = {"type": "spiderpool", "ipam_unix_socket_path": socket_path, **conf.pop("ipam", {})}
@@ -110,7 +107,7 @@ class Machine:
             sh("ip", "-n", name, "address", "add", address, "dev", "eth0")
         sh("ip", "-n", name, "link", "set", "lo", "up")
         sh("ip", "-n", name, "link", "set", "eth0", "up")
-        for router in ROUTER:
+        for router in ROUTER_ADDRESSES:
             sh("ip", "-n", name, "route", "add", "default", "via", router)
         result["interfaces"] = [{"name": "eth0", "sandbox": f"/run/netns/{name}"}]
         await self.execute("coordinator", "ADD", name, {"prevResult": result, **settings})
@@ -118,7 +115,7 @@ class Machine:
         return v4, v6
 
     async def scrape(self) -> dict[str, list[Sample]]:
-        """Scrape the agent's metrics; returns the samples by metric name."""
+        """The samples of the agent's metrics, by metric name."""
         port = self.node.process.metrics_port
         assert port is not None
         text = (await over_tcp(port.port, "/metrics")).body.decode()
@@ -129,7 +126,6 @@ class Machine:
         return samples
 
     async def delete(self, pod: str) -> None:
-        """Call DEL of both plugins, in the reverse order of ADD."""
         await self.execute("coordinator", "DEL", pod, {})
         await self.execute("spiderpool", "DEL", pod, {})
 
@@ -140,12 +136,12 @@ async def test_a_vf_gets_addresses_of_its_masters_subnet_and_reaches_node_and_ne
     v4, v6 = await machine.pod("vf-a")
 
     assert (v4.rpartition(".")[0], v6.rpartition(":")[0]) == ("10.6.0", "fd00:6:")
-    for address, node, router in zip((v4, v6), NODE, ROUTER, strict=True):
+    for address, node, router in zip((v4, v6), NODE_ADDRESSES, ROUTER_ADDRESSES, strict=True):
         assert pings(address, "-I", node)
         assert pings(node, pod="vf-a")
         assert await answers(router, "vf-a")
-    assert "dev veth0" in sh("ip", "-n", "vf-a", "route", "get", NODE[0])
-    assert "dev eth0" in sh("ip", "-n", "vf-a", "route", "get", ROUTER[0])
+    assert "dev veth0" in sh("ip", "-n", "vf-a", "route", "get", NODE_ADDRESSES[0])
+    assert "dev eth0" in sh("ip", "-n", "vf-a", "route", "get", ROUTER_ADDRESSES[0])
     assert f"dev {host_veth_name('vf-a')}" in sh("ip", "route", "get", v4)
     assert "fwmark 0x1 lookup 100" in sh("ip", "-n", "vf-a", "rule"), "the rule for replies"
     # The check of docs/guides/sriov.md.
@@ -165,19 +161,19 @@ async def test_a_mac_prefix_is_set_on_a_vf(machine: Machine) -> None:
 
     suffix = bytes(int(part) for part in v4.split(".")).hex(":")
     assert f"0a:1b:{suffix}" in sh("ip", "-n", "vf-c", "link", "show", "dev", "eth0")
-    assert await answers(ROUTER[0], "vf-c")
+    assert await answers(ROUTER_ADDRESSES[0], "vf-c")
 
 
-async def test_an_add_without_a_pool_of_the_masters_subnet_is_refused_with_the_reason(
+async def test_add_fails_if_the_masters_subnet_has_no_pool(
     machine: Machine,
 ) -> None:
     conf = machine.node.netconf(
         ipam={"match_master_subnet": True, "default_ipv4_ippool": ["elsewhere"]}
     )
     await machine.node.pod("vf-d", {})
-    changes = {"CNI_NETNS": "/run/netns/vf-a"}  # eth0 of vf-a is a VF, so the master is known
+    variables = {"CNI_NETNS": "/run/netns/vf-a"}  # eth0 of vf-a is a VF, so the master is known
 
-    error = (await machine.node.call("ADD", "vf-d", conf=conf, **changes)).error
+    error = (await machine.node.call("ADD", "vf-d", conf=conf, **variables)).error
 
     assert "elsewhere" in error["msg"] + error["details"]
     assert "master" in error["msg"] + error["details"], error
@@ -198,7 +194,7 @@ async def test_del_restores_the_node_and_returns_the_vf(machine: Machine) -> Non
     for _ in range(READY_TRIES):
         if len(list(Path("/sys/class/net").glob("*/device/physfn"))) == VFS:
             return
-        await asyncio.to_thread(sh, "ip", "link")  # takes some milliseconds
+        await asyncio.to_thread(sh, "ip", "link")  # a pause of milliseconds
     raise AssertionError("the kernel has not returned the VFs to the node")
 
 
@@ -224,16 +220,21 @@ class RailPod:
     def __init__(self, machine: Machine, name: str, address: str) -> None:
         self.name, self.address = name, address
         self.netns = f"/run/netns/{name}"
-        self.previous = {"cniVersion": "1.0.0", "ips": [{"address": f"{address}/24"}]}
+        self.previous_result = {"cniVersion": "1.0.0", "ips": [{"address": f"{address}/24"}]}
         self._node = machine.node
-        self._conf = self._node.netconf("1.0.0", prevResult=self.previous | {"interfaces": []})
+        self._conf = self._node.netconf(
+            "1.0.0", prevResult=self.previous_result | {"interfaces": []}
+        )
 
     async def call(self, verb: str) -> Reply:
-        changes = {"CNI_NETNS": self.netns, "CNI_IFNAME": "net1", "ORBWEAVER_PLUGIN": "coordinator"}
-        return await self._node.call(verb, self.name, conf=self._conf, **changes)
+        variables = {
+            "CNI_NETNS": self.netns,
+            "CNI_IFNAME": "net1",
+            "ORBWEAVER_PLUGIN": "coordinator",
+        }
+        return await self._node.call(verb, self.name, conf=self._conf, **variables)
 
     async def start(self) -> Reply:
-        """Create the Pod's interfaces and call ADD."""
         name, ip = self.name, ("ip", "-n", self.name)
         await self._node.pod(name, {})
         sh("ip", "netns", "add", name)
@@ -251,7 +252,6 @@ class RailPod:
         return await self.call("ADD")
 
     async def end(self) -> None:
-        """Call DEL and remove the Pod's namespace."""
         assert (await self.call("DEL")).status == 0
         sh("ip", "netns", "delete", self.name)
 
@@ -261,10 +261,10 @@ async def test_a_pod_gets_a_macvlan_and_a_shared_rdma_device(machine: Machine) -
 
     reply = await pod.start()
 
-    assert reply.result["ips"] == pod.previous["ips"]
+    assert reply.result["ips"] == pod.previous_result["ips"]
     assert "rxe0" in sh("nsenter", f"--net={pod.netns}", "rdma", "link")
     assert "from 10.6.0.120 lookup 101" in sh("ip", "-n", "rail", "rule"), "the table of net1"
-    assert await answers(ROUTER[0], "rail", "-I", "net1")
+    assert await answers(ROUTER_ADDRESSES[0], "rail", "-I", "net1")
     await pod.end()
 
 
@@ -276,7 +276,12 @@ async def test_two_pods_exchange_messages_over_a_shared_rdma_device(machine: Mac
     )
     for pod in pods:
         await pod.start()
-    program = ("ibv_rc_pingpong", "--ib-dev=rxe0", f"--gid-idx={gid_index(NODE[0])}", "--iters=100")
+    program = (
+        "ibv_rc_pingpong",
+        "--ib-dev=rxe0",
+        f"--gid-idx={gid_index(NODE_ADDRESSES[0])}",
+        "--iters=100",
+    )
 
     server_process = await asyncio.create_subprocess_exec(
         "nsenter", f"--net={server.netns}", *program, stdout=PIPE, stderr=STDOUT
@@ -308,8 +313,8 @@ async def test_growing_counters_of_an_rdma_device_are_scraped(machine: Machine) 
     assert labels["node_guid"] == labels["sys_image_guid"]
     assert "rdma_parent_name" not in labels
     assert [key for key in labels if key.startswith(("pod_", "owner_"))] == []
-    listed = json.loads(sh("rdma", "-j", "statistic"))[0]
-    counters = {key for key in listed if key not in ("ifname", "port")}
+    statistics = json.loads(sh("rdma", "-j", "statistic"))[0]
+    counters = {key for key in statistics if key not in ("ifname", "port")}
     assert {f"rdma_{key}_total" for key in counters} <= before.keys(), "a metric per counter"
     (speed,) = before["rdma_vport_speed_mbps_total"]
     assert speed.value == 1_000, "the card's speed is 1 Gbit/s"
@@ -318,10 +323,10 @@ async def test_growing_counters_of_an_rdma_device_are_scraped(machine: Machine) 
     assert traffic_class.value == 0, "no traffic class is set"
 
     for _ in range(READY_TRIES):
-        sh(*send, ROUTER[0], NODE[0])
-        (now,) = (await machine.scrape())["rdma_rcvd_pkts_total"]
-        if now.value > packets.value:
-            assert now.labels == labels, "the same series"
+        sh(*send, ROUTER_ADDRESSES[0], NODE_ADDRESSES[0])
+        (later_packets,) = (await machine.scrape())["rdma_rcvd_pkts_total"]
+        if later_packets.value > packets.value:
+            assert later_packets.labels == labels, "the same series"
             break
     else:
         raise AssertionError("the counter of received packets does not grow")
@@ -367,7 +372,7 @@ VM_SCENARIOS: Final[tuple[Callable[[Machine], Awaitable[None]], ...]] = (
     test_a_vf_gets_addresses_of_its_masters_subnet_and_reaches_node_and_network,
     test_pods_on_two_vfs_of_one_card_reach_each_other,
     test_a_mac_prefix_is_set_on_a_vf,
-    test_an_add_without_a_pool_of_the_masters_subnet_is_refused_with_the_reason,
+    test_add_fails_if_the_masters_subnet_has_no_pool,
     test_del_restores_the_node_and_returns_the_vf,
     test_the_doctor_lists_virtual_functions_and_rdma_devices,
     test_a_pod_gets_a_macvlan_and_a_shared_rdma_device,
@@ -383,7 +388,6 @@ VM_SCENARIOS: Final[tuple[Callable[[Machine], Awaitable[None]], ...]] = (
 
 
 def sh(*command: str) -> str:
-    """Run a command, which must succeed, and return its output."""
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     assert process.returncode == 0, f"{' '.join(command)}: {process.stdout}{process.stderr}"
     return process.stdout
@@ -408,7 +412,7 @@ def pings(address: str, *options: str, pod: str = "") -> bool:
 
 
 async def answers(address: str, pod: str, *options: str) -> bool:
-    """Whether a ping from a Pod is answered; retries, because the link comes up slowly."""
+    """Whether a ping from a Pod gets a reply; retries, because the link comes up slowly."""
     for _ in range(READY_TRIES):
         if await asyncio.to_thread(pings, address, *options, pod=pod):
             return True
@@ -416,7 +420,7 @@ async def answers(address: str, pod: str, *options: str) -> bool:
 
 
 def gid_index(address: str) -> int:
-    """The index in the GID table of rxe0 of the RoCE v2 entry for this IPv4 address."""
+    """The index of the RoCE v2 entry for an IPv4 address in the GID table of rxe0."""
     port = Path("/sys/class/infiniband/rxe0/ports/1")
     gid = IPv6Address(f"::ffff:{address}").exploded
     (index,) = (
@@ -437,7 +441,6 @@ def until_listening(netns: str) -> None:
 
 
 def prepare() -> None:
-    """Set up the card's functions, the router's namespace, and this node's addresses."""
     for module in MODULES:
         sh("modprobe", module)
     nics = Path("/sys/class/net")
@@ -446,13 +449,13 @@ def prepare() -> None:
     sh("ip", "netns", "add", "router")
     sysctl("router", "net.ipv6.conf.default.accept_dad=0")
     sh("ip", "link", "set", router_nic.name, "netns", "router", "name", "eth0")
-    for address in (f"{ROUTER[0]}/24", f"{ROUTER[1]}/64"):
+    for address in (f"{ROUTER_ADDRESSES[0]}/24", f"{ROUTER_ADDRESSES[1]}/64"):
         sh("ip", "-n", "router", "address", "add", address, "dev", "eth0")
     sh("ip", "-n", "router", "link", "set", "eth0", "up")
     sh("sysctl", "-q", "-w", "net.ipv6.conf.default.accept_dad=0")
     sh("ip", "link", "set", card.name, "name", MASTER)
     (nics / MASTER / "device/sriov_numvfs").write_text(str(VFS))
-    for address in (f"{NODE[0]}/24", f"{NODE[1]}/64"):
+    for address in (f"{NODE_ADDRESSES[0]}/24", f"{NODE_ADDRESSES[1]}/64"):
         sh("ip", "address", "add", address, "dev", MASTER)
     sh("ip", "link", "set", MASTER, "up")
     for number in range(VFS):

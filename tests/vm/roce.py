@@ -1,7 +1,7 @@
 """``python -m tests.vm.roce FROM TO`` sends RoCE datagrams to the RDMA device at address TO.
 
-The datagrams go to queue 1, the management queue that every device has. A datagram is UDP with
-InfiniBand headers and InfiniBand's invariant checksum (InfiniBand specification 7.8.1, annex A17).
+The datagrams go to queue 1, the management queue of every device. A datagram is UDP with headers
+and the invariant checksum of InfiniBand (InfiniBand specification 7.8.1, annex A17).
 """
 
 from __future__ import annotations
@@ -12,15 +12,13 @@ import sys
 import zlib
 from typing import Final
 
-PORT: Final = 4791
-"""The UDP port of RoCE v2."""
+ROCE_V2_PORT: Final = 4791
 
 DATAGRAMS: Final = 8
 SEND_ONLY: Final = 0x64
-"""The opcode: unreliable datagram, send only."""
+"""The opcode of an unreliable datagram."""
 
-PARTITION: Final = 0xFFFF
-"""The default partition key."""
+DEFAULT_PARTITION_KEY: Final = 0xFFFF
 
 QUEUE: Final = 1
 QUEUE_KEY: Final = 0x80010000
@@ -31,11 +29,11 @@ PAYLOAD: Final = bytes(256)  # management datagrams have this size
 
 
 def datagram(source: str, destination: str, number: int) -> bytes:
-    """A complete IPv4 packet with the packet sequence number ``number``."""
-    base = struct.pack(">BBHII", SEND_ONLY, 0, PARTITION, QUEUE, number)
+    """The IPv4 packet with the packet sequence number ``number``."""
+    base = struct.pack(">BBHII", SEND_ONLY, 0, DEFAULT_PARTITION_KEY, QUEUE, number)
     extended = struct.pack(">II", QUEUE_KEY, QUEUE)
     udp_bytes = 8 + len(base) + len(extended) + len(PAYLOAD) + 4
-    udp = struct.pack(">HHHH", PORT, PORT, udp_bytes, 0)
+    udp = struct.pack(">HHHH", ROCE_V2_PORT, ROCE_V2_PORT, udp_bytes, 0)
     addresses = socket.inet_aton(source) + socket.inet_aton(destination)
     lengths = struct.pack(">HHH", 20 + udp_bytes, number + 1, 0)
     ip = b"\x45\0" + lengths + struct.pack(">BBH", TTL, socket.IPPROTO_UDP, 0) + addresses

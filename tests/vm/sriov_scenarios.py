@@ -30,13 +30,11 @@ NIC_NAME: Final = "rail0"
 """The card's physical function, which can have 7 virtual functions."""
 
 NODE_ADDRESS: Final = "10.6.0.11"
-"""The node's address on ``NIC_NAME``."""
-
 DEADLINE_S: Final = 120.0
 PF_SYSFS: Final = Path("/sys/class/net") / NIC_NAME
 NUMVFS: Final = PF_SYSFS / "device/sriov_numvfs"
 
-TRUSTED: Final = f"""
+TRUSTED_POLICY: Final = f"""
 apiVersion: sriovnetwork.openshift.io/v1
 kind: SriovNetworkNodePolicy
 metadata: {{name: rail}}
@@ -70,14 +68,13 @@ def current_vfs() -> list[VfFacts]:
     return [VfFacts(vf.number, vf.address, vf.driver, vf.mac, vf.mtu) for vf in nic.vfs]
 
 
-def switches_of_vfs() -> list[tuple[str, str]]:
-    """(spoof check, trust) of each virtual function from ip(8), each "on" or "off"."""
+def spoof_check_and_trust_of_vfs() -> list[tuple[str, str]]:
+    """The pair of each virtual function in the output of ip(8), each "on" or "off"."""
     text = command("ip", "link", "show", "dev", NIC_NAME)
     return re.findall(r"spoof checking (on|off).*trust (on|off)", text)
 
 
-def steps_that_orbctl_shows(policy_text: str) -> str:
-    """The output of ``orbctl node sriov`` for a policy."""
+def output_of_orbctl_node_sriov(policy_text: str) -> str:
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         file.write(policy_text)
         file.flush()
@@ -85,7 +82,6 @@ def steps_that_orbctl_shows(policy_text: str) -> str:
 
 
 def policy(vfs: int, vf_range: VfRange | None = None, **fields: object) -> NodePolicy:
-    """A policy for the card, with the resource name ``rail``."""
     nics = NicSelector((NicName(NIC_NAME, vf_range),))
     node_policy = NodePolicy(name="rail", resource="rail", vfs=vfs, nics=nics)
     return node_policy._replace(**fields)  # type: ignore[arg-type]
@@ -93,7 +89,7 @@ def policy(vfs: int, vf_range: VfRange | None = None, **fields: object) -> NodeP
 
 @asynccontextmanager
 async def agent_with(source: WrittenSource) -> AsyncIterator[Callable[[], str]]:
-    """Run an agent; yields a function that returns the fault of the agent's last round."""
+    """Run an agent; yield a function that returns the fault of the agent's last round."""
     directory = Path(tempfile.mkdtemp(prefix="ow-sriov-"))
     settings = Settings(
         node_name="node-2",
@@ -141,35 +137,39 @@ async def test_a_policy_sets_the_number_mtu_and_macs_of_vfs() -> None:
 
     async with agent_with(source):
         await until_done(source, 7)
-        created = current_vfs()
+        created_vfs = current_vfs()
         link_text = command("ip", "-d", "link", "show", "dev", NIC_NAME)
         source.reports.clear()
         source.set_policies(policy(4, mtu=1_600))
         await until_done(source, 4)
 
     nic = source.last_report.nics[0]
-    assert [vf.mac for vf in created] == [default_mac(nic, number) for number in range(7)]
-    assert {(vf.driver, vf.mtu) for vf in created} == {("igbvf", 1_600)}
-    assert all(vf.mac in link_text for vf in created), "the MACs are set at the physical function"
-    assert current_vfs() == created[:4]
+    assert [vf.mac for vf in created_vfs] == [default_mac(nic, number) for number in range(7)]
+    assert {(vf.driver, vf.mtu) for vf in created_vfs} == {("igbvf", 1_600)}
+    assert all(vf.mac in link_text for vf in created_vfs), (
+        "the MACs are set at the physical function"
+    )
+    assert current_vfs() == created_vfs[:4]
 
 
 async def test_trust_and_spoof_check_of_a_policy_are_set_and_restored() -> None:
     source = WrittenSource()
-    trusted = policy(4, VfRange(0, 1), trust=True, spoof_check=False)
-    source.set_policies(trusted, policy(4, VfRange(2, 3))._replace(name="guest", resource="guest"))
+    trusted_policy = policy(4, VfRange(0, 1), trust=True, spoof_check=False)
+    source.set_policies(
+        trusted_policy, policy(4, VfRange(2, 3))._replace(name="guest", resource="guest")
+    )
 
     async with agent_with(source):
         await until_done(source, 4)
-        created = switches_of_vfs()
+        created = spoof_check_and_trust_of_vfs()
         command("ip", "link", "set", NIC_NAME, "vf", "1", "trust", "off")
         command("ip", "link", "set", NIC_NAME, "vf", "2", "vlan", "100")
         source.reports.clear()
-        source.set_policies(trusted)
+        source.set_policies(trusted_policy)
         await until_done(source, 4)
-        restored = switches_of_vfs()
+        restored = spoof_check_and_trust_of_vfs()
     command("ip", "link", "set", NIC_NAME, "vf", "1", "trust", "off")
-    steps = steps_that_orbctl_shows(TRUSTED)
+    steps = output_of_orbctl_node_sriov(TRUSTED_POLICY)
 
     assert created == [("off", "on"), ("off", "on"), ("on", "off"), ("on", "off")]
     assert restored == created
@@ -196,18 +196,17 @@ async def test_the_agent_restores_the_vfs_after_a_reboot() -> None:
     assert current_vfs() == before
 
 
-async def test_a_range_of_vfs_is_bound_to_vfio_and_back_to_the_kernel_driver() -> None:
+async def test_vfs_are_bound_to_vfio_and_later_to_the_kernel_driver() -> None:
     command("modprobe", "vfio-pci")
     source = WrittenSource()
-    kernel = policy(4, VfRange(0, 1))
-    dpdk = policy(4, VfRange(2, 3), device_type=VFIO)._replace(name="dpdk", resource="dpdk")
-    source.set_policies(kernel, dpdk)
+    kernel_policy = policy(4, VfRange(0, 1))
+    dpdk_policy = policy(4, VfRange(2, 3), device_type=VFIO)._replace(name="dpdk", resource="dpdk")
+    source.set_policies(kernel_policy, dpdk_policy)
 
     async with agent_with(source):
         await until_done(source, 4)
         drivers = [vf.driver for vf in current_vfs()]
-    # The agent does not change functions that are bound to vfio-pci: without kubelet it counts
-    # them as used.
+    # Without kubelet the agent counts functions that are bound to vfio-pci as used.
     command("modprobe", "-r", "vfio-pci")
     source.reports.clear()
     source.set_policies(policy(4))
@@ -269,7 +268,7 @@ SRIOV_SCENARIOS: Final = tuple(
             test_a_policy_sets_the_number_mtu_and_macs_of_vfs,
             test_trust_and_spoof_check_of_a_policy_are_set_and_restored,
             test_the_agent_restores_the_vfs_after_a_reboot,
-            test_a_range_of_vfs_is_bound_to_vfio_and_back_to_the_kernel_driver,
+            test_vfs_are_bound_to_vfio_and_later_to_the_kernel_driver,
             test_a_vf_is_not_removed_while_a_pod_has_it,
             test_deleting_the_policy_removes_all_vfs,
         ),

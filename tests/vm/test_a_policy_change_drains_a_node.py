@@ -1,6 +1,6 @@
 """A policy change drains a node and creates new virtual functions.
 
-The API server, etcd and the controller run on this machine. The node is the virtual machine, with
+The API server, etcd and the controller run on the host. The node is the virtual machine, with
 the agent's daemon, an SR-IOV card and a stand-in for kubelet (``cluster_node``).
 """
 
@@ -41,12 +41,8 @@ STATE = f"{SRIOV_API}/sriovnetworknodestates/{NODE}"
 NODES = "/api/v1/nodes"
 BUDGETS = "/apis/policy/v1/namespaces/shop/poddisruptionbudgets"
 POD = "/api/v1/namespaces/shop/pods/web-0"
-MACHINE_S = 1_300.0
-"""Seconds after which the virtual machine is killed."""
-
-STEP_S = 400.0
-"""Seconds in which each awaited condition must become true."""
-
+MACHINE_DEADLINE_S = 1_300.0
+CONDITION_DEADLINE_S = 400.0
 POLL_S = 0.5
 CONF = {"orbweaver": {"sriov": {"enabled": True}}}
 BUDGET = {
@@ -111,7 +107,7 @@ class ClusterView:
         return (self.sync_status, len(self.vfs)) == ("Succeeded", vfs)
 
     async def until(self, condition: Callable[[], object], what: str) -> None:
-        deadline = asyncio.get_running_loop().time() + STEP_S
+        deadline = asyncio.get_running_loop().time() + CONDITION_DEADLINE_S
         while not await asyncio.to_thread(condition):
             assert asyncio.get_running_loop().time() < deadline, (
                 f"timed out waiting for {what}: {json.dumps([self.node, self.state], indent=1)}"
@@ -130,7 +126,7 @@ def cluster(server: ApiServer, tmp_path: Path) -> Iterator[ClusterView]:
     (tmp_path / "conf.yml").write_text(yaml.safe_dump(CONF))
     agent = kubeconfig_of(server, "orbweaver-agent", tmp_path)
     for name, kubeconfig in (("agent", agent), ("kubelet", server.kubeconfig)):
-        text = inside_the_machine(kubeconfig.read_text())
+        text = kubeconfig_for_the_machine(kubeconfig.read_text())
         (tmp_path / f"{name}.kubeconfig").write_text(text)
     node = {"kind": "Node", "metadata": {"name": NODE, "labels": {"network": "sriov"}}}
     assert server.request("POST", NODES, node).status == 201
@@ -141,8 +137,8 @@ def cluster(server: ApiServer, tmp_path: Path) -> Iterator[ClusterView]:
     apply_permissions(server, render_objects({}))
 
 
-def inside_the_machine(kubeconfig: str) -> str:
-    """Adapt a kubeconfig to the machine, which reaches the API server at ``HOST_ADDRESS``."""
+def kubeconfig_for_the_machine(kubeconfig: str) -> str:
+    """The virtual machine reaches the API server at ``HOST_ADDRESS``."""
     document = yaml.safe_load(kubeconfig)
     (entry,) = document["clusters"]
     entry["cluster"]["server"] = entry["cluster"]["server"].replace("127.0.0.1", HOST_ADDRESS)
@@ -159,7 +155,7 @@ async def machine(cluster: ClusterView, tmp_path: Path) -> AsyncIterator[asyncio
     def boot() -> str:
         arguments = (str(tmp_path), NODE, etcd)
         findings, console = run_module_in_vm(
-            "tests.vm.cluster_node", *arguments, deadline_s=MACHINE_S, options=HOST_NIC
+            "tests.vm.cluster_node", *arguments, deadline_s=MACHINE_DEADLINE_S, options=HOST_NIC
         )
         faults = [finding.fault for finding in findings]
         return "" if faults == [""] else f"{faults}\n{console}"
@@ -176,30 +172,31 @@ async def controller(cluster: ClusterView, tmp_path: Path) -> AsyncIterator[Cont
     (endpoint,) = cluster.server.etcd_endpoints
     kubeconfig = kubeconfig_of(cluster.server, "orbweaver-controller", tmp_path)
     options = (f"--kubeconfig={kubeconfig}", "--config-path", str(tmp_path / "conf.yml"))
-    short = "tests.vm.controller_with_short_drains"
+    module = "tests.vm.controller_with_short_drains"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPIDERPOOL_POD_NAMESPACE", CHART_NAMESPACE)
-        process = ControllerProcess("c-1", endpoint, CLUSTER_NAME, tmp_path, *options, module=short)
+        process = ControllerProcess(
+            "c-1", endpoint, CLUSTER_NAME, tmp_path, *options, module=module
+        )
     with process:
         await process.until_ready()
         yield process
 
 
 def drain_status(server: ApiServer) -> str:
-    """The status of the drain workflow, as ``orbctl workflow query`` prints it."""
     (endpoint,) = server.etcd_endpoints
     variables = {"ORBWEAVER_ETCD_ENDPOINTS": endpoint, "ORBWEAVER_CLUSTER": CLUSTER_NAME}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "ops.cli.main", "workflow", "query", "sriov-drains", "status"],
         env=os.environ | variables,
         capture_output=True,
         text=True,
         check=False,
     )
-    return done.stdout
+    return process.stdout
 
 
-async def test_a_changed_policy_evicts_the_pod_and_the_new_virtual_functions_are_offered(
+async def test_a_policy_change_evicts_the_pod_and_offers_the_new_vfs(
     cluster: ClusterView, machine: asyncio.Task[str], controller: ControllerProcess
 ) -> None:
     server = cluster.server
@@ -216,7 +213,7 @@ async def test_a_changed_policy_evicts_the_pod_and_the_new_virtual_functions_are
     )
 
     # The disruption budget forbids the eviction: the drain cordons the node, gives up, and
-    # uncordons the node. The virtual functions do not change.
+    # uncordons the node.
     changed = {"spec": {"numVfs": 4}}
     assert server.request("PATCH", f"{POLICIES}/rail", changed, content=MERGE_PATCH).status == 200
     await cluster.until(lambda: cluster.is_cordoned, "the cordon")

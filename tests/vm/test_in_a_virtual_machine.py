@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.vm, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 class MachineRun:
-    """The fault of each scenario of one run ("" for success), and the machine's console."""
+    """The fault of each scenario ("" for success), and the machine's console."""
 
     def __init__(self, findings: list[Finding], console: str) -> None:
         self.faults = {finding.name: finding.fault for finding in findings}
@@ -29,5 +29,7 @@ def machine_run() -> MachineRun:
 
 @pytest.mark.parametrize("name", [scenario.__name__ for scenario in VM_SCENARIOS])
 def test_a_scenario_succeeds(machine_run: MachineRun, name: str) -> None:
-    assert name in machine_run.faults, f"no finding; the console:\n{machine_run.console}"
+    assert name in machine_run.faults, (
+        f"the scenario wrote no finding; the console:\n{machine_run.console}"
+    )
     assert not machine_run.faults[name], machine_run.faults[name]

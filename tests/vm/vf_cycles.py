@@ -1,10 +1,10 @@
 """Attaches and detaches virtual functions a thousand times while an agent runs, and counts leaks.
 
 ``python -m tests.vm.vf_cycles`` boots the virtual machine, runs this module there, and prints the
-leaks. The benchmark ``vf_leaks`` counts the same leaks.
+leaks.
 
-A cycle moves a virtual function into a network namespace, renames the link, adds an address, and
-deletes the namespace. The kernel then returns the virtual function to the node.
+A cycle moves a virtual function into a network namespace and deletes the namespace. The kernel then
+returns the virtual function to the node.
 """
 
 from __future__ import annotations
@@ -37,18 +37,14 @@ VFS: Final = 7
 
 CYCLES: Final = 1_000
 CYCLES_DEADLINE_S: Final = 2_400
-RETURN_S: Final = 120.0
-"""Seconds in which the kernel must return the virtual functions to the node."""
+RETURN_DEADLINE_S: Final = 120.0
 
 NETNS: Final = Path("/run/netns")
 LINKS: Final = Path("/sys/class/net")
 
 
 class CycleRun(NamedTuple):
-    """The result of a run: cycles, seconds, and the number of leaks of each kind.
-
-    ``fault``: the fault of the agent's last round; "" for success.
-    """
+    """The result of a run. ``fault`` is the fault of the agent's last round, or ""."""
 
     cycles: int
     seconds: float
@@ -56,14 +52,13 @@ class CycleRun(NamedTuple):
     fault: str = ""
 
     def __str__(self) -> str:
-        left = ", ".join(f"{count} {kind}" for kind, count in self.leaks.items() if count)
+        leaks = ", ".join(f"{count} {kind}" for kind, count in self.leaks.items() if count)
         return (
-            f"{self.cycles} cycles in {self.seconds:.0f} s; left: {left or 'nothing'} {self.fault}"
+            f"{self.cycles} cycles in {self.seconds:.0f} s; left: {leaks or 'nothing'} {self.fault}"
         )
 
 
-def batch(lines: Iterable[str], *options: str) -> None:
-    """Run many commands of ip(8) in one process."""
+def run_ip_commands(lines: Iterable[str], *options: str) -> None:
     process = subprocess.run(
         ["ip", *options, "-batch", "-"],
         input="\n".join(lines),
@@ -74,8 +69,8 @@ def batch(lines: Iterable[str], *options: str) -> None:
     assert process.returncode == 0, process.stderr
 
 
-def links() -> list[str]:
-    """The links of the virtual functions that are in the node's namespace, sorted by VF number."""
+def vf_links() -> list[str]:
+    """The links of virtual functions in the node's namespace, sorted by VF number."""
     directories = (PF_SYSFS / f"device/virtfn{number}/net" for number in range(VFS))
     return [path.name for net in directories if net.is_dir() for path in net.iterdir()]
 
@@ -83,8 +78,8 @@ def links() -> list[str]:
 async def run_cycles(count: int) -> None:
     """Run one cycle with each of the first ``count`` virtual functions."""
     pods = [f"pod-{number}" for number in range(count)]
-    names = links()[:count]
-    batch(
+    names = vf_links()[:count]
+    run_ip_commands(
         line
         for pod, name in zip(pods, names, strict=True)
         for line in (f"netns add {pod}", f"link set dev {name} netns {pod}")
@@ -95,9 +90,9 @@ async def run_cycles(count: int) -> None:
             f"address add 10.6.0.{100 + number}/24 dev net1",
             "link set dev net1 up",
         )
-        batch(commands, "-n", pod)
-    batch(f"netns delete {pod}" for pod in pods)
-    await until(lambda: len(links()) == VFS, RETURN_S)
+        run_ip_commands(commands, "-n", pod)
+    run_ip_commands(f"netns delete {pod}" for pod in pods)
+    await until(lambda: len(vf_links()) == VFS, RETURN_DEADLINE_S)
 
 
 async def run_in_machine(seconds_max: float) -> CycleRun:
@@ -136,7 +131,7 @@ async def run_in_machine(seconds_max: float) -> CycleRun:
 
 
 def boot(seconds_max: float = CYCLES_DEADLINE_S) -> CycleRun:
-    """Run the cycles in the virtual machine. Raises RuntimeError if there is no result."""
+    """Run the cycles in the virtual machine; RuntimeError if there is no result."""
     findings, console = run_module_in_vm(
         "tests.vm.vf_cycles", str(seconds_max), deadline_s=seconds_max + BOOT_DEADLINE_S
     )
@@ -146,7 +141,7 @@ def boot(seconds_max: float = CYCLES_DEADLINE_S) -> CycleRun:
 
 
 def main() -> int:
-    """Print the result of the cycles; return 1 if there is a leak or a fault."""
+    """Return 1 if there is a leak or a fault."""
     run = boot()
     sys.stdout.write(f"{run}\n")
     return int(any(run.leaks.values()) or bool(run.fault))

@@ -81,8 +81,6 @@ class DoublePrice(WorkflowOutbound):
 
 
 class Polite(WorkflowInbound):
-    """Changes arguments and results of workflow code, and counts signals."""
-
     def __init__(self, inner: WorkflowInbound) -> None:
         super().__init__(inner)
         self.signals = 0
@@ -112,17 +110,15 @@ class Polite(WorkflowInbound):
 
 
 class AttemptRecorder(Interceptor):
-    """Appends each attempt of an activity, and the OSError of a failed attempt, to ``steps``."""
-
     def __init__(self, name: str, steps: list[str]) -> None:
         self.name = name
         self.steps = steps
 
     def intercept_activity(self, inner: ActivityInbound) -> ActivityInbound:
-        return _Recorded(inner, self.name, self.steps)
+        return _RecordedAttempts(inner, self.name, self.steps)
 
 
-class _Recorded(ActivityInbound):
+class _RecordedAttempts(ActivityInbound):
     def __init__(self, inner: ActivityInbound, name: str, steps: list[str]) -> None:
         super().__init__(inner)
         self.name = name
@@ -142,7 +138,7 @@ class Courteous(Interceptor):
     workflow_inbound = Polite
 
 
-async def test_the_interceptors_of_a_workflow_change_its_messages_and_requests() -> None:
+async def test_workflow_interceptors_change_messages_and_requests() -> None:
     registry = Registry([Order], [charge, ship], interceptors=[Courteous()])
     async with WorkflowEnvironment(registry, replays=True) as env:
         order = await env.start(Order, "lamp", 100)
@@ -157,7 +153,7 @@ async def test_the_interceptors_of_a_workflow_change_its_messages_and_requests()
         ]  # fmt: skip
 
 
-async def test_the_first_interceptor_encloses_the_second_in_each_attempt_of_an_activity() -> None:
+async def test_the_first_interceptor_encloses_the_second_in_each_attempt() -> None:
     steps: list[str] = []
     interceptors = [AttemptRecorder("outer", steps), AttemptRecorder("inner", steps)]
     registry = Registry([Order], [charge, ship], interceptors=interceptors)
@@ -187,9 +183,7 @@ def test_a_workflow_interceptor_that_reads_the_clock_is_rejected() -> None:
         Registry([Order], [charge, ship], interceptors=[Watch()])
 
 
-class _Audited(ClientOutbound):
-    """Records calls, adds an argument to starts, shortens signals, and refuses to terminate."""
-
+class _AuditedCalls(ClientOutbound):
     def __init__(self, inner: ClientOutbound, calls: list[str]) -> None:
         super().__init__(inner)
         self.calls = calls
@@ -211,10 +205,10 @@ class Audit(ClientInterceptor):
         self.calls: list[str] = []
 
     def intercept_client(self, inner: ClientOutbound) -> ClientOutbound:
-        return _Audited(inner, self.calls)
+        return _AuditedCalls(inner, self.calls)
 
 
-async def test_the_interceptors_of_a_client_change_and_refuse_its_calls(
+async def test_client_interceptors_change_and_refuse_calls(
     engine: EngineHarness,
 ) -> None:
     audit = Audit()

@@ -47,8 +47,8 @@ async def test_start_or_signal_starts_an_execution_once_and_then_signals_it(
     for word in ("first", "second", "third"):
         await engine.client.start_or_signal(Basket, id="one", signal="put", signal_args=[word])
 
-    async def signalled() -> bool:
+    async def has_two_signals() -> bool:
         return (await engine.head("one")).signals == 2  # the first call only starts the execution
 
-    await eventually(signalled)
+    await eventually(has_two_signals)
     assert (await engine.head("one")).workflow_type == "Basket"

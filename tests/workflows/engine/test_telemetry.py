@@ -23,21 +23,20 @@ TRACEPARENT = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
 
 
 async def _start_worker(engine: EngineHarness, telemetry: Telemetry) -> None:
-    """Start a worker with this telemetry; the fixture ``engine`` closes the worker."""
     worker = Worker(engine.store, engine.keys, engine.registry, name="w", telemetry=telemetry)
     engine.workers.append(worker)
     worker.start()
     await within(worker.ready())
 
 
-async def test_the_trace_of_an_execution_is_linked_to_its_cause_and_contains_its_activity(
+async def test_a_trace_is_linked_to_its_cause_and_contains_the_activity(
     engine: EngineHarness,
 ) -> None:
     exporter, reader = InMemorySpanExporter(), InMemoryMetricReader()
     tracers, meters = TracerProvider(), MeterProvider([reader])
     tracers.add_span_processor(SimpleSpanProcessor(exporter))
     telemetry = Telemetry(tracers=tracers, meters=meters)
-    engine.activities.failures_left = 1  # the first attempt of the activity fails
+    engine.activities.failures_left = 1
     await _start_worker(engine, telemetry)
     async with Client(engine.store, engine.keys, telemetry=telemetry) as client:
         options = StartOptions(traceparent=TRACEPARENT, link_attributes={"link": "cause"})
@@ -85,7 +84,7 @@ async def test_the_trace_of_an_execution_is_linked_to_its_cause_and_contains_its
     }
 
 
-async def test_the_error_type_of_a_timed_out_attempt_is_its_timeout(
+async def test_the_error_type_of_a_timed_out_attempt_names_the_timeout(
     engine: EngineHarness,
 ) -> None:
     exporter, tracers = InMemorySpanExporter(), TracerProvider()
@@ -135,7 +134,7 @@ async def test_messages_to_an_execution_have_spans_with_temporals_names(
     ]
 
 
-async def test_a_continued_run_begins_a_new_trace_that_is_linked_to_the_first_run(
+async def test_a_continued_run_has_a_trace_linked_to_the_first_run(
     engine: EngineHarness,
 ) -> None:
     exporter, tracers = InMemorySpanExporter(), TracerProvider()

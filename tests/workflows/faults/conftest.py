@@ -20,7 +20,6 @@ async def engine() -> AsyncIterator[EngineHarness]:
 
 
 async def check_histories(engine: EngineHarness) -> None:
-    """Check the histories of all executions, update ``Counters``, and fail on any violation."""
     executions, violations = await engine.find_violations()
     Counters.executions += executions
     Counters.violations += len(violations)

@@ -29,7 +29,7 @@ class Moment(Enum):
 class KillingStore:
     """The connection of a worker to the store. The worker dies at its commit number ``at``.
 
-    The death sets ``died``. Commits, reads and lease requests of a dead worker never return.
+    After ``died`` is set, commits, reads and lease requests never return.
     """
 
     def __init__(self, store: KeyValueStore, at: int, moment: Moment) -> None:
@@ -101,6 +101,5 @@ class KillingStore:
 
 
 async def kill(engine: EngineHarness, worker: Worker) -> None:
-    """Count a kill, stop the worker's tasks, and revoke the worker's lease."""
     Counters.kills += 1
     await engine.kill_worker(worker)

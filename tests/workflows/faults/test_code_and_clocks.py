@@ -1,7 +1,6 @@
 """Executions continue when their code changes or the wall clock jumps.
 
-The workflow ``Steady`` runs an activity and a timer for each word, and returns the words in upper
-case.
+The workflow ``Steady`` runs an activity and a timer for each word.
 """
 
 from __future__ import annotations
@@ -57,10 +56,10 @@ def _registry(activities: SampleActivities, cls: type[Any]) -> Registry:
 
 
 async def _until_asleep(engine: EngineHarness) -> None:
-    async def timer() -> bool:
+    async def has_timers() -> bool:
         return bool((await engine.head("one")).timers)
 
-    await eventually(timer)
+    await eventually(has_timers)
 
 
 async def test_patched_code_continues_a_sleeping_execution(engine: EngineHarness) -> None:
@@ -101,12 +100,12 @@ async def test_a_paused_execution_continues_with_corrected_code_after_a_failed_q
     handle = await engine.client.start("Changing", id="one")
     await _until_asleep(engine)
     await old.close()
-    changing = _registry(engine.activities, Unpatched)
-    await engine.start_worker(registry=changing)
+    registry = _registry(engine.activities, Unpatched)
+    await engine.start_worker(registry=registry)
     await engine.until_status("one", ExecutionStatus.PAUSED)
     with pytest.raises(CallRejected, match="the history expects"):
         await handle.query("anything")
-    changing.workflows.update(_registry(engine.activities, Patched).workflows)
+    registry.workflows.update(_registry(engine.activities, Patched).workflows)
     await engine.client.retry("one", "the change is patched")
 
     assert await within(handle.result()) == "OLD"
@@ -122,10 +121,10 @@ async def test_event_times_do_not_decrease_when_the_clock_is_set_back(
         clock.offset_ms = offset_ms
         calls = len(engine.activities.calls)
 
-        async def went_on(calls: int = calls) -> bool:
+        async def continues(calls: int = calls) -> bool:
             return len(engine.activities.calls) > calls or await _is_closed(engine)
 
-        await eventually(went_on)
+        await eventually(continues)
 
     assert await within(handle.result()) == ["A", "B", "C"]
     times = [event.event_time_ms for event in await engine.history(handle)]
@@ -153,10 +152,10 @@ async def test_setting_the_clock_changes_no_run_timeout(
 
 
 async def _until_begun(engine: EngineHarness, workflow_id: str) -> None:
-    async def there() -> bool:
+    async def has_begun() -> bool:
         return (await engine.head(workflow_id)).next_event_id > 1
 
-    await eventually(there)
+    await eventually(has_begun)
 
 
 async def _is_closed(engine: EngineHarness) -> bool:

@@ -1,8 +1,7 @@
 """Executions complete although workers die at any commit, and a former owner cannot write.
 
 The workflows ``Chain`` and ``Steady`` return their words in upper case. ``Parent`` runs a ``Chain``
-of a and b. ``Basket`` returns the things of signals ``put`` after the signal ``close``; the update
-``take`` returns the number of remaining things. ``Deadly`` limits the attempts of its activity.
+of a and b. The update ``take`` of ``Basket`` returns the number of remaining things.
 """
 
 from __future__ import annotations
@@ -30,11 +29,10 @@ from workflows.model.events import WorkflowExecutionSignaled
 from workflows.model.policies import ExecutionStatus
 
 WRITES_MAX = 60
-"""More commits than a worker needs for the executions of one test."""
+"""More commits than the executions of one test need."""
 
 
 async def _start_executions(engine: EngineHarness) -> list[WorkflowHandle]:
-    """Start executions with activities, timers, a child and signals."""
     basket = await engine.client.signal_with_start(
         Basket, id="basket", signal="put", signal_args=["thing"]
     )
@@ -52,21 +50,21 @@ async def test_executions_have_their_results_after_a_kill_at_any_write(moment: M
         store = KillingStore(engine.store, at, moment)
         worker = await _start_worker_on(engine, store)
         results = asyncio.gather(*(handle.result() for handle in handles))
-        await _died_or_done(store, results)
-        killed = store.died.is_set()
-        if killed:
+        await _until_death_or_results(store, results)
+        was_killed = store.died.is_set()
+        if was_killed:
             await kill(engine, worker)
             await engine.start_worker("next")
         assert await within(results) == [["thing"], ["A", "B"], ["A", "B"]]
         await check_histories(engine)
         await engine.close()
         assert at < WRITES_MAX
-        if not killed:
+        if not was_killed:
             return
 
 
 @pytest.mark.parametrize("moment", list(Moment))
-async def test_an_update_is_answered_and_executed_once_after_a_kill_at_any_write(
+async def test_an_update_runs_once_despite_a_kill_at_any_write(
     moment: Moment,
 ) -> None:
     for at in itertools.count(1):
@@ -77,9 +75,9 @@ async def test_an_update_is_answered_and_executed_once_after_a_kill_at_any_write
         store = KillingStore(engine.store, at, moment)
         worker = await _start_worker_on(engine, store)
         update = asyncio.ensure_future(basket.update("take", "thing"))
-        await _died_or_done(store, update)
-        killed = store.died.is_set()
-        if killed:
+        await _until_death_or_results(store, update)
+        was_killed = store.died.is_set()
+        if was_killed:
             await kill(engine, worker)
             await engine.start_worker("next")
         assert await within(update) == 0
@@ -88,7 +86,7 @@ async def test_an_update_is_answered_and_executed_once_after_a_kill_at_any_write
         await check_histories(engine)
         await engine.close()
         assert at < WRITES_MAX
-        if not killed:
+        if not was_killed:
             return
 
 
@@ -101,8 +99,7 @@ async def _start_worker_on(
     return worker
 
 
-async def _died_or_done(store: KillingStore, results: asyncio.Future[Any]) -> None:
-    """Wait until the worker of the store has died, or the executions have results."""
+async def _until_death_or_results(store: KillingStore, results: asyncio.Future[Any]) -> None:
     died: asyncio.Future[Any] = asyncio.ensure_future(store.died.wait())
     await within(asyncio.wait({died, results}, return_when=asyncio.FIRST_COMPLETED))
     died.cancel()
@@ -118,7 +115,7 @@ async def test_many_executions_survive_many_kills(engine: EngineHarness) -> None
     while not results.done():
         store = KillingStore(engine.store, rng.randrange(4, 16), rng.choice(list(Moment)))
         worker = await _start_worker_on(engine, store)
-        await _died_or_done(store, results)
+        await _until_death_or_results(store, results)
         if store.died.is_set():
             await kill(engine, worker)
 
@@ -126,7 +123,7 @@ async def test_many_executions_survive_many_kills(engine: EngineHarness) -> None
     assert Counters.kills
 
 
-async def test_only_one_of_two_workers_that_act_as_owner_of_a_shard_writes(
+async def test_only_one_worker_writes_if_two_act_as_owner(
     engine: EngineHarness,
 ) -> None:
     old = await engine.start_worker("old")
@@ -146,10 +143,10 @@ async def test_a_former_owner_cannot_write(engine: EngineHarness) -> None:
     old = await engine.start_worker("old")
     await engine.client.start(Basket, id="basket")
 
-    async def loaded() -> bool:
+    async def is_loaded() -> bool:
         return (await engine.head("basket")).next_event_id > 1
 
-    await eventually(loaded)
+    await eventually(is_loaded)
     term = old.term
     assert term is not None
     shard = next(shard for shard in term.shards.values() if shard.executions)
@@ -157,11 +154,11 @@ async def test_a_former_owner_cannot_write(engine: EngineHarness) -> None:
     await kill(engine, old)
     await engine.start_worker("new")
     before = await engine.head("basket")
-    stale = await engine.store.commit(
+    late_commit = await engine.store.commit(
         [shard.fence], execution._transaction(_draft_of_a_signal(execution), 0)[1]
     )
 
-    assert not stale.succeeded
+    assert not late_commit.succeeded
     assert await engine.head("basket") == before
 
 
@@ -171,7 +168,7 @@ def _draft_of_a_signal(execution: Execution) -> HistoryDraft:
     return draft
 
 
-async def test_an_execution_whose_activity_kills_the_worker_is_paused_after_the_last_attempt(
+async def test_an_activity_that_kills_its_workers_pauses_the_execution(
     engine: EngineHarness,
 ) -> None:
     stores: list[KillingStore] = []

@@ -1,8 +1,7 @@
 """Worker processes that are killed at a write or by an activity, or suspended and continued.
 
 The workflows ``Chain`` and ``Steady`` return their words in upper case. ``Parent`` runs a ``Chain``
-of a and b. ``Basket`` returns the things of signals ``put`` after the signal ``close``. ``Deadly``
-runs an activity that kills the worker, and limits the attempts.
+of a and b. ``Deadly`` runs an activity that kills the worker.
 """
 
 from __future__ import annotations
@@ -34,8 +33,7 @@ WRITES = range(2, 8)
 CERTAIN_WRITES = 4
 """The number of ``WRITES`` that every process makes, however many steps share a commit."""
 
-AT_ONCE = 6
-"""Worker processes that run concurrently."""
+CONCURRENT_PROCESSES = 6
 
 
 @pytest.fixture
@@ -77,20 +75,20 @@ class WorkerProcess:
         assert self._process is not None
         return self._process
 
-    async def ready(self) -> None:
+    async def until_ready(self) -> None:
         """Wait until the process owns its shards."""
         assert self.process.stdout is not None
         assert await within(self.process.stdout.readline()) == b"ready\n"
 
-    async def died(self) -> int:
-        """Wait until the process has ended. Returns the signal that killed it."""
+    async def until_dead(self) -> int:
+        """Return the signal that killed the process."""
         return -await within(self.process.wait())
 
 
 async def _run_with_kill_at(
     etcd: EtcdCluster, at: int, moment: str, gate: asyncio.Semaphore
 ) -> bool:
-    """Run executions; kill the first worker at commit ``at``. False if there was no kill."""
+    """Kill the first worker at commit ``at``; return whether there was a kill."""
     async with gate:
         engine = _engine_on(etcd)
         basket = await engine.client.signal_with_start(
@@ -102,37 +100,37 @@ async def _run_with_kill_at(
         handles = [basket, chain, parent]
         results = asyncio.gather(*(handle.result() for handle in handles))
         async with WorkerProcess(engine, etcd, at, moment) as process:
-            death = asyncio.ensure_future(process.died())
+            death = asyncio.ensure_future(process.until_dead())
             outcomes: set[asyncio.Future[Any]] = {death, results}
             await within(asyncio.wait(outcomes, return_when=asyncio.FIRST_COMPLETED))
-            killed = death.done() and death.result() == signal.SIGKILL
+            was_killed = death.done() and death.result() == signal.SIGKILL
             death.cancel()
-        if killed:
+        if was_killed:
             await engine.start_worker("next")
         assert await within(results) == [["thing"], ["A", "B"], ["A", "B"]]
         await check_histories(engine)
         await engine.close()
         await engine.store.close()
-        Counters.kills += killed
-        return killed
+        Counters.kills += was_killed
+        return was_killed
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-async def test_executions_have_their_results_after_a_kill_of_the_process_at_any_write(
+async def test_executions_complete_after_a_process_is_killed_at_any_write(
     etcd: EtcdCluster, moment: str
 ) -> None:
-    gate = asyncio.Semaphore(AT_ONCE)
+    gate = asyncio.Semaphore(CONCURRENT_PROCESSES)
     killed = await asyncio.gather(*(_run_with_kill_at(etcd, at, moment, gate) for at in WRITES))
 
     assert all(killed[:CERTAIN_WRITES])
 
 
-async def test_a_suspended_and_replaced_process_writes_nothing_when_it_continues(
+async def test_a_replaced_process_writes_nothing_when_it_continues(
     engine: EngineHarness, etcd: EtcdCluster
 ) -> None:
     words = [str(number) for number in range(40)]
     async with WorkerProcess(engine, etcd) as process:
-        await process.ready()
+        await process.until_ready()
         handles = [
             await engine.client.start(Steady, words, 0.02, id=f"steady-{number}")
             for number in range(10)
@@ -145,23 +143,25 @@ async def test_a_suspended_and_replaced_process_writes_nothing_when_it_continues
         os.kill(process.process.pid, signal.SIGSTOP)
         await engine.start_worker("next")
 
-        async def taken_over() -> bool:
+        async def next_worker_runs() -> bool:
             return bool(engine.activities.calls)
 
-        await eventually(taken_over)
-        os.kill(process.process.pid, signal.SIGCONT)  # it still assumes that it owns shards
+        await eventually(next_worker_runs)
+        os.kill(
+            process.process.pid, signal.SIGCONT
+        )  # the process still assumes that it owns shards
         results = await within(asyncio.gather(*(handle.result() for handle in handles)))
 
     assert results == [words] * 10
 
 
-async def test_an_execution_whose_activity_kills_the_process_is_paused_after_the_last_attempt(
+async def test_an_activity_that_kills_its_processes_pauses_the_execution(
     engine: EngineHarness, etcd: EtcdCluster
 ) -> None:
     handle = await engine.client.start(Deadly, 2, id="deadly")
     for _ in range(2):
         async with WorkerProcess(engine, etcd) as poisoned:
-            assert await poisoned.died() == signal.SIGKILL
+            assert await poisoned.until_dead() == signal.SIGKILL
             Counters.kills += 1
     await engine.start_worker("survivor")
     head = await engine.until_status("deadly", ExecutionStatus.PAUSED)

@@ -2,7 +2,6 @@
 
 The session of a worker is a lease in the store. A worker that loses its lease opens a new session.
 The workflow ``Steady`` returns its words in upper case; its activities are retried without limit.
-``Basket`` returns the things of signals ``put`` after the signal ``close``.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from tests.workflows.faults.conftest import check_histories
 from workflows.engine.worker.worker import WorkerOptions
 
 
-async def test_executions_continue_after_an_outage_of_the_store_longer_than_a_lease() -> None:
+async def test_executions_continue_after_a_store_outage_that_outlasts_the_lease() -> None:
     store = FaultyStore(MemoryStore())
     engine = EngineHarness(store.store)
     worker = await engine.start_worker(store=store, options=WorkerOptions(ttl_s=2))
@@ -34,10 +33,10 @@ async def test_executions_continue_after_an_outage_of_the_store_longer_than_a_le
         for number in range(20)
     ]
     assert worker.term is not None
-    first = worker.term.session
+    first_session = worker.term.session
     store.is_unavailable = True
     # The worker ends the session by its own clock, without an answer of the store.
-    await within(first.lost.wait())
+    await within(first_session.lost.wait())
     store.is_unavailable = False
     results = await within(asyncio.gather(*(handle.result() for handle in handles)))
 
@@ -64,7 +63,7 @@ async def test_a_short_outage_of_the_store_ends_no_session() -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_executions_have_their_results_after_lost_answers_of_the_store(seed: int) -> None:
+async def test_executions_complete_after_the_store_loses_answers(seed: int) -> None:
     rng = random.Random(seed)
     store = FaultyStore(MemoryStore())
     engine = EngineHarness(store)
@@ -95,7 +94,7 @@ class Outage(Enum):
 
 @pytest.mark.etcd
 @pytest.mark.parametrize("outage", list(Outage))
-async def test_executions_continue_after_an_outage_of_etcd_longer_than_a_lease(
+async def test_executions_continue_after_an_etcd_outage_that_outlasts_the_lease(
     tmp_path: Path, outage: Outage, caplog: pytest.LogCaptureFixture
 ) -> None:
     with EtcdCluster(tmp_path) as cluster:
@@ -108,16 +107,16 @@ async def test_executions_continue_after_an_outage_of_etcd_longer_than_a_lease(
         sleeper = await engine.client.start(Sleeper, 1.0, id="sleeper")
         basket = await engine.client.start(Basket, id="basket")
 
-        async def begun() -> bool:
+        async def have_begun() -> bool:
             return len(engine.activities.calls) > 50
 
-        await eventually(begun)
+        await eventually(have_begun)
         assert worker.term is not None
-        owned = worker.term.session
+        session = worker.term.session
         (member,) = cluster.members
         member.pause() if outage is Outage.HUNG else member.kill()
         signalling = asyncio.ensure_future(_put_and_close(engine))
-        await within(owned.lost.wait())
+        await within(session.lost.wait())
 
         async def has_given_up() -> bool:
             return "opens a new session" in caplog.text
@@ -140,7 +139,7 @@ async def test_executions_continue_after_an_outage_of_etcd_longer_than_a_lease(
 
 
 async def _put_and_close(engine: EngineHarness) -> set[int]:
-    """Signal the basket during an outage. Returns the possible numbers of things in the basket."""
+    """Return the possible numbers of things in the basket."""
     possible_counts = {1}
     try:
         await engine.client.signal("basket", "put", "thing", request_id="only")

@@ -2,8 +2,8 @@
 
     python -m tests.workflows.faults.worker_process ENDPOINT CLUSTER AT MOMENT
 
-MOMENT is ``before`` or ``after``: when the process kills itself, relative to its commit number AT.
-With AT 0 the process does not kill itself. The process prints "ready" once it owns shards.
+The process kills itself ``before`` or ``after`` (MOMENT) its commit number AT; AT 0 means never.
+The process prints "ready" once it owns shards.
 """
 
 from __future__ import annotations
@@ -26,8 +26,6 @@ TTL_S = 2
 
 
 class MortalStore(EtcdStore):
-    """A store that kills its process at a commit."""
-
     def __init__(self, endpoint: str, at: int, moment: str) -> None:
         super().__init__(EtcdSettings((endpoint,)))
         self._at = at

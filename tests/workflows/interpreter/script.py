@@ -16,7 +16,7 @@ from workflows.model.commands import Command, Decision, UpdateRequest
 START_MS = 1_700_000_000_000
 
 timer = workflow.sleep
-"""Sleep in workflow code. Tests do not wait: they add TimerFired to the history."""
+"""Sleep in workflow code; the sleep ends when a test adds TimerFired to the history."""
 
 
 class Script:

@@ -91,7 +91,7 @@ def test_an_activity_without_a_timeout_is_rejected() -> None:
 
 
 @pytest.mark.parametrize("pauses", [None, False, True])
-def test_a_recorded_retry_policy_pauses_only_if_the_code_requested_it(pauses: bool | None) -> None:
+def test_a_retry_policy_pauses_only_if_the_code_requests_the_pause(pauses: bool | None) -> None:
     policy = workflow.RetryPolicy(maximum_attempts=3, pause_when_exhausted=pauses)
     script = Script(Working, workflow.ActivityOptions(start_to_close_s=1.0, retry=policy))
 
@@ -164,7 +164,7 @@ def test_wait_cancellation_completed_returns_the_outcome_of_the_activity(
     assert result_of(*script.task(outcome)) == result
 
 
-def test_a_command_that_is_requested_and_cancelled_in_one_task_is_not_recorded() -> None:
+def test_a_command_cancelled_in_the_same_task_is_not_recorded() -> None:
     script = Script(Cancelling, CancellationType.TRY_CANCEL, 0)
 
     (done,) = script.task()
@@ -191,7 +191,7 @@ def test_the_outcome_of_an_abandoned_activity_is_ignored() -> None:
     assert isinstance(script.task(ev.TimerFired(2))[0], ev.WorkflowExecutionCompleted)
 
 
-def test_a_result_that_does_not_fit_its_type_fails_the_task_and_not_the_run() -> None:
+def test_a_result_of_a_wrong_type_fails_only_the_task() -> None:
     script = Script(Claiming)
     script.task()
     with pytest.raises(WorkflowError, match="does not fit"):

@@ -25,7 +25,6 @@ Program = list[Any]
 
 @activity.defn()
 def flaky(number: int) -> int:
-    """Fail permanently for multiples of 5, once for other multiples of 3, else not at all."""
     if number % 5 == 0:
         raise ApplicationError("never", non_retryable=True)
     if number % 3 == 0 and activity.info().attempt < 2:
@@ -120,13 +119,12 @@ RANDOM = re.compile(r"""[0-9a-f]{32}|worker\.[0-9a-f]{8}|"random",\s*[0-9]""")
 
 
 def without_random(history: list[HistoryEvent]) -> str:
-    """A history as JSON with random values replaced."""
     return RANDOM.sub("*", to_json(history))
 
 
 @settings(max_examples=40)
 @given(PROGRAMS, st.lists(st.integers(0, 6), max_size=3))
-def test_a_program_issues_the_same_commands_with_and_without_a_cached_interpreter(
+def test_a_cached_interpreter_and_a_replay_issue_the_same_commands(
     program: Program, pokes: list[int]
 ) -> None:
     cached = asyncio.run(histories_of(program, pokes, replays=False))
@@ -138,8 +136,8 @@ def test_a_program_issues_the_same_commands_with_and_without_a_cached_interprete
         for event in history:
             if isinstance(event.attributes, WorkflowTaskStarted):
                 replay(REGISTRY, history[: event.event_id - 1])
-        whole = Interpreter(REGISTRY)
-        whole.activate(from_json(to_json(history)))
-        whole.check_complete()
-        assert whole.closed
-        whole.close()
+        interpreter = Interpreter(REGISTRY)
+        interpreter.activate(from_json(to_json(history)))
+        interpreter.check_complete()
+        assert interpreter.closed
+        interpreter.close()

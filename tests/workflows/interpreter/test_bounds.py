@@ -66,9 +66,7 @@ def requesting(many: Many, count: int) -> type:
         ("COMMANDS_MAX", commands),
     ],
 )
-def test_a_request_beyond_a_limit_raises_an_error_with_the_name_of_the_limit(
-    name: str, many: Many
-) -> None:
+def test_the_error_for_a_request_beyond_a_limit_names_the_limit(name: str, many: Many) -> None:
     limit = getattr(limits, name)
     Script(requesting(many, limit)).task()
 
@@ -87,8 +85,8 @@ def test_the_error_for_a_timer_beyond_the_limit_names_the_limit(seconds: float) 
 
 def test_the_number_of_signals_without_a_handler_is_limited() -> None:
     script = Script(requesting(activities, 1))
-    waiting = [ev.WorkflowExecutionSignaled("unhandled", ())] * limits.SIGNALS_BUFFERED_MAX
-    script.task(*waiting)
+    signals = [ev.WorkflowExecutionSignaled("unhandled", ())] * limits.SIGNALS_BUFFERED_MAX
+    script.task(*signals)
 
     with pytest.raises(WorkflowTaskError, match="SIGNALS_BUFFERED_MAX"):
         script.task(ev.WorkflowExecutionSignaled("unhandled", ()))

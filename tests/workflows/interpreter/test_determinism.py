@@ -91,18 +91,18 @@ async def test_the_guard_stays_installed_until_the_event_loop_ends_its_pass() ->
 
     real = time.time
     Script(workflow_of(idle)).task()
-    guarded = time.time
+    guarded_time = time.time
     with pytest.raises(ForbiddenCallError, match=r"may not call time\.time"):
         Script(workflow_of(forbidden)).task()
 
-    assert time.time is guarded
+    assert time.time is guarded_time
     assert time.time() > 0, "the guard passes on calls from outside workflow code"
     assert gc.isenabled()
     await asyncio.sleep(0)
     assert time.time is real
 
 
-def test_the_guard_works_after_an_event_loop_that_was_closed_before_its_pass_ended() -> None:
+def test_the_guard_works_after_an_event_loop_was_closed_early() -> None:
     async def idle() -> object:
         return None
 
@@ -121,7 +121,7 @@ def test_the_guard_works_after_an_event_loop_that_was_closed_before_its_pass_end
         assert time.time is real
 
 
-def test_a_file_is_not_opened_by_workflow_code() -> None:
+def test_workflow_code_cannot_open_a_file() -> None:
     async def body() -> object:
         with open("anything", encoding="utf-8") as file:  # noqa: PTH123 - the point of the test
             return file.read()
@@ -151,7 +151,7 @@ def test_standard_library_functions_that_do_io_or_wait_fail_in_workflow_code() -
 
 
 @pytest.mark.parametrize("in_a_loop", [False, True])
-def test_finalizers_of_other_objects_are_not_taken_for_workflow_code(in_a_loop: bool) -> None:
+def test_finalizers_may_read_the_clock_during_workflow_code(in_a_loop: bool) -> None:
     class OtherObject:
         def __init__(self) -> None:
             self.itself = self
@@ -188,7 +188,7 @@ def test_finalizers_of_other_objects_are_not_taken_for_workflow_code(in_a_loop: 
     assert gc.isenabled()
 
 
-def test_a_clock_imported_by_name_is_found_at_registration() -> None:
+def test_registration_finds_a_clock_imported_by_name() -> None:
     @workflow.defn()
     class ByName:
         @workflow.run
@@ -203,7 +203,7 @@ def helper() -> str:
     return str(datetime.now(tz=UTC))
 
 
-def test_a_clock_in_a_helper_of_the_same_module_is_found_at_registration() -> None:
+def test_registration_finds_a_clock_in_a_helper_of_the_module() -> None:
     @workflow.defn()
     class ByHelper:
         @workflow.run
@@ -214,7 +214,7 @@ def test_a_clock_in_a_helper_of_the_same_module_is_found_at_registration() -> No
         Registry([ByHelper])
 
 
-def test_time_random_numbers_and_ids_are_the_same_in_every_replay() -> None:
+def test_replays_get_the_same_times_uuids_and_random_numbers() -> None:
     times: list[object] = []
 
     async def body() -> object:
@@ -269,7 +269,7 @@ def test_a_turn_that_got_no_cpu_time_is_not_a_deadlock() -> None:
     assert not is_set, "no DeadlockError has interrupted the wait"
 
 
-def test_code_cannot_catch_a_deadlock_error() -> None:
+def test_except_exception_does_not_catch_a_deadlock_error() -> None:
     watchdog = Watchdog(0.05)
 
     def busy() -> None:
@@ -283,7 +283,7 @@ def test_code_cannot_catch_a_deadlock_error() -> None:
         busy()
 
 
-def test_a_bug_fails_the_task_and_not_the_run() -> None:
+def test_a_bug_fails_only_the_task() -> None:
     async def body() -> object:
         raise KeyError("bug")
 
@@ -391,7 +391,7 @@ def test_the_watchdog_sleeps_while_no_turn_runs() -> None:
 
 
 def next_within(pauses: queue.Queue[float], seconds: float) -> float | None:
-    """The next pause of the watchdog, or None if none begins within these seconds."""
+    """The next pause of the watchdog, or None after ``seconds``."""
     try:
         return pauses.get(timeout=seconds)
     except queue.Empty:

@@ -88,7 +88,7 @@ def test_a_signal_in_the_first_task_is_handled_before_the_run_function() -> None
     assert script.interpreter.query("all") == ["first", "run"]
 
 
-def test_a_signal_waits_until_there_is_a_handler() -> None:
+def test_a_signal_waits_for_its_handler() -> None:
     script = Script(Notes)
     script.task(signal("late", "a"), signal("late", "b"))
     assert script.interpreter.query("all") == ["run"]
@@ -197,7 +197,7 @@ def test_an_update_whose_handler_fails_is_completed_with_the_failure() -> None:
         (UpdateRequest("u1", "unknown"), "no update unknown"),
     ],
 )
-def test_an_update_without_a_handler_or_refused_by_its_validator_is_rejected(
+def test_an_invalid_update_is_rejected_with_the_reason(
     request_: UpdateRequest, message: str
 ) -> None:
     script = Script(Notes)

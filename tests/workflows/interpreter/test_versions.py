@@ -49,7 +49,7 @@ class New:
 VERSIONS = [Old, Patched, Deprecated, New]
 
 
-def test_a_version_can_replay_the_histories_of_the_version_before_it() -> None:
+def test_each_version_replays_the_histories_of_its_predecessor() -> None:
     replays: dict[str, list[str]] = {}
     for author in VERSIONS:
         script = Script(author)
@@ -99,7 +99,6 @@ def test_the_first_result_of_patched_counts_for_the_whole_run() -> None:
     script.interpreter, script.activated = Interpreter(script.registry), 0
     script.task(ev.TimerFired(2))
 
-    # Two results come from the replay of the recorded tasks, one from the new task.
     assert results == [False, False, False]
 
 

@@ -85,7 +85,7 @@ def test_gather_can_collect_errors_too() -> None:
     assert last_result(script) == ["ActivityError", 2, []]
 
 
-def test_first_done_returns_the_index_of_the_done_future_and_cancels_nothing() -> None:
+def test_first_done_returns_an_index_and_cancels_nothing() -> None:
     async def body() -> object:
         pause = workflow.start(timer(60))
         activity = work("a")
@@ -127,7 +127,7 @@ def test_wait_for_cancels_its_timer_when_the_future_is_done() -> None:
     assert last_result(script) == 5
 
 
-def test_a_condition_that_holds_already_starts_no_timer() -> None:
+def test_a_true_condition_starts_no_timer() -> None:
     async def body() -> object:
         await workflow.wait_condition(lambda: True, timeout_s=5)
         return None
@@ -156,7 +156,7 @@ def test_a_wait_ends_when_another_task_makes_its_condition_true() -> None:
     assert last_result(script) == [1]
 
 
-def test_the_error_of_a_condition_is_raised_where_the_condition_is_awaited() -> None:
+def test_awaiting_a_condition_raises_the_error_of_the_condition() -> None:
     nothing: list[int] = []
 
     async def body() -> object:

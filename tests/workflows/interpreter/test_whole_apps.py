@@ -102,7 +102,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
         del sys.modules[name]
 
 
-async def test_a_module_that_is_imported_while_the_guard_is_installed_is_guarded_too(
+async def test_the_guard_covers_modules_imported_after_its_installation(
     make: Make,
 ) -> None:
     Script(make("app", ONE_FILE).App).task()  # installs the guard
@@ -141,7 +141,7 @@ async def test_an_activity_in_the_file_of_a_workflow_may_use_the_clock(make: Mak
         ("Helper().clock()", r"time\.time"),
     ],
 )
-def test_a_forbidden_call_in_a_helper_module_is_found_at_registration(
+def test_registration_finds_a_forbidden_call_in_a_helper_module(
     make: Make, call: str, reason: str
 ) -> None:
     helper = make("helper", HELPER)
@@ -152,7 +152,7 @@ def test_a_forbidden_call_in_a_helper_module_is_found_at_registration(
 
 
 @pytest.mark.parametrize("name", ["clock", "dice", "environment"])
-def test_a_forbidden_call_that_the_search_misses_is_rejected_when_it_runs(
+def test_a_forbidden_call_that_the_search_misses_is_rejected_at_run_time(
     make: Make, name: str
 ) -> None:
     helper = make("helper", HELPER)
@@ -163,7 +163,7 @@ def test_a_forbidden_call_that_the_search_misses_is_rejected_when_it_runs(
     assert helper.hidden(name), "outside a workflow the call is allowed"
 
 
-def test_a_method_that_the_workflow_does_not_use_is_not_searched(make: Make) -> None:
+def test_registration_does_not_search_unused_methods(make: Make) -> None:
     helper = make("helper", HELPER)
     app = make("app", WORKFLOW.format(helper=helper.__name__, call="self.helper.harmless()"))
 

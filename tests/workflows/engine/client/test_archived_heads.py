@@ -30,19 +30,19 @@ def short_turns() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("short_turns")
-def test_threads_read_heads_while_other_threads_evict_them_from_the_cache(
+def test_threads_read_heads_while_other_threads_evict_heads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(visibility_at_instant, "ARCHIVED_CACHED_MAX", 1)
     files = ExecutionFiles(tmp_path)
-    ended = RunHead("one", "", "", ExecutionStatus.COMPLETED)
+    ended_head = RunHead("one", "", "", ExecutionStatus.COMPLETED)
     for run_id in RUNS:
-        files.write(ended._replace(run_id=run_id), [])
+        files.write(ended_head._replace(run_id=run_id), [])
     heads = ArchivedHeads(files)
 
     def read(thread: int) -> None:
         for number in range(READS):
-            run_id = RUNS[(number // 7 + thread) % 2]  # the run changes after every seven reads
+            run_id = RUNS[(number // 7 + thread) % 2]
             head = heads.head(run_id)
             assert head is not None
             assert head.run_id == run_id

@@ -1,6 +1,6 @@
 """Executions start and end; policies decide whether a start may use an id again.
 
-The workflow ``Chain`` returns its words in upper case. ``Basket`` runs until the signal ``close``.
+The workflow ``Basket`` runs until the signal ``close``.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ async def test_every_reuse_policy_rejects_the_id_of_an_open_execution(
 async def test_a_start_with_use_existing_returns_the_open_execution(engine: EngineHarness) -> None:
     await engine.start_worker()
     first = await engine.client.start(Basket, id="one")
-    again = await engine.client.start(
+    second = await engine.client.start(
         Basket, id="one", options=StartOptions(conflict=IdConflictPolicy.USE_EXISTING)
     )
 
-    assert again.run_id == first.run_id
+    assert second.run_id == first.run_id
 
 
 async def test_a_start_with_terminate_existing_replaces_the_open_execution(
@@ -67,9 +67,9 @@ async def test_a_start_with_terminate_existing_replaces_the_open_execution(
     await engine.start_worker()
     first = await engine.client.start(Basket, id="one")
     options = StartOptions(conflict=IdConflictPolicy.TERMINATE_EXISTING)
-    again = await within(engine.client.start(Chain, ["a"], id="one", options=options))
+    second = await within(engine.client.start(Chain, ["a"], id="one", options=options))
 
-    assert await within(again.result()) == ["A"]
+    assert await within(second.result()) == ["A"]
     assert (await engine.head("one", first.run_id)).status is ExecutionStatus.TERMINATED
 
 
@@ -86,10 +86,10 @@ async def test_allow_duplicate_failed_only_rejects_the_id_of_a_completed_executi
 ) -> None:
     await engine.start_worker()
     await engine.run_workflow(Chain, ["a"], id="one")
-    policy = StartOptions(reuse=IdReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY)
+    options = StartOptions(reuse=IdReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY)
 
     with pytest.raises(AlreadyStarted):
-        await engine.client.start(Chain, ["b"], id="one", options=policy)
+        await engine.client.start(Chain, ["b"], id="one", options=options)
 
 
 async def test_allow_duplicate_failed_only_accepts_the_id_of_a_terminated_execution(
@@ -100,22 +100,22 @@ async def test_allow_duplicate_failed_only_accepts_the_id_of_a_terminated_execut
     await first.terminate("enough")
     with pytest.raises(ExecutionFailed):
         await within(first.result())
-    policy = StartOptions(reuse=IdReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY)
-    again = await engine.client.start(Chain, ["b"], id="one", options=policy)
+    options = StartOptions(reuse=IdReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY)
+    second = await engine.client.start(Chain, ["b"], id="one", options=options)
 
-    assert await within(again.result()) == ["B"]
+    assert await within(second.result()) == ["B"]
 
 
 async def test_reject_duplicate_rejects_the_id_of_a_completed_execution(
     engine: EngineHarness,
 ) -> None:
     await engine.start_worker()
-    policy = StartOptions(reuse=IdReusePolicy.REJECT_DUPLICATE)
-    first = await engine.client.start(Chain, ["a"], id="one", options=policy)
+    options = StartOptions(reuse=IdReusePolicy.REJECT_DUPLICATE)
+    first = await engine.client.start(Chain, ["a"], id="one", options=options)
     await within(first.result())
 
     with pytest.raises(AlreadyStarted):
-        await engine.client.start(Chain, ["a"], id="one", options=policy)
+        await engine.client.start(Chain, ["a"], id="one", options=options)
 
 
 async def test_ids_with_slashes_name_separate_executions(engine: EngineHarness) -> None:
@@ -136,7 +136,7 @@ async def test_waiting_for_an_unknown_execution_raises_not_found(engine: EngineH
         await engine.client.result("unknown")
 
 
-async def test_a_failure_that_is_not_retried_reaches_the_workflow(engine: EngineHarness) -> None:
+async def test_a_non_retryable_failure_reaches_the_workflow(engine: EngineHarness) -> None:
     await engine.start_worker()
 
     assert await engine.run_workflow(Poisoned) == "ApplicationError"

@@ -23,9 +23,9 @@ ENDED = RunHead("one", RUN, "Basket", ExecutionStatus.COMPLETED)
 
 
 class CompactedStore(MemoryStore):
-    """A store whose first watch does not deliver the end of the run, but raises Compacted.
+    """A store whose first watch raises Compacted instead of delivering the end of the run.
 
-    The run closes directly after the first list of the closed runs.
+    The run closes directly after a list of the closed runs.
     """
 
     def __init__(self) -> None:
@@ -67,14 +67,14 @@ async def test_a_run_that_closes_while_the_watch_restarts_is_reported() -> None:
 
 
 class CountingStore(MemoryStore):
-    """A store that counts reads. While ``delivers`` is cleared, the watch waits."""
+    """A store that counts reads; its watch waits while ``may_deliver`` is cleared."""
 
     def __init__(self) -> None:
         super().__init__()
         self.reads = 0
         self.delivered_revision = 0
-        self.delivers = asyncio.Event()
-        self.delivers.set()
+        self.may_deliver = asyncio.Event()
+        self.may_deliver.set()
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
         self.reads += 1
@@ -88,7 +88,7 @@ class CountingStore(MemoryStore):
         is_whole: IsWhole | None = None,
     ) -> AsyncIterator[WatchBatch]:
         async for batch in super().watch(ranges, after=after, is_whole=is_whole):
-            await self.delivers.wait()
+            await self.may_deliver.wait()
             self.delivered_revision = batch.revision
             yield batch
 
@@ -100,61 +100,61 @@ async def _write_closed_head(store: MemoryStore, run_id: str) -> RunHead:
 
 
 async def _write_open_head(store: MemoryStore) -> int:
-    """Write the head of the open run; return the revision of the write."""
+    """Return the revision of the write."""
     return (
         await store.commit([], [Put(KEYS.open("one"), HEAD_CODEC.encode(RunHead("one", RUN, "")))])
     ).revision
 
 
-async def test_the_end_of_a_run_that_started_after_the_watched_revision_needs_no_read() -> None:
+async def test_a_wait_for_a_run_newer_than_the_watch_reads_nothing() -> None:
     store = CountingStore()
     completions = Completions(store, KEYS)
     first = await _write_closed_head(store, "1" * 32)
     assert await within(completions.of("one", "1" * 32)) == first
-    before = store.reads
-    store.delivers.clear()
+    reads_before = store.reads
+    store.may_deliver.clear()
 
-    waiting = asyncio.ensure_future(completions.of("one", RUN, await _write_open_head(store)))
+    completion = asyncio.ensure_future(completions.of("one", RUN, await _write_open_head(store)))
     await asyncio.sleep(0)
-    ended = await _write_closed_head(store, RUN)
-    store.delivers.set()
-    assert await within(waiting) == ended
-    assert store.reads == before
+    closed_head = await _write_closed_head(store, RUN)
+    store.may_deliver.set()
+    assert await within(completion) == closed_head
+    assert store.reads == reads_before
     completions.close()
     await store.close()
 
 
-async def test_a_run_that_closed_before_the_wait_is_found_also_if_the_watch_lags() -> None:
+async def test_a_wait_finds_a_closed_run_even_if_the_watch_lags() -> None:
     for is_delayed in (False, True):
         store = CountingStore()
         completions = Completions(store, KEYS)
         first = await _write_closed_head(store, "1" * 32)
         assert await within(completions.of("one", "1" * 32)) == first
         if is_delayed:
-            store.delivers.clear()
+            store.may_deliver.clear()
         opened_at = await _write_open_head(store)
-        ended = await _write_closed_head(store, RUN)
+        closed_head = await _write_closed_head(store, RUN)
         while not is_delayed and store.delivered_revision <= opened_at:
             await asyncio.sleep(0)
 
-        waiting = asyncio.ensure_future(completions.of("one", RUN, opened_at))
+        completion = asyncio.ensure_future(completions.of("one", RUN, opened_at))
         await asyncio.sleep(0)
-        store.delivers.set()
-        assert await within(waiting) == ended
+        store.may_deliver.set()
+        assert await within(completion) == closed_head
         completions.close()
         await store.close()
 
 
-async def test_only_the_task_of_the_watch_remains_after_callers_have_timed_out() -> None:
+async def test_only_the_watch_task_remains_after_callers_time_out() -> None:
     store = CountingStore()
-    store.delivers.clear()
+    store.may_deliver.clear()
     completions = Completions(store, KEYS)
     for _ in range(3):
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(completions.of("one", RUN), 0.01)
     await asyncio.sleep(0)
 
-    watch = {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
-    assert len(watch) == 1
+    tasks = {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
+    assert len(tasks) == 1
     completions.close()
     await store.close()

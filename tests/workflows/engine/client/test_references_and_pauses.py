@@ -25,8 +25,6 @@ class Line(NamedTuple):
 
 @workflow.defn(name="order")
 class Order:
-    """Collects lines until it is closed."""
-
     def __init__(self) -> None:
         self.lines: list[Line] = []
         self.closed = False
@@ -53,7 +51,7 @@ class Order:
 REGISTRY = Registry([Order])
 
 
-async def test_a_handler_that_is_called_by_its_method_replies_with_the_declared_type() -> None:
+async def test_a_call_by_method_returns_the_declared_type() -> None:
     async with WorkflowEnvironment(REGISTRY, replays=True) as env:
         order = await env.start(Order)
 
@@ -80,7 +78,7 @@ async def test_a_workflow_reads_the_memo_of_its_start() -> None:
         assert await env.call(handle.result()) == "Ann"
 
 
-async def test_a_paused_execution_records_messages_and_continues_with_them() -> None:
+async def test_a_signal_to_a_paused_execution_is_handled_after_the_retry() -> None:
     async with WorkflowEnvironment(REGISTRY, replays=True) as env:
         order = await env.start(Order)
         await env.settle()
@@ -124,13 +122,13 @@ async def test_pages_list_each_execution_once_and_begin_with_the_newest() -> Non
         assert sorted(chain.from_iterable(pages)) == [f"order/{number}" for number in range(5)]
         assert [len(page) for page in pages] == [2, 2, 1]
         assert pages[0][0] == "order/4"
-        late = Filter(started_ms=(START_MS + 60_000, START_MS + 120_000))
-        assert {head.workflow_id for head in (await env.visibility.page(late)).heads} == {
+        started_filter = Filter(started_ms=(START_MS + 60_000, START_MS + 120_000))
+        assert {head.workflow_id for head in (await env.visibility.page(started_filter)).heads} == {
             "order/2",
             "order/3",
         }
-        closed = Filter(closed_ms=(0, START_MS + 3_600_000))
-        assert [head.workflow_id for head in (await env.visibility.page(closed)).heads] == [
+        closed_filter = Filter(closed_ms=(0, START_MS + 3_600_000))
+        assert [head.workflow_id for head in (await env.visibility.page(closed_filter)).heads] == [
             "order/0"
         ]
         assert await env.visibility.count() == Counter(

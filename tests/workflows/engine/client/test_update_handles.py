@@ -16,8 +16,6 @@ from workflows.model.policies import ExecutionStatus, UpdateStage
 
 @workflow.defn(name="approval")
 class Approval:
-    """The update ``approve`` returns when the signal ``open_gate`` has arrived."""
-
     def __init__(self) -> None:
         self.is_open = False
 
@@ -45,13 +43,13 @@ class Approval:
 REGISTRY = Registry([Approval])
 
 
-async def _started(engine: EngineHarness) -> WorkflowHandle:
+async def _start_approval(engine: EngineHarness) -> WorkflowHandle:
     await engine.start_worker(registry=REGISTRY)
     return await engine.client.start(Approval, id="one")
 
 
 async def test_start_update_returns_when_the_update_is_accepted(engine: EngineHarness) -> None:
-    execution = await _started(engine)
+    execution = await _start_approval(engine)
 
     approval = await within(execution.start_update(Approval.approve, "Ann"))
     assert "WorkflowExecutionUpdateAccepted" in await engine.event_types(execution)
@@ -61,10 +59,10 @@ async def test_start_update_returns_when_the_update_is_accepted(engine: EngineHa
     assert await within(approval.result()) == "approved by Ann"
 
 
-async def test_the_handle_of_an_update_that_completes_in_its_first_task_has_the_result(
+async def test_the_handle_has_the_result_of_an_immediately_completed_update(
     engine: EngineHarness,
 ) -> None:
-    execution = await _started(engine)
+    execution = await _start_approval(engine)
     await execution.signal(Approval.open_gate)
 
     approval = await within(execution.start_update(Approval.approve, "Ann"))
@@ -88,7 +86,7 @@ async def test_an_admitted_update_waits_for_a_worker(engine: EngineHarness) -> N
 async def test_start_update_raises_for_a_rejected_update(
     engine: EngineHarness,
 ) -> None:
-    execution = await _started(engine)
+    execution = await _start_approval(engine)
 
     with pytest.raises(CallRejected, match="a name is needed"):
         await within(execution.start_update(Approval.approve, ""))
@@ -100,7 +98,7 @@ async def test_start_update_raises_for_a_rejected_update(
 async def test_waiting_for_the_result_raises_the_failure_of_the_handler(
     engine: EngineHarness,
 ) -> None:
-    execution = await _started(engine)
+    execution = await _start_approval(engine)
 
     approval = await within(execution.start_update(Approval.approve, "Mallory"))
     await execution.signal(Approval.open_gate)
@@ -112,23 +110,23 @@ async def test_waiting_for_the_result_raises_the_failure_of_the_handler(
 async def test_another_client_gets_the_result_after_the_first_worker_died(
     engine: EngineHarness,
 ) -> None:
-    execution = await _started(engine)
+    execution = await _start_approval(engine)
     await within(execution.start_update(Approval.approve, "Ann", update_id="first"))
     await engine.kill_worker(engine.workers[0])
     await engine.start_worker(registry=REGISTRY)
     await execution.signal(Approval.open_gate)
 
     async with Client(engine.store, engine.keys, name="other") as other:
-        later: UpdateHandle[object] = other.handle("one").update_handle("first")
-        again = await within(other.start_update("one", "approve", "Ann", update_id="first"))
-        assert await within(later.result()) == "approved by Ann"
-        assert await within(again.result()) == "approved by Ann"
+        first: UpdateHandle[object] = other.handle("one").update_handle("first")
+        second = await within(other.start_update("one", "approve", "Ann", update_id="first"))
+        assert await within(first.result()) == "approved by Ann"
+        assert await within(second.result()) == "approved by Ann"
 
-    async def recorded() -> bool:
+    async def is_completed_once() -> bool:
         types = await engine.event_types(execution)
         return types.count("WorkflowExecutionUpdateCompleted") == 1
 
-    assert await eventually(recorded)
+    assert await eventually(is_completed_once)
 
 
 @pytest.mark.parametrize("update_id", ["", "chosen-by-the-caller"])
@@ -137,7 +135,7 @@ async def test_an_update_of_an_unknown_or_closed_execution_raises_not_found(
 ) -> None:
     with pytest.raises(ExecutionNotFound, match="no open execution"):
         await engine.client.start_update("unknown", "approve", "Ann", update_id=update_id)
-    execution = await _started(engine)
+    execution = await _start_approval(engine)
     await execution.terminate()
     await engine.until_status("one", ExecutionStatus.TERMINATED)
     with pytest.raises(ExecutionNotFound, match="no open execution"):

@@ -34,7 +34,7 @@ class WorkflowCliHarness:
         asyncio.run(self._prepare())
 
     def orbctl(self, *arguments: str) -> tuple[int, str]:
-        """Run ``orbctl workflow``. Returns the exit code and the output."""
+        """Return the exit code and the output of ``orbctl workflow``."""
         line = ["--cluster", self.engine.keys.cluster, "workflow", *arguments]
         code = run(line, ProcessContext(open_store=lambda _: self.store))
         output = self._capsys.readouterr()
@@ -94,7 +94,7 @@ def test_a_list_and_a_count_can_be_filtered(harness: WorkflowCliHarness) -> None
     assert harness.orbctl("list", "--status", "tired")[0] == Exit.USAGE
 
 
-def test_a_list_names_executions_that_cannot_be_read(harness: WorkflowCliHarness) -> None:
+def test_a_list_names_unreadable_executions(harness: WorkflowCliHarness) -> None:
     key = harness.engine.client.keys.open("asleep")
     asyncio.run(_put(harness.store, key, b"dust"))
     code, output = harness.orbctl("list")
@@ -149,16 +149,16 @@ def test_a_reset_prints_the_new_run(harness: WorkflowCliHarness) -> None:
 
 def test_a_second_start_of_an_open_execution_is_refused(harness: WorkflowCliHarness) -> None:
     code, output = harness.orbctl("start", "Chain", "new", '["a", "b"]')
-    again, refusal = harness.orbctl("start", "Chain", "new", "[]")
+    second_code, refusal = harness.orbctl("start", "Chain", "new", "[]")
     harness.work_until("new", ExecutionStatus.COMPLETED)
 
     assert code == 0
     assert output.startswith("started run ")
-    assert again != 0
+    assert second_code != 0
     assert "is already open" in refusal
 
 
-def test_an_unregistered_workflow_type_is_rejected_and_the_registered_types_are_listed(
+def test_the_error_for_an_unregistered_type_lists_the_registered_types(
     harness: WorkflowCliHarness,
 ) -> None:
     code, output = harness.orbctl("start", "bogus", "b1")
@@ -169,7 +169,7 @@ def test_an_unregistered_workflow_type_is_rejected_and_the_registered_types_are_
     assert "b1" not in harness.orbctl("list")[1]
 
 
-async def test_a_run_that_closes_while_it_is_listed_is_listed_once() -> None:
+async def test_a_run_that_closes_during_a_list_is_listed_once() -> None:
     engine = EngineHarness(MemoryStore())
     await engine.start_worker()
     handle = await engine.client.start(Sleeper, id="asleep")
@@ -199,9 +199,9 @@ async def test_queries_and_updates_print_the_replies_of_the_workflow(
         return code, output.out + output.err
 
     assert await orbctl("query", "basket", "count") == (0, "1\n")
-    refused, why = await orbctl("update", "basket", "take", "other")
-    assert refused != 0
-    assert "no other here" in why
+    code, refusal = await orbctl("update", "basket", "take", "other")
+    assert code != 0
+    assert "no other here" in refusal
     assert await orbctl("update", "basket", "take", "thing", "--update-id", "same") == (0, "0\n")
     assert await orbctl("update", "basket", "take", "thing", "--update-id", "same") == (0, "0\n")
     await engine.close()

@@ -1,4 +1,4 @@
-"""Executions as of a past instant, from the histories of the runs that have changed since."""
+"""Executions at a past instant, from the histories of runs that have changed since."""
 
 from __future__ import annotations
 

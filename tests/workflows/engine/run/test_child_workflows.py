@@ -61,7 +61,7 @@ async def test_a_child_whose_id_is_taken_fails_in_the_parent(engine: EngineHarne
         (ParentClosePolicy.ABANDON, ExecutionStatus.RUNNING),
     ],
 )
-async def test_the_close_policy_decides_the_end_of_a_child_when_its_parent_closes(
+async def test_the_close_policy_decides_the_status_of_the_child(
     engine: EngineHarness, policy: ParentClosePolicy, status: ExecutionStatus
 ) -> None:
     await engine.start_worker()
@@ -71,7 +71,7 @@ async def test_the_close_policy_decides_the_end_of_a_child_when_its_parent_close
 
 
 @pytest.mark.parametrize("policy", [ParentClosePolicy.TERMINATE, ParentClosePolicy.REQUEST_CANCEL])
-async def test_an_execution_with_the_id_of_a_failed_child_does_not_end_with_the_parent(
+async def test_an_execution_that_has_a_childs_id_outlives_the_parent(
     engine: EngineHarness, policy: ParentClosePolicy
 ) -> None:
     await engine.start_worker()
@@ -89,19 +89,19 @@ async def test_a_child_whose_start_was_not_reported_ends_with_its_parent(
     await engine.start_worker()
     await engine.run_workflow(Hasty, ParentClosePolicy.TERMINATE)
 
-    async def ended() -> list[ExecutionStatus]:
+    async def closed_statuses() -> list[ExecutionStatus]:
         heads = await engine.visibility.newest_first()
         return [head.status for head in heads if head.workflow_id == "taken" and not head.is_open]
 
-    assert await eventually(ended) == [ExecutionStatus.TERMINATED]
+    assert await eventually(closed_statuses) == [ExecutionStatus.TERMINATED]
 
 
-async def test_events_of_a_child_of_an_earlier_run_are_ignored(
+async def test_a_run_ignores_events_of_an_earlier_runs_child(
     engine: EngineHarness,
 ) -> None:
     await engine.start_worker()
     handle = await engine.client.start(Dynasty, id="parent")
-    await eventually(lambda: _has_started(engine, handle, "child-2"))
+    await eventually(lambda: _child_has_started(engine, handle, "child-2"))
     for name, thing in (("child-1", "old"), ("child-2", "new")):
         await engine.client.signal(name, "put", thing)
         await engine.client.signal(name, "close")
@@ -110,8 +110,7 @@ async def test_events_of_a_child_of_an_earlier_run_are_ignored(
     assert await within(handle.result()) == ["new"]
 
 
-async def _has_started(engine: EngineHarness, handle: WorkflowHandle, child: str) -> bool:
-    """Whether the newest run of the parent has recorded the start of this child."""
+async def _child_has_started(engine: EngineHarness, handle: WorkflowHandle, child: str) -> bool:
     children = (await engine.head(handle.workflow_id)).children
     return any(record.workflow_id == child and record.run_id for record in children)
 
@@ -121,30 +120,30 @@ async def test_a_reset_run_gets_the_events_of_its_pending_children(
 ) -> None:
     await engine.start_worker()
     handle = await engine.client.start(Dynasty, 2, id="parent")  # starts with ``child-2``
-    await eventually(lambda: _has_started(engine, handle, "child-2"))
-    tasks = [
+    await eventually(lambda: _child_has_started(engine, handle, "child-2"))
+    task_event_ids = [
         event.event_id
         for event in await engine.history(handle)
         if event.event_type == "WorkflowTaskStarted"
     ]
-    new_run = await engine.client.reset("parent", tasks[-1], reason="to see")
+    new_run = await engine.client.reset("parent", task_event_ids[-1], reason="to see")
     await engine.client.signal("child-2", "put", "thing")
     await engine.client.signal("child-2", "close")
 
     assert await within(engine.client.result("parent", new_run)) == ["thing"]
 
 
-async def test_a_reset_executes_again_what_follows_the_event(engine: EngineHarness) -> None:
+async def test_a_reset_repeats_the_activities_after_the_event(engine: EngineHarness) -> None:
     await engine.start_worker()
     handle = await engine.client.start(Chain, ["a", "b"], id="one")
     await within(handle.result())
-    tasks = [
+    task_event_ids = [
         event.event_id
         for event in await engine.history(handle)
         if event.event_type == "WorkflowTaskStarted"
     ]
     # The second task follows the activity ``a``.
-    new_run = await engine.client.reset("one", tasks[1], reason="b was wrong")
+    new_run = await engine.client.reset("one", task_event_ids[1], reason="b was wrong")
 
     assert await within(engine.client.result("one", new_run)) == ["A", "B"]
     assert engine.activities.calls == ["a", "b", "b"]
@@ -154,7 +153,7 @@ async def test_a_reset_ends_the_open_run_and_keeps_later_signals(engine: EngineH
     await engine.start_worker()
     handle = await engine.client.start(Basket, id="one")
     await handle.signal("put", "thing")
-    await eventually(lambda: _signalled(engine))
+    await eventually(lambda: _has_a_signal(engine))
     new_run = await engine.client.reset("one", event_id=1)
     await eventually(lambda: _is_run(engine, new_run))
     await handle.signal("close")
@@ -183,7 +182,7 @@ async def test_a_reset_run_starts_its_pending_activities_again(
     assert await within(engine.client.result("one", new_run)) == "waited"
 
 
-async def _signalled(engine: EngineHarness) -> bool:
+async def _has_a_signal(engine: EngineHarness) -> bool:
     return (await engine.head("one")).signals == 1
 
 
@@ -210,7 +209,7 @@ async def test_closed_executions_leave_the_store_and_stay_readable(
     assert events[-1].event_type == "WorkflowExecutionCompleted"
 
 
-async def test_an_unreadable_history_does_not_stop_the_archiving_of_other_executions(
+async def test_archiving_continues_after_an_unreadable_history(
     engine: EngineHarness, tmp_path: Path
 ) -> None:
     worker = await engine.start_worker()
@@ -227,8 +226,8 @@ async def test_an_unreadable_history_does_not_stop_the_archiving_of_other_execut
     await engine.run_workflow(Chain, ["a"], id=neighbour)
 
     async def is_removed() -> bool:
-        left = await engine.visibility.newest_first()
-        return [head.workflow_id for head in left] == ["broken"]
+        heads = await engine.visibility.newest_first()
+        return [head.workflow_id for head in heads] == ["broken"]
 
     assert await eventually(is_removed)
     await engine.store.commit([], [Put(key, segment.value)])
@@ -241,8 +240,8 @@ async def test_an_open_execution_is_never_archived(engine: EngineHarness, tmp_pa
     for number in range(3):
         await engine.run_workflow(Chain, ["a"], id=f"closed-{number}")
 
-    async def archived() -> bool:
+    async def are_archived() -> bool:
         return len(list(tmp_path.glob("*/*.zst"))) == 3
 
-    await eventually(archived)
+    await eventually(are_archived)
     assert (await engine.head("open")).status is ExecutionStatus.RUNNING

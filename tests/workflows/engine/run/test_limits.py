@@ -1,7 +1,6 @@
 """A run that exceeds a limit is paused, or the caller gets an error with the name of the limit.
 
-The workflow ``Endless`` sleeps again and again. ``Basket`` runs until the signal ``close``; the
-update ``brood`` never completes. ``Parent`` starts a child with the given id.
+The workflow ``Endless`` sleeps again and again. The update ``brood`` of ``Basket`` never completes.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from workflows.model.errors import LimitExceeded
 from workflows.model.policies import ExecutionStatus, IdConflictPolicy
 
 
-async def test_an_execution_whose_history_has_too_many_events_is_paused(
+async def test_too_many_events_in_the_history_pause_the_execution(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "HISTORY_EVENTS_MAX", 200)
@@ -36,11 +35,11 @@ async def test_an_execution_whose_history_has_too_many_events_is_paused(
     head = await engine.until_status("one", ExecutionStatus.PAUSED)
 
     assert "HISTORY_EVENTS_MAX" in head.reason
-    # The limit is checked before each task, so the events of the last task may exceed the limit.
+    # The limit is checked before each task, so the last task may exceed the limit.
     assert len(await engine.history(handle)) in range(200, 205)
 
 
-async def test_an_execution_whose_history_has_too_many_bytes_is_paused(
+async def test_too_many_bytes_in_the_history_pause_the_execution(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "HISTORY_BYTES_MAX", 4_000)
@@ -51,7 +50,7 @@ async def test_an_execution_whose_history_has_too_many_bytes_is_paused(
     assert "HISTORY_BYTES_MAX is 4000" in head.reason
 
 
-async def test_an_update_beyond_the_limit_of_updates_in_flight_is_rejected(
+async def test_updates_in_flight_beyond_the_limit_are_rejected(
     engine: EngineHarness,
 ) -> None:
     await engine.start_worker()
@@ -71,7 +70,7 @@ async def test_an_update_beyond_the_limit_of_updates_in_flight_is_rejected(
     await asyncio.gather(*waiting_updates, return_exceptions=True)
 
 
-async def test_a_run_rejects_updates_beyond_the_limit_of_updates(
+async def test_updates_beyond_the_limit_of_a_run_are_rejected(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "UPDATES_MAX", 1)
@@ -86,7 +85,7 @@ async def test_a_run_rejects_updates_beyond_the_limit_of_updates(
     assert await within(basket.result()) == []
 
 
-async def test_a_run_rejects_signals_beyond_the_limit_of_signals(
+async def test_signals_beyond_the_limit_of_a_run_are_rejected(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.engine.client.client_calls.SIGNALS_MAX", 1)
@@ -102,7 +101,7 @@ async def test_a_run_rejects_signals_beyond_the_limit_of_signals(
         await engine.client.signal_with_start(Basket, id="one", signal="close")
 
 
-async def test_a_signal_of_a_workflow_beyond_the_receivers_limit_fails_in_the_sender(
+async def test_a_signal_beyond_the_receivers_limit_fails_in_the_sending_workflow(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.engine.run.received_events.SIGNALS_MAX", 1)
@@ -130,7 +129,7 @@ def test_updates_are_requested_again_after_a_lost_transaction() -> None:
     assert len(requests[0]) == limits.UPDATES_IN_FLIGHT_MAX
 
 
-async def test_an_id_that_is_too_long_or_not_printable_is_rejected(engine: EngineHarness) -> None:
+async def test_an_invalid_workflow_id_is_rejected(engine: EngineHarness) -> None:
     for wrong in ("x" * (limits.ID_BYTES_MAX + 1), "", "line\nfeed"):
         with pytest.raises(BadInput, match="is not a valid workflow id"):
             await engine.client.start(Basket, id=wrong)
@@ -164,11 +163,11 @@ async def test_a_message_to_a_full_inbox_is_rejected(engine: EngineHarness) -> N
         puts = [Put(keys.inbox("one", new_id(batch, order)), message) for order in range(100)]
         await engine.store.commit([], puts)
 
-    for refused in (handle.signal("put", "one"), handle.query("count"), handle.update("brood")):
+    for call in (handle.signal("put", "one"), handle.query("count"), handle.update("brood")):
         with pytest.raises(LimitExceeded, match="at most 1000 may wait"):
-            await refused
+            await call
     await handle.terminate("enough")
-    # The inbox of ``one/other`` is not full, although the key begins with the same characters.
+    # The inbox of ``one/other`` is not full, although the keys have a common prefix.
     await engine.client.start(Basket, id="one/other")
     await engine.client.signal("one/other", "put", "thing")
     await engine.store.commit([], [Delete(*keys.inbox_of("one"))])

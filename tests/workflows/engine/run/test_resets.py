@@ -50,7 +50,7 @@ class ResetStore(FaultyStore):
 
 
 async def _reset(engine: EngineHarness, *, failed_reads: int = 0, lost_races: int = 0) -> int:
-    """Reset ``one`` with these faults. Returns the number of messages left in the inbox."""
+    """Reset ``one``; return the number of messages that remain in the inbox."""
     store = ResetStore(engine.store, engine.client.keys)
     await engine.start_worker(store=store)
     handle = await engine.client.start(Basket, id="one")
@@ -59,14 +59,14 @@ async def _reset(engine: EngineHarness, *, failed_reads: int = 0, lost_races: in
     store.reads_to_fail, store.races_to_lose = failed_reads, lost_races
     new_run = await engine.client.reset("one", event_id=1)
 
-    async def done() -> bool:
+    async def is_reset() -> bool:
         return (await engine.head("one")).run_id == new_run
 
-    await eventually(done)
-    left = (await engine.store.read([Get(*engine.client.keys.inbox_of("one"))])).ranges[0]
+    await eventually(is_reset)
+    inbox = (await engine.store.read([Get(*engine.client.keys.inbox_of("one"))])).ranges[0]
     assert await within(engine.client.query("one", "count")) == 1
     assert (await engine.head("one", handle.run_id)).status is ExecutionStatus.TERMINATED
-    return left.count
+    return inbox.count
 
 
 async def test_a_reset_is_tried_again_after_a_failed_read(
@@ -80,7 +80,7 @@ async def test_a_reset_is_tried_again_after_a_lost_race(engine: EngineHarness) -
     assert await _reset(engine, lost_races=2) == 0
 
 
-async def test_the_timeouts_of_a_reset_run_count_from_the_start_of_the_reset_run(
+async def test_timeouts_of_a_reset_run_count_from_its_own_start(
     engine: EngineHarness,
 ) -> None:
     await engine.start_worker()
@@ -111,8 +111,8 @@ async def test_a_reset_of_an_unreadable_history_is_removed_from_the_inbox(
     await engine.client.reset("one", event_id=1)
 
     async def is_removed() -> bool:
-        left = (await engine.store.read([Get(*keys.inbox_of("one"))])).ranges[0]
-        return left.count == 0
+        inbox = (await engine.store.read([Get(*keys.inbox_of("one"))])).ranges[0]
+        return inbox.count == 0
 
     await eventually(is_removed)
     await engine.store.commit([], [Put(key, segment.value)])

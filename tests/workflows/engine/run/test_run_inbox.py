@@ -1,9 +1,8 @@
 """Signals, queries, updates, cancellation and termination.
 
-The workflow ``Basket`` collects the things of signals ``put``, and returns the things after the
-signal ``close``. The query ``count`` counts the things, the update ``take`` removes one thing, and
-the update ``brood`` never completes. ``Sleeper`` sleeps; a cancelled ``Sleeper`` runs the activity
-``tidy``. ``Courier`` signals another execution.
+The workflow ``Basket`` collects the things of signals ``put`` until the signal ``close``. Its query
+``count`` counts the things, its update ``take`` removes a thing, and its update ``brood`` never
+completes. A cancelled ``Sleeper`` runs the activity ``tidy``.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from tests.support.engine_samples import Basket, Chain, Courier, Relay, Sleeper,
 from workflows.model.policies import ExecutionStatus
 
 
-async def test_signals_arrive_in_the_order_in_which_they_were_sent(engine: EngineHarness) -> None:
+async def test_signals_arrive_in_the_order_of_sending(engine: EngineHarness) -> None:
     await engine.start_worker()
     handle = await engine.client.start(Basket, id="one")
     for number in range(10):
@@ -29,7 +28,7 @@ async def test_signals_arrive_in_the_order_in_which_they_were_sent(engine: Engin
     assert await within(handle.result()) == [f"thing-{number}" for number in range(10)]
 
 
-async def test_no_signal_of_many_concurrent_senders_is_lost(engine: EngineHarness) -> None:
+async def test_all_signals_of_concurrent_senders_arrive(engine: EngineHarness) -> None:
     await engine.start_worker()
     handle = await engine.client.start(Basket, id="one")
     await asyncio.gather(*(handle.signal("put", f"{number}") for number in range(40)))
@@ -39,7 +38,7 @@ async def test_no_signal_of_many_concurrent_senders_is_lost(engine: EngineHarnes
 
 
 @pytest.mark.parametrize(("count", "size"), [(300, 1), (60, 15_000)])
-async def test_messages_that_do_not_fit_into_one_transaction_are_all_delivered(
+async def test_all_messages_arrive_if_they_fill_several_transactions(
     engine: EngineHarness, count: int, size: int
 ) -> None:
     handle = await engine.client.start(Tally, id="one")
@@ -54,7 +53,7 @@ async def test_messages_that_do_not_fit_into_one_transaction_are_all_delivered(
         assert await within(updated) == count
 
 
-async def test_each_accepted_signal_is_in_the_history_even_if_the_run_closes(
+async def test_the_history_has_each_accepted_signal_of_a_closing_run(
     engine: EngineHarness,
 ) -> None:
     await engine.start_worker()
@@ -66,13 +65,13 @@ async def test_each_accepted_signal_is_in_the_history_even_if_the_run_closes(
             *(handle.signal("put", "late") for _ in range(3)),
             return_exceptions=True,
         )
-        accepted = sum(answer is None for answer in sent)
+        accepted_count = sum(answer is None for answer in sent)
         await within(handle.result())
         events = await engine.event_types(handle)
-        assert events.count("WorkflowExecutionSignaled") == accepted
+        assert events.count("WorkflowExecutionSignaled") == accepted_count
 
 
-async def test_a_signal_sent_twice_under_one_request_id_counts_once(engine: EngineHarness) -> None:
+async def test_two_signals_with_one_request_id_count_once(engine: EngineHarness) -> None:
     await engine.start_worker()
     handle = await engine.client.start(Basket, id="one")
     for _ in range(2):
@@ -126,7 +125,7 @@ async def test_a_query_of_a_closed_execution_returns_its_last_state(
     assert await handle.query("count") == 1
 
 
-async def test_an_unknown_query_is_rejected_with_its_name(engine: EngineHarness) -> None:
+async def test_the_error_for_an_unknown_query_names_the_query(engine: EngineHarness) -> None:
     await engine.start_worker()
     handle = await engine.client.start(Basket, id="one")
 
@@ -134,12 +133,12 @@ async def test_an_unknown_query_is_rejected_with_its_name(engine: EngineHarness)
         await handle.query("weigh")
 
 
-async def test_a_query_during_continue_as_new_is_answered_by_the_next_run(
+async def test_the_next_run_answers_a_query_during_continue_as_new(
     engine: EngineHarness,
 ) -> None:
     # ``Relay`` continues as new twice; the query ``left`` returns 2, 1 and then 0.
     handle = await engine.client.start(Relay, 2, id="one")
-    asking = asyncio.ensure_future(handle.query("left"))
+    query = asyncio.ensure_future(handle.query("left"))
 
     async def is_sent() -> bool:
         return (await engine.visibility.describe("one")).inbox_messages == 2
@@ -147,10 +146,10 @@ async def test_a_query_during_continue_as_new_is_answered_by_the_next_run(
     await eventually(is_sent)
     await engine.start_worker()
 
-    assert await within(asking) in (0, 1)
+    assert await within(query) in (0, 1)
 
 
-async def test_without_a_worker_a_query_ends_at_its_deadline(engine: EngineHarness) -> None:
+async def test_a_query_ends_at_its_deadline_if_no_worker_runs(engine: EngineHarness) -> None:
     await engine.client.start(Basket, id="one")
 
     with pytest.raises(DeadlineExceeded):
@@ -176,7 +175,7 @@ async def test_an_update_that_the_validator_rejects_is_not_recorded(engine: Engi
     assert not [name for name in await engine.event_types(handle) if "Update" in name]
 
 
-async def test_updates_with_the_same_id_are_executed_once_and_return_the_same_result(
+async def test_updates_with_one_id_run_once_and_return_one_result(
     engine: EngineHarness,
 ) -> None:
     await engine.start_worker()
@@ -189,10 +188,10 @@ async def test_updates_with_the_same_id_are_executed_once_and_return_the_same_re
         )
     )
     await handle.signal("close")
-    left = await within(handle.result())
+    things = await within(handle.result())
 
     assert [*answers, await engine.client.update("one", "take", update_id="same")] == [1, 1, 1]
-    assert left == ["other"]
+    assert things == ["other"]
     assert (await engine.event_types(handle)).count("WorkflowExecutionUpdateAccepted") == 1
 
 
@@ -204,10 +203,10 @@ async def test_an_accepted_update_is_rejected_when_the_run_is_terminated(
     await handle.signal("put", "thing")
     update = asyncio.ensure_future(engine.client.update("one", "brood", update_id="long"))
 
-    async def accepted() -> bool:
+    async def is_accepted() -> bool:
         return bool((await engine.head("one")).updates)
 
-    await eventually(accepted)
+    await eventually(is_accepted)
     await handle.terminate("enough")
 
     with pytest.raises(CallRejected, match="did not complete"):
@@ -217,7 +216,7 @@ async def test_an_accepted_update_is_rejected_when_the_run_is_terminated(
 async def test_a_cancelled_execution_runs_its_cleanup_before_it_ends(engine: EngineHarness) -> None:
     await engine.start_worker()
     handle = await engine.client.start(Sleeper, id="one")
-    await eventually(lambda: _timers(engine))
+    await eventually(lambda: _has_timers(engine))
     await handle.cancel("enough")
 
     with pytest.raises(ExecutionFailed) as ended:
@@ -226,11 +225,11 @@ async def test_a_cancelled_execution_runs_its_cleanup_before_it_ends(engine: Eng
     assert engine.activities.calls == ["tidy"]
 
 
-async def _timers(engine: EngineHarness) -> bool:
+async def _has_timers(engine: EngineHarness) -> bool:
     return bool((await engine.head("one")).timers)
 
 
-async def test_a_terminated_execution_ends_without_running_its_code(engine: EngineHarness) -> None:
+async def test_a_terminated_execution_runs_no_cleanup(engine: EngineHarness) -> None:
     await engine.start_worker()
     handle = await engine.client.start(Sleeper, id="one")
     await handle.terminate("enough")
@@ -262,10 +261,10 @@ async def test_lists_find_executions_by_type_status_and_attributes(engine: Engin
     await engine.start_worker()
     await engine.client.start(Sleeper, id="s")
     await engine.run_workflow(Chain, ["a"], id="c")
-    await eventually(lambda: _mood(engine))
+    await eventually(lambda: _has_mood(engine))
 
-    async def ids(**wanted: object) -> list[str]:
-        heads = await engine.visibility.newest_first(Filter(**wanted))  # type: ignore[arg-type]
+    async def ids(**conditions: object) -> list[str]:
+        heads = await engine.visibility.newest_first(Filter(**conditions))  # type: ignore[arg-type]
         return [head.workflow_id for head in heads]
 
     assert await ids(attributes={"mood": "sleepy"}) == ["s"]
@@ -274,5 +273,5 @@ async def test_lists_find_executions_by_type_status_and_attributes(engine: Engin
     assert sorted(await ids()) == ["c", "s"]
 
 
-async def _mood(engine: EngineHarness) -> bool:
+async def _has_mood(engine: EngineHarness) -> bool:
     return bool((await engine.head("s")).search_attributes)

@@ -22,7 +22,7 @@ async def test_a_closed_execution_is_freed_without_the_cycle_collector(
     for kind in (Execution, Run):
         monkeypatch.setattr(kind, "__init__", _recording(kind.__init__, created))
 
-    async def are_collected() -> bool:
+    async def are_freed() -> bool:
         return all(reference() is None for reference in created)
 
     engine = EngineHarness(MemoryStore())
@@ -34,7 +34,7 @@ async def test_a_closed_execution_is_freed_without_the_cycle_collector(
         await engine.run_workflow(Steady, ["a", "b"], id="steady")
         await engine.run_workflow(Sleeper, 0.01, id="sleeper")
         assert len(created) == 6  # an Execution and a Run of each of the three workflows
-        await eventually(are_collected)
+        await eventually(are_freed)
     finally:
         gc.enable()
         await engine.close()

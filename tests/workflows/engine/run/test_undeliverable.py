@@ -1,7 +1,7 @@
 """Messages that cannot be read, or whose execution has not started or has just closed.
 
-The workflow ``Parent`` starts a child with the given id; ``Courier`` signals the execution with the
-given id, and returns the type of the error.
+The workflow ``Parent`` starts a child with the given id. ``Courier`` signals the given id, and
+returns the type of the error.
 """
 
 from __future__ import annotations
@@ -49,33 +49,33 @@ async def test_an_unreadable_head_and_its_messages_are_not_changed(
     await engine.start_worker()
 
     assert await engine.run_workflow(Chain, ["a"], id=neighbour) == ["A"]
-    left = (await engine.store.read([Get(head), Get(message)])).ranges
-    assert [stored.count for stored in left] == [1, 1]
+    ranges = (await engine.store.read([Get(head), Get(message)])).ranges
+    assert [stored.count for stored in ranges] == [1, 1]
     await engine.store.commit([], [Delete(head), Delete(message)])
 
 
 async def test_signals_to_a_child_that_cannot_start_fail_in_the_sender(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checking, may_fail = asyncio.Event(), asyncio.Event()
+    check_started, check_may_fail = asyncio.Event(), asyncio.Event()
 
     async def may_start(_store: object, _start: Start) -> bool:
-        checking.set()
-        await may_fail.wait()
+        check_started.set()
+        await check_may_fail.wait()
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(shard, "may_start", may_start)
     await engine.start_worker()
     await engine.client.start(Parent, "child", id="parent")
-    await within(checking.wait())
+    await within(check_started.wait())
     courier = await engine.client.start(Courier, "child", id="courier")
-    may_fail.set()
+    check_may_fail.set()
 
     assert await within(courier.result()) == "ApplicationError"
 
 
 class SlowStore(FaultyStore):
-    """While ``shall_wait``, a commit that closes a run sets ``closed``, and awaits ``released``."""
+    """A store that waits for ``released`` after a commit that closes a run, if ``shall_wait``."""
 
     def __init__(self, store: KeyValueStore) -> None:
         super().__init__(store)
@@ -94,7 +94,7 @@ class SlowStore(FaultyStore):
         return result
 
 
-async def test_a_query_gets_a_reply_if_its_run_closes_and_the_id_is_started_again(
+async def test_a_query_ends_if_its_run_closes_and_a_new_run_starts(
     engine: EngineHarness,
 ) -> None:
     store = SlowStore(engine.store)
@@ -104,11 +104,11 @@ async def test_a_query_gets_a_reply_if_its_run_closes_and_the_id_is_started_agai
     store.shall_wait = True
     await handle.signal("close")
     await within(store.closed.wait())
-    asking = asyncio.ensure_future(handle.query("count"))
+    query = asyncio.ensure_future(handle.query("count"))
     await asyncio.sleep(0)
-    following = await engine.client.start(Chain, ["a"], id="one")
+    next_run = await engine.client.start(Chain, ["a"], id="one")
     store.released.set()
 
-    with suppress(CallRejected):  # the next run may get the query: ``Chain`` has no query
-        await within(asking)
-    assert await within(following.result()) == ["A"]
+    with suppress(CallRejected):  # the next run, a ``Chain``, may reject the query
+        await within(query)
+    assert await within(next_run.result()) == ["A"]

@@ -1,7 +1,7 @@
 """A stored value that cannot be used stops only its own execution, and is listed as a fault.
 
 The workflow ``Companion`` waits for the signal ``tell`` and for an activity, which waits for
-``activities.gate``. ``Chain`` returns its words in upper case.
+``activities.gate``.
 """
 
 from __future__ import annotations
@@ -53,13 +53,11 @@ class StoredValue(NamedTuple):
     impossible: Callable[[bytes], bytes]
 
 
-def _other_head(value: bytes) -> bytes:
-    """The head with the id of another execution."""
+def _head_with_another_id(value: bytes) -> bytes:
     return HEAD_CODEC.encode(HEAD_CODEC.decode(value)._replace(workflow_id="other"))
 
 
-def _gap(value: bytes) -> bytes:
-    """A history whose first event does not have the number 1."""
+def _history_with_a_gap(value: bytes) -> bytes:
     first, *rest = decode_history(value)
     return encode_history([first._replace(event_id=9), *rest])
 
@@ -70,8 +68,10 @@ def _impossible_message(_: bytes) -> bytes:
 
 
 STORED_VALUES = (
-    StoredValue("open execution", lambda keys, _: keys.open("one"), _other_head),
-    StoredValue("history", lambda keys, handle: keys.event("one", handle.run_id, 1), _gap),
+    StoredValue("open execution", lambda keys, _: keys.open("one"), _head_with_another_id),
+    StoredValue(
+        "history", lambda keys, handle: keys.event("one", handle.run_id, 1), _history_with_a_gap
+    ),
     StoredValue(
         "activity attempt",
         lambda keys, handle: keys.attempt("one", handle.run_id, 1),
@@ -105,8 +105,7 @@ def _new_event_field(value: bytes) -> bytes:
     return msgspec.msgpack.encode([[number, at_ms, kind, [*attributes, "new"]], *rest])
 
 
-def _values(stored_value: StoredValue) -> dict[str, Callable[[bytes], bytes]]:
-    """Functions that make a stored value unusable, by name."""
+def _corruptions(stored_value: StoredValue) -> dict[str, Callable[[bytes], bytes]]:
     if stored_value.kind == "history":
         newer = {"a new event type": _new_event_type, "a new field": _new_event_field}
     else:
@@ -115,9 +114,9 @@ def _values(stored_value: StoredValue) -> dict[str, Callable[[bytes], bytes]]:
 
 
 CASES = [
-    pytest.param(stored_value, value, id=f"{stored_value.kind}: {name}")
+    pytest.param(stored_value, corrupt, id=f"{stored_value.kind}: {name}")
     for stored_value in STORED_VALUES
-    for name, value in _values(stored_value).items()
+    for name, corrupt in _corruptions(stored_value).items()
 ]
 
 
@@ -141,9 +140,9 @@ async def _wait_until_none_is_listed(worker: Worker) -> None:
     await eventually(is_clear)
 
 
-@pytest.mark.parametrize(("stored_value", "value"), CASES)
-async def test_an_unusable_value_stops_its_execution_until_it_is_usable(
-    engine: EngineHarness, stored_value: StoredValue, value: Callable[[bytes], bytes]
+@pytest.mark.parametrize(("stored_value", "corrupt"), CASES)
+async def test_an_unusable_value_stops_its_execution_until_the_value_is_repaired(
+    engine: EngineHarness, stored_value: StoredValue, corrupt: Callable[[bytes], bytes]
 ) -> None:
     first = await engine.start_worker()
     handle = await engine.client.start(Companion, id="one")
@@ -151,7 +150,7 @@ async def test_an_unusable_value_stops_its_execution_until_it_is_usable(
     await engine.kill_worker(first)
     key = stored_value.key(engine.client.keys, handle)
     stored = (await engine.store.read([Get(key)])).ranges[0].kvs
-    await engine.store.commit([], [Put(key, value(stored[0].value if stored else b""))])
+    await engine.store.commit([], [Put(key, corrupt(stored[0].value if stored else b""))])
     second = await engine.start_worker()
 
     assert await engine.run_workflow(Chain, ["a"], id=NEIGHBOUR) == ["A"]
@@ -169,11 +168,8 @@ async def test_an_unusable_value_stops_its_execution_until_it_is_usable(
     await _wait_until_none_is_listed(second)
 
 
-class _HeldReads(FaultyStore):
-    """A store that delays the answers to reads of ``key``.
-
-    ``answers`` is the number of delayed answers. Each release of ``steps`` lets one answer return.
-    """
+class _DelayingStore(FaultyStore):
+    """A store that delays answers to reads of ``key``: each release of ``steps`` returns one."""
 
     def __init__(self, store: KeyValueStore) -> None:
         super().__init__(store)
@@ -192,7 +188,7 @@ class _HeldReads(FaultyStore):
         return self.answers >= count
 
 
-async def test_a_signal_that_comes_while_a_head_is_read_again_is_not_lost(
+async def test_a_signal_during_a_second_read_of_the_head_is_not_lost(
     engine: EngineHarness,
 ) -> None:
     first = await engine.start_worker()
@@ -202,32 +198,32 @@ async def test_a_signal_that_comes_while_a_head_is_read_again_is_not_lost(
     key = engine.client.keys.open("one")
     (stored,) = (await engine.store.read([Get(key)])).ranges[0].kvs
     await engine.store.commit([], [Put(key, b"\xc1dust")])
-    held = _HeldReads(engine.store)
-    second = await engine.start_worker(store=held)
+    delaying_store = _DelayingStore(engine.store)
+    second = await engine.start_worker(store=delaying_store)
     await _wait_until_listed(second, "open execution")
 
-    held.key = key
-    await eventually(partial(held.has_answered, 1))
+    delaying_store.key = key
+    await eventually(partial(delaying_store.has_answered, 1))
     await engine.store.commit([], [Put(key, stored.value)])
-    held.steps.release()
-    await eventually(partial(held.has_answered, 2))
+    delaying_store.steps.release()
+    await eventually(partial(delaying_store.has_answered, 2))
     engine.activities.gate.set()
     await handle.signal("tell")
     # The worker receives the signal before this execution completes.
     assert await engine.run_workflow(Chain, ["a"], id=NEIGHBOUR) == ["A"]
     for _ in range(10):
-        held.steps.release()
+        delaying_store.steps.release()
 
     assert await within(handle.result()) == "waited"
 
 
 @pytest.mark.parametrize(
-    "value",
+    "corrupt",
     [*UNREADABLE_VALUES.values(), _impossible_message],
     ids=[*UNREADABLE_VALUES, "impossible"],
 )
 async def test_an_unusable_message_stays_in_the_inbox_and_is_listed(
-    engine: EngineHarness, value: Callable[[bytes], bytes]
+    engine: EngineHarness, corrupt: Callable[[bytes], bytes]
 ) -> None:
     worker = await engine.start_worker()
     handle = await engine.client.start(Dynasty, 2, id="one")  # waits for its child ``child-2``
@@ -237,7 +233,7 @@ async def test_an_unusable_message_stays_in_the_inbox_and_is_listed(
 
     await eventually(has_a_child)
     key = engine.client.keys.inbox("one", new_id(0))
-    await engine.store.commit([], [Put(key, value(b""))])
+    await engine.store.commit([], [Put(key, corrupt(b""))])
     fault = await _wait_until_listed(worker, "message")
 
     assert fault.key == key_text(engine.keys, key)
@@ -256,10 +252,10 @@ async def test_an_unreadable_key_does_not_stop_the_worker(
     worker = await engine.start_worker()
     await engine.store.commit([], [Put(stored, b"dust")])
 
-    async def listed() -> bool:
+    async def is_listed() -> bool:
         return bool(len(worker.faults))
 
-    await eventually(listed)
+    await eventually(is_listed)
     assert await engine.run_workflow(Chain, ["a"]) == ["A"]
     await engine.start_worker()
     assert await engine.run_workflow(Chain, ["a"], id="two") == ["A"]
@@ -267,14 +263,14 @@ async def test_an_unreadable_key_does_not_stop_the_worker(
 
 
 @pytest.mark.parametrize(
-    "value", [*UNREADABLE_VALUES.values(), lambda _: OWNER_RECORD.encode(OwnerRecord("other"))]
+    "corrupt", [*UNREADABLE_VALUES.values(), lambda _: OWNER_RECORD.encode(OwnerRecord("other"))]
 )
 async def test_owner_and_worker_keys_without_a_lease_are_ignored(
-    engine: EngineHarness, value: Callable[[bytes], bytes]
+    engine: EngineHarness, corrupt: Callable[[bytes], bytes]
 ) -> None:
     keys = engine.client.keys
     owner, worker_key = keys.owner(shard_of("one")), keys.worker("other-worker")
-    await engine.store.commit([], [Put(owner, value(b"")), Put(worker_key, value(b""))])
+    await engine.store.commit([], [Put(owner, corrupt(b"")), Put(worker_key, corrupt(b""))])
     worker = await engine.start_worker()
 
     assert worker.shards == list(range(SHARD_COUNT))
@@ -349,7 +345,7 @@ class After:
         self._is_open = True
 
 
-async def test_a_worker_of_older_code_leaves_executions_with_a_newer_patch_to_other_workers(
+async def test_old_code_leaves_executions_with_a_newer_patch_to_other_workers(
     engine: EngineHarness,
 ) -> None:
     new = await engine.start_worker(registry=Registry([After]))
@@ -381,14 +377,14 @@ async def test_an_execution_of_an_unknown_type_can_be_terminated(engine: EngineH
     await _wait_until_none_is_listed(worker)
 
 
-async def test_a_bug_that_fails_a_step_pauses_the_execution_with_the_reason(
+async def test_a_bug_in_a_step_pauses_the_execution_with_the_reason(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(execution, "STEP_PAUSE_S", 0.001)
-    fails, record_fired = True, received_events.record_timer_fired
+    shall_fail, record_fired = True, received_events.record_timer_fired
 
     def record_timer_fired(draft: HistoryDraft, timer_id: int) -> None:
-        if fails:
+        if shall_fail:
             raise RuntimeError("a bug")
         record_fired(draft, timer_id)
 
@@ -400,7 +396,7 @@ async def test_a_bug_that_fails_a_step_pauses_the_execution_with_the_reason(
 
     assert "a bug" in head.reason
     assert "a bug" in fault.why
-    fails = False
+    shall_fail = False
     await engine.client.retry("one")
     assert await within(handle.result()) == "slept"
     await _wait_until_none_is_listed(worker)

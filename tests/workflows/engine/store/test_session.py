@@ -30,11 +30,11 @@ class ObservingStore(MemoryStore):
 
     def __init__(self) -> None:
         super().__init__()
-        self.renewed: asyncio.Future[tracing.Span | None] = asyncio.Future()
+        self.renewal_span: asyncio.Future[tracing.Span | None] = asyncio.Future()
 
     async def keep_lease(self, lease: int) -> int:
-        if not self.renewed.done():
-            self.renewed.set_result(tracing.current_span())
+        if not self.renewal_span.done():
+            self.renewal_span.set_result(tracing.current_span())
         return await super().keep_lease(lease)
 
 
@@ -52,8 +52,8 @@ async def test_renewals_are_not_part_of_the_trace_that_opened_the_session() -> N
     store = ObservingStore()
     with recorded_spans(), tracing.span("QueryWorkflow:count"):
         session = await open_session(store, WorkflowKeys(Keys("test")), "one", ttl_s=1)
-        renewed_in = await within(store.renewed)
+        renewal_span = await within(store.renewal_span)
 
-    assert renewed_in is None
+    assert renewal_span is None
     await session.close()
     await store.close()

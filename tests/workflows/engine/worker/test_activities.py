@@ -1,9 +1,9 @@
 """Activities: attempts, timeouts, heartbeats, pauses, cancellation, limits of payloads.
 
 The workflow ``Chain`` runs the activity ``work`` for each word, and is paused after three failed
-attempts. ``failures_left`` is the number of attempts that fail. ``Waiting`` runs the named activity
-with the given limits, and returns the result or the type of the error. ``Saga`` books and pays; if
-the payment fails, ``Saga`` undoes the booking. ``Greedy`` passes a word of the given length.
+attempts. ``Waiting`` runs the named activity with the given limits, and returns the result or the
+type of the error. ``Saga`` books and pays; if the payment fails, ``Saga`` undoes the booking.
+``Greedy`` passes a word of the given length.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ async def test_the_history_records_only_the_last_attempt(engine: EngineHarness) 
     assert [event.attempt for event in started] == [3]
 
 
-async def test_with_pause_when_exhausted_the_execution_is_paused_after_the_last_attempt(
+async def test_pause_when_exhausted_pauses_the_execution_after_the_last_attempt(
     engine: EngineHarness,
 ) -> None:
     engine.activities.failures_left = 3
@@ -72,8 +72,6 @@ async def test_a_paused_execution_continues_after_a_retry(engine: EngineHarness)
 
 
 class Failing:
-    """An activity that fails when its argument is "pay"."""
-
     def __init__(self) -> None:
         self.calls: list[str] = []
 
@@ -85,19 +83,18 @@ class Failing:
         return what.upper()
 
 
-PAUSES = True
-"""The argument of a saga that is paused after the last attempt."""
+PAUSE_AFTER_LAST_ATTEMPT = True
 
 
-def _saga(failing: Failing) -> Registry:
+def _saga_registry(failing: Failing) -> Registry:
     return Registry([Saga], [failing.work])
 
 
-async def test_without_pause_when_exhausted_the_last_failure_reaches_the_workflow(
+async def test_the_last_failure_reaches_the_workflow_without_pause_when_exhausted(
     engine: EngineHarness,
 ) -> None:
     failing = Failing()
-    await engine.start_worker(registry=_saga(failing))
+    await engine.start_worker(registry=_saga_registry(failing))
 
     assert await engine.run_workflow(Saga) == ["UNDO", "ActivityError", "MaximumAttemptsReached"]
     assert failing.calls == ["book", "pay", "pay", "undo"]
@@ -107,8 +104,8 @@ async def test_cancelling_a_paused_execution_runs_its_compensation(
     engine: EngineHarness,
 ) -> None:
     failing = Failing()
-    await engine.start_worker(registry=_saga(failing))
-    handle = await engine.client.start(Saga, PAUSES, id="one")
+    await engine.start_worker(registry=_saga_registry(failing))
+    handle = await engine.client.start(Saga, PAUSE_AFTER_LAST_ATTEMPT, id="one")
     await engine.until_status("one", ExecutionStatus.PAUSED)
     await handle.cancel("no use")
 
@@ -119,16 +116,16 @@ async def test_cancelling_a_paused_execution_runs_its_compensation(
     assert types.count("ActivityTaskFailed") == 1
 
 
-async def test_the_next_worker_runs_the_compensation_of_an_execution_cancelled_while_paused(
+async def test_the_next_worker_compensates_an_execution_cancelled_while_paused(
     engine: EngineHarness,
 ) -> None:
     failing = Failing()
-    first = await engine.start_worker(registry=_saga(failing))
-    handle = await engine.client.start(Saga, PAUSES, id="one")
+    first = await engine.start_worker(registry=_saga_registry(failing))
+    handle = await engine.client.start(Saga, PAUSE_AFTER_LAST_ATTEMPT, id="one")
     await engine.until_status("one", ExecutionStatus.PAUSED)
     await first.close()
     await handle.cancel()
-    await engine.start_worker(registry=_saga(failing))
+    await engine.start_worker(registry=_saga_registry(failing))
 
     assert (await within(handle.result()))[0] == "UNDO"
 
@@ -140,10 +137,10 @@ async def test_a_signal_reaches_a_paused_execution(engine: EngineHarness) -> Non
     await engine.until_status("one", ExecutionStatus.PAUSED)
     await handle.signal("anything")
 
-    async def recorded() -> bool:
+    async def is_recorded() -> bool:
         return (await engine.head("one")).signals == 1
 
-    assert await eventually(recorded)
+    assert await eventually(is_recorded)
 
 
 async def test_a_paused_execution_can_be_terminated(engine: EngineHarness) -> None:
@@ -164,7 +161,7 @@ async def test_only_a_paused_execution_can_be_retried(engine: EngineHarness) -> 
         await engine.client.retry("one")
 
 
-async def test_an_attempt_that_times_out_is_retried_until_schedule_to_close(
+async def test_timed_out_attempts_are_retried_until_schedule_to_close(
     engine: EngineHarness,
 ) -> None:
     await engine.start_worker()
@@ -176,7 +173,7 @@ async def test_an_attempt_that_times_out_is_retried_until_schedule_to_close(
     assert len(engine.activities.calls) > 1
 
 
-async def test_the_attempt_after_a_heartbeat_timeout_gets_the_details_of_the_last_heartbeat(
+async def test_the_next_attempt_gets_the_details_of_the_last_heartbeat(
     engine: EngineHarness,
 ) -> None:
     await engine.start_worker()
@@ -196,7 +193,7 @@ async def test_a_cancelled_execution_stops_its_activity(engine: EngineHarness) -
     assert events.index("ActivityTaskCancelRequested") < events.index("ActivityTaskCanceled")
 
 
-async def test_a_cancelled_activity_is_not_started_again_by_the_next_worker(
+async def test_the_next_worker_does_not_restart_a_cancelled_activity(
     engine: EngineHarness,
 ) -> None:
     cancel_was_ignored = asyncio.Event()
@@ -268,7 +265,7 @@ async def test_a_heartbeat_of_a_timed_out_attempt_raises_cancelled_error(
     assert "cancelled" in await engine.run_workflow(Waiting, "reattempted", ActivityLimits(0.3))
 
 
-async def test_a_retry_restarts_the_timeouts_also_on_the_next_worker(engine: EngineHarness) -> None:
+async def test_a_retry_restarts_the_timeouts_for_the_next_worker(engine: EngineHarness) -> None:
     clock = JumpingClock()
     first = await engine.start_worker(clock=clock)
     engine.activities.failures_left = 2
@@ -289,7 +286,7 @@ async def test_a_retry_restarts_the_timeouts_also_on_the_next_worker(engine: Eng
     assert await within(handle.result()) == "waited"
 
 
-async def test_an_argument_beyond_the_payload_limit_is_rejected_by_the_client(
+async def test_the_client_rejects_an_argument_beyond_the_payload_limit(
     engine: EngineHarness,
 ) -> None:
     await engine.start_worker()
@@ -316,13 +313,13 @@ async def test_a_large_payload_is_logged_with_its_event(
     await engine.start_worker()
     await engine.run_workflow(Greedy, PAYLOAD_WARN_BYTES, id="large")
 
-    async def both_are_logged() -> list[str] | None:
+    async def two_messages() -> list[str] | None:
         messages = [
             record.getMessage() for record in caplog.records if "large," in record.getMessage()
         ]
         return messages if len(messages) == 2 else None
 
-    scheduled, completed = await eventually(both_are_logged)
+    scheduled, completed = await eventually(two_messages)
     # An event has a few bytes more than its payload.
     assert "ActivityTaskScheduled, has 8304 bytes, PAYLOAD_WARN_BYTES is" in scheduled
     assert "ActivityTaskCompleted, has 8230 bytes, PAYLOAD_WARN_BYTES is" in completed

@@ -18,20 +18,17 @@ COMMIT_S = 0.002
 
 
 class SlowStore(MemoryStore):
-    """A store whose commits take time, as in etcd, so that the worker groups writes.
-
-    ``lost``: the number of transactions that failed a guard.
-    """
+    """A store whose commits take time, as in etcd, so that the worker groups writes."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.lost = 0
+        self.lost_transactions = 0
 
     async def commit(
         self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
     ) -> TxnResult:
         result = await super().commit(guards, writes, otherwise)
-        self.lost += not result.succeeded
+        self.lost_transactions += not result.succeeded
         await asyncio.sleep(COMMIT_S)
         return result
 
@@ -45,13 +42,13 @@ async def test_concurrent_signals_that_close_many_executions_lose_no_transaction
     handles = await asyncio.gather(*starts)
     for handle in handles:
         await engine.until_status(handle.workflow_id, ExecutionStatus.RUNNING)
-    before = store.lost
+    lost_before = store.lost_transactions
 
     await asyncio.gather(*(handle.signal("close") for handle in handles))
     results = await within(asyncio.gather(*(handle.result() for handle in handles)))
 
     assert results == [[]] * EXECUTIONS
-    assert store.lost == before
+    assert store.lost_transactions == lost_before
     await engine.close()
     await store.close()
 
@@ -66,8 +63,8 @@ def test_the_signal_fence_of_an_execution_sorts_directly_after_the_messages() ->
     ]
     others = [keys.inbox("a/b", "0" * 32), keys.signal_fence("a/b"), keys.owner(1)]
 
-    by_order = sorted([*reversed(ordered), *others], key=keys.wake_order)
+    sorted_keys = sorted([*reversed(ordered), *others], key=keys.wake_order)
 
-    assert [key for key in by_order if key in ordered] == ordered
+    assert [key for key in sorted_keys if key in ordered] == ordered
     prefixes = {keys.wake_order(key).rpartition(b"/")[0] for key in ordered}
     assert len(prefixes) == 1, "all keys of an execution have the same prefix"

@@ -1,8 +1,4 @@
-"""Workers own equal shares of the shards, and take over the shards of dead workers.
-
-The workflow ``Chain`` returns its words in upper case; ``Basket`` collects the words of signals
-``put`` until the signal ``close``.
-"""
+"""Workers own equal shares of the shards, and take over the shards of dead workers."""
 
 from __future__ import annotations
 
@@ -44,17 +40,17 @@ async def test_all_shards_have_an_owner_after_workers_start_and_stop(
     first = await engine.start_worker()
     second = await engine.start_worker()
 
-    async def shared() -> bool:
+    async def own_halves() -> bool:
         return len(first.shards) == len(second.shards) == SHARD_COUNT // 2
 
-    await eventually(shared)
+    await eventually(own_halves)
     assert set(first.shards) | set(second.shards) == set(range(SHARD_COUNT))
     await second.close()
 
-    async def alone() -> bool:
+    async def owns_all() -> bool:
         return len(first.shards) == SHARD_COUNT
 
-    await eventually(alone)
+    await eventually(owns_all)
 
 
 async def test_executions_continue_while_shards_change_their_owner(engine: EngineHarness) -> None:
@@ -89,17 +85,17 @@ async def test_timers_continue_with_the_new_owner(engine: EngineHarness) -> None
     dead = await engine.start_worker()
     handle = await engine.client.start(Sleeper, 0.5, id="sleeper")
 
-    async def asleep() -> bool:
+    async def is_asleep() -> bool:
         return bool((await engine.head("sleeper")).timers)
 
-    await eventually(asleep)
+    await eventually(is_asleep)
     await engine.kill_worker(dead)
     await engine.start_worker()
 
     assert await within(handle.result()) == "slept"
 
 
-async def test_the_state_of_an_execution_that_is_not_cached_is_restored_by_replay(
+async def test_replay_restores_the_state_of_an_uncached_execution(
     engine: EngineHarness,
 ) -> None:
     worker = await engine.start_worker(options=WorkerOptions(cached_runs=1))
@@ -121,10 +117,10 @@ async def test_a_worker_that_lost_its_session_opens_a_new_session(engine: Engine
     assert worker.term is not None
     await engine.store.revoke_lease(worker.term.session.lease)
 
-    async def back() -> bool:
+    async def has_new_session() -> bool:
         return worker.sessions > 1 and len(worker.shards) == SHARD_COUNT
 
-    await eventually(back)
+    await eventually(has_new_session)
     assert await engine.run_workflow(Chain, ["a"]) == ["A"]
 
 
@@ -132,13 +128,13 @@ async def test_a_worker_that_lost_its_session_opens_a_new_session(engine: Engine
 async def test_workers_own_equal_shares_of_the_shards(engine: EngineHarness, count: int) -> None:
     workers = [await engine.start_worker() for _ in range(count)]
 
-    async def settled() -> bool:
+    async def all_own_shards() -> bool:
         owned = [shard for worker in workers for shard in worker.shards]
         return sorted(owned) == list(range(SHARD_COUNT)) and all(
             worker.shards for worker in workers
         )
 
-    await eventually(settled)
+    await eventually(all_own_shards)
     assert {len(worker.shards) for worker in workers} <= {
         SHARD_COUNT // count,
         SHARD_COUNT // count + 1,

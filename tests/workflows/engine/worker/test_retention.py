@@ -25,14 +25,13 @@ from workflows.engine.worker.worker import WorkerOptions
 from workflows.model.policies import ExecutionStatus
 
 
-def _head(day: int) -> RunHead:
-    """The head of a run that closed ``day`` days after 1970-01-01."""
+def _head_closed_on(day: int) -> RunHead:
     return RunHead("one", new_id(0), "Chain", ExecutionStatus.COMPLETED, closed_ms=day * DAY_MS + 1)
 
 
 def test_prune_deletes_the_oldest_files_first_and_at_most_files_max(tmp_path: Path) -> None:
     files = ExecutionFiles(tmp_path)
-    heads = [_head(day) for day in (1, 1, 1, 2, 3)]
+    heads = [_head_closed_on(day) for day in (1, 1, 1, 2, 3)]
     for head in heads:
         files.write(head, [])
         files.write(head, [])  # as a repeated step after a crash does
@@ -46,7 +45,7 @@ def test_prune_deletes_the_oldest_files_first_and_at_most_files_max(tmp_path: Pa
 
 
 def test_files_outside_the_folders_of_days_are_read_and_deleted_too(tmp_path: Path) -> None:
-    files, head = ExecutionFiles(tmp_path), _head(1)
+    files, head = ExecutionFiles(tmp_path), _head_closed_on(1)
     files.write(head, [])
     written = next(tmp_path.glob("*/*.zst"))
     flat = written.rename(tmp_path / written.name)
@@ -59,7 +58,7 @@ def test_files_outside_the_folders_of_days_are_read_and_deleted_too(tmp_path: Pa
 
 
 def test_the_error_for_an_unreadable_archived_execution_names_the_file(tmp_path: Path) -> None:
-    files, head = ExecutionFiles(tmp_path), _head(1)
+    files, head = ExecutionFiles(tmp_path), _head_closed_on(1)
     files.write(head, [])
     next(tmp_path.glob("*/*.zst")).write_bytes(b"dust")
 
@@ -69,19 +68,21 @@ def test_the_error_for_an_unreadable_archived_execution_names_the_file(tmp_path:
 
 
 class CountingStore(FaultyStore):
-    """A store that counts the reads that list all closed heads of a shard."""
+    """A store that counts the reads of all closed heads of a shard."""
 
     def __init__(self, store: KeyValueStore, keys: WorkflowKeys) -> None:
         super().__init__(store)
-        self._shard_reads = [Get(*keys.range_of("closed", shard)) for shard in range(SHARD_COUNT)]
-        self.whole_reads = 0
+        self._gets_of_shards = [
+            Get(*keys.range_of("closed", shard)) for shard in range(SHARD_COUNT)
+        ]
+        self.shard_reads = 0
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
-        self.whole_reads += sum(shard_read in gets for shard_read in self._shard_reads)
+        self.shard_reads += sum(get in gets for get in self._gets_of_shards)
         return await super().read(gets, revision=revision)
 
 
-async def test_archiving_reads_the_closed_runs_of_a_shard_once_and_lists_no_directory(
+async def test_archiving_reads_each_shard_once_and_lists_no_directory(
     engine: EngineHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: LocalFiles) -> list[str]:
@@ -94,12 +95,12 @@ async def test_archiving_reads_the_closed_runs_of_a_shard_once_and_lists_no_dire
     for number in range(6):
         await engine.run_workflow(Chain, ["a"], id=f"closed-{number}")
 
-        async def archived(number: int = number) -> bool:
+        async def are_archived(number: int = number) -> bool:
             return len(list(tmp_path.glob("*/*.zst"))) == number + 1
 
-        await eventually(archived)
+        await eventually(are_archived)
 
-    assert store.whole_reads == len(worker.shards)
+    assert store.shard_reads == len(worker.shards)
 
 
 async def test_the_result_of_an_archived_run_comes_from_the_archive(
@@ -112,24 +113,24 @@ async def test_the_result_of_an_archived_run_comes_from_the_archive(
     handle = await engine.client.start(Chain, ["a"], id="one")
     await within(handle.result())
 
-    async def gone() -> bool:
+    async def is_removed() -> bool:
         return not [head async for head in engine.visibility.heads()]
 
-    await eventually(gone)
+    await eventually(is_removed)
     async with Client(engine.store, engine.keys, files=files) as client:
         assert await within(client.result("one", handle.run_id)) == ["A"]
     with pytest.raises(ExecutionNotFound, match="neither in the store nor in the archive"):
         await within(handle.result())
 
 
-async def test_an_unreadable_closed_head_does_not_stop_the_archiving_of_other_executions(
+async def test_archiving_continues_after_an_unreadable_closed_head(
     engine: EngineHarness, tmp_path: Path
 ) -> None:
     await engine.start_worker()
     handle = await engine.client.start(Chain, ["a"], id="one")
     await within(handle.result())
     key = engine.client.keys.closed("one", handle.run_id)
-    (whole,) = (await engine.store.read([Get(key)])).ranges[0].kvs
+    (stored,) = (await engine.store.read([Get(key)])).ranges[0].kvs
     await engine.store.commit([], [Put(key, b"dust")])
     await engine.workers[0].close()
     with pytest.raises(LogCorrupt, match="closed execution"):
@@ -140,9 +141,9 @@ async def test_an_unreadable_closed_head_does_not_stop_the_archiving_of_other_ex
     neighbour = next(name for name in map(str, count()) if shard_of(name) == shard_of("one"))
     await engine.run_workflow(Chain, ["a"], id=neighbour)
 
-    async def archived() -> bool:
+    async def is_archived() -> bool:
         return len(list(tmp_path.glob("*/*.zst"))) == 1
 
-    await eventually(archived)
+    await eventually(is_archived)
     assert [fault.key for fault in second.faults] == [key_text(engine.keys, key)]
-    await engine.store.commit([], [Put(key, whole.value)])
+    await engine.store.commit([], [Put(key, stored.value)])

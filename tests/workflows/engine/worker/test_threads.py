@@ -1,7 +1,6 @@
 """Plain activities (not ``async``) run in threads, so the worker keeps renewing its lease.
 
-The workflow ``Waiting`` runs the named activity with the given limits, and returns the result of
-the activity or the type of the error.
+The workflow ``Waiting`` runs the named activity, and returns the result or the type of the error.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from workflows.engine.worker.worker import WorkerOptions
 from workflows.model.policies import ExecutionStatus
 
 LEASE_S = 4
-"""Seconds. A busy machine renews the lease in this time; a blocked event loop does not."""
+"""A busy machine renews the lease in this time; a blocked event loop does not."""
 
 PAUSE_S = 0.1
-"""Seconds of the timer in each execution, so that the executions do not keep a core busy."""
+"""Each execution sleeps, so that the executions do not keep a core busy."""
 
 
 class Blocking:
@@ -30,7 +29,7 @@ class Blocking:
 
     def __init__(self) -> None:
         self.calls: list[int] = []
-        self.beats: list[str] = []
+        self.heartbeat_errors: list[str] = []
         self.begun = threading.Event()
         self.gate = threading.Event()
 
@@ -48,7 +47,7 @@ class Blocking:
             while not self.gate.wait(0.005):
                 activity.heartbeat("alive")
         except workflow.CancelledError as error:
-            self.beats.append(str(error))
+            self.heartbeat_errors.append(str(error))
             raise
         return "done"
 
@@ -87,14 +86,13 @@ async def test_a_timed_out_plain_activity_keeps_its_thread_until_it_returns(
     await engine.client.start(Waiting, "block", limits, id="late")
     head = await engine.until_status("late", ExecutionStatus.COMPLETED)
     assert head.result == "TimeoutError StartToClose"
-    # The two attempts keep both threads, so the next plain activity waits for a thread. The async
-    # activity of ``Chain`` does not need a thread.
+    # The two attempts keep both threads: a plain activity waits, an async activity needs no thread.
     third = await engine.client.start(Waiting, "block", ActivityLimits(20), id="third")
 
-    async def scheduled() -> bool:
+    async def is_scheduled() -> bool:
         return bool((await engine.head("third")).activities)
 
-    await eventually(scheduled)
+    await eventually(is_scheduled)
     assert await engine.run_workflow(Chain, ["a"], id="other") == ["A"]
     assert len(blocking.calls) == 2
     blocking.gate.set()
@@ -113,4 +111,4 @@ async def test_a_plain_activity_is_cancelled_at_its_next_heartbeat(
     await handle.cancel()
 
     await engine.until_status("one", ExecutionStatus.CANCELED)
-    assert blocking.beats == ["the attempt was cancelled or replaced by another one"]
+    assert blocking.heartbeat_errors == ["the attempt was cancelled or replaced by another one"]
