@@ -1,8 +1,4 @@
-"""Clusters of two nodes on the memory store, whose logs the real services write.
-
-``ArchivedCluster.execute`` runs a list of actions (``CniAdd``, ``CniDel``, ``Configure``) in order.
-An action may be refused, for example because a pool is full.
-"""
+"""Clusters of two nodes that run the real services, with an archive of the log."""
 
 from __future__ import annotations
 
@@ -60,8 +56,6 @@ class CniDel(NamedTuple):
 
 
 class Configure(NamedTuple):
-    """A command of an operator."""
-
     command: Command
 
 
@@ -89,7 +83,7 @@ action_lists = st.lists(actions, min_size=8, max_size=25)
 
 
 class ArchivedCluster:
-    """Two nodes and the archive of the log. ``now_ms``: the clock of nodes and archive."""
+    """Two nodes and the archive of their log; all use the clock ``now_ms``."""
 
     def __init__(self, store: KeyValueStore, directory: Path) -> None:
         self.store = store
@@ -105,7 +99,6 @@ class ArchivedCluster:
 
     @property
     def node(self) -> NodeHarness:
-        """The first node."""
         return self.nodes[NODES[0]]
 
     async def execute(self, actions: Sequence[Action]) -> None:
@@ -128,15 +121,13 @@ class ArchivedCluster:
         return (await archiver.seal(upto)).files
 
     async def view(self) -> LogView:
-        """The whole log: the archive and the segments in etcd."""
         return await open_log(self.store, TEST_KEYS, self.files, now_ms=self.now_ms)
 
     async def replayed(self) -> list[Recorded]:
-        """All events of ``view``."""
         return [event async for batch in (await self.view()).events() for event in batch]
 
     async def commit_undecodable_segment(self) -> int:
-        """As a new writer, commit a segment that cannot be decoded; return the revision."""
+        """Commit the segment as a new writer; return the revision."""
         head = HEAD_CODEC.encode(WriterHead(1, 1))
         writes = [Put(TEST_KEYS.log("ghost", 1), b"\xff"), Put(TEST_KEYS.head("ghost"), head)]
         await self.store.commit([], writes)
@@ -144,7 +135,6 @@ class ArchivedCluster:
         return kv.mod_revision
 
     async def live_segments(self) -> int:
-        """The number of segments in etcd."""
         response = await self.store.read([Get(*TEST_KEYS.range_of("log"), count_only=True)])
         return response.ranges[0].count
 
@@ -179,7 +169,6 @@ async def archived_cluster(
 
 @asynccontextmanager
 async def orbctl_writer(cluster: ArchivedCluster) -> AsyncIterator[Writer]:
-    """An open writer, like the writer of an ``orbctl`` process."""
     writer = Writer(cluster.store, TEST_KEYS, controller_writer("orbctl-0"))
     await writer.open()
     try:

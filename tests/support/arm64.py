@@ -2,8 +2,6 @@
 
 Unlike qemu's user emulation, the machine has netlink, namespaces and eBPF. ``scripts/arm64.sh
 setup`` makes the root file system.
-
-    python -m tests.support.arm64 tests/nodeagent/netlink -m netns
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from tests.support.vm import PROJECT_ROOT, Board, boot_command
 
 ROOT: Final = PROJECT_ROOT / ".arm64/root"
 DEADLINE_S: Final = 3 * 3600
-"""Seconds for all tests. A test takes about fifty times as long as without emulation."""
+"""For all tests; emulation makes a test about fifty times slower."""
 
 BOARD: Final = Board(
     program="qemu-system-aarch64",
@@ -50,7 +48,7 @@ echo $? >/run/out/status
 
 
 def run_tests(arguments: list[str]) -> int:
-    """Boot, run pytest, power off. Return pytest's exit code, or 1 if pytest did not finish."""
+    """Return pytest's exit code, or 1 if pytest did not finish."""
     script = SCRIPT.format(
         loading="\n".join(f"modprobe {module}" for module in MODULES_FOR_TESTS),
         reports=REPORTS_VARIABLE,

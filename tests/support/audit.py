@@ -1,4 +1,4 @@
-"""Reads the requests of some users, in order, from the audit log of an API server."""
+"""Reads the requests of some users from the audit log of an API server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ READ_VERBS: Final = frozenset({"get", "list", "watch"})
 
 
 class AuditedRequest(NamedTuple):
-    """One request. ``name``: ``namespace/name``, or a name alone; ``status``: the HTTP status."""
+    """One request. ``name``: ``namespace/name``, or the name of a cluster-wide object."""
 
     user: str
     verb: str
@@ -23,7 +23,6 @@ class AuditedRequest(NamedTuple):
 
     @property
     def has_written(self) -> bool:
-        """Whether the request is a write that succeeded."""
         return self.verb not in READ_VERBS and self.status < 300
 
 
@@ -36,7 +35,7 @@ class Audit:
         self._users = users
 
     def flags(self) -> Mapping[str, object]:
-        """Write the audit policy; return the flags with which the server writes the log."""
+        """Write the audit policy; return the flags for the server."""
         policy = {
             "apiVersion": "audit.k8s.io/v1",
             "kind": "Policy",
@@ -51,7 +50,6 @@ class Audit:
         }
 
     def requests(self) -> list[AuditedRequest]:
-        """Return all requests that the server has answered so far."""
         lines = self._log.read_text().splitlines() if self._log.exists() else ()
         return [_request(json.loads(line)) for line in lines]
 

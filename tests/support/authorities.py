@@ -8,10 +8,7 @@ from pathlib import Path
 
 
 class PlainAuthority:
-    """An authority made by ``openssl req -x509``, and one server certificate.
-
-    The authority's certificate has no key usage extension.
-    """
+    """An authority without the key usage extension, and one server certificate."""
 
     def __init__(self, directory: Path) -> None:
         self.ca = directory / "ca.pem"
@@ -29,7 +26,6 @@ class PlainAuthority:
         )
 
     def server_context(self) -> ssl.SSLContext:
-        """The TLS settings of a server with ``certificate``."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.certificate, self.key)
         return context

@@ -1,6 +1,6 @@
 """A headless Chromium for tests of the console, driven by the DevTools protocol.
 
-Chromium resolves no name but 127.0.0.1, so that it reaches no network.
+Chromium resolves no host names, so that it reaches no network.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ KEYS: Final[Mapping[str, tuple[int, str]]] = {
 
 
 class View(NamedTuple):
-    """Size of a page in CSS pixels. ``scheme``: the preferred colours, "light" or "dark"."""
+    """A page's size in CSS pixels, and the preferred colours, "light" or "dark"."""
 
     width: int = 1280
     height: int = 900
@@ -56,17 +56,16 @@ class View(NamedTuple):
 
 
 class ScriptFailed(AssertionError):
-    """An expression that was evaluated in a page threw an error."""
+    """An expression in a page threw an error."""
 
 
 def require_chromium() -> None:
-    """Skip the test where Chromium is not installed."""
     if shutil.which(BROWSER_PROGRAM) is None:
         pytest.skip(needs(CHROMIUM))
 
 
 class Browser:
-    """One Chromium process, started by ``running_browser``."""
+    """One Chromium process."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
@@ -109,7 +108,7 @@ class Browser:
 
 
 class Page:
-    """One page. ``errors``: errors and warnings; ``requests``: the requested URLs."""
+    """One page, with its errors and warnings, and the requested URLs."""
 
     def __init__(self, browser: Browser, session: str) -> None:
         self.session = session
@@ -144,7 +143,7 @@ class Page:
         await self.send("Emulation.setEmulatedMedia", features=features)
 
     async def evaluate(self, expression: str) -> Any:
-        """Return the value of an expression, or of its promise. Raises ScriptFailed."""
+        """Return the value of an expression or promise. Raises ScriptFailed."""
         answer = await self.send(
             "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
         )
@@ -170,7 +169,6 @@ class Page:
         await self.send("Input.dispatchKeyEvent", type="keyUp", **{**event, "text": ""})
 
     async def point_at(self, selector: str) -> None:
-        """Move the pointer to the middle of the first element that matches a CSS selector."""
         box = await self.evaluate(
             f"document.querySelector({selector!r}).getBoundingClientRect().toJSON()"
         )
@@ -178,18 +176,16 @@ class Page:
         await self.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
     async def type_text(self, text: str) -> None:
-        """Insert a text at the caret."""
         await self.send("Input.insertText", text=text)
 
     async def picture(self) -> bytes:
-        """Return the visible part of the page as PNG."""
         answer = await self.send("Page.captureScreenshot", format="png")
         return base64.b64decode(answer["data"])
 
 
 @asynccontextmanager
 async def running_browser(directory: Path) -> AsyncIterator[Browser]:
-    """Run Chromium with a profile in ``directory``."""
+    """Run Chromium; ``directory`` gets the profile."""
     program = shutil.which(BROWSER_PROGRAM)
     assert program is not None, "call require_chromium() first"
     with (directory / "chromium.log").open("wb") as log:
@@ -216,7 +212,6 @@ async def running_browser(directory: Path) -> AsyncIterator[Browser]:
 
 
 async def _debugger_of(directory: Path, process: asyncio.subprocess.Process) -> str:
-    """Return the DevTools URL from the file to which Chromium writes port and path."""
     file = directory / "DevToolsActivePort"
     for _ in attempts(START_DEADLINE_S):
         lines = file.read_text(encoding="ascii").split() if file.exists() else []

@@ -1,8 +1,4 @@
-"""Cluster facts from one round of listings, for tests and benchmarks of reclaim.
-
-A listing is trusted if it is complete, newer than the claims, and not empty for a kind of
-``NEVER_EMPTY``.
-"""
+"""Cluster facts from one round of listings, for tests and benchmarks of reclaim."""
 
 from __future__ import annotations
 
@@ -21,7 +17,7 @@ from ops.kubernetes.watches.pods import shared_endpoints
 
 
 class KindListing(NamedTuple):
-    """One listing of a kind: when it began, and whether it was read to the end."""
+    """One listing of a kind. ``taken``: when the listing began."""
 
     taken: Moment
     complete: bool = True
@@ -44,8 +40,8 @@ T = TypeVar("T")
 class ClusterSnapshot:
     """Facts from one round of listings.
 
-    ``claims_read``: when the claims were read from etcd. A method that can return ``MissingOwner``
-    needs a trusted listing; without one, the ``MissingOwner`` is uncertain.
+    ``claims_read``: when the claims were read from etcd. For objects of a listing that is not
+    trusted (``doubt_of``), methods return an uncertain ``MissingOwner``.
     """
 
     __slots__ = (
@@ -127,7 +123,6 @@ class ClusterSnapshot:
 
 
 def _launchers(pods: Iterable[PodState]) -> dict[tuple[str, str], PodState]:
-    """Endpoint of a VM instance or IPAMClaim -> one of its Pods, preferably a living Pod."""
     launchers: dict[tuple[str, str], PodState] = {}
     for pod in pods:
         for key in () if pod.is_final else shared_endpoints(pod):

@@ -1,7 +1,6 @@
 """A console of a small cluster: two nodes, three pools, and two hours of events.
 
-The cluster's clock is simulated. It stops after the last event, so that a released address stays in
-its cool-down.
+The simulated clock stops after the last event, so that a released address stays in its cool-down.
 """
 
 from __future__ import annotations
@@ -46,11 +45,11 @@ RELEASE_TRACE: Final = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 WIDE_REQUEST: Final = SelectionRequest("eth0", default_ipv4_pools=("wide",))
 HOSTILE_TEXT: Final = "<img src=x onerror=alert(1)>"
-"""The reason of a quarantine, which a page must show as text."""
+"""A page must show this reason of a quarantine as text."""
 
 
 class ConsoleHarness(NamedTuple):
-    """A console and the nodes of its cluster. ``source``: what the console reads."""
+    """A console and the nodes of its cluster."""
 
     url: str
     source: ConsoleSource
@@ -73,7 +72,6 @@ class _Clock:
 async def running_console(
     store: KeyValueStore, cluster: str, archive: Path
 ) -> AsyncIterator[ConsoleHarness]:
-    """Write the cluster's events, and serve the console on loopback."""
     clock = _Clock()
     node_a, node_b = (NodeHarness(store, name, cluster=cluster) for name in ("node-a", "node-b"))
     for node in (node_a, node_b):
@@ -93,7 +91,7 @@ async def served_console(
     *,
     recheck_s: float = ACCESS_RECHECK_S,
 ) -> AsyncIterator[str]:
-    """Serve a console on a free port; yield the URL. Without ``access`` every client may read."""
+    """Yield the URL of a console. Without ``access`` every client may read."""
     server = ConsoleServer(source, access, actions, recheck_s=recheck_s)
     port = TcpPort(server.app(), "console", CONNECTIONS_MAX)
     await port.open("127.0.0.1", 0, "--port")
@@ -105,10 +103,6 @@ async def served_console(
 
 
 async def _write_events(clock: _Clock, node_a: NodeHarness, node_b: NodeHarness) -> None:
-    """Write the events, at minutes after 12:00.
-
-    Until 12:20 the pool ``lan`` has only one address, so the ADD of web-9 is refused.
-    """
     lan = pool("lan", HELD_ADDRESS)
     await node_a.apply(lan)
     await node_b.view.freshen()
@@ -119,7 +113,7 @@ async def _write_events(clock: _Clock, node_a: NodeHarness, node_b: NodeHarness)
     clock.set(10)
     await node_a.add(pod("web-0"))
     clock.set(12)
-    await _refuse(node_a, "web-9")
+    await _refuse(node_a, "web-9")  # web-0 has the only address
     clock.set(20)
     await node_a.apply(
         lan._replace(
@@ -146,7 +140,6 @@ async def _write_events(clock: _Clock, node_a: NodeHarness, node_b: NodeHarness)
 
 
 def _coordinator(mode: str) -> RecordDefined:
-    """The record that a controller writes for a SpiderCoordinator."""
     settings = {"mode": f'"{mode}"', "hijackCIDR": '["169.254.0.0/16"]', "podCIDRType": '"auto"'}
     coordinator = Coordinator(
         settings,
@@ -158,7 +151,6 @@ def _coordinator(mode: str) -> RecordDefined:
 
 
 async def _release(node: NodeHarness, pod_facts: PodFacts) -> None:
-    """Run a DEL with the trace id ``RELEASE_TRACE``."""
     cause = Cause("agent/node-a", traceparent=f"00-{RELEASE_TRACE}-00f067aa0ba902b7-01")
     attachment = Attachment(f"box-{pod_facts.uid}", "eth0")
     await node.releaser.release(
@@ -171,7 +163,6 @@ async def _release(node: NodeHarness, pod_facts: PodFacts) -> None:
 
 
 async def _refuse(node: NodeHarness, name: str) -> None:
-    """Run an ADD that gets no address, and record the refusal as an agent does."""
     recorder = RefusalRecorder(node.writer)
     with pytest.raises(AllocationError) as refused:
         await node.add(pod(name))

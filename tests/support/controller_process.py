@@ -74,7 +74,6 @@ class ControllerProcess:
         self._log.close()
 
     def kill(self) -> None:
-        """Kill the process, as a crash does."""
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
 
@@ -84,11 +83,11 @@ class ControllerProcess:
         return self._process.wait(WAIT_S_MAX)
 
     def wait(self) -> int:
-        """Wait until the process exits by itself; return the exit code."""
+        """Wait for the exit; return the exit code."""
         return self._process.wait(WAIT_S_MAX)
 
     def get(self, port: int, path: str) -> tuple[int, str]:
-        """Send a GET request; return status and body. The status is 0 if the connection fails."""
+        """Return status and body; the status is 0 if the connection fails."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as answer:
                 return answer.status, answer.read().decode()
@@ -108,7 +107,6 @@ class ControllerProcess:
         return sum(values) if values else None
 
     async def until_metric(self, name: str, value: float) -> None:
-        """Wait until the sum of a metric's samples is ``value``."""
         deadline = time.monotonic() + WAIT_S_MAX
         while await asyncio.to_thread(self.sample, name) != value:
             if time.monotonic() > deadline:
@@ -116,7 +114,7 @@ class ControllerProcess:
             await asyncio.sleep(0.05)
 
     async def until_ready(self) -> str:
-        """Wait until the controller is ready; return the body of the readiness check."""
+        """Return the body of the readiness check."""
         deadline = time.monotonic() + WAIT_S_MAX
         while True:
             status, body = await asyncio.to_thread(self.get, self.health, "/readyz")

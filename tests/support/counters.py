@@ -1,7 +1,6 @@
 """Counts executions, kills and violations of the workflow fault tests.
 
-The end of a test run prints the sums, to show that faults did happen. ``tests/conftest.py``
-imports the hooks, so that pytest finds them.
+The end of a test run prints the sums, to show that faults did happen.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 
 OUTPUT_KEY = "workflow_faults"
-"""The key of the counters in the output of a pytest-xdist worker."""
+"""The key in the output of a pytest-xdist worker."""
 
 
 class Counters:
@@ -31,7 +30,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """In the main process, add the counters of a worker. A crashed worker passes none."""
+    """In the main process, add a worker's counters; a crashed worker has none."""
     output: dict[str, Any] = getattr(node, "workeroutput", {})
     executions, kills, violations = output.get(OUTPUT_KEY, (0, 0, 0))
     Counters.executions += executions
@@ -40,7 +39,6 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the counters, if any workflow fault test ran."""
     if Counters.executions:
         terminalreporter.write_line(
             f"workflow faults: executions {Counters.executions}, kills {Counters.kills}, "

@@ -1,7 +1,4 @@
-"""Deadlines in seconds for tests that wait for a condition.
-
-A limit on attempts would depend on the load of the machine.
-"""
+"""Deadlines in seconds for tests that wait for a condition."""
 
 from __future__ import annotations
 
@@ -14,11 +11,11 @@ from itertools import count
 from tests.support.emulation import EMULATION_VARIABLE
 
 DEADLINE_S = 600.0 if EMULATION_VARIABLE in os.environ else 60.0
-"""Seconds that a test waits for a condition; an emulated processor gets ten times as many."""
 
 
 def attempts(seconds: float = DEADLINE_S) -> Iterator[int]:
     """Yield 0, 1, 2, ... until the deadline; yield at least one number."""
+    # A limit on attempts would depend on the load of the machine.
     ends = time.monotonic() + seconds
     for number in count():
         yield number
@@ -27,7 +24,7 @@ def attempts(seconds: float = DEADLINE_S) -> Iterator[int]:
 
 
 async def until(condition: Callable[[], object], seconds: float = DEADLINE_S) -> None:
-    """Wait until a condition holds, without blocking the event loop. Raises TimeoutError."""
+    """Wait without blocking the event loop. Raises TimeoutError."""
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.005)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def open_descriptors() -> set[str]:
-    """Each open descriptor of this process, by number and target."""
+    """Number and target of each open descriptor."""
     descriptors = set()
     for path in Path("/proc/self/fd").iterdir():
         try:

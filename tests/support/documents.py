@@ -1,7 +1,6 @@
 """Reads the code blocks of documents; tests run the blocks marked ``sh`` unchanged.
 
-A ``text`` block directly after an ``sh`` block is the output of the ``sh`` block. ``Page.write``
-writes the outputs; do not edit outputs by hand.
+A ``text`` block directly after an ``sh`` block shows the output, which ``Page.write`` writes.
 """
 
 from __future__ import annotations
@@ -36,11 +35,11 @@ VARYING: Final = (
     (re.compile(r"@if\d+"), "@IF"),
     (re.compile(r" +"), " "),
 )
-"""Patterns of text that differs from run to run, each with its replacement."""
+"""Patterns of text that differs from run to run, with replacements."""
 
 
 class Step(NamedTuple):
-    """Lines to run. ``output``: the text of the ``text`` block that follows, or None."""
+    """Lines to run, and the output that the document shows, or None."""
 
     script: str
     output: str | None
@@ -56,7 +55,6 @@ class Page:
 
     @property
     def steps(self) -> list[Step]:
-        """The runnable blocks, each with its output."""
         return [
             Step(block.lexemes["source"], output)
             for block, output in zip(self._blocks, self._outputs(), strict=True)
@@ -65,7 +63,6 @@ class Page:
 
     @property
     def steps_before_undo(self) -> int:
-        """The number of steps before the heading ``UNDO``."""
         end = self._path.read_text("utf-8").find(f"\n{UNDO}\n")
         assert end >= 0, f"{self._path.name} has no heading {UNDO!r}"
         return sum(
@@ -75,12 +72,12 @@ class Page:
     def write(self, outputs: Sequence[str]) -> None:
         """Replace the outputs that the document shows. ``outputs``: one for each step."""
         text = self._path.read_text("utf-8")
-        printed = iter(outputs)
+        remaining_outputs = iter(outputs)
         changes = []
         for index, source in enumerate(self._blocks):
             if source.lexemes["language"] != RUNNABLE:
                 continue
-            output = next(printed)
+            output = next(remaining_outputs)
             if self._outputs()[index] is not None:
                 output_block = self._blocks[index + 1]
                 changes.append(
@@ -91,7 +88,7 @@ class Page:
         self._path.write_text(text, "utf-8")
 
     def _outputs(self) -> list[str | None]:
-        """For each block, the text of the ``text`` block that follows, or None."""
+        """For each block, the ``text`` block that follows, or None."""
         following = [*self._blocks[1:], None]
         return [
             str(block.lexemes["source"])
@@ -102,21 +99,18 @@ class Page:
 
 
 def fenced_blocks(path: Path) -> list[tuple[str, str]]:
-    """Language and text of every fenced block of a document."""
     document = Document(path.read_text("utf-8"), str(path))
     lexer = FencedCodeBlockLexer(r"[^\n]*")
     return [(block.lexemes["language"], block.lexemes["source"]) for block in lexer(document)]
 
 
 def shell_blocks(path: Path) -> list[str]:
-    """The text of the runnable blocks of a document, in order."""
     parser = CodeBlockParser(RUNNABLE, _read)
     document = Document.parse(str(path), parser)
     return [str(example.parsed) for example in document.examples()]
 
 
 def comparable_lines(text: str) -> list[str]:
-    """The lines of an output, with the replacements of ``VARYING``."""
     for pattern, word in VARYING:
         text = pattern.sub(word, text)
     return [line.strip() for line in text.strip().splitlines()]
@@ -131,7 +125,7 @@ def run_script(
 ) -> subprocess.CompletedProcess[str]:
     """Run lines of a document with bash -e; return standard output and error together.
 
-    ``inside``: the beginning of the command, such as ``ip netns exec NAME``; may be empty.
+    ``inside``: the beginning of the command, such as ``ip netns exec NAME``.
     """
     return subprocess.run(
         [*inside, "bash", "-e", "-c", script],

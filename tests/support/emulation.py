@@ -1,7 +1,6 @@
 """Marks that skip a test on an emulated processor (``make test-arm64``).
 
-qemu's user emulation lacks some system calls. An emulated machine has a real arm64 kernel, so only
-tests with tight deadlines are skipped there.
+An emulated machine has a real arm64 kernel, so only tests with tight deadlines are skipped there.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import pytest
 from tests.support.parts import REAL_PROCESSOR, needs
 
 EMULATION_VARIABLE: Final = "ORBWEAVER_EMULATED"
-"""The environment variable that names the emulation of a run: ``USER`` or ``MACHINE_EMULATION``."""
+"""The variable with ``USER`` or ``MACHINE_EMULATION``; unset without emulation."""
 
 USER: Final = "user"
 MACHINE_EMULATION: Final = "machine"

@@ -24,7 +24,6 @@ from workflows.model.events import HistoryEvent
 from workflows.model.policies import ExecutionStatus
 
 DEADLINE_S = 60.0
-"""Seconds that a test waits for a condition."""
 
 _numbers = itertools.count()
 T = TypeVar("T")
@@ -51,7 +50,7 @@ class EngineHarness:
         store: KeyValueStore | None = None,
         clock: Clock | None = None,
     ) -> Worker:
-        """Start a worker and wait until it is ready."""
+        """Start a worker; return when it is ready."""
         worker = Worker(
             store or self.store,
             self.keys,
@@ -67,23 +66,21 @@ class EngineHarness:
         return worker
 
     async def run_workflow(self, workflow: type[Any], *args: object, id: str = "one") -> Any:  # noqa: A002
-        """Start an execution and wait for its result."""
         handle = await self.client.start(workflow, *args, id=id)
         return await within(handle.result())
 
     async def history(self, handle: WorkflowHandle) -> list[HistoryEvent]:
-        """The events of a run."""
         return await read_history(self.store, self.client.keys, handle.workflow_id, handle.run_id)
 
     async def event_types(self, handle: WorkflowHandle) -> list[str]:
         return [event.event_type for event in await self.history(handle)]
 
     async def head(self, workflow_id: str, run_id: str = "") -> RunHead:
-        """The head of a run; by default, of the newest run of the id."""
+        """By default, the head of the newest run of the id."""
         return (await self.visibility.describe(workflow_id, run_id)).head
 
     async def until_status(self, workflow_id: str, status: ExecutionStatus) -> RunHead:
-        """Wait until the newest run of a workflow id has this status."""
+        """Wait until the newest run of the id has this status."""
 
         async def reached() -> RunHead | None:
             head = await self.head(workflow_id)
@@ -92,7 +89,7 @@ class EngineHarness:
         return await eventually(reached)
 
     async def find_violations(self) -> tuple[int, list[str]]:
-        """Return the number of executions, and all violations in the histories."""
+        """Return the number of executions, and the violations."""
         keys = self.client.keys
         ranges = [Get(*keys.range_of(kind)) for kind in ("open", "closed", "event")]
         opened, closed, segments = (result.kvs for result in (await self.store.read(ranges)).ranges)
@@ -115,17 +112,16 @@ class EngineHarness:
             await within(self.store.revoke_lease(term.session.lease))
 
     async def close(self) -> None:
-        """Stop all workers and close the client."""
         self.activities.gate.set()  # ends the activities that wait for the gate
         for worker in self.workers:
             await worker.close()
         await self.client.close()
 
 
-async def within(waiting: Awaitable[T]) -> T:
-    """Return the result; raise TimeoutError after ``DEADLINE_S``."""
+async def within(awaitable: Awaitable[T]) -> T:
+    """Raises TimeoutError after ``DEADLINE_S``."""
     async with asyncio.timeout(DEADLINE_S):
-        return await waiting
+        return await awaitable
 
 
 async def eventually(call: Callable[[], Awaitable[T | None]]) -> T:

@@ -23,7 +23,7 @@ THRICE = QUICK._replace(
         pause_when_exhausted=True,
     )
 )
-"""Three attempts; after the third failure the execution is paused."""
+"""The third failure pauses the execution."""
 
 SOON_S = 0.05
 
@@ -41,9 +41,9 @@ class ActivityLimits(NamedTuple):
 class SampleActivities:
     """Activities with state.
 
-    ``calls``: a word for each started attempt. ``failures_left``: the number of further attempts of
-    ``work`` that fail. ``gate``: ends ``wait``. ``begun``: ``wait`` has started.
-    ``received_details``: the heartbeat details that each attempt of ``climb`` received.
+    ``calls``: a word for each started attempt. ``failures_left``: how many attempts of ``work``
+    fail. ``gate``: ends ``wait``. ``begun``: ``wait`` has started. ``received_details``: the
+    heartbeat details of each attempt of ``climb``.
     """
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class SampleActivities:
 
     @activity.defn()
     async def climb(self) -> str:
-        """Send a heartbeat with details; the first attempt then waits for ``gate``."""
+        """The first attempt waits for ``gate`` after its heartbeat."""
         info = activity.info()
         self.received_details.append(info.heartbeat_details)
         activity.heartbeat(f"step {info.attempt}")
@@ -91,7 +91,7 @@ class SampleActivities:
 
 @workflow.defn()
 class Chain:
-    """Runs activities with ``THRICE`` one after the other, each followed by an optional timer."""
+    """Runs activities with ``THRICE`` in turn, with an optional timer after each."""
 
     @workflow.run
     async def run(self, words: list[str], pause_s: float = 0.0) -> list[str]:
@@ -105,7 +105,7 @@ class Chain:
 
 @workflow.defn()
 class Steady:
-    """Runs activities with ``QUICK`` one after the other, each followed by a timer."""
+    """Runs activities with ``QUICK`` in turn, with a timer after each."""
 
     @workflow.run
     async def run(self, words: list[str], pause_s: float = 0.0) -> list[str]:
@@ -118,7 +118,7 @@ class Steady:
 
 @workflow.defn()
 class Poisoned:
-    """Runs an activity whose error is not retried; returns the error's type."""
+    """Runs an activity whose error is not retried."""
 
     @workflow.run
     async def run(self) -> str:
@@ -131,7 +131,7 @@ class Poisoned:
 
 @workflow.defn()
 class Waiting:
-    """Runs an activity with ``limits``; returns the activity's result, or the error's type."""
+    """Runs an activity with ``limits``."""
 
     @workflow.run
     async def run(self, name: str, limits: ActivityLimits) -> str:
@@ -173,7 +173,7 @@ class Saga:
 
 @workflow.defn()
 class Basket:
-    """Collects things until a signal closes the basket; returns the things."""
+    """Collects things until a signal closes the basket."""
 
     def __init__(self) -> None:
         self.things: list[str] = []
@@ -204,7 +204,7 @@ class Basket:
 
     @workflow.update
     async def brood(self) -> None:
-        """Never complete: no test puts in more than 1,000 things."""
+        """Never complete: tests put in few things."""
         await workflow.wait_condition(lambda: len(self.things) > 1_000)
 
     @workflow.validator("take")
@@ -259,7 +259,7 @@ class Companion:
 
 @workflow.defn()
 class Parent:
-    """Runs a child; returns the child's result, or the error's type."""
+    """Runs a child."""
 
     @workflow.run
     async def run(self, child_id: str) -> list[str]:
@@ -293,7 +293,7 @@ class Hasty:
 
 @workflow.defn()
 class Dynasty:
-    """Abandons a child, continues as new, and waits for a child of the new run."""
+    """Abandons a child, continues as new, and waits for the second child."""
 
     @workflow.run
     async def run(self, generation: int = 1) -> list[str]:
@@ -324,7 +324,7 @@ class Sleeper:
 
 @workflow.defn()
 class Counting:
-    """Continues as new ``remaining`` times; returns the id of the last run but one."""
+    """Continues as new ``remaining`` times."""
 
     @workflow.run
     async def run(self, remaining: int) -> str:
@@ -369,7 +369,7 @@ class Courier:
 
 @workflow.defn()
 class Endless:
-    """Sleeps in an endless loop, without continue-as-new."""
+    """Sleeps in an endless loop."""
 
     @workflow.run
     async def run(self) -> None:
@@ -379,7 +379,7 @@ class Endless:
 
 @workflow.defn()
 class Greedy:
-    """Passes a word of ``size`` characters to an activity; returns the length of the result."""
+    """Passes a word of ``size`` characters to an activity."""
 
     @workflow.run
     async def run(self, size: int) -> int:
@@ -388,7 +388,7 @@ class Greedy:
 
 @workflow.defn()
 class Deadly:
-    """Runs the activity ``deadly``, which tests define and which kills the worker."""
+    """Runs the activity ``deadly`` of the test, which kills the worker."""
 
     @workflow.run
     async def run(self, attempts: int) -> None:
@@ -400,7 +400,6 @@ class Deadly:
 
 
 def sample_registry(activities: SampleActivities, *more: Callable[..., object]) -> Registry:
-    """A registry of all workflows and activities of this module, and of ``more`` activities."""
     return Registry(
         [
             *(Chain, Poisoned, Waiting, Basket, Parent, Forgetful, Sleeper, Counting, Courier),

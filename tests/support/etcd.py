@@ -25,8 +25,7 @@ _LOG_CHARACTERS = 2_000
 _PORTS = range(20_000, 32_000)
 """Ports below the range of ephemeral ports."""
 
-_SLICE = 500
-"""The number of ports that one process reserves."""
+_PORTS_PER_PROCESS = 500
 
 
 class EtcdFailed(Exception):
@@ -34,7 +33,7 @@ class EtcdFailed(Exception):
 
 
 class Certificates(NamedTuple):
-    """PEM files of a cluster with TLS and client certificates."""
+    """PEM files for TLS with client certificates."""
 
     ca: Path
     server_cert: Path
@@ -42,7 +41,7 @@ class Certificates(NamedTuple):
 
 
 class EtcdMember:
-    """A directory, and an etcd process that can be stopped and started again."""
+    """A data directory, and an etcd process that can be restarted."""
 
     def __init__(self, name: str, directory: Path, *, secure: bool) -> None:
         self.name = name
@@ -58,12 +57,10 @@ class EtcdMember:
 
     @property
     def url(self) -> str:
-        """The endpoint with its scheme."""
         return f"{self._scheme}://{self.endpoint}"
 
     @property
     def peer_url(self) -> str:
-        """The endpoint for the other members."""
         return f"http://127.0.0.1:{self._peer_port}"
 
     @property
@@ -71,7 +68,7 @@ class EtcdMember:
         return self._running().pid
 
     def launch(self, flags: Sequence[str]) -> None:
-        """Start the process; do not wait until the member is healthy."""
+        """Start the process without waiting for the member."""
         program = shutil.which("etcd")
         if program is None:
             raise EtcdFailed("there is no etcd on PATH: install Debian's etcd-server")
@@ -93,7 +90,7 @@ class EtcdMember:
             )
 
     def wait_healthy(self) -> None:
-        """Wait until the member is healthy. Raises EtcdFailed with the end of the log."""
+        """Raises EtcdFailed with the end of the log."""
         deadline = time.monotonic() + START_DEADLINE_S
         while not self.is_healthy():
             if self._running().poll() is not None or time.monotonic() > deadline:
@@ -105,28 +102,24 @@ class EtcdMember:
         return '"health":"true"' in self._probe("health")
 
     def is_leader(self) -> bool:
-        """Whether the member reports itself as the leader."""
         return "\netcd_server_is_leader 1\n" in self._probe("metrics")
 
     def log(self) -> str:
         return (self.directory / "etcd.log").read_text(errors="replace")
 
     def stop(self) -> None:
-        """Send SIGTERM and wait until the process exits."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Kill the process, as a crash does."""
         self._end(signal.SIGKILL)
 
     def pause(self) -> None:
-        """Stop the process by SIGSTOP: its connections stay open, and requests get no response."""
+        """Send SIGSTOP: connections stay open, and requests get no response."""
         self._running().send_signal(signal.SIGSTOP)
         while not self._is_stopped():
             time.sleep(_POLL_S)
 
     def resume(self) -> None:
-        """Continue a paused process."""
         self._running().send_signal(signal.SIGCONT)
 
     def metric(self, name: str) -> float:
@@ -170,7 +163,7 @@ class EtcdMember:
 class EtcdCluster:
     """A cluster of members; the context manager starts and kills them.
 
-    ``flags``: for every member. ``durable``: whether data are synced to disk.
+    ``durable``: whether data are synced to disk.
     """
 
     def __init__(
@@ -216,33 +209,30 @@ class EtcdCluster:
 
     @property
     def endpoints(self) -> tuple[str, ...]:
-        """``host:port`` of every member."""
         return tuple(member.endpoint for member in self.members)
 
     def start(self) -> None:
-        """Start all members and wait until they are healthy."""
+        """Return when all members are healthy."""
         for member in self.members:
             member.launch(self._flags)
         for member in self.members:
             member.wait_healthy()
 
     def stop(self) -> None:
-        """Stop all members by SIGTERM."""
         for member in self.members:
             member.stop()
 
     def kill(self) -> None:
-        """Kill all members, as a crash does."""
         for member in self.members:
             member.kill()
 
     def restart(self, member: EtcdMember) -> None:
-        """Start a stopped or killed member again and wait until it is healthy."""
+        """Start a stopped member; return when it is healthy."""
         member.launch(self._flags)
         member.wait_healthy()
 
     def leader(self) -> EtcdMember:
-        """The current leader."""
+        """Wait for a leader. Raises EtcdFailed."""
         deadline = time.monotonic() + START_DEADLINE_S
         while time.monotonic() < deadline:
             for member in self.members:
@@ -252,11 +242,10 @@ class EtcdCluster:
         raise EtcdFailed("no leader elected")
 
     def member_at(self, endpoint: str) -> EtcdMember:
-        """The member behind ``host:port``."""
         return next(member for member in self.members if member.endpoint == endpoint)
 
     def etcdctl(self, *arguments: str) -> str:
-        """Run ``etcdctl`` on the cluster; return the standard output. Raises EtcdFailed."""
+        """Return the standard output. Raises EtcdFailed."""
         urls = ",".join(member.url for member in self.members)
         command = ["etcdctl", f"--endpoints={urls}", *arguments]
         completed = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -284,11 +273,11 @@ def free_ports(count: int) -> tuple[int, ...]:
 
 @functools.cache
 def _reserved_ports() -> Iterator[int]:
-    """Cycle through ports that this process reserves by the name of an abstract socket.
+    """Cycle through ports that this process reserves by binding an abstract socket.
 
-    Without a reservation, another test run could bind a free port before this process uses it.
+    Without a reservation, another test run could take a free port first.
     """
-    for start in range(_PORTS.start, _PORTS.stop, _SLICE):
+    for start in range(_PORTS.start, _PORTS.stop, _PORTS_PER_PROCESS):
         name = socket.socket(socket.AF_UNIX)
         try:
             name.bind(f"\0orbweaver-test-ports-{start}")
@@ -296,7 +285,7 @@ def _reserved_ports() -> Iterator[int]:
             name.close()
             continue
         _reserved_names.append(name)
-        return itertools.cycle(range(start, start + _SLICE))
+        return itertools.cycle(range(start, start + _PORTS_PER_PROCESS))
     return itertools.cycle(random.SystemRandom().sample(_PORTS, len(_PORTS)))
 
 

@@ -1,7 +1,4 @@
-"""Reads the state keys and the log directly from etcd, and checks the invariants.
-
-For tests that run whole processes. Each call opens and closes an etcd client.
-"""
+"""Reads the ledger and the log from etcd, for tests that run whole processes."""
 
 from __future__ import annotations
 
@@ -21,13 +18,12 @@ CLUSTER: Final = "default"
 
 
 class EventStoreReader:
-    """Reads the state keys and the log of the cluster ``CLUSTER`` from one etcd."""
+    """Reads the cluster ``CLUSTER``; each call opens and closes an etcd client."""
 
     def __init__(self, endpoint: str) -> None:
         self._settings = EtcdSettings((endpoint,))
 
     def read_ledger(self) -> Ledger:
-        """Read the state keys into a ledger."""
         return self._run(lambda store: read_ledger(store, Keys(CLUSTER)))
 
     def read_claims(self) -> dict[str, str]:
@@ -35,7 +31,6 @@ class EventStoreReader:
         return {address: held.claim.pod for address, held in self.read_ledger().claims.items()}
 
     def find_violations(self) -> list[str]:
-        """Return all violations of invariants in the log."""
         return self._run(_find_violations)
 
     def _run(self, read: Callable[[EtcdStore], Awaitable[T]]) -> T:

@@ -38,11 +38,7 @@ class Fault(Enum):
 
 
 class FaultyStore:
-    """Wraps a ``KeyValueStore`` and adds faults.
-
-    ``commits``: the number of attempted commits. ``is_unavailable``: requests raise
-    StoreUnavailable.
-    """
+    """A wrapper that adds faults. ``commits``: the number of attempted commits."""
 
     def __init__(self, store: KeyValueStore) -> None:
         self.store = store

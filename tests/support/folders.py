@@ -1,12 +1,8 @@
 """Runs the folders of the suite concurrently: ``pytest -n 4`` runs each folder in one process.
 
-A scope is a group of tests that pytest-xdist runs in one process: a folder, a long file, or all
-files with tests marked ``uml``, which share one virtual machine.
-
-The tests of a folder may share programs that start slowly (a cluster, an API server, etcd). Tests
-of different folders run concurrently and must not share names, ports, processes or mounts.
-
-``tests/conftest.py`` imports the hooks, so that pytest finds them.
+A scope is a group of tests that runs in one process: a folder, a long file, or all files with tests
+marked ``uml``, which share one virtual machine. Tests of different folders run concurrently and
+must not share names, ports, processes or mounts.
 """
 
 from __future__ import annotations
@@ -23,10 +19,10 @@ MACHINE_SCOPE: Final = "the machine of tests marked uml"
 MACHINE_MARK: Final = "mark.uml"
 
 FOLDERS_WITH_SUBFOLDERS: Final = ("tests/kubernetes",)
-"""Folders that are scheduled together with their subfolders: their tests share an API server."""
+"""Folders whose subfolders are in the same scope, because all share an API server."""
 
 SEPARATE_FILES: Final = ("tests/nodes/test_guides.py",)
-"""Long files that are scopes of their own, although each starts a cluster of its own."""
+"""Long files that are scopes of their own."""
 
 LONGEST_FIRST: Final = (
     *("tests/kubernetes", "tests/installation", "tests/nodes", *SEPARATE_FILES, "tests/vm"),
@@ -36,15 +32,14 @@ LONGEST_FIRST: Final = (
     *("tests/packaging", "tests/bench", "tests/containment", "tests/workflows/engine/run"),
     *("tests/workflows/engine/worker",),
 )
-"""The scopes that take longest, in the order of their start.
+"""The longest scopes, which start first, so that the run does not end with one long scope.
 
-They start first, so that the run does not end with one long scope. Scopes that mostly wait for
-kubelets, kernels and processes come at the top, and leave the CPU to the following scopes.
+Scopes that mostly wait are at the top, and leave the CPU to the others.
 """
 
 
 def folder_of(nodeid: str) -> str:
-    """The folder of a test, or the folder of ``FOLDERS_WITH_SUBFOLDERS`` that contains it."""
+    """The folder of a test, or its parent in ``FOLDERS_WITH_SUBFOLDERS``."""
     folder = nodeid.partition("::")[0].rpartition("/")[0]
     return next(
         (parent for parent in FOLDERS_WITH_SUBFOLDERS if folder.startswith(f"{parent}/")), folder
@@ -53,12 +48,10 @@ def folder_of(nodeid: str) -> str:
 
 @functools.cache
 def runs_in_machine(path: Path) -> bool:
-    """Whether a test file has tests marked ``uml``."""
     return MACHINE_MARK in path.read_text()
 
 
 def scope_of(root: Path, nodeid: str) -> str:
-    """The scope of a test: its folder, its file, or all files with tests marked ``uml``."""
     file = nodeid.partition("::")[0]
     if file in SEPARATE_FILES:
         return file
@@ -74,13 +67,12 @@ class FolderScheduling(LoadScopeScheduling):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FolderScheduling:
-    """With workers, schedule by folder in the order of ``LONGEST_FIRST``."""
     config.option.loadscopereorder = False
     return FolderScheduling(config, log)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In a worker, sort tests by ``LONGEST_FIRST``; the order must be the same in all workers."""
+    """In a worker, sort the tests; all workers must have the same order."""
     if shared_directory(config) is not None:
         ranks = {scope: rank for rank, scope in enumerate((MACHINE_SCOPE, *LONGEST_FIRST))}
         root = config.rootpath

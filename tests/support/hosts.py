@@ -1,7 +1,4 @@
-"""Hosts of a test: network namespaces on one bridge, with host names.
-
-Only commands of ``Hosts.inside`` can resolve the host names, by a separate /etc/hosts.
-"""
+"""Hosts of a test: network namespaces on one bridge, with host names."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ ENTER: Final = 'mount --bind "$0" /etc/hosts && exec "$@"'
 
 
 def run(*command: str) -> None:
-    """Run a command. Raises AssertionError with the error output."""
+    """Raises AssertionError if the command fails."""
     completed = subprocess.run(command, capture_output=True, text=True, check=False)
     assert completed.returncode == 0, f"{' '.join(command)}: {completed.stderr}"
 
@@ -35,7 +32,7 @@ class Hosts:
 
     @contextmanager
     def network(self) -> Iterator[None]:
-        """Create a bridge and a namespace for each host; delete them afterwards."""
+        """Create a bridge, and a namespace for each host."""
         with ExitStack() as stack:
             bridge = stack.enter_context(self._namespace("bridge"))
             run("ip", "-n", bridge, "link", "add", "br0", "type", "bridge")
@@ -54,17 +51,17 @@ class Hosts:
         return self._addresses[name]
 
     def inside(self, name: str, command: Sequence[str]) -> list[str]:
-        """The command that runs ``command`` on a host."""
+        """The command that runs ``command`` on a host, where all host names resolve."""
         enter = ["nsenter", f"--net=/var/run/netns/{self._prefix}-{name}", "--"]
         mount = ["unshare", "--mount", "sh", "-c", ENTER, str(self._file)]
         return [*enter, *mount, *command]
 
     @contextmanager
     def _namespace(self, name: str) -> Iterator[str]:
-        full = f"{self._prefix}-{name}"
-        run("ip", "netns", "add", full)
+        namespace = f"{self._prefix}-{name}"
+        run("ip", "netns", "add", namespace)
         try:
-            run("ip", "-n", full, "link", "set", "lo", "up")
-            yield full
+            run("ip", "-n", namespace, "link", "set", "lo", "up")
+            yield namespace
         finally:
-            run("ip", "netns", "delete", full)
+            run("ip", "netns", "delete", namespace)

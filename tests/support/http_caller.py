@@ -12,7 +12,7 @@ DEADLINE = aiohttp.ClientTimeout(total=20)
 
 
 class HttpReply(NamedTuple):
-    """A response: status, body and headers."""
+    """A response."""
 
     status: int
     body: bytes
@@ -20,7 +20,6 @@ class HttpReply(NamedTuple):
 
     @property
     def json(self) -> Any:
-        """The body as a JSON document."""
         return json.loads(self.body)
 
 
@@ -33,7 +32,7 @@ async def over_socket(
     data: bytes | None = None,
     headers: dict[str, str] | None = None,
 ) -> HttpReply:
-    """Make one request; ``body`` is encoded as JSON, ``data`` is sent unchanged."""
+    """Send ``body`` as JSON, or ``data`` unchanged."""
     if data is None and body is not None:
         data = json.dumps(body).encode()
     if headers is None:
@@ -52,7 +51,6 @@ async def over_socket(
 async def over_tcp(
     port: int, url: str, method: str = "GET", headers: dict[str, str] | None = None
 ) -> HttpReply:
-    """Make one request to a port of this host."""
     async with (
         aiohttp.ClientSession(timeout=DEADLINE) as session,
         session.request(method, f"http://127.0.0.1:{port}{url}", headers=headers) as answer,

@@ -12,8 +12,6 @@ STALE = (ConnectionError, BadStatusLine, ssl.SSLError)
 
 
 class HttpResponse(NamedTuple):
-    """A response that was read completely."""
-
     status: int
     body: bytes
     warnings: tuple[str, ...]
@@ -23,7 +21,7 @@ class HttpClient:
     """A client of one server, for any number of threads.
 
     If the server has closed an idle connection, the request is repeated over a new connection.
-    Failures of connections are raised as OSError.
+    Raises OSError if a connection fails.
     """
 
     def __init__(
@@ -37,7 +35,6 @@ class HttpClient:
     def send(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
     ) -> HttpResponse:
-        """Send one request and read its response."""
         try:
             connection = self._idle.pop()
         except IndexError:
@@ -50,7 +47,6 @@ class HttpClient:
         return self._exchange(self._connection(), method, path, body, headers)
 
     def close(self) -> None:
-        """Close all idle connections."""
         while self._idle:
             self._idle.pop().close()
 
@@ -72,9 +68,9 @@ class HttpClient:
             connection.request(method, path, body, dict(headers))
             response = connection.getresponse()
             warnings = tuple(response.headers.get_all("Warning", ()))
-            complete = HttpResponse(response.status, response.read(), warnings)
+            result = HttpResponse(response.status, response.read(), warnings)
         except BaseException:
             connection.close()
             raise
         self._idle.append(connection)
-        return complete
+        return result

@@ -1,7 +1,6 @@
 """A TCP proxy on loopback, which tests interrupt and restore.
 
-No data is lost: data sent during an interruption arrives afterwards, even if the sender has closed
-the connection.
+Data sent during an interruption arrives afterwards, even if the sender has closed the connection.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ CHUNK_BYTES: Final = 65_536
 
 
 class InterruptibleProxy:
-    """A proxy to ``server``, a ``host:port``. ``held``: requests sent while interrupted."""
+    """A proxy to ``server``, a ``host:port``. ``held``: requests of the last interruption."""
 
     def __init__(self, server: str) -> None:
         self.held = bytearray()
@@ -42,11 +41,9 @@ class InterruptibleProxy:
 
     @property
     def endpoint(self) -> str:
-        """``host:port`` for clients."""
         return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     def interrupt(self) -> None:
-        """Interrupt both directions."""
         self.interrupt_requests()
         self._forwards_responses.clear()
 
@@ -87,9 +84,8 @@ class InterruptibleProxy:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         forwards: asyncio.Event,
-        held: bytearray,
+        held_data: bytearray,
     ) -> None:
-        """Forward data in the order of its arrival, while ``forwards`` is set."""
         in_transit: asyncio.Queue[bytes] = asyncio.Queue()
 
         async def receive() -> None:
@@ -97,7 +93,7 @@ class InterruptibleProxy:
             while data:
                 data = await reader.read(CHUNK_BYTES)
                 if not forwards.is_set():
-                    held.extend(data)
+                    held_data.extend(data)
                 in_transit.put_nowait(data)
 
         async def send() -> None:

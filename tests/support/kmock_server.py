@@ -1,7 +1,7 @@
 """The ``kmock`` package in place of an API server, for machines without kube-apiserver.
 
-kmock has no schemas, webhooks, conflicts, field managers or RBAC, and it cannot be restarted. Tests
-that need one of these features are skipped.
+kmock has no schemas, webhooks, conflicts, field managers, RBAC or restarts; tests that need these
+features are skipped.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ PLURALS: Final = frozenset(collection.rpartition("/")[2] for collection in COLLE
 
 
 class Emulator(KubernetesEmulator):
-    """kmock's emulator, extended by the metadata of a real server and by creation with apply."""
+    """kmock's emulator, with the metadata of a real server and creation by apply."""
 
     _versions = itertools.count(1)
 
@@ -94,7 +94,7 @@ def _update(body: dict[str, Any], stored: Mapping[str, Any]) -> None:
 
 
 class MockServer(ApiServer):
-    """A kmock server with the interface of ``ApiServer``. Unsupported methods skip the test."""
+    """A kmock server. Unsupported methods of ``ApiServer`` skip the test."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -133,7 +133,7 @@ class MockServer(ApiServer):
         return self._url
 
     def kubectl(self, *arguments: str, stdin: str = "") -> str:
-        """Ignore ``apply``, because kmock needs no CRDs; skip the test for any other command."""
+        """Ignore ``apply``, because kmock needs no CRDs; otherwise skip the test."""
         if arguments[0] != "apply":
             skip_unsupported("kubectl")
         return ""
@@ -154,9 +154,9 @@ class MockServer(ApiServer):
                 super()._send("DELETE", f"{target}/{item['metadata']['name']}")
             return HttpResponse(HTTPStatus.OK, b"{}", ())
         if method == "PUT" and isinstance(body, dict):
-            removed = dict.fromkeys(self.request("GET", target).body["spec"])
+            removed_fields = dict.fromkeys(self.request("GET", target).body["spec"])
             return super()._send(
-                "PATCH", path, body | {"spec": removed | body["spec"]}, MERGE_PATCH
+                "PATCH", path, body | {"spec": removed_fields | body["spec"]}, MERGE_PATCH
             )
         response = super()._send(method, path, body, content)
         is_created = method == "POST" and response.status == HTTPStatus.OK
@@ -186,5 +186,4 @@ class MockServer(ApiServer):
 
 
 def skip_unsupported(feature: str) -> NoReturn:
-    """Skip the test, because only a real API server has the feature."""
     pytest.skip(needs(API_SERVER, f"kmock does not simulate {feature}"))

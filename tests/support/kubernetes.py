@@ -31,7 +31,7 @@ APPLY_PATCH: Final = "application/apply-patch+yaml"
 MERGE_PATCH: Final = "application/merge-patch+json"
 
 SERVICE_ADDRESS: Final = "10.96.0.1"
-"""The ClusterIP of the Service ``kubernetes``: the first of ``service-cluster-ip-range``."""
+"""The ClusterIP of the Service ``kubernetes``."""
 
 _START_DEADLINE_S: Final = 60.0
 _STOP_DEADLINE_S: Final = 60.0
@@ -62,31 +62,25 @@ class Answer(NamedTuple):
 
 
 def missing_programs(*names: str) -> list[str]:
-    """Return the names of missing programs; by default, check kube-apiserver and kubectl."""
+    """By default, check kube-apiserver and kubectl."""
     required = names or ("kube-apiserver", "kubectl")
     return [name for name in required if not (KUBERNETES_PROGRAMS / name).is_file()]
 
 
 class ServerLocation(Protocol):
-    """The location where an API server and its etcd run."""
+    """Where an API server and its etcd run."""
 
     @property
-    def address(self) -> str:
-        """The address on which the server listens."""
-        ...
+    def address(self) -> str: ...
 
     @property
-    def etcd_endpoints(self) -> tuple[str, ...]:
-        """``host:port`` of each etcd member."""
-        ...
+    def etcd_endpoints(self) -> tuple[str, ...]: ...
 
     def open(self) -> None:
         """Start etcd."""
         ...
 
-    def close(self) -> None:
-        """Stop etcd."""
-        ...
+    def close(self) -> None: ...
 
     def inside(self, command: Sequence[str]) -> list[str]:
         """The command that runs a program at this location."""
@@ -125,7 +119,7 @@ class Loopback:
 class ApiServer:
     """An API server; the context manager starts and kills the server.
 
-    ``flags``: added to the default flags; None removes a default flag. ``users``: name -> group, in
+    ``flags``: added to the default flags; None removes a flag. ``users``: name -> group, in
     addition to an administrator.
     """
 
@@ -168,7 +162,7 @@ class ApiServer:
 
     @property
     def etcd_endpoints(self) -> tuple[str, ...]:
-        """``host:port`` of each etcd member; tests may store other keys in this etcd."""
+        """Tests may store other keys in this etcd."""
         return self.location.etcd_endpoints
 
     @property
@@ -177,14 +171,13 @@ class ApiServer:
 
     @property
     def kubeconfig(self) -> Path:
-        """The kubeconfig of an administrator."""
         return self.kubeconfig_of(_ADMINISTRATOR)
 
     def kubeconfig_of(self, user: str) -> Path:
         return self.directory / f"kubeconfig-{user}"
 
     def start(self) -> None:
-        """Start the server and wait until it is ready. Raises ApiServerFailed with the log."""
+        """Return when the server is ready. Raises ApiServerFailed with the log."""
         directory = self.directory
         flags: dict[str, object] = {
             "etcd-servers": ",".join(f"http://{endpoint}" for endpoint in self.etcd_endpoints),
@@ -221,7 +214,7 @@ class ApiServer:
             time.sleep(_POLL_S)
 
     def kill(self) -> None:
-        """Kill the server, as a crash does; the objects stay in etcd."""
+        """Kill the server; the objects stay in etcd."""
         process, self._process = self._process, None
         if process is not None:
             process.send_signal(signal.SIGKILL)
@@ -229,7 +222,6 @@ class ApiServer:
 
     @property
     def is_running(self) -> bool:
-        """Whether the server was started and has not exited."""
         return self._process is not None and self._process.poll() is None
 
     @property
@@ -244,21 +236,21 @@ class ApiServer:
     def request(
         self, method: str, path: str, body: object = None, *, content: str = "application/json"
     ) -> Answer:
-        """Make one request as an administrator; an error status is returned, not raised."""
+        """Make one request as an administrator; an error status does not raise."""
         status, text, warnings = self.location.visit(
             lambda: self._send(method, path, body, content)
         )
         return Answer(status, _read(text), warnings)
 
     def text(self, path: str) -> str:
-        """The response body for a path. Raises ApiServerFailed unless the status is 200."""
+        """Raises ApiServerFailed unless the status is 200."""
         status, text, _ = self.location.visit(lambda: self._send("GET", path))
         if status != HTTPStatus.OK:
             raise ApiServerFailed(f"{path}: {status}: {text!r}")
         return text.decode()
 
     def wait_served(self, path: str) -> dict[str, Any]:
-        """Wait until a path is served, which takes some time for a new CRD; return the body."""
+        """Wait until a path is served; return the body."""
         deadline = time.monotonic() + _START_DEADLINE_S
         while (answer := self.request("GET", path)).status != HTTPStatus.OK:
             if time.monotonic() > deadline:
@@ -267,7 +259,6 @@ class ApiServer:
         return answer.body
 
     def wait_unserved(self, path: str) -> None:
-        """Wait until a path is not served any more."""
         deadline = time.monotonic() + _START_DEADLINE_S
         while self.request("GET", path).status != HTTPStatus.NOT_FOUND:
             if time.monotonic() > deadline:
@@ -275,7 +266,7 @@ class ApiServer:
             time.sleep(_POLL_S)
 
     def kubectl(self, *arguments: str, stdin: str = "") -> str:
-        """Run kubectl; return the output. Raises ApiServerFailed with the error output."""
+        """Return the output. Raises ApiServerFailed with the error output."""
         kubectl = [
             str(KUBERNETES_PROGRAMS / "kubectl"),
             f"--kubeconfig={self.kubeconfig}",
@@ -330,7 +321,7 @@ class ApiServer:
 
 
 def _read(text: bytes) -> dict[str, Any]:
-    """Parse a response; text that is not JSON becomes the message of a ``Status``."""
+    """Text that is not JSON becomes the message of a ``Status``."""
     try:
         document: dict[str, Any] = json.loads(text)
     except ValueError:

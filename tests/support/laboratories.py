@@ -1,7 +1,6 @@
 """Network laboratories (``ops.lab``) whose process was killed.
 
-Each new laboratory on this machine removes the remains of laboratories whose process id is free. A
-killed process keeps its process id until a test calls ``KilledLaboratory.reap``.
+A new laboratory removes the remains of laboratories whose process id is free.
 """
 
 from __future__ import annotations
@@ -22,25 +21,24 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 
 
 class KilledLaboratory:
-    """A laboratory whose process was killed."""
+    """A laboratory whose killed process keeps its process id until ``reap``."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.identity = LabIdentity(process.pid, serial=1)
         self._process = process
 
     def reap(self) -> None:
-        """Reap the process, so that new laboratories remove the remains of this laboratory."""
         assert self._process.wait() == -signal.SIGKILL
 
 
 @contextmanager
 def killed_laboratory(script: str) -> Iterator[KilledLaboratory]:
-    """Run a script that creates a laboratory and kills itself; remove the remains at the end."""
+    """Run a script that creates a laboratory and kills itself."""
     with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT) as process:
-        killed = KilledLaboratory(process)
+        laboratory = KilledLaboratory(process)
         try:
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-            yield killed
+            yield laboratory
         finally:
             process.kill()  # if it is still running
-    remove(killed.identity)
+    remove(laboratory.identity)

@@ -26,18 +26,18 @@ class Link:
     def __init__(self) -> None:
         self._prefix = f"ow-detect-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self._names: list[str] = []
-        self._switch = self._namespace("switch")
-        ip("-n", self._switch, "link", "add", "br0", "type", "bridge", "forward_delay", "0")
-        ip("-n", self._switch, "link", "set", "br0", "up")
+        self._bridge = self._namespace("switch")
+        ip("-n", self._bridge, "link", "add", "br0", "type", "bridge", "forward_delay", "0")
+        ip("-n", self._bridge, "link", "set", "br0", "up")
 
     def station(self, *addresses: str, up: bool = True) -> Station:
-        """Add a station with these addresses. ``up``: whether eth0 is set up."""
+        """Add a station with these addresses; ``up`` sets eth0 up."""
         number = len(self._names)
         name = self._namespace(f"station-{number}")
         mac = f"02:00:00:00:00:{number:02x}"
         peer = ("peer", "name", "eth0", "netns", name, "address", mac)
-        ip("-n", self._switch, "link", "add", f"port{number}", "type", "veth", *peer)
-        ip("-n", self._switch, "link", "set", f"port{number}", "master", "br0", "up")
+        ip("-n", self._bridge, "link", "add", f"port{number}", "type", "veth", *peer)
+        ip("-n", self._bridge, "link", "set", f"port{number}", "master", "br0", "up")
         for address in addresses:
             flags = ("nodad",) if ":" in address else ()
             ip("-n", name, "address", "add", address, "dev", "eth0", *flags)
@@ -47,13 +47,12 @@ class Link:
         return Station(str(NAMESPACES_FOLDER / name), mac)
 
     def remove(self) -> None:
-        """Delete the bridge and all stations."""
         for name in self._names:
             ip("netns", "delete", name)
 
     def _wait_until_forwarding(self, port: str) -> None:
         for _ in attempts():
-            if "state forwarding" in ip("-n", self._switch, "-d", "link", "show", "dev", port):
+            if "state forwarding" in ip("-n", self._bridge, "-d", "link", "show", "dev", port):
                 return
         raise AssertionError(f"{port} does not forward")
 

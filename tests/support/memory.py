@@ -1,4 +1,4 @@
-"""Measures how much memory the arrays and byte strings of an object take."""
+"""Measures the memory of the arrays and byte strings of an object."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from types import FunctionType, ModuleType
 
 def column_bytes(root: object) -> int:
     """The total size in bytes of all arrays and byte strings that ``root`` refers to."""
-    known: set[int] = set()
+    known_ids: set[int] = set()
     objects, size = [root], 0
     while objects:
         value = objects.pop()
-        if id(value) in known or isinstance(value, type | FunctionType | ModuleType):
+        if id(value) in known_ids or isinstance(value, type | FunctionType | ModuleType):
             continue
-        known.add(id(value))
+        known_ids.add(id(value))
         if isinstance(value, array):
             size += len(value) * value.itemsize
         elif isinstance(value, bytes | bytearray):

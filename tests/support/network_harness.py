@@ -1,8 +1,7 @@
 """A small datacentre in network namespaces: a router, nodes, an outside host and Pods.
 
-This module creates the NICs that main plugins create: a macvlan on the node's uplink, or a veth
-pair like Calico's. The coordinator's engine runs in the test's process and acts in the namespace of
-a node.
+Pods get the NICs of main plugins: a macvlan or a veth pair. The coordinator's engine runs in the
+test's process.
 """
 
 from __future__ import annotations
@@ -40,10 +39,8 @@ ANSWER_S: Final = 5.0
 SERVICE_CIDRS: Final = ("10.96.0.0/16", "fd00:96::/112")
 GATEWAY_ADDRESSES: Final = ("10.6.0.1/24", "fd00:6::1/64", "10.7.0.1/24", "fd00:7::1/64")
 OUTSIDE_ADDRESSES: Final = ("198.51.100.2", "fd00:99::2")
-"""The addresses of the outside host."""
 
 ROUTER: Final = {"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1"}
-"""Sysctls that enable forwarding."""
 
 FIRST_NICS: Final = ("eth0", "lan0")
 CALICO_GATEWAY: Final = "169.254.1.1"
@@ -51,7 +48,7 @@ CALICO_MAC: Final = "ee:ee:ee:ee:ee:ee"
 
 
 class NetworkPod:
-    """A Pod: its network namespace, and the coordinator's ADD, CHECK and DEL for the Pod."""
+    """A Pod's network namespace, with the coordinator's ADD, CHECK and DEL."""
 
     def __init__(self, node: NetworkNode, name: str) -> None:
         self.node = node
@@ -82,7 +79,7 @@ class NetworkPod:
             f"link add link {parent} name {temporary} type {kind}",
             f"link set {temporary} netns {self.inside.name} name {interface}",
         )
-        # Main plugins give a second NIC a default route too, with a higher metric.
+        # As main plugins do, give a second NIC a default route with a higher metric.
         metrics = {4: "", 6: ""}
         if interface not in FIRST_NICS:
             metrics = {4: "metric 100", 6: "metric 2048"}
@@ -100,7 +97,7 @@ class NetworkPod:
     def calico(
         self, address: str, address6: str = "", prefix: str = "cali", nic: str = "eth0"
     ) -> None:
-        """Add a NIC as Calico does: a veth pair, a /32 address, and a gateway by proxy ARP."""
+        """Add a veth pair as Calico does, with a /32 address and a gateway by proxy ARP."""
         host_veth_name = f"{prefix}{self.container[:11]}"
         batch(
             self.node.inside,
@@ -128,10 +125,7 @@ class NetworkPod:
         return Attachment(self.container, interface, "lab", str(self.inside.path))
 
     def add(self, interface: str = "eth0", *later_nics: str, **settings: Any) -> AttachResult:
-        """Run the coordinator's ADD with these settings in the network configuration.
-
-        ``later_nics``: names of NICs that the Pod gets later.
-        """
+        """Run the coordinator's ADD. ``later_nics``: NICs that the Pod gets later."""
         request = AttachRequest(
             self.attachment(interface),
             self.node.settings(**settings),
@@ -140,15 +134,14 @@ class NetworkPod:
         return self.node.engine.attach(request)
 
     def delete(self, interface: str = "eth0") -> bool:
-        """Run the coordinator's DEL; return whether the DEL reverted an ADD."""
+        """Return whether the coordinator's DEL reverted an ADD."""
         return self.node.engine.detach(self.attachment(interface), first_nic="eth0")
 
     def check(self, interface: str = "eth0") -> list[str]:
-        """Run the coordinator's CHECK; return the differences from the ADD."""
+        """Return the differences that the coordinator's CHECK finds."""
         return self.node.engine.find_differences(self.attachment(interface))
 
     def pings(self, address: str) -> bool:
-        """Whether an address replies to a ping within 5 s."""
         completed = self.inside.attempt("ping", "-n", "-c", "1", "-w", "5", address)
         return completed.returncode == 0
 
@@ -193,7 +186,6 @@ class NetworkNode:
         )
 
     def settings(self, **settings: Any) -> CoordinatorSettings:
-        """The effective settings of an ADD with these settings in the network configuration."""
         return effective_settings(read_settings(dict(settings)), self.cluster)
 
     def add_service(self, address: str, port: int, backend: str, backend_port: int) -> None:
@@ -217,7 +209,6 @@ class NetworkNode:
         self.inside.run("nft", "-f", str(path))
 
     def wait_until_deleted(self, link: str) -> None:
-        """Wait until the kernel has deleted a link."""
         for _ in attempts():
             if link not in self.inside.ip("-brief", "link"):
                 return
@@ -226,7 +217,7 @@ class NetworkNode:
     def add_node_port(self, family: int, port: int, backend: str, backend_port: int) -> None:
         """Install kube-proxy's rules for a NodePort with externalTrafficPolicy Local.
 
-        ``family``: an index of ``addresses``, 0 for IPv4 and 1 for IPv6.
+        ``family``: 0 for IPv4, 1 for IPv6.
         """
         table, target = ("ip6", f"[{backend}]") if family else ("ip", backend)
         match = f"{table} daddr {self.addresses[family]} tcp dport {port}"
@@ -260,13 +251,12 @@ class NetworkHarness:
         self._stack.close()
 
     def namespace(self, name: str) -> Named:
-        """Create a namespace; ``close`` deletes it."""
         self._namespace_count += 1
         namespace = Named(f"{self._prefix}-{self._namespace_count}-{name}")
         run(["ip", "netns", "add", namespace.name])
         self._stack.callback(namespace.delete)
         batch(namespace, "link set lo up")
-        # Addresses are usable immediately: duplicate address detection would take two seconds.
+        # Duplicate address detection would take two seconds.
         self.set_sysctls(namespace, {"net/ipv6/conf/default/accept_dad": "0"})
         return namespace
 
@@ -275,7 +265,6 @@ class NetworkHarness:
             write_sysctls(self.executor, namespace, sysctls)
 
     def open_namespace(self, named: Named) -> NetworkNamespace:
-        """Open a namespace; ``close`` closes the file."""
         return self._stack.enter_context(NetworkNamespace.open(str(named.path)))
 
     def node(self, name: str = "n1") -> NetworkNode:
@@ -293,7 +282,6 @@ class NetworkHarness:
         return pod
 
     def outside(self) -> Named:
-        """A host behind the router."""
         namespace = self.namespace("outside")
         batch(
             self.fabric,
@@ -313,7 +301,6 @@ class NetworkHarness:
         return namespace
 
     def listen(self, named: Named, address: str, port: int) -> socket.socket:
-        """Open a TCP server in the namespace; return its listening socket."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with NetworkNamespace.open(str(named.path)) as namespace:
             server = self.executor.socket(namespace, family, socket.SOCK_STREAM, 0)
@@ -331,7 +318,7 @@ class NetworkHarness:
         port: int,
         timeout_s: float = ANSWER_S,
     ) -> str:
-        """Connect to a server; return the client address of the accepted connection.
+        """Return the client address of the connection that the server accepts.
 
         The result is "" after a timeout, and "failed: ..." after another error.
         """
@@ -361,10 +348,9 @@ def batch(named: Named, *lines: str) -> None:
 
 
 def nodad(address: str) -> str:
-    """The option of ``ip address add`` that makes an IPv6 address usable immediately."""
     return " nodad" if ":" in address else ""
 
 
 def gateway_of(cidr: str) -> str:
-    """The first address of the network, which is the router's."""
+    """The router's address: the first of the network."""
     return cidr.rpartition("::")[0] + "::1" if ":" in cidr else cidr.rpartition(".")[0] + ".1"

@@ -63,7 +63,6 @@ def pod(
 
 
 def pool(name: str, *ips: str, subnet: str = "", default: bool = True) -> Pool:
-    """A pool; the default subnet is ``10.6.0.0/16`` or ``fd00:6::/64``."""
     v6 = ":" in ips[0]
     net = subnet or ("fd00:6::/64" if v6 else "10.6.0.0/16")
     return Pool(name, 6 if v6 else 4, net, ips, default=default)
@@ -109,7 +108,7 @@ class NodeHarness:
         await self.writer.close()
 
     async def apply(self, *commands: Command | Pool) -> list[Applied]:
-        """Apply commands; a pool means ApplyPool. Wait until this node's view has the changes."""
+        """Apply commands and refresh this node's view; a pool means ApplyPool."""
         results = []
         for command in commands:
             as_command = ApplyPool(command) if isinstance(command, Pool) else command
@@ -125,7 +124,7 @@ class NodeHarness:
         container: str = "",
         request: SelectionRequest | None = None,
     ) -> Added:
-        """Run an ADD of a Pod; the default container id is ``box-UID``."""
+        """Run an ADD; the default container id is ``box-UID``."""
         namespace, name, uid = pod_facts.namespace, pod_facts.name, pod_facts.uid
         facts = RequestFacts(
             pod_facts._replace(node=self.name), NamespaceFacts(namespace), NodeFacts(self.name)
@@ -144,10 +143,7 @@ class NodeHarness:
         container: str = "",
         validity_of: Callable[[Endpoint], Validity | None] = lambda _: None,
     ) -> Released:
-        """Run a DEL of a Pod.
-
-        ``validity_of`` returns whether the owner of an endpoint still needs the fixed addresses.
-        """
+        """Run a DEL. ``validity_of``: whether an endpoint's owner still needs fixed addresses."""
         attachment = Attachment(container or f"box-{pod_facts.uid}", interface)
         return await self.releaser.release(
             pod_facts.endpoint_key,
@@ -163,11 +159,9 @@ class NodeHarness:
         )
 
     async def read_ledger(self) -> Ledger:
-        """Read the state keys of etcd, or of the memory store, into a ledger."""
         return await read_ledger(self.store, self.keys)
 
     async def log(self) -> list[Recorded]:
-        """Read all events of the log."""
         segments, _ = await LogReader(self.store, self.keys).catch_up(LOG_START)
         return [event for segment in segments for event in segment.events()]
 
@@ -176,7 +170,6 @@ class NodeHarness:
 
 
 def addresses(added: Added | Endpoint) -> set[str]:
-    """The addresses in the result of an ADD."""
     endpoint = added.endpoint if isinstance(added, Added) else added
     return {address for address, _ in endpoint.addresses()}
 
@@ -185,13 +178,13 @@ async def check_everything(node: NodeHarness) -> Ledger:
     """Check that the log keeps all invariants and folds to the state keys; return the ledger."""
     events = await node.log()
     assert list(log_violations(events)) == []
-    replayed, ledger = Ledger().apply_all(events), await node.read_ledger()
-    assert replayed.claims == ledger.claims
-    assert replayed.endpoints == ledger.endpoints
-    assert replayed.pools == ledger.pools
-    assert replayed.subnets == ledger.subnets
-    assert replayed.reservations == ledger.reservations
-    assert replayed.quarantine == ledger.quarantine
+    replayed_ledger, ledger = Ledger().apply_all(events), await node.read_ledger()
+    assert replayed_ledger.claims == ledger.claims
+    assert replayed_ledger.endpoints == ledger.endpoints
+    assert replayed_ledger.pools == ledger.pools
+    assert replayed_ledger.subnets == ledger.subnets
+    assert replayed_ledger.reservations == ledger.reservations
+    assert replayed_ledger.quarantine == ledger.quarantine
     return ledger
 
 

@@ -1,6 +1,6 @@
 """Runs orbctl and nodes on a cluster in memory, with a clock that a test sets.
 
-``orbctl`` runs in this process through its real entry point, and its output is captured.
+``orbctl`` runs in this process through its real entry point.
 """
 
 from __future__ import annotations
@@ -50,8 +50,6 @@ class CommandResult(NamedTuple):
 
 
 class _Stream(io.StringIO):
-    """A stream that copies its text to the terminal."""
-
     def __init__(self, terminal: io.StringIO) -> None:
         super().__init__()
         self._terminal = terminal
@@ -70,7 +68,6 @@ class OrbctlHarness:
         self.archive = archive
 
     def orbctl(self, *arguments: str, program: Program = run) -> CommandResult:
-        """Run orbctl, or another program."""
         process = ProcessContext(
             open_store=self._open, now_ms=lambda: self.now_ms, who=lambda: "ann@desk"
         )
@@ -85,7 +82,6 @@ class OrbctlHarness:
         return CommandResult(code, out.getvalue(), err.getvalue(), terminal.getvalue())
 
     def on_node(self, name: str, action: Callable[[NodeHarness], Awaitable[object]]) -> None:
-        """Run an action with the services of a node."""
 
         async def body() -> None:
             node = NodeHarness(self.store, name, cluster=CLUSTER_NAME)
@@ -104,10 +100,9 @@ class OrbctlHarness:
     def type(self, line: str) -> str:
         """Run a line of a transcript (``tests/ops/cli/transcripts``); return the visible output.
 
-        These commands exist only in tests, and print nothing: ``wait TIME``, ``add POD NODE``,
-        ``replica POD NODE`` (an ADD for a StatefulSet's replica), ``refuse POD NODE POOLS`` (ADDs
-        that fail), ``delete POD NODE``, ``lose KEY`` (deletes a state key), ``spoil`` (writes wrong
-        pools).
+        These commands exist only in transcripts: ``wait TIME``, ``add POD NODE``, ``replica POD
+        NODE`` (an ADD for a StatefulSet's replica), ``refuse POD NODE POOLS`` (ADDs that fail),
+        ``delete POD NODE``, ``lose KEY`` (deletes a state key), ``spoil`` (writes wrong pools).
         """
         program, *words = shlex.split(line)
         match program:
@@ -135,12 +130,11 @@ class OrbctlHarness:
         return ""
 
     async def _delete_key(self, tail: str) -> None:
-        """Simulate a fault of the store: delete a key without an event."""
         key = f"/orbweaver/v1/{CLUSTER_NAME}/{tail}".encode()
         await self.store.commit([], [Delete(key)])
 
     async def _write_wrong_pools(self) -> None:
-        """Write state keys without events: a pool with another gateway, and an undefined pool."""
+        """Write a pool with another gateway and an undefined pool, without events."""
         keys = Keys(CLUSTER_NAME)
         blue = POOL_CODEC.decode(
             (await self.store.read([Get(keys.pool("blue"))])).ranges[0].kvs[0].value
@@ -157,7 +151,6 @@ class OrbctlHarness:
 
 
 async def _refuse(node: NodeHarness, name: str, pools: str) -> None:
-    """Run three ADDs of a Pod that may use only these pools; each is refused and recorded."""
     facts = pod(name, node=node.name, annotations={"ipam.spidernet.io/ippool": pools})
     recorder = RefusalRecorder(node.writer)
     for _ in range(3):

@@ -79,7 +79,6 @@ class OtlpReceiver(service_grpc.TraceServiceServicer):
         return service.ExportTraceServiceResponse()
 
     def trace(self, trace_id: str) -> list[ReceivedSpan]:
-        """The spans of a trace."""
         return [span for span in self.spans if span.trace_id == trace_id]
 
 

@@ -1,7 +1,6 @@
-"""The optional parts of a test run, such as programs, and the table of the missing parts.
+"""The optional parts of a test run, such as programs, and the table of missing parts.
 
 A test that needs a missing part is skipped with ``needs(part, ...)`` as its reason.
-``tests/conftest.py`` registers the plugins ``UntriedTable`` and ``FailInCI``.
 """
 
 from __future__ import annotations
@@ -82,7 +81,7 @@ REMEDIES: Final[Mapping[str, str]] = {
 """Each optional part, and how to get it."""
 
 INSTALLED_IN_CI: Final = frozenset({CONTAINERD, "etcdutl", FAKETIME, PROMETHEUS, SITE})
-"""Parts that scripts/setup.sh installs on any machine; in CI a missing part fails the test."""
+"""Parts that scripts/setup.sh installs; in CI a missing part fails the test."""
 
 SUBSTITUTE: Final = "substitute"
 """The pytest user property for a missing part and the substitute."""
@@ -94,20 +93,19 @@ REASON_CHARACTERS_MAX: Final = 200
 
 
 def needs(part: str, detail: str = "") -> str:
-    """The reason to skip a test without an optional part. Raises KeyError for an unknown part."""
+    """The reason of a skip. Raises KeyError for an unknown part."""
     assert REMEDIES[part]
     return f"needs {part}: {detail}" if detail else f"needs {part}"
 
 
 def require_namespaces() -> None:
-    """Skip the test where network namespaces cannot be created; in CI fail it."""
+    """Skip the test without network namespaces; in CI fail the test."""
     why = why_impossible()
     if why:
         _skip_or_fail(needs(NAMESPACES, why))
 
 
 def require_containers() -> None:
-    """Skip the test where containerd cannot run containers; in CI fail it."""
     require_namespaces()
     missing = [name for name in ("containerd", "runc", "ctr") if not shutil.which(name)]
     if missing:
@@ -115,7 +113,6 @@ def require_containers() -> None:
 
 
 def require_site_packages() -> None:
-    """Skip the test where the packages that build the site are missing; in CI fail it."""
     missing = [name for name in ("mkdocs", "material") if not importlib.util.find_spec(name)]
     if missing:
         _skip_or_fail(needs(SITE, f"not installed: {', '.join(missing)}"))
@@ -128,13 +125,12 @@ def _skip_or_fail(reason: str) -> None:
 
 
 def note_substitute(item: pytest.Item, part: str, substitute: str) -> None:
-    """Record that a test runs on a substitute for a missing part."""
     assert REMEDIES[part]
     item.user_properties.append((SUBSTITUTE, (part, substitute)))
 
 
 class FailInCI:
-    """In CI, turns a skip for a part that ``scripts/setup.sh`` installs into a failure."""
+    """In CI, turns a skip for a part of ``INSTALLED_IN_CI`` into a failure."""
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -147,7 +143,7 @@ class FailInCI:
 
 
 class UntriedTable:
-    """Prints a table: each missing part, the number of affected tests, and the remedy."""
+    """Prints each missing part, the number of affected tests, and the remedy."""
 
     def __init__(self) -> None:
         self._skipped: Counter[tuple[str, str]] = Counter()
@@ -163,7 +159,7 @@ class UntriedTable:
                     self._substituted[(str(value[0]), str(value[1]))] += 1
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Count a file that was skipped as a whole; its number of tests is unknown."""
+        """Count a skipped file; its number of tests is unknown."""
         if report.skipped:
             self._count(report, "files")
 
@@ -177,7 +173,6 @@ class UntriedTable:
     def pytest_terminal_summary(
         self, terminalreporter: pytest.TerminalReporter
     ) -> Generator[None, None, None]:
-        """Print the table after all other summaries."""
         yield
         if self._skipped or self._substituted:
             terminalreporter.section("not tried on this machine")

@@ -27,7 +27,6 @@ class ReverseProxy:
 
     @property
     def url(self) -> str:
-        """The URL of the path prefix."""
         return f"https://127.0.0.1:{self.port}{self._prefix}"
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -75,7 +74,6 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 async def reverse_proxy(
     target_port: int, prefix: str, tls: ssl.SSLContext
 ) -> AsyncIterator[ReverseProxy]:
-    """Serve a proxy on loopback."""
     proxy = ReverseProxy(target_port, prefix)
     server = await asyncio.start_server(proxy.handle, "127.0.0.1", 0, ssl=tls, limit=HEAD_BYTES_MAX)
     proxy.port = server.sockets[0].getsockname()[1]

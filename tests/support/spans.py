@@ -1,4 +1,4 @@
-"""Records the spans of this process, and returns parents, ids and attributes of spans."""
+"""Records the spans of this process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def recorded_spans() -> Iterator[InMemorySpanExporter]:
 
 
 def parent_of(span: ReadableSpan, spans: Sequence[ReadableSpan]) -> str:
-    """The name of a span's parent; "" if ``spans`` has no parent of the span."""
+    """The name of a span's parent; "" if ``spans`` does not contain the parent."""
     if span.parent is None:
         return ""
     parent_id = span.parent.span_id
@@ -36,7 +36,6 @@ def parent_of(span: ReadableSpan, spans: Sequence[ReadableSpan]) -> str:
 
 
 def context_of(span: ReadableSpan) -> SpanContext:
-    """The trace id and the span id of a span."""
     context: SpanContext | None = span.context
     assert context is not None
     return context

@@ -1,10 +1,8 @@
 """Runs the tests marked ``uml`` in a virtual machine, because the host's kernel may lack features.
 
-The first test marked ``uml`` boots the machine, whose root is the host's file system (read-only). A
-pytest inside the machine runs all tests marked ``uml`` and writes reports as JSON lines. The pytest
-outside then reports these results for the tests.
-
-``tests/conftest.py`` imports the hooks, so that pytest finds them.
+The first of these tests boots the machine, whose root is the host's file system (read-only). A
+pytest inside the machine runs all of them and writes reports as JSON lines. The pytest outside
+reports these results as its own.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ from tests.support.vm import VirtualMachine
 
 MARK: Final = "uml"
 REPORTS_VARIABLE: Final = "ORBWEAVER_UML_REPORTS"
-"""The variable with the path of the file for reports; set only inside the machine."""
+"""The variable with the path of the reports; set only inside the machine."""
 
 KERNEL_MODULES: Final = (
     *("ipv6", "8021q", "bonding max_bonds=0", "dummy numdummies=0"),
@@ -45,9 +43,7 @@ class Machine(Protocol):
     """A machine that boots, runs a script and powers off."""
 
     @property
-    def name(self) -> str:
-        """The machine's name in the table of missing parts."""
-        ...
+    def name(self) -> str: ...
 
     def why_not(self) -> str:
         """Why the machine cannot boot here; "" if it can."""
@@ -59,14 +55,13 @@ class Machine(Protocol):
 
 
 MACHINES: Final[tuple[Machine, ...]] = (UserModeLinux(), VirtualMachine())
-"""The first machine that boots here runs the tests; without one, the tests are skipped."""
+"""The first machine that boots here runs the tests."""
 
 
 class BootResult(NamedTuple):
     """The result of one boot.
 
-    ``results``: node id of a test -> reports. ``console``: the end of the console's output.
-    ``machine``: the name of the machine. ``why_not``: why no machine boots.
+    ``results``: node id of a test -> reports. ``why_not``: why no machine boots.
     """
 
     results: Mapping[str, list[dict[str, Any]]]
@@ -108,7 +103,6 @@ class Recorder:
 
 
 def record_inside(config: pytest.Config) -> None:
-    """Inside the machine, record the reports; outside, do nothing."""
     if is_inside():
         config.pluginmanager.register(Recorder(config, Path(os.environ[REPORTS_VARIABLE])))
 
@@ -139,21 +133,23 @@ def _reports(item: pytest.Item) -> list[pytest.TestReport]:
     if result.why_not:
         path, line, _ = item.location
         return [_report(item, "skipped", (path, line or 0, f"Skipped: {result.why_not}"))]
-    recorded = result.results.get(item.nodeid)
-    if not recorded:
+    recorded_reports = result.results.get(item.nodeid)
+    if not recorded_reports:
         text = f"no report of this test from {result.machine}; console:\n{result.console}"
         return [_report(item, "failed", text)]
     if result.machine != USER_MODE:
         note_substitute(item, USER_MODE, result.machine)
     restore = config.hook.pytest_report_from_serializable
-    reports: list[pytest.TestReport] = [restore(config=config, data=data) for data in recorded]
+    reports: list[pytest.TestReport] = [
+        restore(config=config, data=data) for data in recorded_reports
+    ]
     for report in reports:
         report.user_properties.extend(item.user_properties)
     return reports
 
 
 def _shared_result(session: pytest.Session) -> BootResult:
-    """Return the result of the boot. The first worker boots; other workers wait."""
+    """The first worker boots; other workers wait for the result."""
     shared = shared_directory(session.config)
     if shared is None:
         return _boot(session)
@@ -170,7 +166,6 @@ def _report(item: pytest.Item, outcome: Any, longrepr: Any) -> pytest.TestReport
 
 
 def _boot(session: pytest.Session) -> BootResult:
-    """Run every marked test of the session in the first machine that boots here."""
     faults = []
     for machine in MACHINES:
         fault = machine.why_not()

@@ -1,7 +1,7 @@
 """Debian's user-mode Linux with the host's file system.
 
-On processors with AMX the kernel needs the shim ``whole_xstate.c``. If a trial boot (one second)
-fails, the shim is compiled and preloaded.
+On processors with AMX the kernel needs the shim ``whole_xstate.c``, which is preloaded if a trial
+boot fails.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ class UserModeLinux:
 
     @staticmethod
     def run(script: str, out: Path) -> str:
-        """Run the script with ``out`` at /run/out and power off; return the kernel's output."""
+        """Run the script with ``out`` at /run/out; return the console output."""
         preload = _compile(out)[0] if _probe().needs_shim else ""
         return _boot(script, out, MEMORY, BOOT_DEADLINE_S, preload)
 
 
 class Probe(NamedTuple):
-    """The result of trial boots. ``why_not``: why the kernel does not boot."""
+    """The result of trial boots."""
 
     needs_shim: bool
     why_not: str
@@ -114,7 +114,6 @@ def _compile(directory: Path) -> tuple[str, str]:
 
 
 def _boot(script: str, out: Path, memory: str, deadline_s: int, preload: str) -> str:
-    """Boot and wait for the power-off; return the kernel's output."""
     (out / "inside.sh").write_text(script)
     init = out / "init.sh"
     init.write_text(INIT.format(modules=UML_MODULES, out=shlex.quote(str(out))))
@@ -127,8 +126,8 @@ def _boot(script: str, out: Path, memory: str, deadline_s: int, preload: str) ->
         "quiet",
     ]
     directory = "/dev/shm" if Path("/dev/shm").is_dir() else tempfile.gettempdir()
-    preloaded = [preload, os.environ.get("LD_PRELOAD", "")]
-    environment = {"TMPDIR": directory, "LD_PRELOAD": " ".join(filter(None, preloaded))}
+    libraries = [preload, os.environ.get("LD_PRELOAD", "")]
+    environment = {"TMPDIR": directory, "LD_PRELOAD": " ".join(filter(None, libraries))}
     try:
         completed = subprocess.run(
             kernel,

@@ -1,11 +1,8 @@
-"""A virtual machine with an SR-IOV card and Debian's kernel, on the host's file system.
+"""A virtual machine with an SR-IOV card and Debian's kernel; qemu emulates all hardware.
 
-qemu emulates all hardware, so the host needs no SR-IOV card and no nested virtualisation.
-``scripts/vm-kernel.sh`` unpacks the kernel. The root of the machine is the host's file system,
-read-only below a layer in memory.
-
-A Python module runs scenarios in the machine and writes findings as JSON. The module does not use
-pytest, because the start of pytest there would take longer than all scenarios.
+The root of the machine is the host's file system, read-only below a layer in memory. A Python
+module runs scenarios in the machine and writes findings as JSON. It does not use pytest, whose
+start would take longer than all scenarios.
 """
 
 from __future__ import annotations
@@ -37,9 +34,8 @@ BUSYBOX: Final = "/bin/busybox"
 class Board(NamedTuple):
     """A computer that qemu emulates.
 
-    ``root``: the host's path of the root file system. ``kernels``: the host's directory with
-    ``boot/vmlinuz-*``. ``modules``: the kernel modules that mount the root. ``boot_words``: words
-    for the kernel's command line.
+    ``root``, ``kernels``: directories of the host; ``kernels`` has ``boot/vmlinuz-*``.
+    ``modules``: the kernel modules that mount the root.
     """
 
     program: str
@@ -52,7 +48,7 @@ class Board(NamedTuple):
 
     @property
     def kernel(self) -> Path | None:
-        """The newest kernel; None without one."""
+        """The newest kernel."""
         return max(self.kernels.glob("boot/vmlinuz-*"), default=None)
 
 
@@ -70,7 +66,7 @@ AMD64: Final = Board(
     root=Path("/"),
     kernels=KERNELS,
     modules=("9p", "9pnet_virtio", "overlay"),
-    # no_timer_check: a busy host delays the ticks with which the kernel tests its timer.
+    # no_timer_check: a busy host delays the ticks of the timer check.
     boot_words="intel_iommu=on iommu=pt no_timer_check",
 )
 
@@ -112,14 +108,14 @@ cd {project}
 """
 
 HOST_ADDRESS: Final = "10.0.2.2"
-"""The address at which the machine reaches the host's loopback."""
+"""The address of the host's loopback inside the machine."""
 
 HOST_MAC: Final = "52:54:00:0a:00:02"
 HOST_NIC: Final = (
     *("-netdev", "user,id=host,ipv6=off"),
     *("-device", f"virtio-net-pci,netdev=host,mac={HOST_MAC}"),
 )
-"""A NIC that reaches the host through qemu's user-mode networking."""
+"""A NIC with qemu's user-mode networking."""
 
 
 class Finding(NamedTuple):
@@ -144,15 +140,12 @@ class VirtualMachine:
     def run(
         script: str, out: Path, deadline_s: float = BOOT_DEADLINE_S, options: Sequence[str] = ()
     ) -> str:
-        """Run the script with ``out`` at /run/out and power off; return the console output.
-
-        ``options``: further options of qemu, for more hardware.
-        """
+        """Run the script with ``out`` at /run/out; return the console output."""
         return _captured([*boot_command(AMD64, script, out), *options], deadline_s)
 
 
 def boot_command(board: Board, script: str, out: Path) -> list[str]:
-    """The qemu command that runs the script with ``out`` at /run/out and powers off."""
+    """The qemu command that runs the script and powers off; ``out`` is at /run/out."""
     kernel = board.kernel
     assert kernel is not None, MISSING
     initial = out / "initramfs"
@@ -179,12 +172,12 @@ def run_module_in_vm(
     deadline_s: float = BOOT_DEADLINE_S,
     options: Sequence[str] = (),
 ) -> tuple[list[Finding], str]:
-    """Boot, run ``python -m module FILE ARGUMENTS``, power off; return findings and console."""
+    """Run ``python -m module FILE ARGUMENTS``; return findings and console output."""
     with tempfile.TemporaryDirectory(prefix="ow-vm-") as name:
         out = Path(name)
         words = {"project": PROJECT_ROOT, "python": sys.executable, "module": module}
-        quoted = {key: shlex.quote(str(value)) for key, value in words.items()}
-        script = MODULE_SCRIPT.format(**quoted, arguments=shlex.join(arguments))
+        quoted_words = {key: shlex.quote(str(value)) for key, value in words.items()}
+        script = MODULE_SCRIPT.format(**quoted_words, arguments=shlex.join(arguments))
         console = VirtualMachine.run(script, out, deadline_s, options)
         findings = out / "findings.json"
         documents = json.loads(findings.read_text()) if findings.exists() else []
@@ -211,7 +204,6 @@ def _captured(command: list[str], deadline_s: float) -> str:
 
 
 def _initramfs(board: Board, kernel: Path) -> bytes:
-    """An initramfs: busybox, the modules for the root, and the script ``INIT``."""
     release = kernel.name.removeprefix("vmlinuz-")
     modules = board.kernels / "usr/lib/modules" / release
     module_files = list(_with_dependencies(modules, board.modules))
@@ -238,16 +230,16 @@ def _module(path: Path) -> bytes:
 
 
 def _with_dependencies(modules: Path, names: Iterable[str]) -> Iterator[Path]:
-    """The files of these modules, each after its dependencies (modules.dep, depmod(8))."""
+    """Each module after its dependencies (modules.dep, depmod(8))."""
     needs: dict[str, list[str]] = {}
     for line in (modules / "modules.dep").read_text().splitlines():
         path, _, others = line.partition(":")
         needs[Path(path).name.partition(".")[0]] = [path, *others.split()]
-    yielded: set[str] = set()
+    yielded_paths: set[str] = set()
     for name in names:
         for path in reversed(needs[name]):
-            if path not in yielded:
-                yielded.add(path)
+            if path not in yielded_paths:
+                yielded_paths.add(path)
                 yield modules / path
 
 
@@ -260,7 +252,7 @@ def _entry(number: int, name: str, mode: int, data: bytes) -> bytes:
 
 
 def write_findings(path: Path, findings: Iterable[Finding]) -> None:
-    """Inside the machine: write the findings atomically."""
+    """Write the findings atomically."""
     temporary = path.with_suffix(".part")
     temporary.write_text(json.dumps(list(findings)))
     temporary.replace(path)

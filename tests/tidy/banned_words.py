@@ -1,7 +1,4 @@
-"""The banned words and phrases, with the words to write instead.
-
-A test searches all Python files except ``NOT_SEARCHED``.
-"""
+"""The banned words and phrases, with the words to write instead."""
 
 from __future__ import annotations
 
@@ -27,7 +24,6 @@ VAGUE_NAMES: Final = frozenset(
         *("said", "scene", "seen", "some", "this", "told", "truth", "wanted"),
     }
 )
-"""Names that do not say what the value is; only short-lived variables may have such a name."""
 
 LINES_OF_A_VAGUE_NAME: Final = 3
 """A vague name is a finding if the last use is this many lines after the first use."""

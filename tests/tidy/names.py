@@ -1,7 +1,4 @@
-"""Measures of names and references: classes, modules, the glossary, and pages that texts refer to.
-
-``tests/tidy/test_names.py`` has the limits; ``scripts/house.py`` prints the measures.
-"""
+"""Measures of names and references; ``tests/tidy/test_names.py`` has the limits."""
 
 from __future__ import annotations
 
@@ -34,7 +31,6 @@ UNCLEAR_MODULE_NAMES: Final = frozenset(
         *("surroundings", "verbs", "vigil", "wishes", "witness", "words"),
     }
 )
-"""Module names that do not say what the module contains."""
 
 OWN_FOLDERS: Final = frozenset(
     {
@@ -56,19 +52,18 @@ _NAMED_PATH = re.compile(
 )
 _LINK = re.compile(r"\]\(([^)\s#:]+)(?:#[^)\s]*)?\)")
 _CITED = re.compile(r'(docs/[a-z-]+/[a-z-]+\.md), "([^"]+)"((?:(?:,| and|,? or) "[^"]+")*)')
-"""A reference to a page and to sections of the page, on one line."""
+"""A reference to sections of a page, on one line."""
 
 _LINE_BREAK = re.compile(r"\n[ \t]*(?:[#*][ \t]*)?")
 _DOCUMENT = re.compile(r"(?<![\w/.-])((?:docs|spec|design|decisions)/[\w./-]+\.md)")
 
 
 def product_modules() -> Iterator[Source]:
-    """All modules of ``PRODUCT_PACKAGES``."""
     return (file for file in python_sources() if file.package in PRODUCT_PACKAGES)
 
 
 def repeated_classes() -> dict[str, list[str]]:
-    """Public classes that several modules of the product define, with the modules."""
+    """Public classes that several modules define, with the modules."""
     modules: dict[str, list[str]] = defaultdict(list)
     for file in product_modules():
         for node in file.tree.body:
@@ -78,7 +73,6 @@ def repeated_classes() -> dict[str, list[str]]:
 
 
 def unreadable_modules() -> list[str]:
-    """Paths of modules whose name is a participle or unclear."""
     unreadable = set()
     for file in product_modules():
         path = PurePosixPath(file.path)
@@ -89,7 +83,6 @@ def unreadable_modules() -> list[str]:
 
 
 def short_modules() -> list[str]:
-    """Modules under ``SHORT_MODULE_LINES`` lines, except ``__init__`` and ``__main__``."""
     return [
         file.path
         for file in product_modules()
@@ -99,7 +92,6 @@ def short_modules() -> list[str]:
 
 
 def glossary_rows() -> int:
-    """The number of terms in the glossary."""
     lines = (PROJECT_ROOT / GLOSSARY).read_text(encoding="utf-8").splitlines()
     return sum(line.startswith("| ") for line in lines) - 1
 
@@ -117,7 +109,7 @@ def missing_documents() -> list[str]:
 
 
 def missing_paths() -> list[str]:
-    """Missing paths that documents name in backquotes or as targets of links."""
+    """Missing paths in backquotes or link targets of documents."""
     missing = set()
     for path, text in text_files():
         if not path.endswith(".md"):
@@ -132,7 +124,7 @@ def missing_paths() -> list[str]:
 
 
 def missing_sections() -> list[str]:
-    """References to sections that are missing on the named page."""
+    """References to sections that the page lacks."""
     missing = set()
     for path, text in [*((file.path, file.text) for file in python_sources()), *text_files()]:
         for page, first, more in _CITED.findall(_LINE_BREAK.sub(" ", text)):
@@ -146,7 +138,7 @@ def missing_sections() -> list[str]:
 
 
 def unknown_files() -> list[str]:
-    """Files that a package's docstring names and that are missing in the package."""
+    """Files that a package's docstring names but the package lacks."""
     return sorted(
         f"{file.path}: {name}"
         for file in python_sources()
@@ -171,12 +163,10 @@ def conftests() -> list[str]:
 
 
 def harness_classes() -> dict[str, list[str]]:
-    """Test classes whose name ends with ``Harness``, with the modules."""
     return _classes_of_tests(lambda name: name.endswith("Harness"))
 
 
 def private_harnesses() -> list[str]:
-    """Test classes with a name of ``PRIVATE_HARNESS_NAMES``, as ``file: class``."""
     classes = _classes_of_tests(lambda name: name in PRIVATE_HARNESS_NAMES)
     return sorted(f"{path}: {name}" for name, paths in classes.items() for path in paths)
 

@@ -1,7 +1,6 @@
 """The house rules: each takes one parsed file and yields violations.
 
-A rule also yields violations that ``tests/tidy/exceptions.py`` permits. What ruff, mypy and
-import-linter check is not repeated here.
+What ruff, mypy and import-linter check is not repeated here.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ FUNCTION_LINES_MAX = 70
 """Lines of a function, without docstring and decorators."""
 
 TEST_NAME_WORDS_MIN = 3
-"""A shorter name cannot describe the tested behaviour."""
 
 # Written in halves, so that this file passes its own rule.
 BANNED_WORDS = ("TO" + "DO", "FIX" + "ME", "X" + "XX", "HA" + "CK")
@@ -27,7 +25,7 @@ BANNED = re.compile(rf"\b({'|'.join(BANNED_WORDS)})\b")
 MACHINE_PATH = re.compile(r"(?<![\w.$}~])/(work|tmp|home|root|Users)(?=/|$|[\"'`\s])")
 
 PRINTERS = ("bench", "ops", "scripts")
-"""Folders whose programs print for people on standard output."""
+"""Folders whose programs print for people."""
 
 IMPURE_MODULES = frozenset(
     {
@@ -36,12 +34,12 @@ IMPURE_MODULES = frozenset(
         *("socket", "ssl", "subprocess", "tempfile", "threading", "time", "urllib", "uuid"),
     }
 )
-"""Modules that the domain may not import: they have side effects or varying results."""
+"""Modules with side effects or varying results, which the domain may not import."""
 
 PURE_NAMES = frozenset(
     f"socket.{name}" for name in ("AF_INET", "AF_INET6", "inet_ntop", "inet_pton")
 )
-"""Names that the domain may import although the module is in ``IMPURE_MODULES``."""
+"""Names of ``IMPURE_MODULES`` that the domain may import."""
 
 IMPURE_CALLS = frozenset(
     {"now", "utcnow", "today", "time_ns", "monotonic", "perf_counter", "urandom", "uuid1", "uuid4"}
@@ -50,13 +48,13 @@ IMPURE_BUILTINS = frozenset({"open", "input", "print", "breakpoint"})
 
 TASK_MAKERS = frozenset({"create_task", "ensure_future"})
 TASK_OWNERS = ("core/process/concurrency.py", "core/process/supervision.py")
-"""The modules that create and await tasks for all other modules."""
+"""Modules that create tasks for all other modules."""
 
 FORMAT_USERS = frozenset({"Struct", "pack", "pack_into", "unpack", "unpack_from", "calcsize"})
 BYTE_ORDERS = ("=", "<", ">", "!")
 
 ASSERTION_WORDS = ("assert", "check", "expect", "fail", "must", "raises", "verify", "warns")
-"""A call whose name contains one of these words counts as an assertion."""
+"""A call with one of these words in its name is an assertion."""
 
 
 class Finding(NamedTuple):
@@ -149,7 +147,6 @@ def nothing_is_left_for_later(file: Source) -> Iterator[Finding]:
 
 
 def banned_words(path: str, text: str) -> Iterator[Finding]:
-    """Apply the rule ``nothing_is_left_for_later`` to the text of any file."""
     for number, line in enumerate(text.splitlines(), 1):
         for word in BANNED.findall(line):
             yield Finding(path, number, f"banned word {word}")
@@ -193,7 +190,7 @@ def formats_state_their_byte_order(file: Source) -> Iterator[Finding]:
         first = node.args[0]
         if isinstance(first, ast.JoinedStr):
             first = first.values[0]
-        # A variable is not checked. An f-string that begins with a value has no byte order.
+        # An f-string that begins with a value has no byte order; a variable is not checked.
         is_literal = isinstance(first, ast.FormattedValue) or (
             isinstance(first, ast.Constant) and isinstance(first.value, str)
         )
@@ -260,7 +257,7 @@ def _line(node: ast.AST) -> int:
 
 
 def _imports(tree: ast.Module) -> Iterator[tuple[str, int]]:
-    """Yield imported names with their modules (``socket.inet_pton``) and lines."""
+    """Yield imported names such as ``socket.inet_pton``, with their lines."""
     for node in nodes_of(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
@@ -270,7 +267,7 @@ def _imports(tree: ast.Module) -> Iterator[tuple[str, int]]:
 
 
 def _called_name(node: ast.AST) -> str:
-    """Return the last name of a call: ``sleep`` for ``asyncio.sleep(1)``; "" for other nodes."""
+    """``sleep`` for the call ``asyncio.sleep(1)``; "" for other nodes."""
     if not isinstance(node, ast.Call):
         return ""
     function = node.func

@@ -1,7 +1,4 @@
-"""The project's Python files, read and parsed once, for the rules of ``tests.tidy.rules``.
-
-Files that are not committed yet are included.
-"""
+"""The project's Python files, parsed once, including files that are not committed yet."""
 
 from __future__ import annotations
 
@@ -15,7 +12,6 @@ from typing import NamedTuple
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 PRODUCT_PACKAGES = ("cni", "core", "nodeagent", "ops", "workflows")
-"""The import packages that are installed."""
 
 PYTHON_FOLDERS = (*PRODUCT_PACKAGES, "bench", "tests", "scripts")
 
@@ -46,10 +42,7 @@ class Source(NamedTuple):
 
 
 class Definition(NamedTuple):
-    """A function or class. ``name``: qualified, such as ``Outer.method``.
-
-    ``owner``: the class that directly contains the definition, or None.
-    """
+    """A function or class, with its qualified name. ``owner``: the class around a method."""
 
     name: str
     node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
@@ -63,13 +56,10 @@ def source(path: str, text: str) -> Source:
 
 @cache
 def python_sources() -> tuple[Source, ...]:
-    """Return all Python files of the project, sorted by path.
-
-    With the garbage collector, which would free nothing, parsing takes seven times as long.
-    """
     paths = sorted(
         path for folder in PYTHON_FOLDERS for path in (PROJECT_ROOT / folder).rglob("*.py")
     )
+    # With the garbage collector, which would free nothing, parsing takes seven times as long.
     is_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -86,7 +76,6 @@ def python_sources() -> tuple[Source, ...]:
 
 @cache
 def nodes_of(tree: ast.Module) -> tuple[ast.AST, ...]:
-    """All nodes of a file, collected once for all rules."""
     return tuple(ast.walk(tree))
 
 

@@ -35,7 +35,7 @@ def test_no_file_has_a_banned_word(rule: Callable[[Source], Iterator[str]]) -> N
 def test_banned_words_are_found_in_names_and_texts() -> None:
     file = source("core/offender.py", OFFENDER)
 
-    # The last two findings are the vague names "found" and "one" in the function "look".
+    # The last two findings are the vague names of the function "look".
     assert [line.split(":")[2].strip() for line in banned_names(file)] == [
         "look",
         "stranger",
@@ -45,7 +45,7 @@ def test_banned_words_are_found_in_names_and_texts() -> None:
     assert [line.split('"')[1] for line in banned_phrases(file)] == ["Whoever", "is told", "nobody"]
 
 
-def test_every_file_that_is_not_searched_exists() -> None:
+def test_files_that_are_not_searched_exist() -> None:
     paths = {file.path for file in python_sources()}
 
     assert [path for path in NOT_SEARCHED if path not in paths] == []

@@ -27,10 +27,10 @@ TEST_OF_DOCUMENT = {
     "docs/zh/install.md": "tests/docs/test_translations.py",
     "docs/how-to/uninstall.md": "tests/installation/test_the_documented_installation.py",
 }
-"""Document -> the test that runs the blocks, or compares a translation with the original."""
+"""Document -> the test that runs its blocks or checks the translation."""
 
 GUIDES = "docs/guides/"
-"""The folder whose documents are all run by tests/nodes/test_guides.py."""
+"""tests/nodes/test_guides.py runs all documents of this folder."""
 
 DOCUMENTS = sorted(
     [
@@ -42,7 +42,6 @@ DOCUMENTS = sorted(
 )
 
 PAGES = sorted([*PROJECT_ROOT.glob("*.md"), *(PROJECT_ROOT / "docs").rglob("*.md")])
-"""Every page, including the pages for contributors."""
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT_ROOT)))
@@ -60,7 +59,7 @@ def test_no_page_has_an_indented_code_block(path: Path) -> None:
     assert [token.content for token in tokens if token.type == "code_block"] == []
 
 
-def test_every_document_with_runnable_blocks_is_named_in_its_test() -> None:
+def test_every_runnable_document_is_named_in_its_test() -> None:
     runnable = {
         str(path.relative_to(PROJECT_ROOT))
         for path in DOCUMENTS

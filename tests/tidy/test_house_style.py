@@ -13,7 +13,6 @@ from tests.tidy.sources import python_sources, text_files
 
 @cache
 def findings_of(rule: Rule) -> tuple[Finding, ...]:
-    """All violations of a rule in the project, including permitted violations."""
     return tuple(finding for file in python_sources() for finding in rule(file))
 
 

@@ -15,11 +15,11 @@ def test_no_module_name_is_unclear_or_ends_in_ing() -> None:
     assert names.unreadable_modules() == []
 
 
-def test_the_glossary_has_at_most_the_allowed_rows() -> None:
+def test_the_glossary_does_not_exceed_its_row_limit() -> None:
     assert names.glossary_rows() <= GLOSSARY_ROWS_MAX
 
 
-def test_every_document_that_is_named_is_in_the_repository() -> None:
+def test_every_referenced_document_exists() -> None:
     assert names.missing_documents() == []
 
 
@@ -27,11 +27,11 @@ def test_every_path_and_link_target_in_a_document_exists() -> None:
     assert names.missing_paths() == []
 
 
-def test_every_section_that_a_text_cites_is_on_the_cited_page() -> None:
+def test_every_cited_section_exists_on_its_page() -> None:
     assert names.missing_sections() == []
 
 
-def test_every_file_that_a_package_docstring_names_is_in_the_package() -> None:
+def test_every_file_in_a_package_docstring_exists() -> None:
     assert names.unknown_files() == []
 
 

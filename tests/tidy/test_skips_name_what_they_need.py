@@ -1,4 +1,4 @@
-"""Every skip names a missing part, because the summary of a test run counts skips by part."""
+"""Every skip names a missing part, because the summary of a run counts skips by part."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import ast
 from tests.tidy.sources import nodes_of, python_sources
 
 
-def test_every_skip_names_what_it_needs() -> None:
-    without_needs = [
+def test_no_skip_has_a_literal_reason() -> None:
+    literal_reasons = [
         f"{file.path}:{call.lineno}"
         for file in python_sources()
         if file.package == "tests"
@@ -16,11 +16,11 @@ def test_every_skip_names_what_it_needs() -> None:
         if isinstance(call, ast.Call) and has_literal_reason(call)
     ]
 
-    assert without_needs == [], "give needs(part, detail) of tests/support/parts.py as the reason"
+    assert literal_reasons == [], "give needs(part, detail) of tests/support/parts.py as the reason"
 
 
 def has_literal_reason(call: ast.Call) -> bool:
-    """Whether this call skips a test with a literal reason instead of ``needs(...)``."""
+    """Whether this call skips a test without ``needs(...)``."""
     name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
     reasons = [keyword.value for keyword in call.keywords if keyword.arg == "reason"]
     reasons += call.args if name == "skip" else []

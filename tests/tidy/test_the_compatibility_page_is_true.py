@@ -28,7 +28,7 @@ NEEDED_STATES = {
     "nodes": "runs with a kubelet",
     "kubernetes": "runs with an API server",
 }
-"""Folder -> the state of a case with a test in this folder; the first matching folder counts."""
+"""Folder of a test -> state of the case; the first matching folder counts."""
 
 LAST_NUMBERS = {
     "E": 10,
@@ -48,14 +48,14 @@ LAST_NUMBERS = {
     "H": 1,
     "Y": 5,
 }
-"""Letter of a series of cases -> the number of the last case in the series."""
+"""Letter of a series of cases -> number of the last case."""
 
 UNUSED = {"M00018"}
 """Ids that Spiderpool's list skips."""
 
 CASES_OUTSIDE_A_SERIES = {"P00002", "K00001", "K00002", "US2", "I00001-provider"}
 PROVIDER_CASES = {"E00019", "E00031", "E00043", "E00044"}
-"""Cases about a network provider, beyond the last number of their series."""
+"""Cases beyond the last number of their series."""
 
 TEST_REFERENCE = re.compile(r"`([a-z_/]+\.py)::(\w+)(?:\[([^\]]*)\])?`")
 VARIABLE = re.compile(r"SPIDERPOOL_[A-Z0-9_]+|MULTUS_[A-Z_]+")
@@ -71,7 +71,6 @@ class Case(NamedTuple):
 
 
 def rows(heading: str) -> list[list[str]]:
-    """The cells of every row below a heading of the second level."""
     _, _, after = PAGE.read_text().partition(f"\n## {heading}\n")
     section = after.partition("\n## ")[0]
     lines = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("| ")]
@@ -83,7 +82,6 @@ def cases() -> list[Case]:
 
 
 def catalogue() -> set[str]:
-    """Every id of Spiderpool's list."""
     series = {
         f"{letter}{number:05}"
         for letter, last in LAST_NUMBERS.items()
@@ -94,7 +92,7 @@ def catalogue() -> set[str]:
 
 @cache
 def functions_of(path: Path) -> frozenset[str]:
-    """The names of all functions of a file; empty if the file is missing."""
+    """Names of functions; empty if the file is missing."""
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
     name = path.relative_to(PROJECT_ROOT).as_posix()
     trees = (file.tree for file in python_sources() if file.path == name)
@@ -104,7 +102,7 @@ def functions_of(path: Path) -> frozenset[str]:
 
 @cache
 def texts_beside(path: Path) -> str:
-    """The names of script files and the titles of scenarios in the folder of a test file."""
+    """Names of script files and titles of scenarios in the folder of a test file."""
     files = [file for file in path.parent.rglob("*") if file.suffix in (".txt", ".yaml")]
     lines = (line for file in files for line in file.read_text().splitlines())
     titles = (line for line in lines if "scenario:" in line)
@@ -112,10 +110,10 @@ def texts_beside(path: Path) -> str:
 
 
 def test_every_case_has_one_row() -> None:
-    counted = Counter(case.id for case in cases())
+    counts = Counter(case.id for case in cases())
 
-    assert set(counted) == catalogue()
-    assert [name for name, times in counted.items() if times > 1] == []
+    assert set(counts) == catalogue()
+    assert [name for name, times in counts.items() if times > 1] == []
 
 
 def test_every_row_has_a_known_state_and_a_proof_or_a_reason() -> None:
@@ -126,7 +124,7 @@ def test_every_row_has_a_known_state_and_a_proof_or_a_reason() -> None:
         assert case.proof, case.id
 
 
-def test_every_named_test_exists() -> None:
+def test_every_cited_test_exists() -> None:
     for case in cases():
         for file, name, variant in TEST_REFERENCE.findall(case.proof):
             path = PROJECT_ROOT / "tests" / file
@@ -137,21 +135,21 @@ def test_every_named_test_exists() -> None:
 def test_the_state_of_a_case_matches_the_folders_of_its_tests() -> None:
     for case in cases():
         folders = {file.partition("/")[0] for file, _, _ in TEST_REFERENCE.findall(case.proof)}
-        needed = next(
+        expected_state = next(
             (NEEDED_STATES[folder] for folder in NEEDED_STATES if folder in folders), "runs"
         )
-        assert case.state in (needed, "not applicable", "open"), case.id
+        assert case.state in (expected_state, "not applicable", "open"), case.id
 
 
 def test_the_counts_on_the_page_are_right() -> None:
-    counted = Counter(case.state for case in cases())
-    parts = ", ".join(f"{counted[state]} {state}" for state in STATES)
+    counts = Counter(case.state for case in cases())
+    parts = ", ".join(f"{counts[state]} {state}" for state in STATES)
 
     assert f"**{len(cases())} cases:** {parts}." in PAGE.read_text()
 
 
-def test_the_obeyed_variables_of_the_page_are_the_variables_that_the_code_reads() -> None:
-    read = {
+def test_the_page_lists_the_variables_that_the_code_reads() -> None:
+    variables_in_code = {
         name
         for source in python_sources()
         if source.package in PRODUCT_PACKAGES
@@ -160,23 +158,23 @@ def test_the_obeyed_variables_of_the_page_are_the_variables_that_the_code_reads(
         for name in VARIABLE.findall(node.value)
         if node.value == name
     }
-    stated = {
+    variables_on_page = {
         name
         for variables, _, state in rows("Environment")
         if state.startswith("obeyed")
         for name in VARIABLE.findall(variables)
     }
 
-    assert read == stated
+    assert variables_in_code == variables_on_page
 
 
-def test_the_obeyed_keys_of_the_page_are_the_keys_that_the_code_reads() -> None:
-    read = {field.encode_name for field in msgspec.structs.fields(ConfFile)} - {"orbweaver"}
-    stated = {
+def test_the_page_lists_the_conf_yml_keys_that_the_code_reads() -> None:
+    keys_in_code = {field.encode_name for field in msgspec.structs.fields(ConfFile)} - {"orbweaver"}
+    keys_on_page = {
         key
         for keys, _, state in rows("conf.yml")
         if state.startswith("obeyed")
         for key in re.findall(r"`(\w+)`", keys)
     }
 
-    assert read == stated
+    assert keys_in_code == keys_on_page

@@ -47,25 +47,25 @@ def rows() -> list[Row]:
 
 
 def test_every_requirement_has_one_row_with_a_known_state() -> None:
-    counted = Counter(row.id for row in rows())
+    counts = Counter(row.id for row in rows())
 
-    assert set(counted) == REQUIREMENT_IDS
-    assert [name for name, times in counted.items() if times > 1] == []
+    assert set(counts) == REQUIREMENT_IDS
+    assert [name for name, times in counts.items() if times > 1] == []
     assert {row.state for row in rows()} <= set(STATES)
 
 
-def test_every_requirement_that_runs_names_tests_that_exist() -> None:
+def test_every_running_requirement_names_existing_tests() -> None:
     for row in rows():
-        named = TEST_REFERENCE.findall(row.proof)
-        assert named or row.state in {"not guaranteed", "open"}, row.id
-        for file, name, variant in named:
+        references = TEST_REFERENCE.findall(row.proof)
+        assert references or row.state in {"not guaranteed", "open"}, row.id
+        for file, name, variant in references:
             path = PROJECT_ROOT / "tests" / file
             assert name in functions_of(path), f"{row.id}: {file}::{name}"
             assert variant in texts_beside(path), f"{row.id}: [{variant}]"
 
 
 def test_the_counts_on_the_page_are_right() -> None:
-    counted = Counter(row.state for row in rows())
-    parts = ", ".join(f"{counted[state]} {state}" for state in STATES)
+    counts = Counter(row.state for row in rows())
+    parts = ", ".join(f"{counts[state]} {state}" for state in STATES)
 
     assert f"**{len(rows())} rows:** {parts}." in PAGE.read_text()

@@ -14,23 +14,23 @@ DRAWN = re.compile(r"^(?P<branch>[ │├└─]*)(?P<name>[A-Z]\w+)(?P<rest>.*)
 BRANCH_WIDTH = 4
 
 Tree = dict[str, tuple[str, bool]]
-"""Name of an error -> (its parent's name, "" for the root; whether the error is retryable)."""
+"""Name of an error -> the parent's name ("" for the root), and whether it is retryable."""
 
 
 def drawn_tree(drawing: str) -> Tree:
     """Parse a drawing. Raises ValueError for a branch without a parent."""
     tree: Tree = {}
-    above: list[str] = []
+    ancestors: list[str] = []
     for line in drawing.splitlines():
         match = DRAWN.match(line)
         if match is None or not line.startswith(" " * BRANCH_WIDTH):
             continue
         depth = len(match["branch"]) // BRANCH_WIDTH - 1
-        if depth > len(above):
+        if depth > len(ancestors):
             raise ValueError(f"{match['name']} has no parent")
-        del above[depth:]
-        tree[match["name"]] = (above[-1] if above else "", "(retryable)" in match["rest"])
-        above.append(match["name"])
+        del ancestors[depth:]
+        tree[match["name"]] = (ancestors[-1] if ancestors else "", "(retryable)" in match["rest"])
+        ancestors.append(match["name"])
     return tree
 
 
@@ -59,9 +59,9 @@ def test_the_drawing_equals_the_classes() -> None:
 
 
 def test_every_error_is_defined_in_core_errors() -> None:
-    defined = {name for name, value in vars(errors).items() if isinstance(value, type)}
+    class_names = {name for name, value in vars(errors).items() if isinstance(value, type)}
 
-    assert set(class_tree(errors.OrbweaverError)) <= defined
+    assert set(class_tree(errors.OrbweaverError)) <= class_names
 
 
 def test_a_drawing_is_parsed_into_parents_and_retryable_marks() -> None:

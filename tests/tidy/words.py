@@ -18,7 +18,7 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 def banned_names(file: Source) -> Iterator[str]:
     """Yield names with a banned word, and vague names that are used over many lines."""
-    for name, line in _defined(file.tree):
+    for name, line in _defined_names(file.tree):
         for part in name.strip("_").lower().split("_"):
             if part in BANNED_NAMES:
                 yield f"{file.path}:{line}: {name}: write {BANNED_NAMES[part]}"
@@ -27,7 +27,7 @@ def banned_names(file: Source) -> Iterator[str]:
         return
     for node in nodes:
         if isinstance(node, _FUNCTIONS):
-            yield from _vague(file, node)
+            yield from _long_lived_vague_names(file, node)
 
 
 def banned_phrases(file: Source) -> Iterator[str]:
@@ -43,7 +43,7 @@ def banned_phrases(file: Source) -> Iterator[str]:
                     yield f'{file.path}:{token.start[0]}: "{match[0]}": write {remedy}'
 
 
-def _defined(tree: ast.Module) -> Iterator[tuple[str, int]]:
+def _defined_names(tree: ast.Module) -> Iterator[tuple[str, int]]:
     for node in nodes_of(tree):
         if isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
             yield node.name, node.lineno
@@ -63,7 +63,9 @@ def _is_vague(node: ast.Name | ast.arg) -> bool:
     return _name(node).strip("_") in VAGUE_NAMES
 
 
-def _vague(file: Source, function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
+def _long_lived_vague_names(
+    file: Source, function: ast.FunctionDef | ast.AsyncFunctionDef
+) -> Iterator[str]:
     inner = {
         id(part)
         for node in ast.walk(function)

@@ -1,8 +1,4 @@
-"""An ADD is one trace from the runtime to netlink, and a reclaim links to the trace of the ADD.
-
-The CNI executables, the agent, the controller, orbctl and etcd are real; an OTLP receiver gets the
-spans. The expected trees are in docs/reference/traces.md.
-"""
+"""The traces of a laboratory with real processes equal docs/reference/traces.md."""
 
 from __future__ import annotations
 
@@ -52,11 +48,11 @@ COORDINATOR: Final = {
 }
 PAGE: Final = Path(__file__).parents[2] / "docs/reference/traces.md"
 OURS: Final = re.compile(r"(cni|ipam|coordinator|detection|netlink|workflow|activity)\.")
-"""Attribute names of the project; all other names come from OpenTelemetry's conventions."""
+"""Attribute names of the project."""
 
 
 class Recorded(NamedTuple):
-    """The spans that the OTLP receiver got, and the lines of the plugins' logs."""
+    """The received spans, and the lines of the plugins' logs."""
 
     spans: Sequence[ReceivedSpan]
     lines: Sequence[dict[str, Any]]
@@ -67,7 +63,7 @@ class Recorded(NamedTuple):
         return span
 
     def trees(self, *names: str) -> str:
-        """For each of these spans, the tree of the span's trace."""
+        """The trees of the traces that contain these spans."""
         return "\n".join(
             tree(span for span in self.spans if span.trace_id == self.one(name).trace_id)
             for name in names
@@ -76,7 +72,7 @@ class Recorded(NamedTuple):
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
-    """The spans of a Pod that is added, checked and deleted, and of a Pod that is reclaimed."""
+    """Spans of one Pod that is deleted, and of one Pod that is reclaimed."""
     require_namespaces()
     path = tmp_path_factory.mktemp("otlp") / "socket"
     with OtlpReceiver(path) as receiver, pytest.MonkeyPatch.context() as environment:
@@ -98,16 +94,17 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
             applied = lab.orbctl("apply", "-f", "-", stdin=f"{POOL}---{POD}")
             assert applied.returncode == 0, applied.stderr
             node = lab.node("node-a")
-            deleted, reclaimed = lab.sandbox("web-0"), lab.sandbox("web-1")
+            deleted_pod, reclaimed_pod = lab.sandbox("web-0"), lab.sandbox("web-1")
             with pytest.raises(CniFailed):
-                node.runtime.add_vlan(deleted, "missing0", vlan=77)  # runs the executable ifacer
-            node.runtime.add(deleted)
-            node.runtime.check(deleted)
+                # Runs the executable ifacer.
+                node.runtime.add_vlan(deleted_pod, "missing0", vlan=77)
+            node.runtime.add(deleted_pod)
+            node.runtime.check(deleted_pod)
             node.runtime.status()
             node.runtime.collect_garbage()
-            node.runtime.delete(deleted)
+            node.runtime.delete(deleted_pod)
             node.runtime.variables = RUNTIME
-            node.runtime.add(reclaimed)
+            node.runtime.add(reclaimed_pod)
             lab.controller.wait_listening()
             assert lab.orbctl("delete", "-f", "-", stdin=POD).returncode == 0
             for _ in attempts():
@@ -137,62 +134,62 @@ def test_an_add_is_one_trace_from_the_runtime_to_netlink(recorded: Recorded) -> 
     assert any("add veth pair" in request for requests in sends for request in requests)
 
 
-def test_check_status_gc_and_del_have_the_documented_spans(recorded: Recorded) -> None:
+def test_other_cni_commands_have_the_documented_spans(recorded: Recorded) -> None:
     commands = ("CHECK", "CHECK coordinator", "STATUS", "GC", "GC coordinator")
     names = [f"CNI {command}" for command in (*commands, "DEL coordinator", "DEL")]
 
     status = recorded.one("CNI STATUS")
-    # STATUS probes etcd only if the last probe is older than a second. So the spans of a probe are
-    # left out.
-    without_probe = [
+    # STATUS probes etcd only if the last probe is older than a second: leave out these spans.
+    spans_without_probe = [
         span
         for span in recorded.spans
         if span.parent_id != status.span_id or span.name not in ("Range", "Status")
     ]
 
-    assert recorded._replace(spans=without_probe).trees(*names) == documented("CNI CHECK")
+    assert recorded._replace(spans=spans_without_probe).trees(*names) == documented("CNI CHECK")
 
 
-def test_a_del_is_linked_to_the_add_whose_addresses_it_releases(recorded: Recorded) -> None:
+def test_a_del_links_to_the_add_of_its_addresses(recorded: Recorded) -> None:
     release = recorded.one("ipam.release")
     (link,) = release.links
     claims = [span for span in recorded.spans if span.name == "ipam.allocate"]
-    (claiming,) = (span for span in claims if span.trace_id != TRACE_ID and not span.failed)
+    (claim_span,) = (span for span in claims if span.trace_id != TRACE_ID and not span.failed)
 
-    assert release.trace_id == recorded.one("CNI DEL").trace_id != claiming.trace_id
-    assert (link.trace_id, link.span_id) == (claiming.trace_id, claiming.span_id)
+    assert release.trace_id == recorded.one("CNI DEL").trace_id != claim_span.trace_id
+    assert (link.trace_id, link.span_id) == (claim_span.trace_id, claim_span.span_id)
     assert link.attributes["ipam.link"] == "claimed-by"
     assert link.attributes["k8s.pod.name"] == "web-0"
     assert link.attributes["ipam.pool.name"] == "lan"
     assert link.attributes["ipam.event.id"]
 
 
-def test_a_failed_add_has_the_documented_errors_in_its_spans(recorded: Recorded) -> None:
+def test_spans_of_a_failed_add_have_the_documented_errors(recorded: Recorded) -> None:
     assert recorded.trees("CNI ADD ifacer") == documented("CNI ADD ifacer")
 
 
-def test_a_reclaim_is_one_trace_that_is_linked_to_the_add(recorded: Recorded) -> None:
+def test_a_reclaim_is_one_trace_and_links_to_the_add(recorded: Recorded) -> None:
     start = recorded.one("StartWorkflow:reclaim-pod")
-    of_trace = [span for span in recorded.spans if span.trace_id == start.trace_id]
-    (attempt,) = (span for span in of_trace if span.name == "RunActivity:reclaim-pod")
-    of_workflow = [span for span in of_trace if ":" in span.name]  # such as StartWorkflow:NAME
+    trace_spans = [span for span in recorded.spans if span.trace_id == start.trace_id]
+    (attempt,) = (span for span in trace_spans if span.name == "RunActivity:reclaim-pod")
+    # Names such as StartWorkflow:NAME.
+    workflow_spans = [span for span in trace_spans if ":" in span.name]
 
-    assert tree(of_workflow) == documented("StartWorkflow")
-    assert {span.name for span in of_trace if span.parent_id == attempt.span_id} >= {
+    assert tree(workflow_spans) == documented("StartWorkflow")
+    assert {span.name for span in trace_spans if span.parent_id == attempt.span_id} >= {
         "Txn",
         "Range",
         "ipam.append",
     }
     (link,) = start.links
     claims = [span for span in recorded.spans if span.name == "ipam.allocate"]
-    (claiming,) = (span for span in claims if span.trace_id == TRACE_ID)
-    assert (link.trace_id, link.span_id) == (TRACE_ID, claiming.span_id)
+    (claim_span,) = (span for span in claims if span.trace_id == TRACE_ID)
+    assert (link.trace_id, link.span_id) == (TRACE_ID, claim_span.span_id)
     assert link.attributes["ipam.link"] == "claimed-by"
     assert link.attributes["k8s.pod.name"] == "web-1"
     assert link.attributes["ipam.event.id"]
 
 
-def test_a_command_of_orbctl_is_a_trace(recorded: Recorded) -> None:
+def test_an_orbctl_command_is_one_trace(recorded: Recorded) -> None:
     start = recorded.one("orbctl apply")
     commands = [
         span
@@ -201,17 +198,17 @@ def test_a_command_of_orbctl_is_a_trace(recorded: Recorded) -> None:
         and (span.name in ("orbctl apply", "ipam.append") or "ApplyPool" in span.name)
     ]
     (apply_pool,) = (span for span in commands if "ApplyPool" in span.name)
-    of_pool = [
+    pool_spans = [
         span
         for span in commands
         if span.name != "ipam.append" or span.parent_id == apply_pool.span_id
     ]
 
-    assert tree(of_pool) == documented("orbctl apply")
+    assert tree(pool_spans) == documented("orbctl apply")
     assert start.attributes == {"process.exit.code": 0}
 
 
-def test_resources_name_service_version_and_instance(recorded: Recorded) -> None:
+def test_resources_have_service_version_and_instance(recorded: Recorded) -> None:
     resources = {
         span.resource["service.name"]: (
             span.resource["service.version"],
@@ -228,7 +225,7 @@ def test_resources_name_service_version_and_instance(recorded: Recorded) -> None
     }
 
 
-def test_the_lines_of_the_plugins_logs_have_the_ids_of_their_spans(recorded: Recorded) -> None:
+def test_plugin_log_lines_have_the_ids_of_their_spans(recorded: Recorded) -> None:
     roots = {
         (span.trace_id, span.span_id)
         for span in recorded.spans
@@ -238,7 +235,7 @@ def test_the_lines_of_the_plugins_logs_have_the_ids_of_their_spans(recorded: Rec
     assert {(line["trace_id"], line["span_id"]) for line in recorded.lines} == roots
 
 
-def test_other_attributes_come_from_the_documented_conventions(recorded: Recorded) -> None:
+def test_other_attributes_come_from_opentelemetry_conventions(recorded: Recorded) -> None:
     names = {name for span in recorded.spans for name in span.attributes if not OURS.match(name)}
 
     assert names <= semantic_conventions()
@@ -253,7 +250,6 @@ def documented(first: str) -> str:
 
 
 def semantic_conventions() -> set[str]:
-    """The attribute names of the installed conventions."""
     modules = [
         importlib.import_module(f"{package.__name__}.{module.name}")
         for package in (attributes, incubating)

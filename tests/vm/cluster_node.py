@@ -1,11 +1,10 @@
 """A node of a cluster in the virtual machine: the agent's daemon, and a stand-in for kubelet.
 
 ``python -m tests.vm.cluster_node FILE DIRECTORY NODE ETCD`` runs until the Node is deleted, and
-then writes a finding to FILE: the traceback of a failure, or "". DIRECTORY has the kubeconfigs and
-the agent's conf.yml. API server and etcd run on the host.
+then writes a finding to FILE. DIRECTORY has the kubeconfigs and the agent's conf.yml. API server
+and etcd run on the host.
 
-The stand-in for kubelet manages devices. It starts no containers: a Pod is a network namespace with
-the link of a virtual function.
+The stand-in starts no containers: a Pod is a network namespace with the link of a virtual function.
 """
 
 from __future__ import annotations
@@ -37,18 +36,13 @@ from tests.support.vm import HOST_MAC, Finding, write_findings
 from tests.vm.sriov_scenarios import NIC_NAME, command
 
 CLUSTER_NAME: Final = "draining"
-"""The name of the cluster in etcd."""
-
 HOST_LINK_ADDRESS: Final = "10.0.2.15/24"
-"""The address of the NIC towards the host, in QEMU's user-mode network."""
 
 POLL_S: Final = 0.5
 LINK_S: Final = 60.0
 """Seconds in which the link of a deleted Pod must return to the node."""
 
 DELETE_S: Final = 20.0
-"""The timeout of a DELETE request in seconds."""
-
 LINKS: Final = Path("/sys/class/net")
 PCI: Final = Path("/sys/bus/pci/devices")
 RUNNING: Final = {
@@ -57,10 +51,7 @@ RUNNING: Final = {
 
 
 class KubeletStandIn:
-    """The part of kubelet that allocates devices to Pods.
-
-    ``run`` waits until the Node exists, and ends when the Node is deleted.
-    """
+    """The part of kubelet that allocates devices; ``run`` ends when the Node is deleted."""
 
     def __init__(self, connection: Connection, node: str) -> None:
         self._connection = connection
@@ -84,7 +75,7 @@ class KubeletStandIn:
         await self._plugins.stop()
 
     async def _report_devices(self) -> bool:
-        """Write the numbers of devices to the Node's status; False if the Node is deleted."""
+        """Update the Node's status; return False if the Node is deleted."""
         counts = {
             resource: str(len(devices) - len(self._plugins.unhealthy.get(resource, ())))
             for resource, devices in self._plugins.devices.items()
@@ -107,7 +98,7 @@ class KubeletStandIn:
             await self._api.merge(f"{path}/status", RUNNING)
 
     async def _start(self, name: str, pod: dict[str, Any]) -> bool:
-        """Allocate a device; move the link into the Pod. Return False without a free device."""
+        """Allocate a device and move the link; return False without a free device."""
         (resource,) = pod["spec"]["containers"][0]["resources"]["limits"]
         used = {device for _, device in self._devices.values()}
         unusable = {*used, *self._plugins.unhealthy.get(resource, ())}
@@ -134,15 +125,13 @@ class KubeletStandIn:
         del self._devices[name]
 
     async def _delete_now(self, path: str) -> None:
-        """Delete a Pod without a grace period."""
-        now, limits = {"gracePeriodSeconds": 0}, aiohttp.ClientTimeout(DELETE_S)
-        answer = await self._connection.send("DELETE", path, now, "application/json", limits)
+        options, limits = {"gracePeriodSeconds": 0}, aiohttp.ClientTimeout(DELETE_S)
+        answer = await self._connection.send("DELETE", path, options, "application/json", limits)
         async with answer:
             assert answer.status == HTTPStatus.OK, await answer.text()
 
     @asynccontextmanager
     async def _served_pod_resources(self) -> AsyncIterator[None]:
-        """Serve kubelet's pod-resources API."""
         path = Path(KUBELET_DIRECTORY, POD_RESOURCES_SOCKET)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
@@ -176,7 +165,7 @@ def netns_of(pod: str) -> str:
 
 
 def prepare() -> None:
-    """Load the drivers, rename the card to ``NIC_NAME``, and set up the NIC towards the host."""
+    """Load drivers, rename the card to ``NIC_NAME``, and set up the NIC towards the host."""
     for module in ("igb", "igbvf", "virtio_net"):
         command("modprobe", module)
     (card,) = (path.parent.parent for path in LINKS.glob("*/device/sriov_totalvfs"))
@@ -189,7 +178,7 @@ def prepare() -> None:
 
 
 def start_agent(directory: Path, node: str, etcd: str) -> subprocess.Popen[bytes]:
-    """Start the agent's daemon with a kubeconfig that has the chart's permissions."""
+    """Start the agent with the chart's permissions."""
     variables = {
         KUBECONFIG_VARIABLE: str(directory / "agent.kubeconfig"),
         "ORBWEAVER_ETCD_ENDPOINTS": etcd,

@@ -12,24 +12,21 @@ from ops.controller.main import main
 from workflows.jobs.node_drain import drains
 
 DRAIN_S_MAX: Final = 20.0
-"""Seconds after which a drain is given up."""
-
 RETRY_S: Final = 10.0
-"""Seconds between a given-up drain and the next drain of the node."""
+"""Seconds between a drain that is given up and the next drain of the node."""
 
 ROUND_S: Final = 2.0
 """Seconds between two rounds of the drain workflow."""
 
 
 def shorten_drains() -> None:
-    """Replace the constants of the product in this process."""
-    replaced = (
+    replacements = (
         (drain_plan, "DRAIN_S_MAX", DRAIN_S_MAX),
         (drain_plan, "RETRY_S", RETRY_S),
         (drains, "ACTIVE_S", ROUND_S),
         (drains, "IDLE_S", ROUND_S),
     )
-    for module, name, value in replaced:
+    for module, name, value in replacements:
         setattr(module, name, value)
 
 

@@ -53,7 +53,7 @@ async def exclusive_mode_is_set_and_a_soft_device_cannot_be_moved(executor: Netn
 
 
 def the_commands_of_the_guide_set_the_mode_now_and_at_each_boot() -> None:
-    """Run the two blocks of the guide unchanged; the second block undoes the first."""
+    """The second block of the guide undoes the first."""
     blocks = re.findall(r"```console\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     choose, undo = (block for block in blocks if "rdma system set" in block)
     command("sh", "-ec", choose)
