@@ -1,9 +1,8 @@
-"""The worker of all jobs inside a controller; every replica has one.
+"""The worker of all jobs in a controller.
 
-Each replica starts the executions that exist once per cluster, unless these are open, and signals
-the settings of the replica to them. The worker that owns the shard of an execution runs the
-execution. When a worker dies, another worker takes over the shard. The leader also follows changes
-of Pods, applications and bindings, and starts executions after such changes.
+Each replica starts the executions that exist once per cluster, and signals its settings to them.
+Each execution runs in the worker that owns its shard. The leader also starts executions when Pods,
+applications or bindings change.
 """
 
 from __future__ import annotations
@@ -83,17 +82,13 @@ from workflows.jobs.retirement.subnet import SubnetRetirement
 from workflows.jobs.shard_writers import Releases, ShardWriters
 
 REQUIRED_EXECUTIONS: Final = (required_retirements, required_probes)
-"""The functions that return the executions for the leader's ``ExecutionKeeper``."""
-
 VIEW_PAUSE_S: Final = 0.2
 VIEW_PAUSE_S_MAX: Final = 5.0
-"""Seconds between two attempts to load the configuration: the first pause, and the longest."""
-
 _log: Final = logging.getLogger(__name__)
 
 
 class JobSettings(NamedTuple):
-    """The settings of all jobs. ``provider`` None: no network provider binds addresses.
+    """The settings of all jobs.
 
     ``max_unavailable``: how many nodes may be drained at a time to change virtual functions.
     """
@@ -108,9 +103,8 @@ class JobSettings(NamedTuple):
 class JobSources(NamedTuple):
     """The jobs' access to the cluster.
 
-    ``facts`` or ``applications`` None: standalone mode, which reads records instead. ``archive``
-    None: the log is not archived. ``drains`` None: no node is drained. ``faults``: the registry of
-    unreadable stored values.
+    Without ``facts`` or ``applications``, the jobs read records (standalone mode). ``faults``: the
+    registry of unreadable stored values.
     """
 
     facts: ReclaimFactsSource | None = None
@@ -192,7 +186,7 @@ class JobHost:
         )
 
     def _registry(self, activities: list[Callable[..., Any]]) -> Registry:
-        """The workflows and activities of all jobs that are switched on."""
+        """Build the registry of the jobs that are on. Appends to ``activities``."""
         workflows: list[type[Any]] = [
             ReclaimScan,
             ReclaimPod,
@@ -223,7 +217,7 @@ class JobHost:
         return self._auto_pools.enabled
 
     async def run(self) -> None:
-        """Work until cancelled, then close. Raises errors that are not retried."""
+        """Work until cancelled, then close. Raises as ``work``."""
         try:
             await self.work()
         finally:
@@ -251,19 +245,19 @@ class JobHost:
         await opened.close()
 
     async def _start_view(self) -> None:
-        """Start the view. Waits for etcd without a time limit."""
+        """Start the view. Wait for etcd without a time limit."""
         if not self._view_started.is_set():
             backoff = Backoff(VIEW_PAUSE_S, VIEW_PAUSE_S_MAX)
             await retry_until_done(self._view.start, "the start of the configuration view", backoff)
             self._view_started.set()
 
     async def lead(self) -> None:
-        """Run the tasks of the leader until cancelled. Raises errors that are not retried."""
+        """Run ``leader_tasks`` until cancelled. Raises errors that are not retried."""
         until_cancelled = asyncio.Event().wait()  # there may be no tasks
         await until_all(until_cancelled, *(task.run() for task in self.leader_tasks()))
 
     def leader_tasks(self) -> list[TaskSpec]:
-        """The tasks of the leader."""
+        """The leader's tasks."""
         tasks = []
         if self._settings.enabled:
             tasks.append(TaskSpec("pod-listener", self.listener.run, RESTARTS_MAX))
@@ -281,7 +275,6 @@ class JobHost:
         return TaskSpec(name, run_with_view, RESTARTS_MAX)
 
     async def _start_executions(self) -> None:
-        """Start the executions that exist once per cluster. Unreadable executions are reported."""
         schedules = Schedules(self._client)
         if self._archive is not None:
             await self._report_unreadable(
@@ -297,7 +290,7 @@ class JobHost:
         await self._report_unreadable(self._start_drains())
 
     async def _report_unreadable(self, work: Awaitable[object]) -> None:
-        """Await ``work``; if its execution cannot be read, report that and return."""
+        """Await ``work``. An unreadable execution is reported, not raised."""
         try:
             await work
         except LogCorrupt as error:
@@ -305,7 +298,6 @@ class JobHost:
             self._view.faults.report(OPEN_HEADS.name, key, error)
 
     async def _start_scan(self) -> None:
-        """Start the scan unless it is open, and signal the settings of this replica to it."""
         if not self._settings.enabled:
             with suppress(ExecutionNotFound):
                 await self._client.cancel(WORKFLOW_ID, "reclaiming was switched off")
@@ -317,7 +309,6 @@ class JobHost:
         _log.info("the reclaim scan runs", extra={"fields": {"run": handle.run_id}})
 
     async def _start_drains(self) -> None:
-        """Start the drain workflow unless it is open, and signal this replica's settings to it."""
         if self._drains is None:
             with suppress(ExecutionNotFound):
                 await self._client.cancel(DRAINS_ID, "drains for virtual functions are off")

@@ -1,11 +1,8 @@
 """Pod, Node and StatefulSet state without Kubernetes, from the records that an operator applies.
 
-Only a recorded deletion proves that an object is gone: a missing record proves nothing. A Pod is
-gone when its record or the record of its node was deleted. A newer record of the same object, or a
-newer claim of the Pod, revokes the deletion. A StatefulSet with a deleted record has no replicas.
-
-``Deletions`` reads deletions from the live log. A deletion that was archived before it was read
-frees no address.
+Only a recorded deletion proves that an object is gone. A Pod is gone when its record or its node's
+record was deleted. A newer record of the object, or a newer claim of the Pod, revokes the deletion.
+A deletion that was archived before it was read frees no address.
 """
 
 from __future__ import annotations
@@ -41,30 +38,28 @@ from core.eventstore.log_reader import Cursor, LogReader, Segment
 from workflows.jobs.reclaim.reclaim_context import PodChange
 
 DELETIONS_MAX: Final = 100_000
-"""Maximum number of deletions in memory. The oldest deletions are dropped first."""
-
 _log: Final = logging.getLogger(__name__)
 
 _RECORD_EVENT_TYPE: Final = b"record-"
-"""The common prefix of the event types of ``RecordDefined`` and ``RecordDeleted`` in a segment."""
+"""The prefix of the event types ``RecordDefined`` and ``RecordDeleted`` in a segment."""
 
 
 class Deletion(NamedTuple):
-    """The deletion of a record: position in the log, actor, and time in Unix seconds."""
+    """The deletion of a record. ``position``: in the log. ``at_s``: Unix seconds."""
 
     position: int
     actor: str
     at_s: float
 
     def text(self, key: RecordKey) -> str:
-        """The evidence: who deleted the record ``key`` at which time."""
+        """The evidence that the record was deleted."""
         kind, namespace, name = key
         subject = f"{namespace}/{name}" if namespace else name
         return f"{self.actor} deleted the record of {kind} {subject}, {utc(self.at_s)}"
 
 
 class Deletions:
-    """Reads deletions from the log. ``deleted``: deleted records that were not defined again."""
+    """Reads deletions from the live log. ``deleted``: records that were not defined again."""
 
     def __init__(self, store: KeyValueStore, keys: Keys) -> None:
         self.deleted: dict[RecordKey, Deletion] = {}
@@ -74,8 +69,7 @@ class Deletions:
     async def catch_up(self) -> None:
         """Read new segments. Raises StoreUnavailable.
 
-        An unreadable segment may define a deleted record again, so all earlier deletions are
-        dropped.
+        Drops all deletions before an unreadable segment, which may define their records again.
         """
         segments, self._cursor = await self._new_segments()
         for segment in segments:
@@ -95,7 +89,7 @@ class Deletions:
             try:
                 return await self._reader.catch_up(self._cursor)
             except LogGap:
-                # Part of the log was archived before it was read: start again with the live log.
+                # A segment was archived before it was read.
                 self.deleted.clear()
         return await self._reader.live()
 
@@ -112,7 +106,7 @@ class Deletions:
 
 
 def events_of_record_segments(segments: Iterable[Segment]) -> Iterable[Recorded]:
-    """All events of the segments that have an event about a record."""
+    """All events of the segments that contain a record event."""
     for segment in segments:
         if _RECORD_EVENT_TYPE in segment.data:
             yield from segment.events()
@@ -129,16 +123,22 @@ NODE: Final = "Node"
 NO_NOTICE: Final = DeletionNotice(actor="", reason="")
 
 NOT_LISTED: Final = "Pods are not listed in standalone mode: DEL, GC or an operator ends the claims"
-"""Why the state of a Pod without a deleted record is unknown."""
 
 
 class RecordLookup(RecordOwners):
-    """The ``ClusterLookup`` of standalone mode: from deleted records and an operator's notice.
+    """The ``ClusterLookup`` of standalone mode.
 
-    The notice reports Pods as gone, or all Pods of a node. One notice is enough for a release.
+    An operator's notice reports Pods, or all Pods of a node, as gone. One notice is enough.
     """
 
-    __slots__ = ("_claimed", "_deleted", "_endpoints", "_notice", "_recorded", "observed_at")
+    __slots__ = (
+        "_claim_revisions",
+        "_deleted",
+        "_endpoints",
+        "_notice",
+        "_recorded",
+        "observed_at",
+    )
 
     def __init__(
         self,
@@ -152,14 +152,11 @@ class RecordLookup(RecordOwners):
         self._endpoints = ledger.endpoints
         self._notice = notice
         self._deleted = dict(_deletions_about(ledger, deletions)) if deletions else {}
-        self._claimed = _newest_claims(ledger) if self._deleted else {}
+        self._claim_revisions = _newest_claims(ledger) if self._deleted else {}
         self._recorded = _recorded_pods(ledger, self._deleted)
 
     def pod(self, namespace: str, name: str) -> PodState | MissingOwner:
-        """Gone if the operator reports the Pod, or if the record of the Pod or node was deleted.
-
-        Otherwise unknown. A claim of the Pod that is newer than the deletion revokes the deletion.
-        """
+        """Gone if the operator reports the Pod, or if a record was deleted; else unknown."""
         reported = self._reported_gone(namespace, name)
         if reported is not None:
             return reported
@@ -170,14 +167,13 @@ class RecordLookup(RecordOwners):
             deletion = self._deleted.get(key)
             if deletion is None:
                 continue
-            if self._claimed.get((namespace, name), 0) <= deletion.position:
+            if self._claim_revisions.get((namespace, name), 0) <= deletion.position:
                 return MissingOwner(certain=True, why=deletion.text(key))
             late = f"Pod {namespace}/{name} got an address after its record was deleted"
             return MissingOwner(certain=False, why=late)
         return MissingOwner(certain=False, why=NOT_LISTED)
 
     def _reported_gone(self, namespace: str, name: str) -> MissingOwner | None:
-        """The operator's report that the Pod or its node is gone, or None."""
         actor, reason, pods, nodes = self._notice
         endpoint = self._endpoints.get((namespace, name))
         if (namespace, name) in pods:
@@ -190,7 +186,7 @@ class RecordLookup(RecordOwners):
         return MissingOwner(certain=True, why=why, direct=True)  # direct: one report is enough
 
     def stateful_set(self, namespace: str, name: str) -> StatefulSetState | MissingOwner:
-        """The recorded state; gone if the record was deleted, unknown without a record."""
+        """The recorded state; gone if the record was deleted, else unknown."""
         key: RecordKey = STATEFUL_SET, namespace, name
         deletion = self._deleted.get(key)
         if deletion is None:
@@ -205,11 +201,11 @@ class RecordLookup(RecordOwners):
         return pod
 
     def launcher(self, namespace: str, name: str) -> PodState | None:
-        """Always None: records do not name the Pods of VM instances and IPAMClaims."""
+        """Always None: not recorded."""
         return None
 
     def reporter(self, address: str) -> PodState | None:
-        """Always None: records have no status that reports an address."""
+        """Always None: not recorded."""
         return None
 
     def node(self, name: str) -> NodeState | MissingOwner:
@@ -220,15 +216,18 @@ class RecordLookup(RecordOwners):
 def _deletions_about(
     ledger: Ledger, deletions: Mapping[RecordKey, Deletion]
 ) -> Iterable[tuple[RecordKey, Deletion]]:
-    """Deletions of the ledger's Pods, nodes and StatefulSets that were not recorded again.
+    """Deletions of the ledger's objects that were not recorded again.
 
-    The cost is linear in the smaller of the two arguments.
+    The cost is linear in the smaller argument.
     """
     if len(deletions) <= len(ledger.claims) + len(ledger.endpoints):
         subjects: Iterable[RecordKey] = deletions
     else:
         pods = {(POD, *key) for key in ledger.endpoints}
-        pods |= {(POD, held.claim.namespace, held.claim.pod) for held in ledger.claims.values()}
+        pods |= {
+            (POD, revised_claim.claim.namespace, revised_claim.claim.pod)
+            for revised_claim in ledger.claims.values()
+        }
         subjects = pods | {(NODE, "", endpoint.node) for endpoint in ledger.endpoints.values()}
         subjects |= {
             (STATEFUL_SET, namespace, replica.stateful_set)
@@ -242,9 +241,9 @@ def _deletions_about(
 
 def _newest_claims(ledger: Ledger) -> dict[tuple[str, str], int]:
     newest: dict[tuple[str, str], int] = {}
-    for held in ledger.claims.values():
-        key = held.claim.namespace, held.claim.pod
-        newest[key] = max(newest.get(key, 0), held.revision)
+    for revised_claim in ledger.claims.values():
+        key = revised_claim.claim.namespace, revised_claim.claim.pod
+        newest[key] = max(newest.get(key, 0), revised_claim.revision)
     return newest
 
 
@@ -259,7 +258,7 @@ def _recorded_pods(ledger: Ledger, deleted: Mapping[RecordKey, Deletion]) -> dic
 
 
 class EndpointsByNode(NamedTuple):
-    """All endpoints as of ``revision``, by node name."""
+    """All endpoints at ``revision``, by node name."""
 
     revision: int
     endpoints: Mapping[str, Sequence[KeyValue]]
@@ -278,13 +277,13 @@ class StandaloneReclaimFactsSource:
         self._deletions = Deletions(store, keys)
 
     async def deleted_nodes(self, nodes: Collection[str]) -> frozenset[str]:
-        """See ``ReclaimFactsSource``. Always empty: only the release of GUIDs uses it."""
+        """Always empty: standalone mode releases no GUIDs."""
         return frozenset()
 
     async def facts(
         self, ledger: Ledger, claims_read: Moment, notice: DeletionNotice = NO_NOTICE
     ) -> ClusterLookup:
-        """See ``ReclaimFactsSource``. ``notice``: an additional report of an operator.
+        """See ``ReclaimFactsSource``. ``notice``: an operator's report.
 
         Raises StoreUnavailable, LogCorrupt.
         """
@@ -314,10 +313,7 @@ class StandaloneReclaimFactsSource:
     def _deleted_pods(
         self, recorded: Recorded, event: RecordDeleted, endpoints: Iterable[KeyValue]
     ) -> Iterator[PodChange]:
-        """A change for each Pod of a deleted record.
-
-        Endpoints that were written after the deletion belong to newer Pods and are left out.
-        """
+        """A change for each Pod of a deleted record. Newer endpoints belong to newer Pods."""
         report = deletion_of(recorded).text((event.kind, event.namespace, event.name))
         older = (kv for kv in endpoints if kv.mod_revision < recorded.position)
         for endpoint in self._decodable(older):
@@ -329,7 +325,6 @@ class StandaloneReclaimFactsSource:
         return (await self._store.read([get])).ranges[0].kvs
 
     async def _by_node(self) -> EndpointsByNode:
-        """Read all endpoints."""
         result = await self._store.read([Get(*self._keys.range_of("endpoint"))])
         by_node: dict[str, list[KeyValue]] = {}
         for kv in result.ranges[0].kvs:
@@ -338,7 +333,6 @@ class StandaloneReclaimFactsSource:
         return EndpointsByNode(result.revision, by_node)
 
     def _decodable(self, kvs: Iterable[KeyValue]) -> Iterator[Endpoint]:
-        """The endpoints that can be decoded. Undecodable endpoints are logged."""
         for kv in kvs:
             try:
                 yield ENDPOINT_KEYS.decode(self._keys, kv.key, kv.value)

@@ -1,9 +1,8 @@
 """Start and signal the executions that the projection requires.
 
 The leader runs the ``ExecutionKeeper``. When the projection changes, the keeper signals every
-execution whose ``version`` has changed, and starts the execution if it is not open. Every
-``RESTART_PERIOD_S`` the keeper starts all required executions that are not open, for example
-because a user has ended them.
+execution whose ``version`` has changed, and starts it if it is not open. Every ``RESTART_PERIOD_S``
+the keeper starts all required executions that are not open.
 """
 
 from __future__ import annotations
@@ -26,18 +25,16 @@ from workflows.engine.store.kinds import OPEN_HEADS
 from workflows.model.errors import LimitExceeded
 
 PERIOD_S: Final = 0.2
-"""Minimum seconds between two passes over the required executions."""
+"""Minimum pause between two passes over the required executions."""
 
 RESTART_PERIOD_S: Final = 600.0
-"""Seconds after which unchanged executions are started again if they are not open."""
-
 _log: Final = logging.getLogger(__name__)
 
 
 class RequiredExecution(NamedTuple):
     """An execution that must run. ``signal`` is sent without arguments when ``version`` changes.
 
-    ``starts`` False: the execution is only signalled. A parent execution starts it.
+    ``starts`` False: the execution is only signalled, because a parent starts it.
     """
 
     workflow: type[Any]
@@ -52,7 +49,7 @@ RequiredExecutions = Callable[[Projection], Iterable[RequiredExecution]]
 
 
 async def ensure_execution(client: Client, required: RequiredExecution) -> None:
-    """Signal an execution. If ``starts``, start the execution unless it is open.
+    """Signal an execution, and start it if ``starts`` and it is not open.
 
     Raises LogCorrupt, LimitExceeded, StoreUnavailable, OutcomeUnknown.
     """
@@ -110,7 +107,7 @@ class ExecutionKeeper:
                     restart_at = self._monotonic() + self._restart_period_s
 
     async def _ensure_all(self, client: Client) -> bool:
-        """Start and signal executions where needed. Returns False if a retry is needed."""
+        """Start and signal executions. Return False if a retry is needed."""
         projection = self._projector.projection
         required = [execution for source in self._sources for execution in source(projection)]
         is_complete = True
@@ -124,7 +121,7 @@ class ExecutionKeeper:
         for execution in required:
             try:
                 await self._ensure(client, execution)
-            except LogCorrupt as error:  # of this execution alone; the next pass tries it again
+            except LogCorrupt as error:  # the next pass tries this execution again
                 is_complete = False
                 key = error.subject.removeprefix(self._keys.root.decode())
                 self._projector.faults.report(OPEN_HEADS.name, key, error)

@@ -1,8 +1,7 @@
 """Writes of activities to the log: commands, and the releases of reclaim.
 
-Each shard of the engine has one writer, which only the activities of the shard's executions use. So
-the number of writer names does not depend on the number of controllers. A worker that has lost a
-shard is fenced as soon as the next owner writes.
+Each shard of the engine has one writer, so the number of writer names does not grow with the number
+of controllers. A worker that has lost a shard is fenced as soon as the next owner writes.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ from workflows.engine.store.keys import shard_of
 from workflows.model.errors import ApplicationError
 
 ACTOR: Final = "orbweaver-controller"
-"""The first part of the actor in the cause of events. The workflow type follows."""
+"""The first part of an event's actor. The workflow type follows."""
 
 REFUSED: Final = "Refused"
 """The failure type of a command that a rule forbids."""
 
 
 class ShardWriters:
-    """The writers of the shards. Each is opened at the first use by an activity."""
+    """The writers of the shards. Each opens at its first use."""
 
     def __init__(self, store: KeyValueStore, keys: Keys) -> None:
         self._store = store
@@ -47,8 +46,8 @@ class ShardWriters:
     async def apply(self, command: Command) -> Applied:
         """Decide and commit a command, with the current execution as the cause.
 
-        Raises StoreUnavailable, OutcomeUnknown, LostRace. A forbidden command raises
-        ApplicationError of type ``REFUSED``, which is not retried.
+        Raises StoreUnavailable, OutcomeUnknown, LostRace, or ApplicationError of type ``REFUSED``,
+        which is not retried.
         """
         try:
             async with self.current_writer() as (writer, cause):
@@ -60,7 +59,7 @@ class ShardWriters:
     async def current_writer(self) -> AsyncIterator[tuple[Writer, Cause]]:
         """The writer of the current execution, and the cause of its events.
 
-        Raises LostRace in place of WriterFenced: the next attempt opens the writer again.
+        WriterFenced becomes LostRace: the next attempt opens the writer again.
         """
         info = activity.info()
         shard = shard_of(info.workflow_id)
@@ -104,8 +103,7 @@ class ShardWriters:
 class Releases:
     """Makes the releases of reclaim.
 
-    Counts since the start of the process: ``released`` addresses, ``failed`` releases, ``lost``
-    races.
+    Counts ``released`` addresses, ``failed`` releases and ``lost`` races.
     """
 
     def __init__(
@@ -127,7 +125,7 @@ class Releases:
         self.lost = 0
 
     async def make(self, step: ReclaimStep) -> Released:
-        """Make a release for the current activity. Raises as ``Releaser.reclaim``, and LostRace."""
+        """Make a release. Raises as ``Releaser.reclaim``, and LostRace."""
         provider = None if self._handover is None else self._handover.hand_over
         try:
             async with self._writers.current_writer() as (writer, cause):
@@ -143,7 +141,7 @@ class Releases:
         return done
 
     async def release_guids(self, node: str) -> int:
-        """Release all GUIDs of a deleted node. Returns their number. Raises as ``make``."""
+        """Release and count all GUIDs of a deleted node. Raises as ``make``."""
         async with self._writers.current_writer() as (writer, cause):
             registry = GuidRegistry(self._store, self._keys, writer, node, cause)
             guids = await registry.held()

@@ -1,8 +1,7 @@
 """The commands of workflow code.
 
-A command is the attributes of the event that records the command, so that replay compares both
-directly. The engine sets only ``new_run_id`` of WorkflowExecutionContinuedAsNew. ``COMMAND_NAMES``
-has Temporal's names of commands, for messages.
+A command equals the attributes of its event, so that replay compares both directly. The engine sets
+only ``new_run_id`` of WorkflowExecutionContinuedAsNew.
 """
 
 from __future__ import annotations
@@ -66,14 +65,11 @@ IDENTITY_FIELDS: dict[type[Command], tuple[str, ...]] = {
     ev.WorkflowExecutionCanceled: (),
     ev.WorkflowExecutionContinuedAsNew: ("workflow_type",),
 }
-"""The fields in which a replayed command must equal its event.
-
-In other fields the command may differ: the recorded values are used.
-"""
+"""The fields in which a replayed command must equal its event; others may differ."""
 
 
 class UpdateRequest(NamedTuple):
-    """An update that waits to be validated. Only accepted updates become events."""
+    """An update that waits for its validator. Only accepted updates become events."""
 
     update_id: str
     update_name: str

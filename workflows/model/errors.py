@@ -2,21 +2,21 @@
 
     WorkflowError
     ├── FailureError                fails the execution when workflow code raises it
-    │   ├── ApplicationError        raised by workflow and activity code, with retry options
-    │   ├── ActivityError           an activity failed and is not retried
-    │   ├── ChildWorkflowError      a child failed, timed out or was terminated
-    │   ├── TimeoutError            an activity timeout, or a wait with a timeout
-    │   └── TerminatedError         the execution was terminated
+    │   ├── ApplicationError
+    │   ├── ActivityError
+    │   ├── ChildWorkflowError
+    │   ├── TimeoutError
+    │   └── TerminatedError
     ├── WorkflowTaskError           fails the workflow task: the execution waits for corrected code
-    │   ├── NonDeterminismError     the code differs from the history
-    │   │   └── PatchMissingError   newer code wrote the history
-    │   ├── DeadlockError           workflow code ran for 2 s without awaiting
-    │   ├── ForbiddenCallError      workflow code used a clock, randomness or I/O
-    │   ├── UnhandledError          workflow code raised an exception that is not a FailureError
-    │   └── HistoryError            missing, repeated or unknown events
-    ├── QueryError                  a query that is unknown, fails, or tries a change
-    ├── PayloadError                a value that cannot be stored or read
-    └── LimitExceeded               a limit of workflows.model.limits was reached
+    │   ├── NonDeterminismError
+    │   │   └── PatchMissingError
+    │   ├── DeadlockError
+    │   ├── ForbiddenCallError
+    │   ├── UnhandledError
+    │   └── HistoryError
+    ├── QueryError
+    ├── PayloadError
+    └── LimitExceeded
     CancelledError                  a BaseException: ``except Exception`` does not catch it
 
 Histories record these errors as data (``workflows.model.failures``).
@@ -34,10 +34,10 @@ class FailureError(WorkflowError):
 
 
 class ApplicationError(FailureError):
-    """A failure of an application, with a type.
+    """A failure that workflow or activity code raises.
 
-    Retry policies match ``type``, by default the name of the class. ``non_retryable`` ends the
-    retries. ``next_retry_delay_s``, unless 0, replaces the next pause of the policy.
+    Retry policies match ``type`` (default: the class name). ``next_retry_delay_s``, unless 0,
+    replaces the next pause of the policy.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class _SubjectError(FailureError):
 
 
 class ActivityError(_SubjectError):
-    """Activity ``subject`` of ``type`` failed for good; ``__cause__`` has the reason."""
+    """Activity ``subject`` of ``type`` failed and is not retried; ``__cause__`` has the reason."""
 
 
 class ChildWorkflowError(_SubjectError):
@@ -92,7 +92,7 @@ class TimeoutError(FailureError):  # noqa: A001 - Temporal's name; always used a
 
 
 class TerminatedError(FailureError):
-    """The execution was terminated, by a user or because its parent closed."""
+    """A user or the end of the parent terminated the execution."""
 
 
 class CancelledError(BaseException):
@@ -104,7 +104,7 @@ class WorkflowTaskError(WorkflowError):
 
 
 class NonDeterminismError(WorkflowTaskError):
-    """At event ``event_id``, the code and the history differ."""
+    """The code and the history differ at event ``event_id``."""
 
     def __init__(self, event_id: int, *, expected: str, requested: str) -> None:
         super().__init__(
@@ -121,15 +121,15 @@ class PatchMissingError(NonDeterminismError):
 
 
 class DeadlockError(WorkflowTaskError):
-    """Workflow code ran for ``limits.DEADLOCK_S`` without awaiting anything."""
+    """Workflow code ran for ``limits.DEADLOCK_S`` without awaiting."""
 
 
 class ForbiddenCallError(WorkflowTaskError):
-    """Workflow code called a function whose result may differ in replay."""
+    """Workflow code called a function that may differ in replay: a clock, randomness, I/O."""
 
 
 class UnhandledError(WorkflowTaskError):
-    """A bug in workflow code; ``__cause__`` is the exception."""
+    """Workflow code raised ``__cause__``, which is not a FailureError."""
 
 
 class HistoryError(WorkflowTaskError):
@@ -137,7 +137,7 @@ class HistoryError(WorkflowTaskError):
 
 
 class QueryError(WorkflowError):
-    """The query has no result, and changed nothing."""
+    """The query is unknown, failed, or tried a change. It changed nothing."""
 
 
 class PayloadError(WorkflowError):

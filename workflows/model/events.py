@@ -1,15 +1,13 @@
 """The events of a run's history: Temporal's event types, each with typed attributes.
 
-A history is a list of ``HistoryEvent``, numbered from 1 without gaps. The type of an event is the
-name of the class of its attributes. New fields go to the end, with a default.
+Events are numbered from 1 without gaps. The type of an event is the name of the class of its
+attributes. New fields go to the end, with a default.
 
-Events of one activity, timer, child or request have the same ``activity_id``, ``timer_id``,
-``child_id`` or ``request_id``, which counts from 1. Retries add no events: ActivityTaskStarted is
-written together with the event that closes the activity.
+All events of one activity, timer, child or request have the same id; ids count from 1. Retries add
+no events: ActivityTaskStarted is written together with the event that closes the activity.
 
-After WorkflowTaskCompleted comes one event for each command of the task, in order
-(``workflows.model.commands``). All other events are passed to workflow code at the next
-WorkflowTaskStarted.
+After WorkflowTaskCompleted comes one event for each command of the task, in order. Workflow code
+receives all other events at the next WorkflowTaskStarted.
 """
 
 # ruff: noqa: RUF012 - a mapping defaults to {}; no event is ever changed in place
@@ -32,7 +30,7 @@ SearchAttributes = dict[str, Payload]
 
 
 class ParentRef(NamedTuple):
-    """The parent execution, and the number of this child in the parent."""
+    """The parent execution. ``child_id``: the child's id there."""
 
     workflow_type: str
     workflow_id: str
@@ -46,7 +44,7 @@ class ParentRef(NamedTuple):
 class WorkflowExecutionStarted(NamedTuple):
     """The first event. ``trigger``: the event of the IPAM log that caused the start, or "".
 
-    ``continued_run_id``: the run before this run. ``first_run_id``: the first run of the chain.
+    ``continued_run_id``: the previous run. ``first_run_id``: the first run of the chain.
     """
 
     workflow_type: str
@@ -91,14 +89,14 @@ class WorkflowExecutionCanceled(NamedTuple):
 
 
 class WorkflowExecutionTerminated(NamedTuple):
-    """The execution was terminated from outside, without running workflow code."""
+    """The execution was terminated, without running workflow code."""
 
     reason: str
     identity: str = ""
 
 
 class WorkflowExecutionContinuedAsNew(NamedTuple):
-    """The run ended and a new run continues it. The engine fills in ``new_run_id``."""
+    """A new run continues the run. The engine sets ``new_run_id``."""
 
     workflow_type: str
     args: tuple[Payload, ...] = ()
@@ -125,10 +123,7 @@ class WorkflowExecutionCancelRequested(NamedTuple):
 
 
 class WorkflowExecutionPaused(NamedTuple):
-    """The execution waits until a user retries, resets, cancels or terminates it.
-
-    ``activity_id``: the activity that caused the pause; 0: another cause.
-    """
+    """The execution waits for a user. ``activity_id`` 0: no activity caused the pause."""
 
     reason: str
     activity_id: int = 0
@@ -160,7 +155,7 @@ class WorkflowExecutionUpdateCompleted(NamedTuple):
 
 
 class UpsertWorkflowSearchAttributes(NamedTuple):
-    """Search attributes were set, or removed where the value is None."""
+    """Search attributes were set. A value of None removes the attribute."""
 
     search_attributes: SearchAttributes
 
@@ -169,16 +164,16 @@ class UpsertWorkflowSearchAttributes(NamedTuple):
 
 
 class WorkflowTaskScheduled(NamedTuple):
-    """A workflow task was scheduled, because the code has events to process."""
+    """A workflow task was scheduled: the code has events to process."""
 
     task_queue: str = ""
     attempt: int = 1
 
 
 class WorkflowTaskStarted(NamedTuple):
-    """A worker took the task. ``workflow.now()`` returns the time of this event during the task.
+    """A worker took the task. ``workflow.now()`` returns the time of this event.
 
-    ``suggest_continue_as_new`` is recorded, so that replay gets the same value.
+    ``suggest_continue_as_new`` is recorded for replay.
     """
 
     identity: str = ""
@@ -193,13 +188,13 @@ class WorkflowTaskCompleted(NamedTuple):
 
 
 class WorkflowTaskTimedOut(NamedTuple):
-    """The worker did not complete the task in time. The task is repeated."""
+    """The task took too long. It is repeated."""
 
     timeout_type: TimeoutType = TimeoutType.START_TO_CLOSE
 
 
 class WorkflowTaskFailed(NamedTuple):
-    """The code could not continue (non-determinism, a bug, a deadlock). The task is repeated."""
+    """A WorkflowTaskError stopped the code. The task is repeated."""
 
     failure: Failure
     identity: str = ""
@@ -220,7 +215,7 @@ class ActivityTaskScheduled(NamedTuple):
 
 
 class ActivityTaskStarted(NamedTuple):
-    """The attempt that closed the activity. Written when the activity closes."""
+    """The attempt that closed the activity."""
 
     activity_id: int
     attempt: int = 1
@@ -244,7 +239,7 @@ class ActivityTaskFailed(NamedTuple):
 
 
 class ActivityTaskTimedOut(NamedTuple):
-    """A timeout was reached, and there is no retry. ``failure``: why the last attempt failed."""
+    """The activity timed out and is not retried. ``failure``: why the last attempt failed."""
 
     activity_id: int
     timeout_type: TimeoutType
@@ -259,7 +254,7 @@ class ActivityTaskCancelRequested(NamedTuple):
 
 
 class ActivityTaskCanceled(NamedTuple):
-    """The activity stopped because of the run's cancel request."""
+    """The activity stopped after a cancel request."""
 
     activity_id: int
     details: tuple[Payload, ...] = ()
@@ -269,7 +264,7 @@ class ActivityTaskCanceled(NamedTuple):
 
 
 class TimerStarted(NamedTuple):
-    """The run started a timer that fires ``start_to_fire_s`` after the time of this event."""
+    """The run started a timer that fires ``start_to_fire_s`` after this event."""
 
     timer_id: int
     start_to_fire_s: float
@@ -288,7 +283,7 @@ class TimerCanceled(NamedTuple):
 
 
 class MarkerRecorded(NamedTuple):
-    """A decision that replay repeats. ``marker_name``: "patch". ``key``: the patch id."""
+    """A decision that replay repeats. ``marker_name`` is "patch", ``key`` the patch id."""
 
     marker_name: str
     key: str
@@ -314,7 +309,7 @@ class StartChildWorkflowExecutionInitiated(NamedTuple):
 
 
 class StartChildWorkflowExecutionFailed(NamedTuple):
-    """The child was not started: its id is in use."""
+    """The child was not started, because its id is in use."""
 
     child_id: int
     message: str
@@ -360,7 +355,7 @@ class ChildWorkflowExecutionTerminated(NamedTuple):
 
 
 class SignalExternalWorkflowExecutionInitiated(NamedTuple):
-    """The run sends a signal. ``run_id`` "": to the current run of ``workflow_id``."""
+    """The run sends a signal. ``run_id`` "": the current run of ``workflow_id``."""
 
     request_id: int
     workflow_type: str
@@ -384,7 +379,7 @@ class ExternalWorkflowExecutionSignaled(NamedTuple):
 
 
 class RequestCancelExternalWorkflowExecutionInitiated(NamedTuple):
-    """The run requested a cancellation. ``child_id`` 0: the other execution is not a child."""
+    """The run requested a cancellation. ``child_id`` 0: the execution is not a child."""
 
     request_id: int
     workflow_type: str
@@ -394,7 +389,7 @@ class RequestCancelExternalWorkflowExecutionInitiated(NamedTuple):
 
 
 class RequestCancelExternalWorkflowExecutionFailed(NamedTuple):
-    """The cancel request was not delivered, because the execution is not open."""
+    """The request was not delivered, because the execution is not open."""
 
     request_id: int
     message: str = ""
@@ -458,7 +453,7 @@ TYPE_NAMES = {kind: name for name, kind in EVENT_TYPES.items()}
 
 
 class HistoryEvent(NamedTuple):
-    """One event of a run, with number and time."""
+    """One event of a run."""
 
     event_id: int
     event_time_ms: int

@@ -1,7 +1,4 @@
-"""Failures as data, for events.
-
-``failure_of`` and ``error_of`` convert from and to the exceptions of ``workflows.model.errors``.
-"""
+"""Failures as data for events, and their conversion from and to ``workflows.model.errors``."""
 
 from __future__ import annotations
 
@@ -27,11 +24,9 @@ class FailureKind(StrEnum):
 class Failure(NamedTuple):
     """One failure with its cause.
 
-    ``type``: the type of the application failure, activity, child or timeout. Retry policies
-    compare ``type``.
-    ``subject``: the id of the activity or child.
-    ``next_retry_delay_s`` 0: use the pause of the retry policy.
-    ``retry_state``: why an activity or child is not retried (``RetryState``).
+    ``type``: of the application failure, activity, child or timeout. ``subject``: the id of the
+    activity or child. ``next_retry_delay_s`` 0: use the pause of the retry policy.
+    ``retry_state``: a ``RetryState`` or "".
     """
 
     kind: FailureKind
@@ -64,9 +59,9 @@ def failure_of(error: BaseException, *, depth: int = 0) -> Failure:
                 cause=cause,
             )
         case errors.ActivityError():
-            return _named(FailureKind.ACTIVITY, error, message, cause)
+            return _subject_failure(FailureKind.ACTIVITY, error, message, cause)
         case errors.ChildWorkflowError():
-            return _named(FailureKind.CHILD_WORKFLOW, error, message, cause)
+            return _subject_failure(FailureKind.CHILD_WORKFLOW, error, message, cause)
         case errors.TimeoutError():
             return Failure(FailureKind.TIMEOUT, message, error.type, cause=cause)
         case errors.TerminatedError():
@@ -77,14 +72,14 @@ def failure_of(error: BaseException, *, depth: int = 0) -> Failure:
 
 
 def error_of(failure: Failure) -> BaseException:
-    """The exception of a failure, with its causes chained."""
-    error = _without_cause(failure)
+    """The exception of a failure, with its causes."""
+    error = _error_without_cause(failure)
     if failure.cause is not None:
         error.__cause__ = error_of(failure.cause)
     return error
 
 
-def _named(
+def _subject_failure(
     kind: FailureKind,
     error: errors.ActivityError | errors.ChildWorkflowError,
     message: str,
@@ -100,7 +95,7 @@ def _named(
     )
 
 
-def _without_cause(failure: Failure) -> BaseException:
+def _error_without_cause(failure: Failure) -> BaseException:
     message = failure.message
     match failure.kind:
         case FailureKind.APPLICATION:

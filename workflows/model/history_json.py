@@ -1,8 +1,4 @@
-"""Histories as JSON, for fixtures and for users.
-
-Each event is an object. Attributes that have their default are left out. Decoding is strict: an
-unknown type or field raises HistoryError.
-"""
+"""Histories as JSON, for fixtures and users. Attributes that have their default are left out."""
 
 # ruff: noqa: ANN401 - plain data is of any type, and so is what it becomes
 from __future__ import annotations
@@ -26,7 +22,7 @@ def to_json(events: Iterable[HistoryEvent]) -> str:
             "eventId": event.event_id,
             "eventTimeMs": event.event_time_ms,
             "eventType": event.event_type,
-            "attributes": _named(event.attributes),
+            "attributes": _as_objects(event.attributes),
         }
         for event in events
     ]
@@ -35,14 +31,14 @@ def to_json(events: Iterable[HistoryEvent]) -> str:
 
 
 def from_json(text: str | bytes) -> list[HistoryEvent]:
-    """The inverse of ``to_json``. Raises HistoryError with the number of the unreadable event."""
+    """The inverse of ``to_json``. Raises HistoryError, also for unknown types and fields."""
     number = 0
     try:
         events = []
         for document in msgspec.json.decode(text)["events"]:
             number += 1
             kind = EVENT_TYPES[document["eventType"]]
-            attributes = msgspec.convert(_positional(kind, document["attributes"]), kind)
+            attributes = msgspec.convert(_as_arrays(kind, document["attributes"]), kind)
             events.append(HistoryEvent(document["eventId"], document["eventTimeMs"], attributes))
         return events
     except (msgspec.MsgspecError, KeyError, TypeError) as error:
@@ -50,36 +46,35 @@ def from_json(text: str | bytes) -> list[HistoryEvent]:
         raise HistoryError(f"{what} cannot be read: {error!r}") from error
 
 
-def _named(value: Any) -> Any:
-    """Named tuples as objects, without fields that have their default."""
+def _as_objects(value: Any) -> Any:
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         defaults = getattr(value, "_field_defaults", {})
         return {
-            name: _named(field)
+            name: _as_objects(field)
             for name, field in value._asdict().items()
             if name not in defaults or defaults[name] != field
         }
     return value
 
 
-def _positional(kind: Any, document: Any) -> Any:
-    """The inverse of ``_named``: objects as arrays, in the order of the class's fields."""
+def _as_arrays(kind: Any, document: Any) -> Any:
+    """The inverse of ``_as_objects``: objects as arrays, in the order of fields."""
     if not isinstance(document, dict):
         return document
     unknown = set(document) - set(kind._fields)
     if unknown:
         raise KeyError(f"unknown fields of {kind.__name__}: {sorted(unknown)}")
-    nested = _nested(kind)
+    nested = _named_tuple_fields(kind)
     values = []
     for name in kind._fields:
         value = document[name] if name in document else kind._field_defaults[name]
-        values.append(_positional(nested[name], value) if name in nested else value)
+        values.append(_as_arrays(nested[name], value) if name in nested else value)
     return values
 
 
 @cache
-def _nested(kind: Any) -> dict[str, Any]:
-    """The fields whose values are named tuples, with their class."""
+def _named_tuple_fields(kind: Any) -> dict[str, Any]:
+    """Field name -> class, for fields whose values are named tuples."""
     nested = {}
     for name, hint in typing.get_type_hints(kind).items():
         options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)

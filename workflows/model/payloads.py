@@ -1,8 +1,7 @@
 """Arguments and results as plain data: None, bool, int, float, str, list and dict.
 
-Plain data is the same in msgpack (stored) and JSON (fixtures, tools). Typed values become plain
-data when they leave workflow or activity code. The annotations of the receiving function convert
-plain data back. Sets and mappings are sorted, so that equal values give equal bytes.
+Plain data is the same in msgpack and JSON. The annotations of the receiving function give the types
+back. Sets and mappings are sorted, so that equal values give equal bytes.
 """
 
 # ruff: noqa: ANN401 - plain data is of any type, and so is what it becomes
@@ -24,7 +23,10 @@ _PLAIN = (str, int, float, bool, type(None))
 
 
 def to_payload(value: object, *, what: str) -> Payload:
-    """``value`` as plain data. ``what`` names the value in errors. Raises PayloadError."""
+    """Convert to plain data. ``what`` names the value in errors.
+
+    Raises PayloadError, LimitExceeded.
+    """
     if isinstance(value, _PLAIN) and type(value) in _PLAIN:
         if isinstance(value, str) and len(value) * 4 > PAYLOAD_ERROR_BYTES:
             check_payload_size(value, what=what)
@@ -38,7 +40,7 @@ def to_payload(value: object, *, what: str) -> Payload:
 
 
 def from_payload(payload: Payload, kind: Any, *, what: str) -> Any:
-    """The typed value of plain data. Raises PayloadError if the data does not fit ``kind``."""
+    """The typed value of plain data. Raises PayloadError."""
     if kind is Any or kind is object:
         return payload
     try:
@@ -48,7 +50,7 @@ def from_payload(payload: Payload, kind: Any, *, what: str) -> Any:
 
 
 def to_payloads(values: Sequence[object], *, what: str) -> tuple[Payload, ...]:
-    """Arguments as plain data. Raises PayloadError, and LimitExceeded for their total size."""
+    """Arguments as plain data. Raises PayloadError, LimitExceeded."""
     payloads = tuple(to_payload(value, what=what) for value in values)
     if len(payloads) > 1:
         check_payload_size(payloads, what=what)

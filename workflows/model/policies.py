@@ -19,9 +19,9 @@ class RetryPolicy(NamedTuple):
     ``maximum_interval_s`` 0: 100 times the initial interval. ``maximum_attempts`` 0: no limit.
     ``non_retryable``: types of application failures that are not retried.
 
-    ``pause_when_exhausted``: after the last attempt the execution pauses until a user acts.
-    Otherwise the failure is raised in workflow code, as in Temporal. None is recorded as False. A
-    recorded None comes from an event that is older than this field, and means True.
+    ``pause_when_exhausted``: after the last attempt the execution pauses; otherwise the failure is
+    raised in workflow code. None is recorded as False. A recorded None, from an event that is older
+    than this field, means True.
     """
 
     initial_interval_s: float = 1.0
@@ -33,24 +33,21 @@ class RetryPolicy(NamedTuple):
 
     @property
     def pauses(self) -> bool:
-        """Whether the execution pauses after the last attempt. For recorded policies only."""
+        """Whether the execution pauses after the last attempt. For recorded policies."""
         return self.pause_when_exhausted is not False
 
     @property
     def interval_ceiling_s(self) -> float:
-        """Seconds of the longest pause between two attempts."""
+        """The longest pause between two attempts."""
         return self.maximum_interval_s or self.initial_interval_s * MAXIMUM_INTERVAL_FACTOR
 
 
 class Timeouts(NamedTuple):
-    """The four timeouts of an activity.
+    """The timeouts of an activity.
 
-    - ``schedule_to_close_s``: for all attempts, with the pauses between them
-    - ``schedule_to_start_s``: for the wait in the queue; not retried after this timeout
-    - ``start_to_close_s``: for one attempt
-    - ``heartbeat_s``: between two heartbeats of an attempt
-
-    ``schedule_to_close_s`` or ``start_to_close_s`` is required.
+    ``schedule_to_close_s`` limits all attempts with their pauses, ``schedule_to_start_s`` the wait
+    in the queue (not retried), ``start_to_close_s`` one attempt. One of the ``..._to_close_s`` is
+    required.
     """
 
     schedule_to_close_s: float = 0.0
@@ -80,9 +77,8 @@ class RetryState(StrEnum):
 class CancellationType(StrEnum):
     """What happens when workflow code cancels an activity or child.
 
-    TRY_CANCEL requests the cancellation and immediately raises CancelledError.
-    WAIT_CANCELLATION_COMPLETED requests the cancellation and waits for the outcome. ABANDON
-    immediately raises CancelledError, without a request.
+    TRY_CANCEL requests the cancellation and raises CancelledError at once. ABANDON raises
+    CancelledError without a request.
     """
 
     TRY_CANCEL = "TryCancel"
@@ -115,7 +111,7 @@ class IdConflictPolicy(StrEnum):
 
 
 class UpdateStage(StrEnum):
-    """The stages of an update: stored; accepted by its validator and recorded; completed."""
+    """The stages of an update. ADMITTED: stored, but not yet accepted by its validator."""
 
     ADMITTED = "Admitted"
     ACCEPTED = "Accepted"

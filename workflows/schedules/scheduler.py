@@ -1,8 +1,8 @@
 """The workflow that runs one schedule.
 
-At each time of the schedule, the workflow starts the action as a child. Except under ALLOW_ALL, the
-workflow continues as new only while no child runs. If the history gets too long while a child runs,
-the workflow starts no more timers. Times that pass meanwhile are handled when the child has ended.
+At each time of the schedule, the workflow starts the action as a child. Except under ALLOW_ALL, it
+continues as new only while no child runs. If the history gets too long while a child runs, the
+workflow starts no more timers, and handles the missed times when the child has ended.
 """
 
 from __future__ import annotations
@@ -32,27 +32,24 @@ PAUSE_SIGNAL: Final = "pause"
 UNPAUSE_SIGNAL: Final = "unpause"
 TRIGGER_SIGNAL: Final = "trigger"
 REPLACE_SIGNAL: Final = "replace"
-"""Signals: pause and unpause (with a note), start the action now, replace the schedule."""
 
 STARTED_BY: Final = "ScheduledById"
 STARTED_FOR: Final = "ScheduledStartTime"
-"""Search attributes of the executions that a schedule starts."""
+"""Search attributes of the started executions."""
 
 SPEC_ATTRIBUTE: Final = "ScheduleSpec"
 ACTION_ATTRIBUTE: Final = "ScheduleAction"
 PAUSED_ATTRIBUTE: Final = "SchedulePaused"
 NEXT_TIME_ATTRIBUTE: Final = "ScheduleNextTime"
-"""Search attributes of the schedule itself, for lists."""
+"""Search attributes of the schedule itself."""
 
 NEXT_TIMES: Final = 5
-"""Number of next times in a description."""
-
 PASS_GAP_S: Final = 0.001
-"""Seconds between two workflow tasks while more times are due than one task handles."""
+"""The pause while more times are due than one task handles."""
 
 
 class _RunningAction(NamedTuple):
-    """A running action, with the id of its execution. ``child`` None: the action is starting."""
+    """A running action. ``child`` None: the action is starting."""
 
     workflow_id: str
     child: workflow.ChildHandle | None = None
@@ -65,7 +62,7 @@ class Scheduler:
     def __init__(self) -> None:
         self._schedule: Schedule | None = None
         self._progress = ScheduleProgress()
-        self._running: dict[int, _RunningAction] = {}  # by scheduled time
+        self._running_actions: dict[int, _RunningAction] = {}  # by scheduled time
         self._has_changed = False
 
     @workflow.run
@@ -85,10 +82,14 @@ class Scheduler:
             if not self._progress.paused:
                 # Adds the due times to ``buffered``, as far as the overlap policy allows.
                 self._progress = take_due(
-                    self._id, self._current, self._progress, _now_ms(), running=len(self._running)
+                    self._id,
+                    self._current_schedule,
+                    self._progress,
+                    _now_ms(),
+                    running=len(self._running_actions),
                 )
             if workflow.info().is_continue_as_new_suggested() and not self._awaits_action:
-                workflow.continue_as_new(self._current, self._progress)
+                workflow.continue_as_new(self._current_schedule, self._progress)
             await self._start_buffered()
             self._publish()
             with suppress(workflow.TimeoutError):
@@ -97,12 +98,12 @@ class Scheduler:
     @workflow.query
     def describe(self) -> ScheduleDescription:
         """The schedule and its progress."""
-        schedule, progress = self._current, self._progress
+        schedule, progress = self._current_schedule, self._progress
         times = () if progress.paused else upcoming(schedule.spec, progress.handled_ms)
         return ScheduleDescription(
             schedule,
             progress,
-            tuple(action.workflow_id for action in self._running.values()),
+            tuple(action.workflow_id for action in self._running_actions.values()),
             tuple(start_ms(self._id, schedule.spec, at) for at in islice(times, NEXT_TIMES)),
         )
 
@@ -115,13 +116,13 @@ class Scheduler:
         self._change(paused=True, note=note, buffered=(), skipped_overlap=skipped)
 
     def _unpause(self, note: str = "") -> None:
-        """Continue with the next time."""
+        """Continue with the next time, without the times during the pause."""
         if self._progress.paused:
             self._change(paused=False, note=note, handled_ms=_now_ms())
 
     def _trigger(self) -> None:
-        """Start the action now, at a unique time, because the execution id contains the time."""
-        overlap, running = self._current.policy.overlap, self._running
+        """Start the action at a unique time, because the execution id contains the time."""
+        overlap, running = self._current_schedule.policy.overlap, self._running_actions
         used_ms = [*running, *self._progress.buffered]
         at_ms = max([_now_ms(), *(at + 1 for at in used_ms)])
         self._progress = buffer_start(overlap, self._progress, at_ms, running=len(running))
@@ -144,40 +145,44 @@ class Scheduler:
         return workflow.info().workflow_id.removeprefix(ID_PREFIX)
 
     @property
-    def _current(self) -> Schedule:
+    def _current_schedule(self) -> Schedule:
         assert self._schedule is not None, "the first argument of run"
         return self._schedule
 
     @property
     def _awaits_action(self) -> bool:
-        return bool(self._running) and self._current.policy.overlap is not OverlapPolicy.ALLOW_ALL
+        return (
+            bool(self._running_actions)
+            and self._current_schedule.policy.overlap is not OverlapPolicy.ALLOW_ALL
+        )
 
     def _wait_s(self) -> float | None:
-        """Seconds to the next time. None: wait only for a signal or the end of an action."""
+        """Seconds to the next time; None: wait only for a signal or the end of an action."""
         if self._progress.paused:
             return None
         if self._awaits_action and workflow.info().is_continue_as_new_suggested():
             return None
-        spec = self._current.spec
+        spec = self._current_schedule.spec
         due_ms = start_ms(self._id, spec, next_ms(spec, self._progress.handled_ms))
         return max((due_ms - _now_ms()) / 1000, PASS_GAP_S)
 
     async def _start_buffered(self) -> None:
-        """Start the waiting actions that the overlap policy allows."""
-        if self._progress.buffered and self._current.policy.overlap is OverlapPolicy.CANCEL_OTHER:
-            for action in self._running.values():
+        if (
+            self._progress.buffered
+            and self._current_schedule.policy.overlap is OverlapPolicy.CANCEL_OTHER
+        ):
+            for action in self._running_actions.values():
                 if action.child is not None:
                     await action.child.cancel()
         while self._progress.buffered and not self._awaits_action:
             at_ms, *buffered = self._progress.buffered
             self._progress = self._progress._replace(buffered=tuple(buffered))
-            workflow_id = execution_id(self._id, self._current.action, at_ms)
-            self._running[at_ms] = _RunningAction(workflow_id)
-            workflow.start(self._act(at_ms, workflow_id), f"action of {_utc(at_ms)}")
+            workflow_id = execution_id(self._id, self._current_schedule.action, at_ms)
+            self._running_actions[at_ms] = _RunningAction(workflow_id)
+            workflow.start(self._run_action(at_ms, workflow_id), f"action of {_utc(at_ms)}")
 
-    async def _act(self, at_ms: int, workflow_id: str) -> None:
-        """Start the action of one time, and wait for its end."""
-        action, fault, started_ms = self._current.action, "", _now_ms()
+    async def _run_action(self, at_ms: int, workflow_id: str) -> None:
+        action, fault, started_ms = self._current_schedule.action, "", _now_ms()
         try:
             child = await workflow.start_child(
                 action.workflow_type,
@@ -194,16 +199,16 @@ class Scheduler:
                     },
                 ),
             )
-            self._running[at_ms] = _RunningAction(workflow_id, child)
+            self._running_actions[at_ms] = _RunningAction(workflow_id, child)
             self._note_action(at_ms, started_ms, child)
             await child
         except workflow.ChildWorkflowError as error:
             fault = f"{workflow_id}: {error.__cause__ or error}"
         except workflow.CancelledError:
             pass  # a cancelled action is not a fault
-        self._running.pop(at_ms)
+        self._running_actions.pop(at_ms)
         self._change(fault=fault)
-        if fault and self._current.policy.pause_on_failure:
+        if fault and self._current_schedule.policy.pause_on_failure:
             self._pause(f"paused because of {fault}")
 
     def _note_action(self, at_ms: int, started_ms: int, child: workflow.ChildHandle) -> None:
@@ -212,8 +217,7 @@ class Scheduler:
         self._change(actions=self._progress.actions + 1, recent=recent)
 
     def _publish(self) -> None:
-        """Update the search attributes that have changed."""
-        schedule, paused = self._current, self._progress.paused
+        schedule, paused = self._current_schedule, self._progress.paused
         next_time = "" if paused else _utc(next_ms(schedule.spec, self._progress.handled_ms))
         attributes = {
             SPEC_ATTRIBUTE: schedule.spec.text,
@@ -228,7 +232,7 @@ class Scheduler:
 
 
 def execution_id(schedule_id: str, action: ScheduleAction, at_ms: int) -> str:
-    """The id of the execution that a schedule starts for a time."""
+    """The id of the execution for one time of a schedule."""
     return f"{action.workflow_id or schedule_id}-{_utc(at_ms)}"
 
 
@@ -237,6 +241,5 @@ def _now_ms() -> int:
 
 
 def _utc(at_ms: int) -> str:
-    """A time as ISO 8601 text, such as ``2026-12-01T03:00:00Z``."""
     detail = "milliseconds" if at_ms % 1000 else "seconds"
     return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec=detail)[:-6] + "Z"

@@ -24,7 +24,7 @@ from workflows.schedules.schedule import (
 )
 
 TIMES_MAX: Final = 1_000
-"""Maximum number of times that one workflow task handles."""
+"""Times that one workflow task handles."""
 
 _CRON_NAMES: Final = {
     "@hourly": "0 * * * *",
@@ -41,7 +41,6 @@ _BUFFERED_MAX: Final = {
     OverlapPolicy.BUFFER_ONE: 1,
     OverlapPolicy.BUFFER_ALL: BUFFERED_STARTS_MAX,
 }
-"""Starts that may wait for a running action, by overlap policy."""
 
 
 def check_schedule(schedule: Schedule) -> None:
@@ -51,21 +50,23 @@ def check_schedule(schedule: Schedule) -> None:
         every_s, offset_s = interval
         if not (INTERVAL_S_MIN <= every_s <= TIMER_S_MAX and 0 <= offset_s < every_s):
             remedy = f"use {INTERVAL_S_MIN:g} s to 100 years, and an offset below the interval"
-            raise _bad(f"an interval of {every_s:g} s with an offset of {offset_s:g} s", remedy)
+            raise _bad_input(
+                f"an interval of {every_s:g} s with an offset of {offset_s:g} s", remedy
+            )
     for expression in spec.cron:
         try:
             next(_cron(expression, 0))
         except (CronSimError, StopIteration) as error:
             remedy = "use five fields: minute, hour, day of the month, month, day of the week"
             why = str(error) or "it never matches"
-            raise _bad(f"cron expression {expression!r} ({why})", remedy) from None
+            raise _bad_input(f"cron expression {expression!r} ({why})", remedy) from None
     if not 0 <= spec.jitter_s <= TIMER_S_MAX:
-        raise _bad(f"a jitter of {spec.jitter_s:g} s", "use 0 s to 100 years")
+        raise _bad_input(f"a jitter of {spec.jitter_s:g} s", "use 0 s to 100 years")
     if not (spec.intervals or spec.cron):
-        raise _bad("a schedule without times", "give an interval or a cron expression")
+        raise _bad_input("a schedule without times", "give an interval or a cron expression")
     if not 0 <= policy.catchup_window_s <= CATCHUP_WINDOW_S_MAX:
         remedy = f"use 0 s to {CATCHUP_WINDOW_S_MAX:g} s (CATCHUP_WINDOW_S_MAX)"
-        raise _bad(f"a catch-up window of {policy.catchup_window_s:g} s", remedy)
+        raise _bad_input(f"a catch-up window of {policy.catchup_window_s:g} s", remedy)
 
 
 def next_ms(spec: ScheduleSpec, after_ms: int) -> int:
@@ -94,10 +95,7 @@ def upcoming(spec: ScheduleSpec, after_ms: int) -> Iterator[int]:
 def take_due(
     schedule_id: str, schedule: Schedule, before: ScheduleProgress, now_ms: int, *, running: int
 ) -> ScheduleProgress:
-    """The progress after at most ``TIMES_MAX`` due times were handled.
-
-    ``running``: the number of running actions.
-    """
+    """The progress after at most ``TIMES_MAX`` due times. ``running``: count of running actions."""
     times: list[int] = []
     for at_ms in upcoming(schedule.spec, before.handled_ms):
         if start_ms(schedule_id, schedule.spec, at_ms) > now_ms or len(times) == TIMES_MAX:
@@ -141,7 +139,6 @@ def _next_of(interval: ScheduleInterval, after_ms: int) -> int:
 
 
 def _cron(expression: str, after_ms: int) -> CronSim:
-    """The times of a cron expression of five fields. Raises CronSimError."""
     fields = _CRON_NAMES.get(expression, expression)
     if len(fields.split()) != _CRON_FIELDS:
         raise CronSimError("Wrong number of fields")
@@ -152,5 +149,5 @@ def _ms(time: datetime) -> int:
     return round(time.timestamp() * 1000)
 
 
-def _bad(what: str, remedy: str) -> BadInput:
+def _bad_input(what: str, remedy: str) -> BadInput:
     return BadInput(f"{what} is not valid", subject="schedule", remedy=remedy)

@@ -3,10 +3,10 @@
     async with WorkflowEnvironment(Registry([Release], [release])) as env:
         assert await env.execute(Release, "10.6.0.17") == 3
 
-The clock jumps to the next timer when the worker is idle. Activities run for real and concurrently,
-under the engine's slots, retries, timeouts and heartbeats. An activity simulates a long run by
-``await env.spend(seconds)``. While an activity waits for anything else, the clock does not advance.
-With ``replays=True`` every workflow task first replays the history, to find non-determinism.
+The clock jumps to the next timer when the worker is idle. Activities run for real, with retries,
+timeouts and heartbeats. An activity simulates a long run by ``await env.spend(seconds)``. While it
+waits for anything else, the clock does not advance. With ``replays=True`` every workflow task first
+replays the history, to find non-determinism.
 """
 
 from __future__ import annotations
@@ -32,13 +32,11 @@ from workflows.testing.handle import TimeSkippingHandle
 from workflows.testing.skipping_clock import SkippingClock
 
 START_MS = 1_700_000_000_000
-"""Start of the clock of an environment, in milliseconds since 1970."""
-
 SESSION_TTL_S = 3_600
-"""Seconds until the worker's lease expires. Long, for tests in a debugger."""
+"""Long, for tests in a debugger."""
 
 REPLY_PASSES = 16
-"""Passes of the event loop after which a stored reply has reached the caller."""
+"""Passes of the event loop until a stored reply reaches the caller."""
 
 T = TypeVar("T")
 
@@ -91,13 +89,13 @@ class WorkflowEnvironment:
         await self._worker.ready()
 
     async def close(self) -> None:
-        """Stop the worker and all its work."""
+        """Stop the worker and its tasks."""
         await self._worker.abandon()
         await self.client.close()
 
     @property
     def now_ms(self) -> int:
-        """Milliseconds since 1970, by the environment's clock."""
+        """Milliseconds since 1970."""
         return self._clock.now_ms()
 
     async def spend(self, seconds: float) -> None:
@@ -122,7 +120,7 @@ class WorkflowEnvironment:
         return TimeSkippingHandle(self, workflow_id)
 
     def handle(self, workflow_id: str) -> TimeSkippingHandle:
-        """The handle of an execution that a test or a parent workflow has started."""
+        """The handle of an execution that a test or a parent has started."""
         return TimeSkippingHandle(self, workflow_id)
 
     async def is_open(self, workflow_id: str) -> bool:
@@ -148,7 +146,7 @@ class WorkflowEnvironment:
             await self._clock.until_idle(running)
 
     async def advance(self, seconds: float) -> None:
-        """Advance the clock by ``seconds``, and run everything that is due meanwhile."""
+        """Advance the clock by ``seconds``, and run all that is due meanwhile."""
         until_ms = self.now_ms + round(seconds * 1000)
         await self.settle()
         while (due_ms := self._clock.next_due_ms()) is not None and due_ms <= until_ms:
@@ -162,7 +160,7 @@ class WorkflowEnvironment:
         while not condition():
             due_ms = self._clock.next_due_ms()
             if due_ms is None:
-                raise await self._stuck("the condition cannot become true")
+                raise await self._stuck_error("the condition cannot become true")
             self._clock.move_to(due_ms)
             await self.settle()
 
@@ -170,7 +168,7 @@ class WorkflowEnvironment:
         """Skip time until a request of the client is answered. Raises StuckError."""
         answer = asyncio.ensure_future(request)
 
-        async def answered() -> bool:
+        async def is_answered() -> bool:
             await self.settle()
             for _ in range(REPLY_PASSES):
                 if answer.done():
@@ -179,29 +177,28 @@ class WorkflowEnvironment:
             return answer.done()
 
         try:
-            while not await answered():
+            while not await is_answered():
                 due_ms = self._clock.next_due_ms()
                 if due_ms is None:
-                    raise await self._stuck("the request cannot be answered")
+                    raise await self._stuck_error("the request cannot be answered")
                 self._clock.move_to(due_ms)
             return answer.result()
         finally:
             answer.cancel()
 
-    async def _stuck(self, what: str) -> StuckError:
+    async def _stuck_error(self, what: str) -> StuckError:
         executions = await self._open_executions()
         return StuckError(f"{what}: no timer is pending and nothing runs; {executions}")
 
     async def _open_executions(self) -> str:
-        """Each open execution with its status, reason or pending work."""
-        described = []
+        descriptions = []
         async for head in self.visibility.heads():
             if head.is_open:
                 pending = (
                     f"{len(head.activities)} activities, {len(head.timers)} timers and "
                     f"{len(head.children)} children are pending"
                 )
-                described.append(
+                descriptions.append(
                     f"{head.workflow_id} is {head.status.value}: {head.reason or pending}"
                 )
-        return "; ".join(described) or "no execution is open"
+        return "; ".join(descriptions) or "no execution is open"

@@ -1,4 +1,7 @@
-"""The handle of an execution in a test: signal it, wait for it, read its history."""
+"""The handle of an execution in a test.
+
+Requests such as ``signal`` return when nothing more happens at the current time.
+"""
 
 from __future__ import annotations
 
@@ -35,15 +38,14 @@ class TimeSkippingHandle:
         return events
 
     async def event_types(self) -> list[str]:
-        """The names of the newest run's events, except workflow task events."""
+        """The types of the newest run's events, except workflow task events."""
         names = [event.event_type for event in await self.history()]
         return [name for name in names if not name.startswith("WorkflowTask")]
 
     async def result(self) -> Any:  # noqa: ANN401 - whatever the workflow returns
         """Skip time until the execution has ended, and return its result.
 
-        Raises ExecutionFailed with the failure as its cause, StuckError if the execution is paused
-        or never ends.
+        Raises ExecutionFailed from the failure; StuckError if it is paused or never ends.
         """
         environment = self._environment
         payload = await environment.call(environment.client.result(self.workflow_id))
@@ -52,7 +54,7 @@ class TimeSkippingHandle:
         return from_payload(payload, kind, what=f"the result of {name}")
 
     async def signal(self, signal: str | Callable[..., Any], *args: object) -> None:
-        """Signal the execution, and return when nothing more happens at the current time."""
+        """Signal the execution."""
         await self._environment.client.signal(self.workflow_id, signal, *args)
         await self._environment.settle()
 
@@ -70,21 +72,21 @@ class TimeSkippingHandle:
         return await environment.call(environment.client.update(self.workflow_id, update, *args))
 
     async def cancel(self, reason: str = "") -> None:
-        """Request the cancellation, and return when nothing more happens at the current time."""
+        """Request the cancellation."""
         await self._environment.client.cancel(self.workflow_id, reason)
         await self._environment.settle()
 
     async def terminate(self, reason: str = "") -> None:
-        """Terminate the execution, and return when nothing more happens at the current time."""
+        """Terminate the execution."""
         await self._environment.client.terminate(self.workflow_id, reason)
         await self._environment.settle()
 
     async def pause(self, reason: str = "") -> None:
-        """Pause the execution, and return when nothing more happens at the current time."""
+        """Pause the execution."""
         await self._environment.client.pause(self.workflow_id, reason)
         await self._environment.settle()
 
     async def retry(self, reason: str = "") -> None:
-        """Resume a paused execution. Raises CallRejected if the execution is not paused."""
+        """Resume the execution. Raises CallRejected if it is not paused."""
         await self._environment.client.retry(self.workflow_id, reason)
         await self._environment.settle()

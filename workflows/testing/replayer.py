@@ -1,7 +1,7 @@
 """Replay of recorded histories: check that the current code gives the recorded commands.
 
-A change that breaks the replay of a history would break running executions, too. Guard such a
-change with ``workflow.patched``.
+A change that breaks a replay also breaks running executions. Guard such a change with
+``workflow.patched``.
 """
 
 from __future__ import annotations
@@ -17,10 +17,7 @@ from workflows.model.history_json import from_json
 
 
 def replay(registry: Registry, history: Sequence[ev.HistoryEvent]) -> Decision:
-    """Replay a whole history. Raises NonDeterminismError if the code differs.
-
-    A task that was open when the history was recorded is not executed.
-    """
+    """Replay a history, except a workflow task that is still open. Raises NonDeterminismError."""
     interpreter = Interpreter(registry)
     try:
         decision = interpreter.activate(_without_open_task(history))
@@ -31,7 +28,7 @@ def replay(registry: Registry, history: Sequence[ev.HistoryEvent]) -> Decision:
 
 
 def replay_file(registry: Registry, path: Path) -> Decision:
-    """Replay the history in a JSON file. Raises HistoryError if the file cannot be read."""
+    """Replay the history in a JSON file. Raises as ``replay`` and ``from_json``."""
     return replay(registry, from_json(path.read_bytes()))
 
 

@@ -1,8 +1,7 @@
-"""A clock that jumps to the next awaited time when all work is done.
+"""A test's clock that jumps to the next awaited time, so that timers take no real time.
 
-It replaces the engine's clock (``workflows.engine.clock``) in tests, so that timers, pauses and
-timeouts take no real time. A task that waits for anything else (a socket, a thread,
-``asyncio.sleep``) counts as running, and the clock does not advance.
+While a task waits for anything else (a socket, a thread, ``asyncio.sleep``), the clock does not
+advance.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ class SkippingClock:
         return (self._now_ms - self._start_ms) / 1000
 
     async def wait(self, event: asyncio.Event, seconds: float) -> None:
-        """Return when the event is set, or when the clock has jumped over ``seconds``."""
+        """Wait until the event is set, or the clock has advanced by ``seconds``."""
         if event.is_set() or seconds <= 0:
             return
         pause_ms = max(round(seconds * 1000), 1) if math.isfinite(seconds) else math.inf
@@ -66,7 +65,7 @@ class SkippingClock:
 
     @property
     def is_waking(self) -> bool:
-        """Whether a task that has waited for this clock is about to continue."""
+        """Whether a task that waited for this clock is about to continue."""
         return not all(self.is_asleep(task) for task in self._sleepers)
 
     def next_due_ms(self) -> int | None:
@@ -78,14 +77,14 @@ class SkippingClock:
         return None if math.isinf(due_ms) else round(due_ms)
 
     def move_to(self, now_ms: int) -> None:
-        """Advance the clock, never back, and wake the tasks that are due."""
+        """Advance the clock, never back, and wake due tasks."""
         self._now_ms = max(self._now_ms, now_ms)
         for sleeper in self._sleepers.values():
             if sleeper.due_ms <= self._now_ms and not sleeper.due_future.done():
                 sleeper.due_future.set_result(None)
 
     async def until_idle(self, tasks: Collection[asyncio.Task[Any]]) -> None:
-        """Return when one of these tasks has ended, or a task has begun to wait for this clock."""
+        """Wait until one of these tasks ends, or a task begins to wait for this clock."""
         self._sleepers_changed.clear()
         changed = asyncio.ensure_future(self._sleepers_changed.wait())
         await asyncio.wait({changed, *tasks}, return_when=asyncio.FIRST_COMPLETED)

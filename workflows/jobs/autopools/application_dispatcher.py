@@ -1,9 +1,8 @@
 """Start and signal the executions that reconcile automatic pools.
 
-When applications or pools change, ``_sweep`` plans the changes of pools. An application gets an
-execution only if the plan has steps. The report of a waiting execution names the subnets and pools
-that the execution waits for. The dispatcher signals the execution when the configuration changes,
-or when an address of a named pool is released. A lost signal only delays the execution.
+A sweep plans the pools of changed applications, and starts an execution if the plan has steps. A
+waiting execution is signalled when the configuration changes, or when an address of an awaited pool
+is released. A lost signal only delays the execution.
 """
 
 from __future__ import annotations
@@ -36,19 +35,15 @@ from workflows.jobs.autopools.pool_activities import PoolPlanner
 from workflows.jobs.required_executions import RequiredExecution, ensure_execution
 
 SWEEP_GAP_S: Final = 0.05
-"""Seconds between two sweeps, so that one sweep serves many changes."""
+"""The pause between sweeps, so that one sweep serves many changes."""
 
 RETRY_PAUSE_S: Final = 0.5
-"""Seconds before a failed task of the dispatcher is started again."""
-
 WATCH_NAME: Final = "the watch for automatic pools"
 
 RANGES_MAX: Final = 512
 """Maximum number of pools whose releases are watched."""
 
 SIGNALS_AT_ONCE: Final = 100
-"""Maximum number of executions that one sweep signals concurrently."""
-
 _TOPICS: Final = ("pools", "subnets", "reservations")
 _log: Final = logging.getLogger(__name__)
 
@@ -57,10 +52,9 @@ Ranges = dict[tuple[bytes, bytes], frozenset[ApplicationKey]]
 
 
 class LastReconciled(NamedTuple):
-    """An application and its pools at the last comparison.
+    """An application (None if deleted) and its pools at the last comparison.
 
-    ``application`` None: the application was deleted. ``subnets``: the revisions of the last
-    changes of subnets.
+    ``subnets``: the revisions of the last changes of subnets.
     """
 
     application: Application | None
@@ -78,17 +72,15 @@ class ApplicationDispatcher:
         self._reset()
 
     def _reset(self) -> None:
-        self._compared: dict[ApplicationKey, LastReconciled] = {}
-        self._requested: set[ApplicationKey] = set()
-        """Applications with a new pool request."""
-        self._waiting: dict[ApplicationKey, ReconcileReport] = {}
-        """The reports of waiting executions."""
-        self._signalled: dict[ApplicationKey, int] = {}
-        """The revision of the configuration at the last signal to a waiting execution."""
-        self._settled: dict[ApplicationKey, int] = {}
-        """The revision of the configuration after the last reconciliation."""
-        self._released: set[ApplicationKey] = set()
-        """Applications that wait for a pool in which an address was released."""
+        self._last_reconciled: dict[ApplicationKey, LastReconciled] = {}
+        self._requested_keys: set[ApplicationKey] = set()
+        self._waiting_reports: dict[ApplicationKey, ReconcileReport] = {}
+        self._signal_revisions: dict[ApplicationKey, int] = {}
+        """Revisions of the configuration at the last signal to a waiting execution."""
+        self._settled_revisions: dict[ApplicationKey, int] = {}
+        """Revisions of the configuration after the last reconciliation."""
+        self._released_keys: set[ApplicationKey] = set()
+        """Applications that wait for a released address."""
         self._changed = asyncio.Event()
         self._waits_changed = asyncio.Event()
 
@@ -139,7 +131,7 @@ class ApplicationDispatcher:
             if change.value is not None:
                 request = POOL_REQUEST_KEYS.read(keys, change.key, change.value, faults)
                 if request is not None:
-                    self._requested.add(request.key)
+                    self._requested_keys.add(request.key)
                     self._changed.set()
             return
         report = None
@@ -147,18 +139,17 @@ class ApplicationDispatcher:
             report = REPORT_KEYS.read(keys, change.key, change.value, faults)
         # ``again``: the problem may be solved later, so the execution waits.
         if report is not None and any(problem.again for problem in report.problems):
-            self._waiting[report.key] = report
+            self._waiting_reports[report.key] = report
             self._changed.set()
         elif report is not None:
-            self._waiting.pop(report.key, None)
-            self._signalled.pop(report.key, None)
+            self._waiting_reports.pop(report.key, None)
+            self._signal_revisions.pop(report.key, None)
             if not report.problems:
-                self._settled[report.key] = report.configuration
+                self._settled_revisions[report.key] = report.configuration
                 self._changed.set()
         self._waits_changed.set()
 
     async def _follow_releases(self) -> None:
-        """Watch the claims in the pools that an execution waits for."""
         ranges: Ranges = {}
         watch: asyncio.Task[None] | None = None
         try:
@@ -180,7 +171,7 @@ class ApplicationDispatcher:
     async def _watch(self, ranges: Ranges) -> None:
         if not ranges:
             return
-        after = min((report.position for report in self._waiting.values()), default=0)
+        after = min((report.position for report in self._waiting_reports.values()), default=0)
         try:
             async for batch in self._planner.store.watch(list(ranges), after=after):
                 for change in batch.changes:
@@ -188,21 +179,21 @@ class ApplicationDispatcher:
                         self._note_release(change.key, ranges)
         except Compacted:
             # Releases were missed, so all waiting applications reconcile.
-            self._released.update(*ranges.values())
+            self._released_keys.update(*ranges.values())
             self._changed.set()
             raise
 
     def _note_release(self, claim: bytes, ranges: Ranges) -> None:
         for (start, end), keys in ranges.items():
             if start <= claim < end:
-                self._released |= keys
+                self._released_keys |= keys
                 self._changed.set()
 
     def _awaited_ranges(self) -> Iterator[tuple[tuple[bytes, bytes], frozenset[ApplicationKey]]]:
         pools = self._view.current.catalog
         waiting = {
             problem.pool: key
-            for key, report in self._waiting.items()
+            for key, report in self._waiting_reports.items()
             for problem in report.problems
             if problem.again and problem.pool in pools and not problem.subnet
         }
@@ -220,27 +211,27 @@ class ApplicationDispatcher:
             await self._changed.wait()
             self._changed.clear()
             snapshot = self._view.current
-            pending = {*self._requested, *self._released, *self._unblocked(snapshot)}
-            self._requested.clear()
-            self._released.clear()
+            pending = {*self._requested_keys, *self._released_keys, *self._unblocked(snapshot)}
+            self._requested_keys.clear()
+            self._released_keys.clear()
             try:
                 await self._sweep(pending, snapshot)
             except OrbweaverError:
-                self._requested |= pending
+                self._requested_keys |= pending
                 raise
             await asyncio.sleep(SWEEP_GAP_S)
 
     async def _sweep(self, pending: set[ApplicationKey], snapshot: ConfigurationSnapshot) -> None:
-        """Signal the execution of each application that is pending or has changed."""
+        """Signal pending and changed applications, then note the changes."""
         changed: dict[ApplicationKey, LastReconciled] = await retry_unavailable()(
             self._find_changed, snapshot
         )
         for chunk in _chunks(list(pending | changed.keys())):
             await asyncio.gather(*(self._signal(key) for key in chunk))
-        self._compared |= changed
+        self._last_reconciled |= changed
 
     async def _signal(self, key: ApplicationKey) -> None:
-        """Signal one execution. A failure of this execution alone is logged, not raised."""
+        """Signal one execution. Log a failure that concerns only this execution."""
         try:
             required = RequiredExecution(AutoPools, workflow_id(key), (key,), WAKE_SIGNAL)
             await retry_unavailable()(ensure_execution, self._client, required)
@@ -250,7 +241,7 @@ class ApplicationDispatcher:
     async def _find_changed(
         self, snapshot: ConfigurationSnapshot
     ) -> dict[ApplicationKey, LastReconciled]:
-        """Applications that changed since the last comparison, and whose plan has steps."""
+        """Find changed applications whose plan has steps. Notes only the other changes."""
         changed: dict[ApplicationKey, LastReconciled] = {}
         self._forget_settled(snapshot)
         pools_of = _by_application(snapshot)
@@ -258,33 +249,32 @@ class ApplicationDispatcher:
         stamp = _stamp(snapshot, ("subnets",))
         for key, application in applications.items():
             current = LastReconciled(application, tuple(pools_of.get(key, ())), stamp)
-            if self._compared.get(key) != current:
+            if self._last_reconciled.get(key) != current:
                 if self._has_steps(current):
                     changed[key] = current
                 else:
-                    self._compared[key] = current
+                    self._last_reconciled[key] = current
         for key, pools in pools_of.items():
             current = LastReconciled(application=None, pools=tuple(pools))
-            if key in applications or self._compared.get(key) == current:
+            if key in applications or self._last_reconciled.get(key) == current:
                 continue
             if await self._is_gone(key, pools):
                 changed[key] = current
-        for key in self._compared.keys() - applications.keys() - pools_of.keys():
-            del self._compared[key]
+        for key in self._last_reconciled.keys() - applications.keys() - pools_of.keys():
+            del self._last_reconciled[key]
         return changed
 
     def _forget_settled(self, snapshot: ConfigurationSnapshot) -> None:
-        """Compare an application again once the view includes the last reconciliation.
+        """Forget a comparison once the view includes the last reconciliation.
 
-        Equal pools may hide a change: a pool may have been created and deleted meanwhile.
+        Pools look unchanged if one was created and deleted meanwhile.
         """
-        for key, changed_at in list(self._settled.items()):
+        for key, changed_at in list(self._settled_revisions.items()):
             if changed_at <= snapshot.changed_at:
-                del self._settled[key]
-                self._compared.pop(key, None)
+                del self._settled_revisions[key]
+                self._last_reconciled.pop(key, None)
 
     def _has_steps(self, current: LastReconciled) -> bool:
-        """Whether the plan of the activity would have steps."""
         assert current.application is not None, "an application that is gone has no plan"
         settings = self._planner.settings
         pools = {pool.name: pool for pool in current.pools}
@@ -293,14 +283,14 @@ class ApplicationDispatcher:
             plan_application(
                 current.application,
                 configuration,
-                claimed={},  # claims decide which steps there are, not whether there are any
+                claimed={},  # claims change the steps, but never whether the plan has steps
                 default=settings.default,
                 enabled=settings.enabled,
             )
         )
 
     async def _is_gone(self, key: ApplicationKey, pools: list[Pool]) -> bool:
-        """Whether the application was certainly deleted and still has a pool to delete."""
+        """Whether the application was certainly deleted and has a pool to delete."""
         if not any(is_reclaimable(pool.labels) for pool in pools):
             return False
         application = await self._planner.source.find(key)
@@ -309,10 +299,10 @@ class ApplicationDispatcher:
     def _unblocked(self, snapshot: ConfigurationSnapshot) -> Iterator[ApplicationKey]:
         """Applications that wait for a subnet, if pools, subnets or reservations have changed."""
         newest = max(_stamp(snapshot, _TOPICS), default=0)
-        for key, report in self._waiting.items():
-            is_newer = newest > report.configuration and self._signalled.get(key) != newest
+        for key, report in self._waiting_reports.items():
+            is_newer = newest > report.configuration and self._signal_revisions.get(key) != newest
             if is_newer and any(problem.again and problem.subnet for problem in report.problems):
-                self._signalled[key] = newest
+                self._signal_revisions[key] = newest
                 yield key
 
 

@@ -1,8 +1,7 @@
 """The source of applications: the interface, and an implementation without Kubernetes.
 
-In standalone mode operators apply manifests, which are stored as records. An application without a
-record and without a recorded deletion may exist, so its pools are kept. Third-party applications
-never have a record.
+Standalone mode reads the records of applied manifests. Only a recorded deletion proves that an
+application was deleted.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ from workflows.jobs.record_lookup import Deletions
 
 
 class ApplicationsSource(Protocol):
-    """The source of the cluster's applications."""
+    """A source of applications."""
 
     async def listed(self) -> None:
-        """Return once all applications are listed, or after a time limit."""
+        """Wait until all applications are listed, up to a time limit."""
         ...
 
     def known(self) -> Mapping[ApplicationKey, Application]:
-        """All current applications. An unchanged application is the same object in each result."""
+        """All current applications. An unchanged application stays the same object."""
         ...
 
     async def find(self, key: ApplicationKey) -> Application | MissingOwner:
@@ -36,7 +35,7 @@ class ApplicationsSource(Protocol):
         ...
 
     async def changed(self) -> None:
-        """Return once ``known`` has changed."""
+        """Wait until the result of ``known`` has changed."""
         ...
 
 
@@ -46,7 +45,7 @@ class RecordedApplications:
     def __init__(self, store: KeyValueStore, keys: Keys, view: ConfigurationView) -> None:
         self._view = view
         self._deletions = Deletions(store, keys)
-        self._newest: ConfigurationSnapshot = view.current
+        self._newest_snapshot: ConfigurationSnapshot = view.current
         self._decoded: dict[tuple[str, str, str], tuple[RecordDefined, Application]] = {}
 
     async def listed(self) -> None:
@@ -90,5 +89,5 @@ class RecordedApplications:
         return MissingOwner(certain=True, why=deletion.text(record_of_key))
 
     async def changed(self) -> None:
-        """Return once the view has changed."""
-        self._newest = await self._view.next_snapshot(self._newest)
+        """See ``ApplicationsSource``."""
+        self._newest_snapshot = await self._view.next_snapshot(self._newest_snapshot)

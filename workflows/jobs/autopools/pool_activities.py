@@ -1,8 +1,7 @@
-"""The activity of automatic pools: reconcile the pools of one application.
+"""The activity that reconciles the automatic pools of one application.
 
-An attempt stores no progress: the pools show the results of earlier attempts. A step is decided
-again when it is applied, so two workers that reconcile the same application create one pool. The
-result is reported to the ADDs that wait for the pool.
+An attempt stores no progress: the pools show it. A step is decided again when it is applied, so two
+concurrent workers create only one pool. The result is reported to the ADDs that wait for the pool.
 """
 
 from __future__ import annotations
@@ -42,8 +41,6 @@ from workflows.jobs.autopools.applications import ApplicationsSource
 from workflows.jobs.shard_writers import ShardWriters
 
 PASSES_MAX: Final = 4
-"""Maximum number of plans in one attempt."""
-
 STEP_WORDS: Final = {
     "create": "created",
     "grow": "grew",
@@ -53,22 +50,18 @@ STEP_WORDS: Final = {
     "delete": "deleted",
     "retire": "retired",
 }
-"""Action of an executed step -> the verb in its description."""
-
 DONE_MAX: Final = 64
-"""Maximum number of executed steps in a result."""
-
 FOLLOWS_SIZE: Final = frozenset({"create", "grow", "shrink"})
-"""Actions whose cause is the number of Pods of the application."""
+"""Actions that the application's number of Pods causes."""
 
 DONE: Final = "done"
 UNCHANGED: Final = "unchanged"
 Outcome: TypeAlias = str | ReconcileStep
-"""The outcome of a step: ``DONE``, ``UNCHANGED``, or the refused step with the reason."""
+"""``DONE``, ``UNCHANGED``, or the refused step with the reason."""
 
 
 class ReconcileResult(NamedTuple):
-    """Executed steps, and the remaining differences from the desired pools."""
+    """Executed steps, and remaining differences from the desired pools."""
 
     position: int
     done: tuple[str, ...] = ()
@@ -76,10 +69,7 @@ class ReconcileResult(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """The steps, with the revisions that were read (see ``ReconcileReport``).
-
-    ``scaled``: the observed size of the application, None if unknown.
-    """
+    """The steps, and the revisions that were read (see ``ReconcileReport``)."""
 
     position: int
     changed_at: int
@@ -111,7 +101,7 @@ class PoolPlanner(NamedTuple):
 
 
 class AutoPoolActivities:
-    """The activity that reconciles the automatic pools of one application."""
+    """The activity of automatic pools."""
 
     def __init__(self, planner: PoolPlanner, writers: ShardWriters) -> None:
         self._planner = planner
@@ -125,7 +115,7 @@ class AutoPoolActivities:
     async def reconcile(self, key: ApplicationKey) -> ReconcileResult:
         """Plan and apply until no step of a plan can be applied.
 
-        Raises StoreUnavailable, OutcomeUnknown, LostRace, NotReady. A retry may succeed.
+        Raises StoreUnavailable, OutcomeUnknown, LostRace, NotReady; a retry may succeed.
         """
         done: list[str] = []
         for _ in range(PASSES_MAX):
@@ -133,7 +123,7 @@ class AutoPoolActivities:
             applied = [(step, await self._apply(step, scaled)) for step in steps if step.command]
             done += [_description(step) for step, outcome in applied if outcome is DONE]
             refused = [outcome for _, outcome in applied if isinstance(outcome, ReconcileStep)]
-            if len(refused) == len(applied):  # no step was applied: another plan would be the same
+            if len(refused) == len(applied):  # without a change, the next plan would be the same
                 break
         else:
             raise LostRace(
@@ -152,13 +142,13 @@ class AutoPoolActivities:
 
     async def _plan(self, key: ApplicationKey) -> _Plan:
         planner, settings = self._planner, self._planner.settings
-        # ``request``: the application as described by an ADD that waits for a pool.
+        # The request describes the application of an ADD that waits for a pool.
         request, position = await self._requests.find(key)
         current = await planner.source.find(key)
         await planner.view.freshen()
         changed_at = planner.view.current.changed_at
         application = request if isinstance(current, MissingOwner) else current
-        # Read only subnets and pools of this application: the cost must not grow with the cluster.
+        # Reads only this application's objects: the cost must not grow with the cluster.
         configuration = await self._scopes.read_application(key, named_subnets(application))
         pools = [
             pool for pool in configuration.pools.values() if application_of(pool.labels) == key
@@ -169,7 +159,7 @@ class AutoPoolActivities:
                 steps = steps_of_deleted_application(pools, configuration, claimed)
                 return _Plan(position, changed_at, scaled=None, steps=steps)
             if request is None or is_built_in(key):
-                steps = _unknown(current, waits=request is not None)
+                steps = _steps_of_unknown(current, waits=request is not None)
                 return _Plan(position, changed_at, scaled=None, steps=steps)
         assert application is not None, "an unknown application has returned above"
         steps = plan_application(
@@ -185,13 +175,9 @@ class AutoPoolActivities:
         return claimed
 
     async def _apply(self, step: ReconcileStep, scaled: ApplicationScaled | None) -> Outcome:
-        """Apply a step. A refused step is returned with the reason.
-
-        ``scaled`` is recorded as the cause of the actions in ``FOLLOWS_SIZE``.
-        """
         assert step.command is not None, "only steps with a command are applied"
         planner, settings = self._planner, self._planner.settings
-        # One step at a time: concurrent steps of this process would lose races to each other.
+        # One step at a time: concurrent steps would lose races to each other.
         async with self._changing, self._writers.current_writer() as (writer, cause):
             configurator = Configurator(
                 planner.store,
@@ -213,15 +199,15 @@ class AutoPoolActivities:
 def steps_of_deleted_application(
     pools: list[Pool], configuration: Configuration, claimed: dict[str, Claim]
 ) -> tuple[ReconcileStep, ...]:
-    """The steps for the pools of a deleted application, for each UID in their labels."""
+    """The steps for the pools of a deleted application. The pools may have several owner UIDs."""
     uids = sorted({pool.labels.get(OWNER_UID, "") for pool in pools})
     return tuple(
         step for uid in uids for step in plan_deleted_application(uid, configuration, claimed)
     )
 
 
-def _unknown(missing: MissingOwner, *, waits: bool) -> tuple[ReconcileStep, ...]:
-    """Change no pool. If an ADD waits, report the reason to the ADD."""
+def _steps_of_unknown(missing: MissingOwner, *, waits: bool) -> tuple[ReconcileStep, ...]:
+    """The steps for an application that may exist: tell a waiting ADD the reason."""
     if not waits:
         return ()
     return (ReconcileStep("refuse", pool="", reason=missing.why, again=True),)

@@ -1,4 +1,4 @@
-"""The activities of node drains. Each may be repeated."""
+"""The idempotent activities of node drains."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from workflows.jobs.node_drain.drainer import DrainObservation, NodeDrainer
 
 
 class DrainActivities:
-    """The activities of one cluster. They raise ApiError."""
+    """The activities of node drains. They raise ApiError."""
 
     def __init__(self, drainer: NodeDrainer) -> None:
         self._drainer = drainer
 
     @property
     def all(self) -> tuple[Callable[..., object], ...]:
-        """The activities, for the registry of a worker."""
+        """All activities."""
         return self.observe, self.cordon, self.evict, self.uncordon
 
     @activity.defn(name="sriov-drain-observe")
     async def observe(self) -> DrainObservation:
-        """The nodes whose agents request a drain, and the nodes that are cordoned for a drain."""
+        """See ``NodeDrainer.observe``."""
         return await self._drainer.observe()
 
     @activity.defn(name="sriov-drain-cordon")
@@ -31,7 +31,7 @@ class DrainActivities:
 
     @activity.defn(name="sriov-drain-evict")
     async def evict(self, node: str, pods: tuple[str, ...]) -> tuple[str, ...]:
-        """Evict Pods. Returns a reason for each Pod that stays, such as a PodDisruptionBudget."""
+        """See ``NodeDrainer.evict``."""
         return await self._drainer.evict(node, pods)
 
     @activity.defn(name="sriov-drain-uncordon")

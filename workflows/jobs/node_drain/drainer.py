@@ -1,4 +1,4 @@
-"""The interface between node drains and the cluster: drain requests, cordons and evictions."""
+"""The interface between node drains and the cluster."""
 
 from __future__ import annotations
 
@@ -8,26 +8,23 @@ from typing import Final, NamedTuple, Protocol
 from core.domain.sriov.drain_plan import DrainRequest
 
 OBSERVATION_BYTES_MAX: Final = 48 * 1024
-"""Maximum bytes of an observation in JSON.
-
-Observation and drain records must fit into one payload.
-"""
+"""The JSON of an observation and the drain records must fit into one payload."""
 
 PODS_OBSERVED_MAX: Final = 64
-"""Maximum number of Pods of one node in an observation. Later observations list the rest."""
+"""Later observations list further Pods of a node."""
 
 _NODE_BYTES: Final = 40
-"""Bytes of a node in observation and drain records, without the names of the node and Pods."""
+"""Bytes of a node in an observation and a drain record, except names."""
 
 _POD_BYTES: Final = 3
-"""Bytes that a Pod adds to an observation, without its name: quotes and a comma."""
+"""Bytes of quotes and comma around a Pod's name."""
 
 
 class DrainObservation(NamedTuple):
     """The nodes that need a drain, and the nodes that are cordoned for a drain.
 
-    ``further_cordoned``: the number of cordoned nodes that did not fit into ``cordoned``.
-    ``requests_truncated``: some nodes that need a drain did not fit into ``requests``.
+    ``further_cordoned`` counts cordoned nodes that did not fit. ``requests_truncated``: some
+    requests did not fit.
     """
 
     requests: tuple[DrainRequest, ...] = ()
@@ -37,18 +34,18 @@ class DrainObservation(NamedTuple):
 
 
 class NodeDrainer(Protocol):
-    """The cluster. Every method raises ApiError and may be repeated."""
+    """Access to the nodes. All methods raise ApiError and are idempotent."""
 
     async def observe(self) -> DrainObservation:
-        """Read the agents' requests, and the nodes that ``cordon`` has marked."""
+        """Read the agents' drain requests, and the nodes that ``cordon`` has marked."""
         ...
 
     async def cordon(self, node: str) -> None:
-        """Make a node unschedulable, and mark it. No error if the node does not exist."""
+        """Make a node unschedulable and mark it. No error if the node does not exist."""
         ...
 
     async def evict(self, node: str, pods: tuple[str, ...]) -> tuple[str, ...]:
-        """Request the eviction of Pods of this node. Returns a text for each Pod that stays."""
+        """Evict Pods. Returns a reason, such as a PodDisruptionBudget, for each Pod that stays."""
         ...
 
     async def uncordon(self, node: str) -> None:
@@ -61,8 +58,7 @@ def bounded_observation(
 ) -> DrainObservation:
     """An observation with as many nodes and Pods as fit. ``requests``: node -> Pods to evict.
 
-    Cordoned nodes without a request come first, then cordoned nodes with a request, then all other
-    nodes. Only Pods of cordoned nodes are listed: one Pod of each node, then more Pods if they fit.
+    Cordoned nodes come first. Only Pods of cordoned nodes are listed.
     """
     order = sorted(
         {*requests, *cordoned}, key=lambda node: (node in requests, node not in cordoned, node)
@@ -78,17 +74,17 @@ def bounded_observation(
     pods = {node: requests[node] if node in cordoned else () for node in listed if node in requests}
     listed_cordoned = sorted(node for node in listed if node in cordoned)
     return DrainObservation(
-        tuple(DrainRequest(node, some) for node, some in _shares(pods, bytes_left)),
+        tuple(DrainRequest(node, names) for node, names in _share_pods(pods, bytes_left)),
         tuple(listed_cordoned),
         len(cordoned) - len(listed_cordoned),
         len(pods) < len(requests),
     )
 
 
-def _shares(
+def _share_pods(
     pods: Mapping[str, Sequence[str]], bytes_left: int
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The first Pod of each node, then further Pods of each node in turn while bytes are left."""
+    """Give each node its first Pod, then further Pods in turn while bytes are left."""
     counts = {node: len(names[:1]) for node, names in pods.items()}
     for number in range(1, PODS_OBSERVED_MAX):
         for node, names in pods.items():

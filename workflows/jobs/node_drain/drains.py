@@ -1,11 +1,8 @@
 """The workflow that drains nodes whose virtual functions must change, a few nodes at a time.
 
-A cluster has one execution. Each round reads the drain requests that agents write to their
-SriovNetworkNodeStates, and executes a plan. The cordoned nodes are read from the cluster, so that a
-new execution uncordons the nodes of a lost execution. A failed step is planned again in the next
-round. After a failed uncordon, the round cordons no further node.
-
-A drain that takes too long is given up: the node is uncordoned, and drained again later.
+Each round reads drain requests and cordoned nodes from the cluster, then executes a plan. So a new
+execution uncordons the nodes of a lost execution. After a drain that takes too long, the node is
+uncordoned, and drained again later.
 """
 
 from __future__ import annotations
@@ -33,14 +30,14 @@ WORKFLOW_ID: Final = "sriov-drains"
 SETTINGS_SIGNAL: Final = "settings"
 
 ACTIVE_S: Final = 10.0
-"""Seconds between two rounds while a node is being drained."""
+"""The pause while a node is being drained."""
 
 IDLE_S: Final = 30.0
-"""Seconds between two rounds while no node is being drained."""
+"""The pause while no node is being drained."""
 
 STEP_S: Final = 30.0
 STEPS_S: Final = 120.0
-"""Maximum seconds of one attempt at a step, and of all attempts together."""
+"""Time limits of one attempt, and of all attempts."""
 
 _STEP: Final = step_options(STEP_S, STEPS_S)
 
@@ -52,7 +49,7 @@ class DrainSettings(NamedTuple):
 
 
 class ContinuedDrains(NamedTuple):
-    """The state for the next run: drain records by node, and the number of finished drains."""
+    """State for the next run. ``drained``: number of finished drains."""
 
     records: Mapping[str, DrainRecord] = {}
     drained: int = 0
@@ -60,15 +57,15 @@ class ContinuedDrains(NamedTuple):
 
 @workflow.defn(name=WORKFLOW_TYPE)
 class SriovDrains:
-    """The workflow of the cluster's drains."""
+    """The workflow of drains; a cluster has one execution."""
 
     def __init__(self) -> None:
         self._settings = DrainSettings()
         self._state = ContinuedDrains()
-        self._staying: dict[str, list[str]] = {}
-        """Node -> a text for each Pod that stayed on the node at the last eviction."""
+        self._staying_pods: dict[str, list[str]] = {}
+        """Node -> a reason for each Pod that stayed at the last eviction."""
         self._fault = ""
-        self._is_changed = False
+        self._has_new_settings = False
 
     @workflow.run
     async def run(
@@ -83,12 +80,12 @@ class SriovDrains:
                 workflow.continue_as_new(self._settings, self._state)
             pause_s = ACTIVE_S if self._active() else IDLE_S
             with suppress(workflow.TimeoutError):
-                await workflow.wait_condition(lambda: self._is_changed, pause_s)
-            self._is_changed = False
+                await workflow.wait_condition(lambda: self._has_new_settings, pause_s)
+            self._has_new_settings = False
 
     @workflow.query
     def status(self) -> dict[str, Payload]:
-        """The progress of drains, the Pods that stay, and the last failure."""
+        """The progress of drains, and the last failure."""
         records = self._state.records
         return {
             "draining": {node: utc(records[node].began_s) for node in self._active()},
@@ -97,7 +94,7 @@ class SriovDrains:
                 for node, record in sorted(records.items())
                 if record.given_up_s
             },
-            "staying": {node: list(texts) for node, texts in sorted(self._staying.items())},
+            "staying": {node: list(texts) for node, texts in sorted(self._staying_pods.items())},
             "drained": self._state.drained,
             "max_unavailable": self._settings.max_unavailable,
             "fault": self._fault,
@@ -105,13 +102,13 @@ class SriovDrains:
 
     def _set(self, settings: DrainSettings) -> None:
         self._settings = settings
-        self._is_changed = True
+        self._has_new_settings = True
 
     def _active(self) -> list[str]:
         return sorted(node for node, entry in self._state.records.items() if not entry.given_up_s)
 
     async def _round(self) -> str:
-        """Observe, plan and execute. Returns the last failure, or "" if none."""
+        """Return the last failure, or "" if none."""
         try:
             observed: DrainObservation = await workflow.execute_activity(
                 DrainActivities.observe, options=_STEP
@@ -128,12 +125,17 @@ class SriovDrains:
             requests_truncated=observed.requests_truncated,
         )
         requested = {request.node for request in observed.requests}
-        self._staying = {node: texts for node, texts in self._staying.items() if node in requested}
+        self._staying_pods = {
+            node: texts for node, texts in self._staying_pods.items() if node in requested
+        }
         self._state = ContinuedDrains(plan.records, self._state.drained)
         return await self._execute_all(plan.steps, requested)
 
     async def _execute_all(self, steps: Collection[DrainStep], requested: Collection[str]) -> str:
-        """Execute as many steps as possible. Returns the last failure, or "" if none."""
+        """Execute the steps. After a failed uncordon, cordon no further node.
+
+        Returns the last failure, or "" if none.
+        """
         fault = ""
         may_cordon = True
         for step in steps:
@@ -157,6 +159,6 @@ class SriovDrains:
                 staying: tuple[str, ...] = await workflow.execute_activity(
                     DrainActivities.evict, step.node, step.pods, options=_STEP
                 )
-                self._staying[step.node] = list(staying)
+                self._staying_pods[step.node] = list(staying)
             case UncordonNode():
                 await workflow.execute_activity(DrainActivities.uncordon, step.node, options=_STEP)

@@ -1,7 +1,4 @@
-"""The activities of a provider binding: requests to the provider, writes to endpoints and claims.
-
-All activities are idempotent.
-"""
+"""The idempotent activities of a provider binding: requests to the provider, writes to etcd."""
 
 from __future__ import annotations
 
@@ -33,7 +30,7 @@ from workflows.jobs.shard_writers import ShardWriters
 
 
 class ProviderRelease(NamedTuple):
-    """A request to release the addresses of a binding request, with the reason."""
+    """A request to release the addresses of a binding request."""
 
     request: BindingRequest
     reason: ReleaseReason
@@ -41,7 +38,7 @@ class ProviderRelease(NamedTuple):
 
 
 class ProviderBinding(NamedTuple):
-    """One bound address. ``mac`` "" or ``vlan`` 0: the provider did not choose this value."""
+    """One bound address. ``mac`` "" or ``vlan`` 0: the provider chose none."""
 
     address: str
     mac: str = ""
@@ -49,14 +46,14 @@ class ProviderBinding(NamedTuple):
 
 
 class ProviderResult(NamedTuple):
-    """The result of an execution: the ``bound`` addresses, or ``why`` there are none."""
+    """The result of an execution: bound addresses, or ``why`` there are none."""
 
     bound: tuple[ProviderBinding, ...]
     why: str = ""
 
 
 class ProviderActivities:
-    """The activities of one controller."""
+    """The activities of a provider binding."""
 
     def __init__(
         self,
@@ -76,7 +73,7 @@ class ProviderActivities:
 
     @property
     def all(self) -> tuple[Callable[..., Any], ...]:
-        """The activities, for the registry of a worker."""
+        """All activities."""
         return self.allocate, self.release, self.record, self.report_failure, self.end
 
     async def close(self) -> None:
@@ -104,7 +101,6 @@ class ProviderActivities:
         ]
 
     async def _baggage_of(self, request: BindingRequest) -> TraceContext:
-        """The trace baggage of the ADD, for the request to the provider."""
         if tracing.current_tracer() is None:
             return TraceContext()
         binding = (await self._bindings.find(request.key)).binding
@@ -112,16 +108,15 @@ class ProviderActivities:
 
     @activity.defn(name="release-ip")
     async def release(self, request: BindingRequest, bound: ProviderAddress) -> None:
-        """Release one address at the provider.
+        """Release one address at the provider, unless a later claim has the address.
 
-        If a later claim has the address, nothing is released. Raises ProviderError,
-        StoreUnavailable.
+        Raises ProviderError, StoreUnavailable.
         """
         get = Get(self._keys.ip_of(bound.address))
         claim = (await self._store.read([get])).ranges[0].kvs
         if claim and (bound.address, claim[0].mod_revision) not in request.claims:
             return
-        if bound == request.addresses[0]:  # one event for the release of all addresses
+        if bound == request.addresses[0]:  # one event for all addresses
             binding = (await self._bindings.find(request.key)).binding
             await self._note_begin(request, "returning", binding.why if binding else "")
         release_request = ProviderReleaseRequest(
@@ -153,7 +148,7 @@ class ProviderActivities:
 
     @activity.defn(name="release-claims")
     async def end(self, release: ProviderRelease) -> tuple[str, ...]:
-        """Release the claims that still exist, and delete the binding. Returns the addresses."""
+        """Release the remaining claims, delete the binding, return the released addresses."""
         request = release.request
         async with self._writers.current_writer() as (writer, cause):
             releaser = Releaser(self._store, self._keys, writer, self._cooldown)
@@ -161,7 +156,7 @@ class ProviderActivities:
                 request.key, request.claims, release.reason, release.evidence, cause
             )
             while (stored := await self._bindings.find(request.key)).binding is not None:
-                if stored.binding.request.uid != request.uid:  # of a later Pod
+                if stored.binding.request.uid != request.uid:  # the binding of a later Pod
                     break
                 event = request.event("released", release.evidence)
                 draft = EventDraft(writer.event_id(), cause, event)
@@ -173,7 +168,7 @@ class ProviderActivities:
         return done.addresses
 
     async def _note_begin(self, request: BindingRequest, state: str, why: str = "") -> None:
-        """Record the start of a request, in the first attempt only. A failure is ignored."""
+        """Record the start of a request in the first attempt. A failure is ignored."""
         if activity.info().attempt > 1:
             return
         with suppress(StoreError):

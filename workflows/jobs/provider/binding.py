@@ -1,13 +1,8 @@
-"""The workflow of a provider binding: the provider binds the claimed addresses of a Pod.
+"""The workflow that binds the claimed addresses of a Pod at the provider, and releases them.
 
-Binding: the provider binds the addresses, and the endpoint records their MAC addresses and VLANs.
-All addresses are released if binding fails or takes too long, or if the claims end first.
-
-Releasing: the provider releases every address, then the claims are released. If the provider fails,
-the claims stay, so that no other Pod gets the addresses. After the last attempt the execution is
-paused.
-
-A Pod has one execution at a time. If a release is requested during binding, the same run releases.
+All addresses are released if binding fails or takes too long, or if the claims end first. The
+provider releases every address before the claims are released: no other Pod may get an address that
+is still bound. A Pod has one execution at a time, which also handles a release during binding.
 """
 
 from __future__ import annotations
@@ -25,19 +20,15 @@ from workflows.jobs.provider.activities import (
 from workflows.model.errors import ApplicationError
 
 GIVE_BACK: Final = "give_back"
-"""The signal to release all addresses."""
-
 CALL_S_MAX: Final = 110.0
 """Maximum seconds of one attempt. The settings limit an HTTP request to less than 100 s."""
 
 RECORD_S_MAX: Final = 30.0
-"""Maximum seconds of one attempt to write to etcd."""
-
 UNKNOWN_OUTCOME_S: Final = 100.0
-"""Seconds during which the provider may still process a request that got no response."""
+"""Seconds in which the provider may still process a request without a response."""
 
 RELEASE_ATTEMPTS_MAX: Final = 16
-"""Attempts to release an address, over about 45 minutes, before the execution is paused."""
+"""Attempts to release an address, over about 45 minutes; then the execution is paused."""
 
 RELEASING: Final = workflow.ActivityOptions(
     start_to_close_s=CALL_S_MAX,
@@ -51,12 +42,11 @@ RECORDING: Final = workflow.ActivityOptions(
     start_to_close_s=RECORD_S_MAX, retry=workflow.RetryPolicy(maximum_interval_s=30)
 )
 NOT_RETRIED: Final = ("ProviderRefused", "DeadlineExceeded")
-"""The provider rejected the request, or no time is left."""
 
 
 @workflow.defn(name="ExternalBinding")
 class ExternalBinding:
-    """Binds the addresses of a request, and releases them on a signal."""
+    """The workflow of one Pod's binding."""
 
     def __init__(self) -> None:
         self._release: ProviderRelease | None = None
@@ -69,7 +59,7 @@ class ExternalBinding:
 
     @workflow.query
     def doing(self) -> str:
-        """``binding`` or ``releasing``."""
+        """The phase: ``binding`` or ``releasing``."""
         return self._phase
 
     @workflow.run
@@ -87,7 +77,7 @@ class ExternalBinding:
         return ProviderResult((), "released")
 
     async def _bind(self, request: BindingRequest) -> tuple[list[ProviderBinding], str]:
-        """Returns the bound addresses, and the reason to release them ("" if none)."""
+        """Return the bound addresses, and the reason to release them ("" if none)."""
         remaining_s = request.deadline_ms / 1000 - workflow.now().timestamp()
         if remaining_s <= 0:
             return [], await self._report(request, "the deadline of the binding has passed")

@@ -1,9 +1,7 @@
 """Start and signal the executions that bind addresses at a network provider.
 
-The dispatcher runs in the leader. It follows the bindings that agents write
-(``core.allocation.bindings``). Every ``CLAIM_CHECK_S`` it also checks the claims of all bound
-addresses, and requests a release where the claims have ended. A repeated start of an execution
-changes nothing.
+The leader follows the bindings that agents write (``core.allocation.bindings``). Every
+``CLAIM_CHECK_S`` it also requests the release of bound addresses whose claims have ended.
 """
 
 from __future__ import annotations
@@ -31,16 +29,11 @@ from workflows.jobs.provider.binding import GIVE_BACK, ExternalBinding
 from workflows.model.policies import ExecutionStatus
 
 WATCH_PAUSE_S: Final = 0.5
-"""Seconds before the watch of the bindings is started again."""
-
 UNCHANGED_PAUSE_S: Final = 1.0
-"""Seconds before an unchanged binding gets another execution, and after a failure."""
+"""The pause before an unchanged binding gets another execution, and after a failure."""
 
 CLAIM_CHECK_S: Final = 300.0
-"""Seconds between two checks of the claims of all bound addresses."""
-
 CLAIMS_ENDED: Final = "its claims have ended without a release at the provider"
-"""Why the dispatcher requests a release."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -56,7 +49,7 @@ class BindingDispatcher:
         self._keys = keys
         self._client = client
         self._bindings = BindingStore(store, keys)
-        self._changed: set[EndpointKey] = set()
+        self._changed_keys: set[EndpointKey] = set()
         self._tasks: dict[EndpointKey, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
@@ -84,13 +77,12 @@ class BindingDispatcher:
             await asyncio.sleep(WATCH_PAUSE_S)
 
     def _note(self, etcd_key: bytes, value: bytes | None) -> None:
-        """Handle a changed binding; a deleted or unreadable one needs no execution."""
         if value is None:
             self._faults.clear(key_text(self._keys, etcd_key))
             return
         binding = BINDING_KEYS.read(self._keys, etcd_key, value, self._faults)
         if binding is not None:
-            self._changed.add(binding.request.key)
+            self._changed_keys.add(binding.request.key)
             self._start_task(binding.request.key)
 
     def _start_task(self, key: EndpointKey) -> None:
@@ -105,18 +97,17 @@ class BindingDispatcher:
         error = task.exception()
         if error is not None:
             _log.error("cannot handle the binding of %s/%s: %s", *key, error)
-        elif key in self._changed:
+        elif key in self._changed_keys:
             self._start_task(key)
 
     async def _handle(self, key: EndpointKey) -> None:
-        """Run executions until the binding needs none."""
         what = f"handling the binding of {'/'.join(key)}"
         await retry_until_done(lambda: self._run_executions(key), what, Backoff(UNCHANGED_PAUSE_S))
 
     async def _run_executions(self, key: EndpointKey) -> None:
         last_revision = 0
         while True:
-            self._changed.discard(key)
+            self._changed_keys.discard(key)
             stored: StoredBinding = await retry_unavailable()(self._bindings.find, key)
             if stored.binding is None or stored.binding.state == "bound":
                 return
@@ -124,7 +115,7 @@ class BindingDispatcher:
                 await asyncio.sleep(UNCHANGED_PAUSE_S)
             last_revision = stored.revision
             status = await _status(await self._start(stored.binding))
-            if status == ExecutionStatus.TERMINATED:  # by a user, who wants no other execution
+            if status == ExecutionStatus.TERMINATED:  # the user wants no other execution
                 await self._bindings.remove(key, stored)
 
     async def _start(self, binding: Binding) -> WorkflowHandle:
@@ -144,7 +135,6 @@ class BindingDispatcher:
         )
 
     async def _check_claims(self) -> None:
-        """Request the release of addresses that are bound and not claimed."""
         while True:
             result = await self._store.read([Get(*self._keys.range_of("binding"))])
             for kv in result.ranges[0].kvs:
@@ -162,7 +152,7 @@ class BindingDispatcher:
 
 
 async def _status(handle: WorkflowHandle) -> str:
-    """Wait for the end of an execution. Returns its status."""
+    """Wait for the end of an execution, and return its status."""
     try:
         await handle.result()
     except ExecutionFailed as error:

@@ -1,8 +1,7 @@
 """The client of a network provider's HTTP API. See docs/reference/http-api.md.
 
-Requests have a timeout and are not retried here. ``ProviderRefused`` means that the provider
-rejected the request and did nothing. After any other ``ProviderError`` the outcome is unknown.
-Unknown fields of responses are ignored.
+The client does not retry. ProviderRefused: the provider rejected the request and did nothing. After
+any other ProviderError the outcome is unknown.
 """
 
 from __future__ import annotations
@@ -34,10 +33,10 @@ BUDGET_S_MIN: Final = 48.0
 """Minimum seconds until the caller's deadline when an allocate request is sent."""
 
 ERROR_CHARS_MAX: Final = 200
-"""Maximum bytes of an error response that an error text quotes."""
+"""Maximum bytes of a response that an error text quotes."""
 
 NOT_BOUND: Final = frozenset({404, 410})
-"""Status codes with which the provider rejects a release because the address is not bound."""
+"""Status codes of a release that fails because the address is not bound."""
 
 
 class RequestedAddress(msgspec.Struct, frozen=True, rename="camel"):
@@ -49,7 +48,7 @@ class RequestedAddress(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ProviderAllocateRequest(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """All addresses of one Pod, bound together."""
+    """A request to bind all addresses of one Pod."""
 
     pod_name: str
     pod_namespace: str
@@ -59,7 +58,7 @@ class ProviderAllocateRequest(msgspec.Struct, frozen=True, rename="camel", omit_
 
 
 class BoundAddress(msgspec.Struct, frozen=True, rename="camel"):
-    """One bound address. ``mac_address`` "" or ``vlan_id`` 0: the provider did not choose one."""
+    """One bound address. ``mac_address`` "" or ``vlan_id`` 0: the provider chose none."""
 
     ip_address: str
     mac_address: str = ""
@@ -85,7 +84,7 @@ class ProviderReleaseRequest(msgspec.Struct, frozen=True, rename="camel", omit_d
 
 
 class ProviderClient:
-    """The client of one provider. Create it inside the event loop, and close it."""
+    """The client of one provider. Close the client after use."""
 
     def __init__(
         self, settings: ProviderSettings, *, now_s: Callable[[], float] = time.time
@@ -155,7 +154,7 @@ class ProviderClient:
         try:
             async with (
                 asyncio.timeout(timeout_s),
-                self._connected().post(
+                self._open_session().post(
                     url, data=body, headers=headers, allow_redirects=False
                 ) as response,
             ):
@@ -174,7 +173,7 @@ class ProviderClient:
                 remedy="check iaasNetworkProvider.serverUrl and the connection to the provider",
             ) from error
 
-    def _connected(self) -> aiohttp.ClientSession:
+    def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             connector = aiohttp.TCPConnector(ssl=self._tls())
             self._session = aiohttp.ClientSession(connector=connector)

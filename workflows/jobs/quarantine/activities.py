@@ -1,7 +1,6 @@
-"""The activities of one quarantine: check it, probe the address, lift the quarantine.
+"""The activities of one quarantine.
 
-Each activity gets the conflicting host of the quarantine, so that a late attempt does not change a
-later quarantine of the same address.
+Each activity gets the conflicting host, so that a late attempt changes no later quarantine.
 """
 
 from __future__ import annotations
@@ -42,19 +41,19 @@ class QuarantineActivities:
 
     @activity.defn(name="quarantine-probe")
     async def probe(self, address: str, host: ConflictingHost) -> ProbeResult:
-        """Probe once. Raises StoreUnavailable."""
+        """Probe the address if it is still quarantined. Raises StoreUnavailable."""
         if not await self.check(address, host):
             return ENDED
         return await self._prober.probe(ProbeTarget(address, await self._gateway_of(address)))
 
     @activity.defn(name="quarantine-return")
     async def give_back(self, address: str, host: ConflictingHost, reason: str) -> bool:
-        """Lift the quarantine. Returns False if it has ended. Raises as ``ShardWriters.apply``."""
+        """Lift the quarantine. False if it has ended. Raises as ``ShardWriters.apply``."""
         applied = await self._writers.apply(ReturnAddress(address, host, reason))
         return bool(applied.events)
 
     async def _gateway_of(self, address: str) -> str:
-        """The gateway of the pool or subnet that has the address; "" if neither has a gateway."""
+        """The gateway of the pool or subnet, or ""."""
         family, value = parsed = parse_address(address)
         scope = await ScopeReader(self._store, self._keys).read_around(parsed)
         for objects in (scope.pools, scope.subnets):

@@ -1,7 +1,6 @@
-"""The workflow of one quarantined address: probe it, and lift the quarantine after silent probes.
+"""The workflow that probes a quarantined address, and lifts the quarantine after silent probes.
 
-The execution starts when an address is quarantined for a conflicting host, and ends with the
-quarantine. Quarantines that operators make have no execution: only operators lift them.
+Only quarantines with a conflicting host have an execution. Operators lift all others.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from workflows.model.payloads import Payload
 WORKFLOW_TYPE: Final = "quarantine-probe"
 CHECK_SIGNAL: Final = "look"
 PROBE_NOW: Final = "probe-now"
-"""Signals. ``CHECK_SIGNAL``: the quarantine may have changed. ``PROBE_NOW``: probe at once."""
+"""Signals: the quarantine may have changed; probe at once."""
 
 PROBE_S: Final = 30.0
 PROBES_S: Final = 120.0
-"""Maximum seconds of one attempt at an activity, and of all attempts together."""
+"""Time limits of one attempt, and of all attempts."""
 
 _OPTIONS: Final = step_options(PROBE_S, PROBES_S)
 
@@ -45,10 +44,7 @@ class QuarantinedAddress(NamedTuple):
 
 
 class ProbeOutcome(NamedTuple):
-    """Whether this execution lifted the quarantine, and the counts of its probes.
-
-    ``answers``: probes that a host answered; ``unable``: probes that could not be made.
-    """
+    """The result of an execution. ``returned``: whether it lifted the quarantine."""
 
     returned: bool
     answers: int = 0
@@ -70,13 +66,13 @@ class ProbeQuarantine:
     async def run(
         self, quarantined: QuarantinedAddress, progress: ProbeProgress = ProbeProgress()
     ) -> ProbeOutcome:
-        """Probe until the quarantine has ended."""
+        """Probe until the quarantine ends."""
         self._quarantined, self._progress = quarantined, progress
         workflow.set_signal_handler(CHECK_SIGNAL, self._check_now)
         workflow.set_signal_handler(PROBE_NOW, self._request)
         while await self._wait():
             result = await self._probe()
-            if result.verdict == "over":  # the quarantine has ended, or another one has begun
+            if result.verdict == "over":
                 break
             self._progress = with_result(self._progress, result, now_s())
             self._publish()
@@ -88,7 +84,7 @@ class ProbeQuarantine:
 
     @workflow.query
     def status(self) -> dict[str, Payload]:
-        """The conflicting host, the results of the probes, and when the next probe is due."""
+        """The results of the probes, and the time of the next probe."""
         progress = self._progress
         return {
             "address": self._quarantined.address,
@@ -142,7 +138,7 @@ class ProbeQuarantine:
             return ProbeResult("unable", text=failure_text(error))
 
     async def _give_back(self) -> bool:
-        """Lift the quarantine. Returns False after a failure."""
+        """Lift the quarantine. False after a failure."""
         reason = f"silent {self._progress.silent} times, {self._progress.text}"
         try:
             await workflow.execute_activity(
@@ -163,7 +159,7 @@ class ProbeQuarantine:
 
 
 def required_probes(projection: Projection) -> Iterator[RequiredExecution]:
-    """An execution for each quarantine with a conflicting host, signalled when the host changes."""
+    """An execution for each conflicting host, signalled when the host changes."""
     for address, quarantine in projection.ledger.quarantine.items():
         if quarantine.conflicting_host is not None:
             host = quarantine.conflicting_host

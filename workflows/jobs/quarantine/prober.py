@@ -1,7 +1,7 @@
-"""Probes of quarantined addresses: the target, the result, and the interface of a prober.
+"""The interface of probers of quarantined addresses.
 
-Silence is evidence only if the probe reached the link. So a prober first probes a *reference host*,
-the gateway. Without an answer from the reference host, the result is ``unable``, never ``silent``.
+Silence is evidence only if the probe reached the network link. So a prober first probes the
+gateway. If the gateway does not answer, the result is ``unable``, never ``silent``.
 """
 
 from __future__ import annotations
@@ -9,21 +9,18 @@ from __future__ import annotations
 from typing import Final, Literal, NamedTuple, Protocol
 
 Verdict = Literal["answered", "silent", "unable", "over"]
-"""``over``: the quarantine has ended, or another one has begun. Probers do not return ``over``."""
+"""``over``: the quarantine has ended, or another one has begun. No prober returns ``over``."""
 
 
 class ProbeTarget(NamedTuple):
-    """An address without prefix length, and the gateway of its pool (or "")."""
+    """An address without prefix length, and a gateway or ""."""
 
     address: str
     gateway: str = ""
 
 
 class ProbeResult(NamedTuple):
-    """The result of a probe. ``mac``: the MAC address of the host that answered.
-
-    ``text``: the link on which the probe was sent, or why no probe could be sent.
-    """
+    """The result of a probe. ``text``: its network link, or why no probe was sent."""
 
     verdict: Verdict
     mac: str = ""
@@ -31,18 +28,18 @@ class ProbeResult(NamedTuple):
 
 
 class Prober(Protocol):
-    """Sends probes on a link."""
+    """Sends probes on a network link."""
 
     async def probe(self, target: ProbeTarget) -> ProbeResult:
         """Probe an address. A failure returns ``unable`` and raises no error."""
         ...
 
 
-NO_PROBER: Final = "no interface to probe from is configured: set ORBWEAVER_PROBE_INTERFACE"
+NO_PROBER: Final = "no interface for probes is configured: set ORBWEAVER_PROBE_INTERFACE"
 
 
 class NoProber:
-    """The prober of a controller without an interface on the Pods' links."""
+    """The prober of a controller without an interface for probes."""
 
     async def probe(self, target: ProbeTarget) -> ProbeResult:
         """Always ``unable``."""

@@ -1,7 +1,7 @@
-"""Decide when to probe again, and when a quarantine is lifted.
+"""When to probe again, and when to lift a quarantine. Pure.
 
-A quarantine is lifted after ``SILENT_PROBES`` silent probes in a row. An answered probe resets the
-count. A probe that could not be made keeps the count. Pure.
+A quarantine is lifted after ``SILENT_PROBES`` silent probes in a row. Only an answer resets the
+count.
 """
 
 from __future__ import annotations
@@ -14,22 +14,18 @@ SILENT_PROBES: Final = 3
 """More than 1, because a sleeping machine does not answer."""
 
 PAUSE_S: Final = 300.0
-"""Seconds before the first probe, and after a silent probe."""
+"""The pause before the first probe, and after a silent probe."""
 
 PAUSE_S_MAX: Final = 6 * 3_600.0
-"""The longest pause in seconds between two probes."""
-
 FACTOR: Final = 2.0
-"""The growth of the pause after a probe that was answered or could not be made."""
+"""The growth of the pause after a probe that is not silent."""
 
 
 class ProbeProgress(NamedTuple):
     """The results of the probes so far.
 
-    ``silent`` counts silent probes in a row. ``answers`` and ``unable`` count all probes with these
-    verdicts. ``mac``: the host that answered last. ``last`` and ``text``: verdict and text of the
-    last probe. ``at_s``: the time of the last probe, Unix seconds. ``pause_s``: seconds before the
-    next probe.
+    ``silent`` counts silent probes in a row. ``last``, ``text`` and ``at_s``: verdict, text and
+    time (Unix seconds) of the last probe. ``pause_s``: the pause before the next probe.
     """
 
     silent: int = 0
@@ -48,7 +44,7 @@ class ProbeProgress(NamedTuple):
 
 
 def with_result(progress: ProbeProgress, answer: ProbeResult, at_s: float) -> ProbeProgress:
-    """The progress after one more probe."""
+    """The progress after a probe."""
     following = progress._replace(last=answer.verdict, text=answer.text, at_s=at_s)
     later_s = min(progress.pause_s * FACTOR, PAUSE_S_MAX)
     if answer.verdict == "silent":

@@ -1,16 +1,9 @@
 """Reclaim one Pod: a change of the Pod starts an execution, which waits and releases on evidence.
 
-``ChangeListener`` receives changes of Pods; only the leader runs it. It misses changes while there
-is no leader, when the watch fails, and when the queue is full. So it requests a scan of all claims
-whenever the watch starts.
-
-A change or a scan starts one execution of the workflow ``ReclaimPod`` for each Pod. If the activity
-keeps failing, the Pod is left to the next scan.
-
-The activity reads only the endpoint and the claims of one Pod, so the cost does not grow with the
-cluster. If another process observed the Pod first, this process replaces the observation,
-because the clocks of two processes cannot be compared. The release is then up to
-``OBSERVATION_GAP_S`` later.
+The leader runs ``ChangeListener``. It misses changes while there is no leader, after a failure of
+the watch, or when its queue is full. So it requests a scan whenever the watch starts. A Pod whose
+activity keeps failing is left to the next scan. The cost of an activity does not grow with the
+cluster.
 """
 
 from __future__ import annotations
@@ -44,35 +37,28 @@ from workflows.model.errors import WorkflowError
 
 WORKFLOW_TYPE: Final = "reclaim-pod"
 CHANGED_SIGNAL: Final = "news"
-"""The signal that a deadline has changed. Histories store its name, so it cannot be renamed."""
+"""The signal that a deadline has changed. Histories store this name: keep it."""
 
 ATTEMPT_S: Final = 30.0
-"""Maximum seconds of one attempt at the activity."""
-
 ACTIVITIES_MAX: Final = 100
-"""Maximum number of activities in one execution. Then the Pod is left to the scan."""
+"""After so many activities, an execution leaves the Pod to the scan."""
 
 NOTHING_LEFT: Final = "its addresses were released before"
-"""The outcome for a Pod without an endpoint."""
-
 WATCH_PAUSE_S: Final = 0.5
 WATCH_PAUSE_S_MAX: Final = 60.0
-"""Seconds before the watch starts again after a failure: the first pause, and the longest.
-
-The pause grows until a change is received, because each start requests a scan.
-"""
+"""The pause grows until a change is received, because each start of the watch requests a scan."""
 
 FAULTS: Final = (OrbweaverError, WorkflowError)
-"""Failures of etcd, of the source of changes, and of executions that reject signals."""
+"""Failures of etcd, of the source of changes, or of one execution."""
 
 FindCause = Callable[[RevisedClaim], Awaitable[Cause | None]]
-"""Returns the cause of the event that made a claim. The cause has the trace of the ADD."""
+"""Returns the cause of a claim's event, with the trace of the ADD."""
 
 TRIGGERED_BY: Final = "triggered-by"
-"""The kind of the trace link to the change of a Pod, used if the ADD is unknown."""
+"""The kind of the trace link to the change of a Pod, if the ADD is unknown."""
 
 FOLLOWING_PODS: Final = "following changes of Pods"
-"""Logged when the watch of Pods starts. Tests wait for this line."""
+"""Tests wait for this line of the log."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -80,8 +66,8 @@ _log: Final = logging.getLogger(__name__)
 class PodOutcome(NamedTuple):
     """The outcome of one activity. ``why``: the evidence, or why no address was released.
 
-    ``until_s``: when to run the activity again, in Unix seconds; 0: the outcome is final. ``seen``:
-    the observation that replaces a first observation by another process.
+    ``until_s``: when to run the activity again, Unix seconds; 0: never. ``seen``: the observation
+    that replaces a first observation by another process, whose clock cannot be compared.
     """
 
     released: tuple[str, ...]
@@ -91,7 +77,7 @@ class PodOutcome(NamedTuple):
 
 
 class PodActivities:
-    """The activity of ``ReclaimPod``. It counts ``released`` addresses and ``failed`` attempts."""
+    """The activity of ``ReclaimPod``. Counts ``released`` addresses and ``failed`` attempts."""
 
     def __init__(self, context: ReclaimContext) -> None:
         self._context = context
@@ -102,8 +88,8 @@ class PodActivities:
     async def reclaim(self, deadline: ReclaimDeadline) -> PodOutcome:
         """Release the Pod's addresses if evidence shows that the Pod is gone.
 
-        Raises retryable errors, such as NotReady if the API server did not answer. The last of
-        ``tries_max`` attempts raises no error and leaves the Pod to the scan.
+        Raises retryable errors. The last of ``tries_max`` attempts raises no error, and leaves the
+        Pod to the scan.
         """
         try:
             return await self._reclaim(deadline)
@@ -145,7 +131,7 @@ class PodActivities:
 
 
 class ReclaimResult(NamedTuple):
-    """The result of an execution. ``why``: the evidence, or why no address was released."""
+    """The result of an execution; see ``PodOutcome``."""
 
     released: tuple[str, ...]
     why: str
@@ -161,7 +147,7 @@ class ReclaimPod:
     """The workflow that releases the addresses of one Pod."""
 
     def __init__(self) -> None:
-        self._newer: ReclaimDeadline | None = None
+        self._newer_deadline: ReclaimDeadline | None = None
 
     @workflow.run
     async def run(self, deadline: ReclaimDeadline, retry_s: float) -> ReclaimResult:
@@ -172,23 +158,23 @@ class ReclaimPod:
             outcome = await workflow.execute_activity(
                 PodActivities.reclaim, deadline, options=_options(retry_s)
             )
-            if not outcome.until_s and self._newer is None:
+            if not outcome.until_s and self._newer_deadline is None:
                 return ReclaimResult(outcome.released, outcome.why)
             deadline = _next_deadline(deadline, outcome)
         return ReclaimResult((), f"left to the scan after {ACTIVITIES_MAX} activities")
 
     def _replace_deadline(self, deadline: ReclaimDeadline) -> None:
-        self._newer = deadline
+        self._newer_deadline = deadline
 
     async def _until_due(self, deadline: ReclaimDeadline) -> ReclaimDeadline:
-        """Wait until the deadline has passed. A signal may replace the deadline."""
+        """Wait for the deadline, and return it. A signal may replace it meanwhile."""
         while True:
-            deadline, self._newer = _newest(deadline, self._newer), None
+            deadline, self._newer_deadline = _newest_deadline(deadline, self._newer_deadline), None
             remaining_s = deadline.expires_s - workflow.now().timestamp()
             if remaining_s <= 0:
                 return deadline
             try:
-                await workflow.wait_condition(lambda: self._newer is not None, remaining_s)
+                await workflow.wait_condition(lambda: self._newer_deadline is not None, remaining_s)
             except workflow.TimeoutError:
                 return deadline
 
@@ -201,10 +187,10 @@ def _options(retry_s: float) -> workflow.ActivityOptions:
     return workflow.ActivityOptions(start_to_close_s=ATTEMPT_S, retry=retry)
 
 
-def _newest(deadline: ReclaimDeadline, newer: ReclaimDeadline | None) -> ReclaimDeadline:
-    """``newer``, with the first observation of ``deadline``.
+def _newest_deadline(deadline: ReclaimDeadline, newer: ReclaimDeadline | None) -> ReclaimDeadline:
+    """Return ``newer`` with the first observation of ``deadline``.
 
-    A deadline for a reported deletion is returned unchanged.
+    A deadline for a reported deletion stays as it is.
     """
     if newer is None or deadline.reason == "deleted":
         return deadline
@@ -219,7 +205,7 @@ def _next_deadline(deadline: ReclaimDeadline, outcome: PodOutcome) -> ReclaimDea
 
 
 class DeadlineCause(NamedTuple):
-    """The cause of a deadline: a change event, the trace of that event, and a claim of the Pod."""
+    """The cause of a deadline: an event, its trace, and a claim of the Pod."""
 
     trigger: str = ""
     traceparent: str = ""
@@ -229,7 +215,7 @@ class DeadlineCause(NamedTuple):
 class PodExecutionStarter:
     """Starts executions of ``ReclaimPod``.
 
-    With ``find_cause`` an execution is linked to the trace of the ADD that claimed the addresses.
+    ``find_cause`` links an execution to the trace of the ADD.
     """
 
     def __init__(
@@ -266,17 +252,16 @@ class PodExecutionStarter:
 
 
 class ObservedChange(NamedTuple):
-    """A change, and the time at which this process received the change."""
+    """A change, and when this process received it."""
 
     change: PodChange
     at: Moment
 
 
 class ChangeListener:
-    """Starts executions after changes of Pods.
+    """Starts executions after changes of Pods, and counts the changes.
 
-    ``received``, ``started`` and ``dropped`` count changes. A scan makes up for dropped changes.
-    ``listening``: whether the watch is open.
+    A scan makes up for ``dropped`` changes. ``listening``: whether the watch is open.
     """
 
     def __init__(

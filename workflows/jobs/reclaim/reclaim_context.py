@@ -1,6 +1,6 @@
-"""The objects that all parts of reclaim in one process use, such as the source of Pod state.
+"""The shared objects of reclaim, and the interface of its source of Pod state.
 
-The source is an informer, or in standalone mode records (``workflows.jobs.record_lookup``).
+The source is an informer, or records in standalone mode (``workflows.jobs.record_lookup``).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from core.eventstore.kv import KeyValueStore
 from workflows.jobs.shard_writers import Releases
 
 NAME_BYTES: Final = 8
-"""Random bytes of an observer's name, so that a restarted process is another observer."""
+"""Random bytes of an observer's name: a restarted process is another observer."""
 
 
 def observer_of(
@@ -29,12 +29,11 @@ def observer_of(
 
 
 class PodChange(NamedTuple):
-    """A Pod or its Node was created or changed, or the Pod was deleted.
+    """A change of a Pod or its Node, or the deletion of the Pod.
 
-    ``deletion_report``: the text of an authoritative report that the Pod was deleted, such as a
-    delete event. With such a report, ``pod`` is the last state of the Pod.
-    ``trigger`` and ``traceparent``: the log event behind the change, and the trace of this event.
-    All three are "" if absent.
+    ``deletion_report``: an authoritative report that the Pod was deleted, or "". With a report,
+    ``pod`` is the last state of the Pod. ``trigger`` and ``traceparent``: the log event behind the
+    change and the trace of this event, or "".
     """
 
     pod: PodState
@@ -44,7 +43,7 @@ class PodChange(NamedTuple):
 
 
 class ScanRequest(NamedTuple):
-    """Requests a scan of all claims, because addresses may be free without a change of a Pod."""
+    """Requests a scan, because claims may have leaked without a change of a Pod."""
 
     why: str
 
@@ -58,25 +57,25 @@ class ReclaimFactsSource(Protocol):
     async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterLookup:
         """Read the cluster state. ``claims_read``: the earlier time at which the ledger was read.
 
-        The cost depends on the size of the ledger, not on the size of the cluster.
+        The cost depends on the ledger, not on the cluster.
         """
         ...
 
     async def deleted_nodes(self, nodes: Collection[str]) -> frozenset[str]:
-        """The names in ``nodes`` of Nodes that certainly do not exist."""
+        """Those of ``nodes`` that certainly do not exist."""
         ...
 
     def changes(self) -> AsyncIterator[Change]:
         """Yield changes from now on. Raises retryable errors.
 
-        A change of a Node's readiness yields a PodChange for each Pod on the Node. A Pod that is
+        A change of a Node's readiness yields a PodChange for each Pod of the Node. A Pod that is
         only missing from a list yields nothing. Changes of running Pods may be omitted.
         """
         ...
 
 
 class ReclaimContext(NamedTuple):
-    """The objects that all parts of reclaim in one process use."""
+    """The shared objects of reclaim in one process."""
 
     store: KeyValueStore
     keys: Keys

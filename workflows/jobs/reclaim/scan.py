@@ -1,9 +1,8 @@
 """Reclaim: scan all claims, release leaked claims on evidence, wait, and scan again.
 
 A cluster has one execution. It scans at a fixed interval, on the signal ``scan-now``, and when a
-kept claim may be released. Observations are stored for the next scan (``scan_states``), so that
-another controller can continue after any step. A failed scan or release is tried again by the next
-scan.
+kept claim may be released. Observations are stored (``scan_states``), so that any controller can
+continue after any step. The next scan tries failed releases again.
 """
 
 from __future__ import annotations
@@ -35,31 +34,23 @@ WORKFLOW_TYPE: Final = "reclaim-scan"
 WORKFLOW_ID: Final = "reclaim"
 SCAN_NOW: Final = "scan-now"
 SETTINGS_SIGNAL: Final = "orders"
-"""The signal that replaces the settings. Histories store its name, so it cannot be renamed."""
+"""The signal that replaces the settings. Histories store this name: keep it."""
 
 SCAN_S: Final = 120.0
-"""Maximum seconds of one attempt at a scan."""
-
 SCAN_ATTEMPTS_S: Final = 300.0
-"""Maximum seconds of all attempts at a scan together."""
+"""Time limits of one attempt, and of all attempts."""
 
 CHUNK_S: Final = 60.0
 CHUNK_ATTEMPTS_S: Final = 180.0
-"""Maximum seconds of one attempt at a chunk of releases, and of all attempts together."""
-
 SCAN_GAP_S_MIN: Final = 1.0
-"""Minimum seconds between two scans."""
-
 LAST_SCAN: Final = "ReclaimLastScan"
 KEPT: Final = "ReclaimKept"
 RELEASED: Final = "ReclaimReleased"
 FAILED: Final = "ReclaimPaused"
 FAULT: Final = "ReclaimFault"
-"""The search attributes of the execution. Users see these names, so they cannot be renamed."""
+"""The search attributes of the execution. Users see these names: keep them."""
 
 PAUSED_SHOWN_MAX: Final = 20
-"""Maximum number of failed steps that ``status`` lists."""
-
 _SCAN: Final = step_options(SCAN_S, SCAN_ATTEMPTS_S)
 _RELEASE: Final = step_options(CHUNK_S, CHUNK_ATTEMPTS_S)
 
@@ -67,9 +58,7 @@ _RELEASE: Final = step_options(CHUNK_S, CHUNK_ATTEMPTS_S)
 class ScanSettings(NamedTuple):
     """The settings of a scan.
 
-    ``interval_s``: seconds between two regular scans. ``on_demand_gap_s``: minimum seconds between
-    a scan and the scan that ``scan-now`` requests. ``chunks_at_once``: chunks that are released
-    concurrently.
+    ``on_demand_gap_s``: minimum seconds between a scan and the scan that ``scan-now`` requests.
     """
 
     interval_s: float = 600.0
@@ -87,11 +76,10 @@ def scan_settings(settings: ReclaimSettings) -> ScanSettings:
 
 
 class ScanCounts(NamedTuple):
-    """Counts since the execution began, and the last scan's ``kept``, ``observed``, ``paused``.
+    """Counts since the execution began; ``kept``, ``observed`` and ``paused`` of the last scan.
 
-    ``kept``: endpoints that were not released, including healthy endpoints. ``observed``: kept
-    endpoints with one observation so far. ``paused``: failed releases. ``late``: releases that
-    found nothing left to release.
+    ``kept``: endpoints that were not released, also healthy ones. ``observed``: kept endpoints with
+    one observation so far. ``paused``: failed releases. ``late``: releases without an effect.
     """
 
     scans: int = 0
@@ -109,11 +97,10 @@ class ScanCounts(NamedTuple):
 
 
 class ContinuedScan(NamedTuple):
-    """The state that passes from scan to scan and from run to run.
+    """The state that passes from scan to scan and from run to run. Times are Unix seconds.
 
-    ``state`` and ``outdated``: the states of the last scan and of the scan before the last scan.
-    ``last_s``: the time of the last scan. ``next_s``: when the next kept claim may be released, 0
-    if unknown. Both times are in Unix seconds.
+    ``state`` and ``outdated``: the states of the last scan and the scan before. ``next_s``: when
+    the next kept claim may be released, 0 if unknown.
     """
 
     state: ScanStateRef = EMPTY_SCAN_STATE
@@ -173,7 +160,6 @@ class ReclaimScan:
         self._continued = self._continued._replace(**fields)  # type: ignore[arg-type]  # by name
 
     def _due_s(self) -> float:
-        """When the next scan begins, Unix seconds."""
         last_s, next_s = self._continued.last_s, self._continued.next_s
         if self._continued.requested:
             return last_s + self._settings.on_demand_gap_s
@@ -203,7 +189,7 @@ class ReclaimScan:
             failed = counts._replace(failed_scans=counts.failed_scans + 1)
             self._change(last_s=now_s(), next_s=0.0, counts=failed, fault=failure_text(error))
             return
-        self._note(observation)
+        self._note_observation(observation)
         self._phase = "releasing"
         for parts in _windows(observation.state.step_parts, self._settings.chunks_at_once):
             futures = [
@@ -214,9 +200,9 @@ class ReclaimScan:
             ]
             results = await workflow.gather(*futures, return_exceptions=True)
             for part, result in zip(parts, results, strict=True):
-                self._count(part, result)
+                self._count_releases(part, result)
 
-    def _note(self, observation: ScanObservation) -> None:
+    def _note_observation(self, observation: ScanObservation) -> None:
         counts = self._continued.counts
         self._change(
             state=observation.state,
@@ -234,7 +220,7 @@ class ReclaimScan:
             fault="",
         )
 
-    def _count(self, part: int, result: ChunkResult | BaseException) -> None:
+    def _count_releases(self, part: int, result: ChunkResult | BaseException) -> None:
         if isinstance(result, workflow.ActivityError):
             failed = PausedStep(f"chunk {part}", failure_text(result))
             result = ChunkResult(released=0, late=0, paused=(failed,))
@@ -271,10 +257,8 @@ def _windows(parts: int, size: int) -> Iterator[range]:
 class ScanStatus(NamedTuple):
     """The status of the scan's execution.
 
-    ``paused``: whether the execution is paused. ``at_s``: the last scan in Unix seconds, 0 before
-    the first scan. ``kept``: endpoints that the last scan did not release, including healthy
-    endpoints. ``released``: addresses released since the execution began. ``failed_steps``: failed
-    releases of the last scan. ``fault``: why the last scan failed.
+    ``at_s``: the last scan in Unix seconds, 0 before the first scan. ``kept`` and ``released``: see
+    ``ScanCounts``. ``fault``: why the last scan failed.
     """
 
     paused: bool = False
@@ -286,7 +270,7 @@ class ScanStatus(NamedTuple):
 
 
 def scan_key(keys: Keys) -> bytes:
-    """The key of the ``RunHead`` of the scan's execution."""
+    """The key of the scan's ``RunHead``."""
     return WorkflowKeys(keys, DEFAULT_QUEUE).open(WORKFLOW_ID)
 
 

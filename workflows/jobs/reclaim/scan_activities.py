@@ -1,13 +1,11 @@
-"""The activities of the reclaim scan: one scan of all claims, and one chunk of releases.
+"""The activities of the reclaim scan: scan all claims, and make one chunk of releases.
 
 A scan reads the claims first and the cluster afterwards, in one activity, because the claims do not
 fit into a payload. A release applies only to the values that the scan has read (I3), so a repeated
-or late release changes nothing. The next scan plans failed releases again.
+or late release changes nothing. A scan also releases the InfiniBand GUIDs of deleted nodes, after
+one process has observed the absence of a node twice (I6).
 
-A scan also releases the InfiniBand GUIDs of deleted nodes. One process must observe twice,
-``OBSERVATION_GAP_S`` apart, that the API server has no such Node (I6).
-
-Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
+Invariants: docs/contributing/architecture.md, "Invariants".
 """
 
 from __future__ import annotations
@@ -34,32 +32,23 @@ StartExecution = Callable[[ReclaimDeadline], Awaitable[None]]
 """Starts the execution of a Pod whose deadline is pending."""
 
 STATE_TTL_S_MIN: Final = 3_600
-"""Minimum seconds for which a scan state is stored."""
-
 STATE_TTL_INTERVALS: Final = 3
 """Scan intervals for which a scan state is stored. A controller restarts in less time."""
 
 ATTEMPTS_MAX: Final = 3
-"""Maximum number of attempts at a chunk of releases."""
-
 STARTED_AT_ONCE: Final = 50
-"""Maximum number of executions that are started concurrently."""
-
 SHOWN_MAX: Final = 5
-"""Maximum number of releases or kept endpoints that a result describes."""
+"""Releases or kept endpoints that a result describes."""
 
 SAMPLE_CHARS_MAX: Final = 300
-"""Maximum characters of one description in a result."""
-
 _log: Final = logging.getLogger(__name__)
 
 
 class ScanObservation(NamedTuple):
     """The result of a scan. ``state`` refers to the stored observations and releases.
 
-    ``read_s`` and ``next_scan_s`` are Unix seconds. ``next_scan_s`` 0: no deadline is pending.
-    ``kept``: endpoints that are not released. ``observed``: kept endpoints with one observation so
-    far. ``samples``: why some endpoints are kept.
+    ``next_scan_s``: Unix seconds; 0: no deadline is pending. ``kept`` and ``observed``: see
+    ``ScanCounts``. ``samples``: why some endpoints are kept.
     """
 
     state: ScanStateRef
@@ -82,7 +71,7 @@ class PausedStep(NamedTuple):
 
 
 class ChunkResult(NamedTuple):
-    """The result of a chunk: released addresses, late releases (no-ops), and failed releases."""
+    """The result of a chunk. ``late``: releases without an effect. ``paused``: failed releases."""
 
     released: int
     late: int
@@ -91,21 +80,20 @@ class ChunkResult(NamedTuple):
 
 
 class GuidReclaim:
-    """Releases the GUIDs of deleted nodes, and remembers when each node was first missing."""
+    """Releases the GUIDs of deleted nodes."""
 
     def __init__(self) -> None:
         self._missing: dict[str, Moment] = {}
 
     async def release(self, context: ReclaimContext, ledger: Ledger, read_at: Moment) -> float:
-        """Release the GUIDs of nodes that were missing in two scans.
+        """Release the GUIDs of nodes that were missing twice, ``OBSERVATION_GAP_S`` apart.
 
-        ``read_at``: when the ledger was read. Returns when another scan may release more, in Unix
-        seconds, or 0.
+        ``read_at``: when the ledger was read. Returns when to scan again, in Unix seconds, or 0.
         """
         nodes = {claim.node for claim in ledger.guids.values()}
         missing = await context.facts.deleted_nodes(nodes) if nodes else frozenset()
         first = {node: self._missing.get(node, read_at) for node in missing}
-        # A moment of another observer cannot be compared: count from this scan.
+        # Moments of two observers cannot be compared: count from this scan.
         self._missing = {
             node: read_at if read_at.is_before(seen_at) else seen_at
             for node, seen_at in first.items()
@@ -142,7 +130,7 @@ class ReclaimActivities:
     async def observe(self, before: ScanStateRef, outdated: ScanStateRef) -> ScanObservation:
         """Scan all claims. ``before``: the state of the last scan. ``outdated``: the state to drop.
 
-        Raises StoreUnavailable, OutcomeUnknown, Compacted, LogError, and the errors of
+        Raises StoreUnavailable, OutcomeUnknown, Compacted, LogError, and as
         ``ReclaimFactsSource.facts``.
         """
         await self._states.drop(outdated)
@@ -196,16 +184,15 @@ class ReclaimActivities:
     async def release(self, state: ScanStateRef, part: int) -> ChunkResult:
         """Make the releases in one part of a scan state.
 
-        All releases are tried. Then the first retryable error is raised, with the finished releases
-        in the heartbeat details. The last of ``ATTEMPTS_MAX`` attempts returns the failures
-        instead. Raises ApplicationError if the scan state has expired.
+        Tries all releases, then raises the first retryable error. The last of ``ATTEMPTS_MAX``
+        attempts returns failures instead. Raises ApplicationError if the scan state has expired.
         """
         steps = await self._states.steps(state, part)
         if steps is None:
             why = "has expired or cannot be decoded"
             message = f"scan state {state.name} {why}; the next scan plans its releases again"
             raise ApplicationError(message, type="ScanStateExpired", non_retryable=True)
-        done = _done_before()
+        done = _releases_of_earlier_attempts()
         remaining = [number for number in range(len(steps)) if number not in done]
         outcomes = await asyncio.gather(
             *(self._context.releases.make(steps[number]) for number in remaining),
@@ -224,14 +211,15 @@ class ReclaimActivities:
 
 
 def _raise_retryable(failed: dict[int, OrbweaverError], done: dict[int, int]) -> None:
+    """Raise the first retryable error, except in the last attempt. The next one gets ``done``."""
     retryable = next((error for error in failed.values() if error.retryable), None)
     if retryable is not None and activity.info().attempt < ATTEMPTS_MAX:
         activity.heartbeat(list(done.items()))
         raise retryable
 
 
-def _done_before() -> dict[int, int]:
-    """Finished releases of earlier attempts: number -> released addresses (-1: a late release)."""
+def _releases_of_earlier_attempts() -> dict[int, int]:
+    """Releases of earlier attempts: number -> count of released addresses (-1: a late release)."""
     details = activity.info().heartbeat_details
     return {int(number): int(count) for number, count in details[0]} if details else {}
 

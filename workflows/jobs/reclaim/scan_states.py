@@ -1,8 +1,8 @@
 """Scan states: the observations and the planned releases of one scan, stored in etcd.
 
-A payload of a workflow history holds at most 64 KiB, but 10,000 releases take megabytes. So a scan
-state is written in parts under its own lease, and the history has only a ``ScanStateRef``. If the
-lease expires, the next scan observes all subjects as if for the first time.
+A scan state can be larger than a payload of a history. So it is written in parts under its own
+lease, and the history has only a ``ScanStateRef``. After the end of the lease, a scan starts
+without observations.
 
     job/reclaim/<state>/sighting/<part>   observations
     job/reclaim/<state>/step/<part>       planned releases (``ReclaimStep``)
@@ -24,25 +24,19 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore, Put
 
 STEPS_A_PART: Final = 100
-"""Planned releases in one part. One activity makes all releases of a part."""
+"""One activity makes all releases of a part."""
 
 OBSERVATIONS_A_PART: Final = 1_000
-"""Observations in one part."""
-
 OBSERVATIONS_STORED_MAX: Final = 20_000
-"""Maximum number of observations in one scan state."""
-
 STEPS_STORED_MAX: Final = 20_000
-"""Maximum number of planned releases in one scan state. The next scan plans the rest again."""
+"""The next scan plans the rest again."""
 
 PART_BYTES_MAX: Final = 8 * 1024 * 1024
-"""Maximum uncompressed bytes of a part that is read."""
+"""Maximum bytes of an uncompressed part."""
 
 T = TypeVar("T")
 OBSERVATION: Final = "sighting"
 STEP: Final = "step"
-"""The kinds of parts, as in their keys."""
-
 Pair = tuple[ObservationSubject, Observation]
 
 _encoder = msgspec.msgpack.Encoder()
@@ -53,7 +47,7 @@ _UNUSABLE: Final = (zstandard.ZstdError, *DECODING_ERRORS)
 
 
 class ScanStateRef(NamedTuple):
-    """The reference to a stored scan state. ``lease`` 0: the state is empty and not stored."""
+    """A reference to a scan state. An empty state has lease 0 and is not stored."""
 
     name: str = ""
     lease: int = 0
@@ -75,7 +69,7 @@ class ScanStates:
     async def write(
         self, observations: Mapping[ObservationSubject, Observation], steps: Sequence[ReclaimStep]
     ) -> ScanStateRef:
-        """Store observations and planned releases, up to their limits.
+        """Store observations and releases, up to their limits.
 
         Raises StoreUnavailable, OutcomeUnknown.
         """
@@ -94,34 +88,28 @@ class ScanStates:
         return state
 
     async def observations(self, state: ScanStateRef) -> dict[ObservationSubject, Observation]:
-        """The observations, empty if the state has expired or cannot be decoded.
-
-        Raises StoreUnavailable.
-        """
+        """The observations; empty if expired or undecodable. Raises StoreUnavailable."""
         observations: dict[ObservationSubject, Observation] = {}
         for part in range(state.observation_parts):
             data = await self._get(state, OBSERVATION, part)
             if data is None:
                 return {}
             try:
-                observations.update(_observations.decode(_unpacked(data)))
-            except _UNUSABLE:  # written by another version
+                observations.update(_observations.decode(_decompressed(data)))
+            except _UNUSABLE:  # another version wrote the state
                 return {}
         return observations
 
     async def steps(self, state: ScanStateRef, part: int) -> list[ReclaimStep] | None:
-        """One part of the planned releases; None if the state has expired or cannot be decoded.
-
-        Raises StoreUnavailable.
-        """
+        """One part of the releases; None if expired or undecodable. Raises StoreUnavailable."""
         data = await self._get(state, STEP, part)
         try:
-            return None if data is None else _steps.decode(_unpacked(data))
+            return None if data is None else _steps.decode(_decompressed(data))
         except _UNUSABLE:
             return None
 
     async def drop(self, state: ScanStateRef) -> None:
-        """Delete a state that is no longer read. Idempotent."""
+        """Delete a state. Idempotent."""
         if state.lease:
             await self._store.revoke_lease(state.lease)
 
@@ -139,14 +127,14 @@ class ScanStates:
         return self._prefix + f"{state.name}/{kind}/{part:06d}".encode()
 
 
-def _unpacked(data: bytes) -> bytes:
+def _decompressed(data: bytes) -> bytes:
     return zstandard.decompress(data, max_output_size=PART_BYTES_MAX)
 
 
-def _part(data: bytes) -> object:
+def _decode_part(data: bytes) -> object:
     """Decode a part of either kind. Raises ValueError."""
     try:
-        return _raw.decode(_unpacked(data))
+        return _raw.decode(_decompressed(data))
     except zstandard.ZstdError as error:
         raise ValueError(str(error)) from error
 
@@ -154,7 +142,7 @@ def _part(data: bytes) -> object:
 SCAN_STATES: Final[KeyKind[object]] = KeyKind(
     "reclaim scan state",
     prefix="job/reclaim",
-    decode=_part,
+    decode=_decode_part,
     readers=("worker",),
     remedy="etcd deletes the key by itself when its lease ends, and the next scan writes another",
     check_key=lambda keys, key: keys.check_parts(key, count=5),  # job/reclaim/<state>/<kind>/<part>

@@ -1,8 +1,6 @@
 """The activities of retirements: one step towards the deletion, and the reinstatement.
 
-A retiring pool gets no new claims and is deleted after its last claim has ended. A retiring subnet
-is deleted after its last pool. A step never begins a retirement, so a late or repeated step does
-not change an object that is not retiring.
+A step never begins a retirement, so a late or repeated step changes only retiring objects.
 """
 
 from __future__ import annotations
@@ -28,11 +26,10 @@ from workflows.jobs.retirement.retirement_values import (
 from workflows.jobs.shard_writers import ShardWriters
 
 RANGES_PER_READ_MAX: Final = 100
-"""Maximum number of key ranges in one read. etcd accepts 128 operations."""
+"""etcd accepts 128 operations in one read."""
 
 DELETED: Final = RemainingClaims("gone")
 SERVING: Final = RemainingClaims("serving")
-"""The object is not retiring, for example because it was reinstated."""
 
 
 class RetirementActivities:
@@ -45,23 +42,23 @@ class RetirementActivities:
 
     @activity.defn(name="retirement-step")
     async def step(self, kind: Retirable, name: str) -> RemainingClaims:
-        """Advance the retirement as far as possible. Returns what still blocks the deletion.
+        """Advance the retirement. Returns what still blocks the deletion.
 
-        Raises the errors of ``ShardWriters.apply``.
+        Raises as ``ShardWriters.apply``.
         """
         await self._writers.apply(AdvanceRetirement(kind, name))
         return await read_remaining(self._store, self._keys, kind, name)
 
     @activity.defn(name="retirement-reinstate")
     async def reinstate(self, kind: Retirable, name: str) -> None:
-        """Reinstate the object. Raises the errors of ``ShardWriters.apply``."""
+        """Reinstate the object. Raises as ``ShardWriters.apply``."""
         await self._writers.apply(Reinstate(kind, name))
 
 
 async def read_remaining(
     store: KeyValueStore, keys: Keys, kind: Retirable, name: str
 ) -> RemainingClaims:
-    """The claims or pools that block the deletion of an object. Raises StoreUnavailable."""
+    """What blocks the deletion of an object. Raises StoreUnavailable."""
     if kind == "subnet":
         return await _read_pools_of_subnet(store, keys, name)
     stored = (await store.read([Get(keys.pool(name))])).ranges[0].kvs
@@ -92,7 +89,6 @@ async def _read_pools_of_subnet(store: KeyValueStore, keys: Keys, name: str) -> 
 
 
 def _reads(keys: Keys, addresses: AddressSet) -> Iterator[list[Get]]:
-    """Reads of the claims in an address set."""
     intervals = list(addresses)
     for start in range(0, len(intervals), RANGES_PER_READ_MAX):
         yield [

@@ -1,4 +1,4 @@
-"""The required executions of retirements: one for every retiring pool and subnet. Pure.
+"""The required executions of retirements. Pure.
 
 The execution of a retiring subnet starts the executions of its pools.
 """

@@ -1,4 +1,4 @@
-"""The values of retirements: request, remaining claims, result. All have a limited size."""
+"""The payloads of retirements. All have a limited size."""
 
 from __future__ import annotations
 
@@ -11,17 +11,13 @@ SUBNET_WORKFLOW: Final = "subnet-retirement"
 
 CHECK_SIGNAL: Final = "look"
 REQUEST_SIGNAL: Final = "order"
-"""Signals. ``CHECK_SIGNAL``: take a step, because the claims may have changed. ``REQUEST_SIGNAL``:
-use another request."""
+"""Signals: take a step; use another request."""
 
 HOLDERS_SHOWN_MAX: Final = 20
-"""Maximum number of claims that ``RemainingClaims`` names."""
-
 POOLS_NAMED_MAX: Final = 100
-"""Maximum number of pools that ``RemainingClaims`` names. Only named pools get a child."""
+"""Only named pools get a child execution."""
 
 AtDeadline = Literal["wait", "reinstate"]
-"""What happens at the deadline; see ``RetirementRequest``."""
 
 
 def retirement_id(kind: Retirable, name: str) -> str:
@@ -32,9 +28,8 @@ def retirement_id(kind: Retirable, name: str) -> str:
 class RetirementRequest(NamedTuple):
     """The object to retire, and the deadline.
 
-    ``deadline_s``: seconds from the request on, 0: no deadline. ``at_deadline``: ``wait`` marks the
-    retirement overdue, ``reinstate`` makes the object serve again. ``ordered_by``: the user or the
-    subnet's workflow that requested the retirement.
+    ``deadline_s``: seconds after the request; 0: no deadline. ``at_deadline``: ``wait`` marks the
+    retirement as overdue. ``ordered_by``: the user, or the workflow id of the subnet's retirement.
     """
 
     name: str
@@ -44,7 +39,7 @@ class RetirementRequest(NamedTuple):
 
 
 class BlockingClaim(NamedTuple):
-    """A claim that blocks the deletion. ``position``: the log position of the claim's event."""
+    """A claim that blocks the deletion. ``position``: the log position of its event."""
 
     address: str
     pod: str
@@ -54,9 +49,8 @@ class BlockingClaim(NamedTuple):
 class RemainingClaims(NamedTuple):
     """The claims or pools that remain after a step.
 
-    ``state``: ``held`` if claims or pools block the deletion, ``serving`` if the object is not
-    retiring, ``gone`` if it was deleted. ``claims`` and ``pool_count`` count the blocking claims
-    and pools. ``holders`` and ``pools`` name some of these.
+    ``state``: ``held`` if they block the deletion, ``serving`` if the object is not retiring,
+    ``gone`` if it was deleted. ``holders`` and ``pools`` name only some.
     """
 
     state: Literal["held", "serving", "gone"] = "held"
@@ -67,12 +61,12 @@ class RemainingClaims(NamedTuple):
 
     @property
     def blocking(self) -> int:
-        """The number of blocking claims of a pool, or pools of a subnet."""
+        """The number of claims or pools that block the deletion."""
         return self.claims or self.pool_count
 
 
 class RetirementResult(NamedTuple):
-    """The end of a retirement: the object was ``deleted``, or is ``serving`` again."""
+    """The end of a retirement."""
 
     state: Literal["deleted", "serving"]
     took_s: float = 0.0
@@ -82,8 +76,7 @@ class ContinuedRetirement(NamedTuple):
     """The state for the next run.
 
     ``since_s`` and ``ordered_s``: start of the retirement and time of the last request, in Unix
-    seconds, 0 in the first run. ``unchanged_steps``: consecutive steps without a change of
-    ``left``. ``children``: names of the pools with a child execution.
+    seconds; 0 in the first run. ``children``: names of the pools that have a child execution.
     """
 
     since_s: float = 0.0

@@ -1,7 +1,6 @@
 """The waits of a retirement: until a signal, the next regular step, or the deadline.
 
-The leader signals a retirement when nothing blocks the deletion any more. Regular steps make up for
-a lost signal.
+The leader signals when nothing blocks the deletion. Regular steps make up for a lost signal.
 """
 
 from __future__ import annotations
@@ -21,17 +20,15 @@ from workflows.jobs.retirement.retirement_values import (
 from workflows.model.payloads import Payload
 
 PAUSE_S_MIN: Final = 60.0
-"""Seconds before the next regular step, after a step with a change."""
+"""The pause after a step with a change."""
 
 PAUSE_S_MAX: Final = 3_600.0
-"""Maximum seconds between two regular steps."""
-
 PAUSE_FACTOR: Final = 2.0
 """The growth of the pause after a step without a change."""
 
 
 def pause_s(unchanged_steps: int) -> float:
-    """Seconds to wait after this number of consecutive steps without a change."""
+    """The pause after so many consecutive steps without a change."""
     doublings = min(unchanged_steps, 16)  # a larger exponent may overflow
     return min(PAUSE_S_MIN * PAUSE_FACTOR**doublings, PAUSE_S_MAX)
 
@@ -39,7 +36,7 @@ def pause_s(unchanged_steps: int) -> float:
 class RetirementWait:
     """The waits and the status of one retirement, for workflow code.
 
-    ``ordered_s``: when the last request was made and the deadline began to count, in Unix seconds.
+    ``ordered_s``: the time of the last request, from which the deadline counts, in Unix seconds.
     """
 
     def __init__(self, request: RetirementRequest, continued: ContinuedRetirement) -> None:
@@ -63,11 +60,11 @@ class RetirementWait:
         self._is_signalled = True
 
     def note_step(self) -> None:
-        """Note that a step starts, which handles all earlier signals."""
+        """Note the start of a step, which handles all earlier signals."""
         self._is_signalled = False
 
     def note_remaining(self, remaining: RemainingClaims) -> None:
-        """Record the claims or pools that remain after a step."""
+        """Note the result of a step."""
         has_changed = (remaining.blocking, remaining.state) != (
             self.remaining.blocking,
             self.remaining.state,
@@ -81,7 +78,7 @@ class RetirementWait:
         self.fault = failure_text(error)
 
     async def wait(self) -> None:
-        """Wait for a signal, the deadline or the next step, whichever is first."""
+        """Wait for a signal, the deadline or the next regular step."""
         due_s = now_s() + pause_s(self.unchanged_steps)
         if not self.is_overdue and self._deadline_s():
             due_s = min(due_s, self._deadline_s())

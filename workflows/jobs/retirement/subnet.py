@@ -1,8 +1,7 @@
-"""The retirement of a subnet: its pools are deleted by child executions, then the subnet.
+"""The workflow that retires a subnet: child executions delete its pools first.
 
-All pools retire with the subnet. A limited number of pools have a child execution at a time. A pool
-that was retiring before the subnet keeps its own execution. Cancelling the retirement of the subnet
-reinstates the subnet, then the pools with a child execution.
+A pool that was retiring before keeps its own execution. Cancelling the retirement reinstates the
+subnet, then the pools with a child execution.
 """
 
 from __future__ import annotations
@@ -24,70 +23,66 @@ from workflows.jobs.retirement.retirement_wait import RetirementWait
 from workflows.model.payloads import Payload
 
 CHILDREN_END_S: Final = 300.0
-"""Maximum seconds of the wait for cancelled children, which reinstate their pools."""
+"""Seconds in which cancelled children reinstate their pools."""
 
 
 @workflow.defn(name=SUBNET_WORKFLOW)
 class SubnetRetirement:
-    """The workflow of one retiring subnet.
-
-    ``_children``: name of a pool with a child execution -> whether this run started the child.
-    Only the run that started a child is notified when the child ends.
-    """
+    """The workflow of one retiring subnet."""
 
     def __init__(self) -> None:
-        self._waiting: RetirementWait | None = None
+        self._retirement: RetirementWait | None = None
         self._children: dict[str, bool] = {}
+        """Pool name -> whether this run started the child, and is notified when the child ends."""
         self._is_starting = False
 
     @workflow.run
     async def run(
         self, request: RetirementRequest, continued: ContinuedRetirement = ContinuedRetirement()
     ) -> RetirementResult:
-        """Wait until the subnet is deleted, or reinstated."""
-        waiting = self._waiting = RetirementWait(request, continued)
+        """Wait until the subnet is deleted or reinstated."""
+        retirement = self._retirement = RetirementWait(request, continued)
         self._children = dict.fromkeys(continued.children, False)
         try:
             while True:
-                state = await take_step(waiting, "subnet", request.name)
+                state = await take_step(retirement, "subnet", request.name)
                 if state != "held":
                     return RetirementResult(
-                        "deleted" if state == "gone" else "serving", waiting.took_s()
+                        "deleted" if state == "gone" else "serving", retirement.took_s()
                     )
-                if waiting.is_overdue and waiting.request.at_deadline == "reinstate":
-                    return await self._reinstate(waiting)
+                if retirement.is_overdue and retirement.request.at_deadline == "reinstate":
+                    return await self._reinstate(retirement)
                 if workflow.info().is_continue_as_new_suggested():
-                    self._continue(waiting)
-                await self._start_children(waiting)
-                await waiting.wait()
+                    self._continue(retirement)
+                await self._start_children(retirement)
+                await retirement.wait()
         except workflow.CancelledError:
-            await self._reinstate(waiting)
+            await self._reinstate(retirement)
             raise
 
     @workflow.query
     def status(self) -> dict[str, Payload]:
-        """The remaining pools, and the pools with a child execution."""
-        if self._waiting is None:
+        """The status, and the pools with a child execution."""
+        if self._retirement is None:
             return {}
-        return {**self._waiting.status(), "children": list(self._children)}
+        return {**self._retirement.status(), "children": list(self._children)}
 
     @staticmethod
     def _options(name: str) -> workflow.ChildOptions:
-        """Options of the child of a pool. The child continues when this run ends."""
         return workflow.ChildOptions(
             retirement_id("pool", name), parent_close=workflow.ParentClosePolicy.ABANDON
         )
 
-    def _continue(self, waiting: RetirementWait) -> NoReturn:
-        continued = waiting.continued()._replace(children=tuple(self._children))
-        workflow.continue_as_new(waiting.request, continued)
+    def _continue(self, retirement: RetirementWait) -> NoReturn:
+        continued = retirement.continued()._replace(children=tuple(self._children))
+        workflow.continue_as_new(retirement.request, continued)
 
-    async def _start_children(self, waiting: RetirementWait) -> None:
-        remaining = set(waiting.remaining.pools)
+    async def _start_children(self, retirement: RetirementWait) -> None:
+        remaining = set(retirement.remaining.pools)
         self._children = {
             name: is_own for name, is_own in self._children.items() if name in remaining
         }
-        for name in waiting.remaining.pools:
+        for name in retirement.remaining.pools:
             if name not in self._children:
                 await workflow.shield(self._start_child(name))
 
@@ -98,26 +93,25 @@ class SubnetRetirement:
         try:
             child = await workflow.start_child(PoolRetirement, request, options=self._options(name))
         except workflow.ChildWorkflowError:
-            return  # the pool was retiring before and has an execution of its own
+            return  # the pool was retiring before, and has its own execution
         finally:
             self._is_starting = False
         self._children[name] = True
         workflow.start(self._follow(name, child))
 
     async def _follow(self, name: str, child: workflow.ChildHandle) -> None:
-        """Wait for the end of a child, then take the next step."""
         try:
             await child
         except (workflow.ChildWorkflowError, workflow.CancelledError) as error:
-            assert self._waiting is not None, "set before the first child"
-            self._waiting.note_failure(error)
+            assert self._retirement is not None, "set before the first child"
+            self._retirement.note_failure(error)
         self._children.pop(name, None)
-        if self._waiting is not None:
-            self._waiting.wake()
+        if self._retirement is not None:
+            self._retirement.wake()
 
-    async def _reinstate(self, waiting: RetirementWait) -> RetirementResult:
-        """Reinstate the subnet, then its pools, which cannot serve while the subnet retires."""
-        outcome = await reinstate(waiting, "subnet", waiting.request.name)
+    async def _reinstate(self, retirement: RetirementWait) -> RetirementResult:
+        """Reinstate the subnet, then its pools: no pool may serve while the subnet retires."""
+        outcome = await reinstate(retirement, "subnet", retirement.request.name)
         await workflow.wait_condition(lambda: not self._is_starting)
         for name in list(self._children):
             child = workflow.external(POOL_WORKFLOW, retirement_id("pool", name))
