@@ -1,7 +1,7 @@
 """Compiles ``plugin.c``, which is installed as ``spiderpool``, ``coordinator`` and ``ifacer``.
 
-The program is static, and the build is reproducible. Import only the standard library here: the
-build of the wheel runs this module before any dependency is installed.
+The program is linked statically, and the build is reproducible. Import only the standard library
+here: the build of the wheel runs this module before any dependency is installed.
 
     python -m cni.build [OUTPUT]      CC sets the compiler, such as aarch64-linux-gnu-gcc
 """
@@ -31,10 +31,10 @@ COMPILER_FLAGS = (
     f"-ffile-prefix-map={SOURCE.parent}=cni",
 )
 MUSL_COMPILER = "musl-gcc"
-"""From Debian's package musl-tools.
+"""Debian's package musl-tools has this compiler.
 
-glibc executes CPUID about thirty times before ``main``: in a virtual machine, two thirds of the
-program's CPU time.
+glibc executes CPUID about thirty times before ``main``. In a virtual machine, that takes two thirds
+of the program's CPU time.
 """
 
 COMPILE_S_MAX = 120
@@ -64,7 +64,7 @@ def compile_plugin(
 ) -> None:
     """Compile ``plugin.c`` to ``output``. Raises CompilerFailed.
 
-    ``constants``: limits in the source, set by tests. ``command``: default ``musl_compiler()``.
+    ``constants``: limits in the source, set by tests. ``command`` (): use ``musl_compiler()``.
     """
     definitions = [f"-D{name}={value}" for name, value in (constants or {}).items()]
     temporary = output.with_name(f".{output.name}.{os.getpid()}")

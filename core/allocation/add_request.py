@@ -20,7 +20,7 @@ def never_hung_up() -> bool:
 
 
 class AddRequest(NamedTuple):
-    """An ADD of one attachment. The events store ``cause``."""
+    """An ADD of one attachment. Every event of the ADD stores ``cause``."""
 
     pod: PodReference
     attachment: Attachment

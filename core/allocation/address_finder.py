@@ -92,7 +92,7 @@ class _CountedPart(NamedTuple):
     @property
     def free(self) -> int:
         """An estimate of the number of free addresses. It is 0 only if no address is free."""
-        # ``taken`` may include claims in the gaps: only a read shows that the part is full.
+        # ``taken`` may include claims in gaps of the part: only a read shows that the part is full.
         has_gaps = len(self.part.intervals) > 1
         return max(self.part.size - self.taken, 1 if has_gaps else 0)
 
@@ -123,19 +123,20 @@ class Finder:
         scan = _Scan(avoid)
         if usable.size <= READ_KEYS_MAX:
             spans = usable.covering_intervals(PARTS_MAX) if usable else []
-            await self._read([usable & AddressSet(usable.family, (span,)) for span in spans], scan)
+            parts = [usable & AddressSet(usable.family, (span,)) for span in spans]
+            await self._read_parts(parts, scan)
             estimate, first_value = len(scan.values), usable.nth(start) if start else 0
             # The sort is stable: the addresses from ``first_value`` on move to the front.
             scan.values.sort(key=lambda value: value < first_value)
         else:
             parts = usable.split(PARTS_MAX)
             first = start * len(parts) // usable.size
-            estimate = await self._in_parts([*parts[first:], *parts[:first]], scan)
+            estimate = await self._scan_parts([*parts[first:], *parts[:first]], scan)
         values = tuple(scan.values[:VALUES_MAX])
         return FreeRead(scan.revision, values, estimate if values else 0, scan.passed_over)
 
     async def count(self, addresses: AddressSet) -> int:
-        """The number of claims. Of very many intervals, also claims in small gaps are counted."""
+        """The number of claims; may include claims in the gaps of a set with many intervals."""
         spans = addresses.covering_intervals(TXN_OPERATIONS_MAX)
         parts = (AddressSet(addresses.family, (span,)) for span in spans)
         gets = [self._get("ip", part, count_only=True) for part in parts]
@@ -144,7 +145,7 @@ class Finder:
     async def cooling_down(
         self, usable: AddressSet, avoid: Container[int], revision: int
     ) -> CoolingDown:
-        """The usable addresses that were longest in cool-down at ``revision``; may omit others.
+        """Usable addresses in cool-down at ``revision``, oldest mark first; may omit the newest.
 
         Raises StoreUnavailable, LostRace.
         """
@@ -155,7 +156,7 @@ class Finder:
         get = self._get(COOL_DOWN_PREFIX, usable, keys_only=True)
         get = get._replace(oldest_first=True, limit=COOL_DOWN_READ_MIN)
         while True:
-            marks = (await self._at([get], scan))[0]
+            marks = (await self._read_ranges([get], scan))[0]
             addresses = []
             for mark in marks.kvs:
                 for _, value in self._keys.addresses_in([mark.key], COOL_DOWN_PREFIX):
@@ -167,37 +168,37 @@ class Finder:
                 return CoolingDown(tuple(addresses), passed_over)
             get = get._replace(limit=get.limit * COOL_DOWN_READ_GROWTH)
 
-    async def _in_parts(self, parts: Sequence[AddressSet], scan: _Scan) -> int:
+    async def _scan_parts(self, parts: Sequence[AddressSet], scan: _Scan) -> int:
         """Returns an estimate of the number of free addresses in all parts."""
         gets = [
             self._get(prefix, part, count_only=True)
             for part in parts
             for prefix in ("ip", COOL_DOWN_PREFIX)
         ]
-        counts = [answer.count for answer in await self._at(gets, scan)]
+        counts = [answer.count for answer in await self._read_ranges(gets, scan)]
         taken = map(sum, zip(counts[::2], counts[1::2], strict=True))
         counted_parts = [_CountedPart(*counted) for counted in zip(parts, taken, strict=True)]
         with_free = [counted for counted in counted_parts if counted.free]
         for batch in _batches(with_free):
             if batch[0].taken > READ_KEYS_MAX:  # alone in its batch
-                await self._in_parts(batch[0].part.split(PARTS_MAX), scan)
+                await self._scan_parts(batch[0].part.split(PARTS_MAX), scan)
             else:
-                await self._read([counted.part for counted in batch], scan)
+                await self._read_parts([counted.part for counted in batch], scan)
             if len(scan.values) >= VALUES_MAX:
                 break
         return sum(counted.free for counted in with_free)
 
-    async def _read(self, parts: Sequence[AddressSet], scan: _Scan) -> None:
+    async def _read_parts(self, parts: Sequence[AddressSet], scan: _Scan) -> None:
         gets = [
             self._get(prefix, part, keys_only=True)
             for part in parts
             for prefix in ("ip", COOL_DOWN_PREFIX)
         ]
-        ranges = await self._at(gets, scan) if gets else ()
+        ranges = await self._read_ranges(gets, scan) if gets else ()
         for part, claims, marks in zip(parts, ranges[::2], ranges[1::2], strict=True):
             scan.add_free(part, self._values("ip", claims) | self._values(COOL_DOWN_PREFIX, marks))
 
-    async def _at(self, gets: Sequence[Get], scan: _Scan) -> Sequence[RangeResult]:
+    async def _read_ranges(self, gets: Sequence[Get], scan: _Scan) -> Sequence[RangeResult]:
         try:
             answer = await self._store.read(gets, revision=scan.revision)
         except Compacted as error:

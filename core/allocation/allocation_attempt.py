@@ -35,7 +35,7 @@ SearchKey = tuple[str, Family, str]
 
 
 class PickedAddress(NamedTuple):
-    """An address of a try. ``is_listed``: a read has found it free (order "spread")."""
+    """An address of a try. ``is_listed``: it comes from the pool's list."""
 
     demand: Demand
     pool: str
@@ -85,8 +85,8 @@ class AddressSources(NamedTuple):
 class AllocationAttempt:
     """Tries of one ADD on one snapshot.
 
-    ``listed``: the NICs whose addresses the Pod keeps. ``seed``: the holder of the claims.
-    ``_own_marks``: revisions of cool-down marks that the holder may ignore: it left them itself.
+    ``listed``: as in ``ClaimPlan``. ``seed``: the holder of the claims.
+    ``_own_marks``: revisions of the cool-down marks of this holder, who may ignore them.
     """
 
     __slots__ = (
@@ -142,9 +142,9 @@ class AllocationAttempt:
                     self._full[key] = refusal
                     continue
                 search = self._search(key)
-            picked = self._pick_unread(demand, pool, search, constraints, sources.free)
+            picked = self._pick_without_read(demand, pool, search, constraints, sources.free)
             if picked is None:
-                picked = await self._pick_read(demand, pool, search, constraints, sources)
+                picked = await self._pick_after_read(demand, pool, search, constraints, sources)
             if picked is not None:
                 return picked
             self._full[key] = AddressesUsedOut.sentinel
@@ -182,7 +182,7 @@ class AllocationAttempt:
         return first_rejections(map(self._final_verdict, self.selection.verdicts))
 
     def learn(self, picked: Iterable[PickedAddress], lost: Lost, free: FreeAddresses) -> None:
-        """Learn what the transaction has read after a lost race."""
+        """Store what the lost transaction has read, for the next try."""
         for address in picked:
             is_taken = lost.current[self._keys.ip(*address.choice.address)] is not None
             if address.is_listed or is_taken:
@@ -193,10 +193,6 @@ class AllocationAttempt:
     def reads(self, picked: Iterable[PickedAddress]) -> list[Get]:
         """What a transaction reads if it loses a race: the window of each picked address."""
         return [get for address in picked for get in self._window(address)]
-
-    def is_outdated(self, picked: Iterable[PickedAddress], lost: Lost) -> bool:
-        """Whether the snapshot is older than the configuration that the transaction read."""
-        return not self.is_current(self.snapshot, picked, lost)
 
     def is_current(
         self, snapshot: ConfigurationSnapshot, picked: Iterable[PickedAddress], lost: Lost
@@ -248,7 +244,7 @@ class AllocationAttempt:
                         return PickedAddress(demand, pool, search, choice)
         return None
 
-    def _pick_unread(
+    def _pick_without_read(
         self,
         demand: Demand,
         pool: str,
@@ -258,7 +254,7 @@ class AllocationAttempt:
     ) -> PickedAddress | None:
         avoid = constraints.claiming.values[demand.family]
         # With sequential order no list is used: a list may lack the lowest free address.
-        uses_list = self._order == "spread" and free.note_choice(pool)
+        uses_list = self._order == "spread" and free.count_pick(pool)
         if search.has_free_address or not uses_list:
             value = search.next(avoid)
             if value is not None:
@@ -266,10 +262,10 @@ class AllocationAttempt:
                 if not (constraints.ending and constraints.is_ending(address)):
                     choice = AddressChoice(address, self._own_marks.get(address, 0))
                     return PickedAddress(demand, pool, search, choice)
-        listed = free.take(pool, search.usable, avoid) if uses_list else None
-        return listed and self._picked(demand, pool, search, listed)
+        from_list = free.take(pool, search.usable, avoid) if uses_list else None
+        return from_list and self._picked(demand, pool, search, from_list)
 
-    async def _pick_read(
+    async def _pick_after_read(
         self,
         demand: Demand,
         pool: str,

@@ -25,7 +25,7 @@ class RecordLimit:
         self._budget: dict[str, int] = {}
 
     def allows(self, pool: str, size: int) -> bool:
-        """Whether one more claim is allowed without a new count; if so, count this claim.
+        """Whether one more claim is allowed without a count; if so, take it from the budget.
 
         If not, ``refusal`` decides. ``size``: the number of usable addresses of the pool.
         """

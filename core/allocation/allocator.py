@@ -73,7 +73,7 @@ _ENDING_REASONS: Final[dict[EndReason, str]] = {
     "pools-changed": "addresses of other pools",
     "repair": "addresses in place of those that it has lost",
 }
-"""Why older claims end -> what the new Pod requests, for the evidence in the log."""
+"""Maps the reason why older claims end to the last words of the evidence in the log."""
 
 
 TRIES_AT_ONCE_MAX: Final = 16
@@ -99,8 +99,8 @@ with the same name are released.
 class Added(NamedTuple):
     """The endpoint after an ADD. ``fresh``: this ADD claimed addresses.
 
-    ``migrating``: another virt-launcher of the VM still uses the addresses. A probe would report it
-    as a conflict.
+    ``migrating``: another virt-launcher of the VM still uses the addresses. A probe would report
+    that virt-launcher as a conflict.
     """
 
     endpoint: Endpoint
@@ -151,7 +151,7 @@ class Allocator:
         self._selections = SelectionMemo(settings.selection)
         self._finder = Finder(store, keys)
         self._free = FreeAddresses(self._finder, writer.name, time.monotonic)
-        releaser.on_free = self._free.released
+        releaser.on_free = self._free.add_released
         self._assigner = Assigner(store, keys, writer, view)
         limit = RecordLimit(self._finder, settings.records_max)
         self._sources = AddressSources(self._free, self._finder, limit)
@@ -193,7 +193,7 @@ class Allocator:
         if endpoint is None or pod.fixed is None or endpoint.holder != holder_of(pod):
             decision = decide_add(pod, progress.request.attachment, endpoint)
         else:
-            decision = await self._retrieve(progress, endpoint)
+            decision = await self._retrieve_fixed_addresses(progress, endpoint)
         if isinstance(decision, Repeat):
             return Added(decision.endpoint, fresh=False, tries=progress.tries)
         if isinstance(decision, EndpointUpdate):
@@ -207,13 +207,13 @@ class Allocator:
             return await self._try(progress)
 
     async def _read_state(self, progress: _Progress) -> None:
-        """Before an ADD fails: read its endpoint (a repeated ADD succeeds, I7); update the view."""
+        """Read the endpoint and update the view: an ADD is refused only after this (I7)."""
         await self._read_endpoint(progress)
         await self._view.freshen()
         progress.attempt = None
         progress.has_read_state = True
 
-    async def _retrieve(
+    async def _retrieve_fixed_addresses(
         self, progress: _Progress, endpoint: Endpoint
     ) -> Repeat | EndpointUpdate | ClaimPlan:
         """See docs/reference/fixed-address-rules.md, "Retrieval" and "Changed pools"."""
@@ -400,7 +400,7 @@ class Allocator:
     ) -> LostRace:
         """Keep for the next try what the lost transaction has read. Returns the error to raise."""
         attempt.learn(picked, lost, self._free)
-        if attempt.is_outdated(picked, lost):
+        if not attempt.is_current(attempt.snapshot, picked, lost):
             progress.attempt = None
             await self._view.wait_for(lambda: attempt.is_current(self._view.current, picked, lost))
         return self._take_endpoint(progress, lost)

@@ -109,7 +109,7 @@ class Binding(NamedTuple):
 
 
 class StoredBinding(NamedTuple):
-    """A binding as read. ``revision``: of its key; 0: no binding is stored."""
+    """A binding as read. ``revision``: the key's revision (0: no binding is stored)."""
 
     binding: Binding | None = None
     revision: int = 0
@@ -162,7 +162,7 @@ class BindingStore:
         self, stored: StoredBinding, binding: Binding | None, draft: EventDraft
     ) -> Proposal:
         """The transaction of an event and the new binding. None deletes the stored binding."""
-        assert stored.binding is not None, "a binding that is not stored does not change"
+        assert stored.binding is not None, "there is no stored binding to change"
         name = self._keys.binding(*stored.binding.request.key)
         if binding is None:
             write: Write = Delete(name)

@@ -22,7 +22,7 @@ COOL_DOWN_S = 30
 """Longer than a neighbour keeps using a stale ARP entry."""
 
 OLDER_PODS_S = 300
-"""The shortest cool-down of the addresses of an older Pod of the same name.
+"""Addresses of an older Pod of the same name are in cool-down at least this long.
 
 After a forced deletion, the Pod's sandbox runs until kubelet stops it. Kubernetes evicts Pods of an
 unreachable node after the same time.
@@ -32,7 +32,7 @@ LEASE_SHARED_S = 10.0
 """Releases share a lease for this time. The first mark of a lease lasts longer by this time."""
 
 AHEAD_S = 2.0
-"""With less than this left of ``LEASE_SHARED_S``, a release begins to grant the next lease."""
+"""A release begins to grant the next lease this long before ``LEASE_SHARED_S`` ends."""
 
 NO_LEASE: Final = 0
 """The lease id that means: no cool-down."""
@@ -83,14 +83,14 @@ class CoolDown:
 
         Concurrent calls wait for the same grant.
         """
-        if self.seconds and self._lasts_s() <= 0:
-            await self._grants.join(self.seconds, self._grant)  # one key: one grant at a time
+        if self.seconds and self._shared_s_left() <= 0:
+            await self._grants.join(self.seconds, self._grant)
         return self._lease
 
     def grant_ahead(self) -> None:
         """Begin to grant the next lease if the current lease ends soon. Does not wait."""
         is_granting = bool(self._ahead)
-        if self.seconds and not is_granting and self._lasts_s() <= AHEAD_S:
+        if self.seconds and not is_granting and self._shared_s_left() <= AHEAD_S:
             self._ahead.start(self._try_to_grant())
 
     async def _try_to_grant(self) -> None:
@@ -102,7 +102,7 @@ class CoolDown:
         self._lease = await self._store.grant_lease(self.seconds + int(LEASE_SHARED_S))
         self._until = now + LEASE_SHARED_S
 
-    def _lasts_s(self) -> float:
+    def _shared_s_left(self) -> float:
         return self._until - self._monotonic()
 
     def _forget(self, lease: int) -> None:

@@ -29,14 +29,15 @@ CONTENDED_S: Final = 1.0
 LOSSES_MIN: Final = 3
 """Lost races after which a pool counts as contended: they cost as much as one read.
 
-Each follows the previous within ``CONTENDED_S``. Races for listed addresses do not count.
+The count starts anew after ``CONTENDED_S`` without a lost race. Lost races for listed addresses do
+not count.
 """
 
-CONTENDED_CHOICES: Final = 100
+CONTENDED_PICKS: Final = 100
 """Picks after which lost races are counted anew."""
 
 READS_MAX: Final = 8
-"""Reads of one request, which fails if others take all addresses of every read."""
+"""Reads of one request. It fails if other requests take all addresses of each read."""
 
 ADDRESSES_MAX: Final = 1_024
 """Addresses in one list. A further address replaces the first."""
@@ -60,22 +61,22 @@ class _Read(NamedTuple):
     passed_over: bool
 
 
-class _Pool:
-    """The list of one pool as of ``revision``, used without another read until ``listed_until``.
+class _PoolList:
+    """The list of one pool as of ``revision``, used without another read until ``used_until``.
 
-    ``losses``: lost races for addresses picked without a read, among the last ``choices`` picks.
+    ``losses``: lost races for addresses picked without a read, among the last ``picks`` picks.
     """
 
     __slots__ = (
-        "addresses", "choices", "listed_until", "losses", "lost_at", "read_lock", "reads",
-        "revision",
+        "addresses", "losses", "lost_at", "picks", "read_lock", "reads", "revision",
+        "used_until",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.addresses: deque[FreeAddress] = deque(maxlen=ADDRESSES_MAX)
         self.revision = 0
-        self.listed_until = float("-inf")
-        self.choices = 0
+        self.used_until = float("-inf")
+        self.picks = 0
         self.losses = 0
         self.lost_at = float("-inf")
         self.reads = 0
@@ -92,15 +93,15 @@ class FreeAddresses:
         self._finder = finder
         self._name = name
         self._monotonic = monotonic
-        self._pools: dict[str, _Pool] = {}
+        self._pools: dict[str, _PoolList] = {}
         self._reads: SharedWork[tuple[str, int, AddressSet], _Read] = SharedWork()
 
-    def note_choice(self, pool: str) -> bool:
+    def count_pick(self, pool: str) -> bool:
         """Count one pick in the pool. Returns whether to use the pool's list."""
         pool_list = self._pools.get(pool)
         if pool_list is None:
             return False
-        pool_list.choices += 1
+        pool_list.picks += 1
         return self._is_used(pool_list)
 
     def take(self, pool: str, usable: AddressSet, avoid: Container[int]) -> FreeAddress | None:
@@ -141,25 +142,25 @@ class FreeAddresses:
         pool_list, now = self._pool(pool), self._monotonic()
         if is_listed and pool_list.revision < revision:
             pool_list.addresses.clear()
-        if now - pool_list.lost_at > CONTENDED_S or pool_list.choices > CONTENDED_CHOICES:
-            pool_list.losses = pool_list.choices = 0
+        if now - pool_list.lost_at > CONTENDED_S or pool_list.picks > CONTENDED_PICKS:
+            pool_list.losses = pool_list.picks = 0
         pool_list.losses += not is_listed
         pool_list.lost_at = now
         if pool_list.losses >= LOSSES_MIN:
-            pool_list.losses = pool_list.choices = 0
-            pool_list.listed_until = max(pool_list.listed_until, now + CONTENDED_S)
+            pool_list.losses = pool_list.picks = 0
+            pool_list.used_until = max(pool_list.used_until, now + CONTENDED_S)
 
-    def released(self, release: Release) -> None:
+    def add_released(self, release: Release) -> None:
         """Add an address that this process has released without a cool-down."""
         pool_list = self._pools.get(release.pool)
         if pool_list is not None and self._is_used(pool_list):
             pool_list.addresses.append(FreeAddress(parse_address(release.address).value))
 
-    def _is_used(self, pool_list: _Pool) -> bool:
-        return self._monotonic() <= pool_list.listed_until
+    def _is_used(self, pool_list: _PoolList) -> bool:
+        return self._monotonic() <= pool_list.used_until
 
     async def _read(
-        self, pool: str, pool_list: _Pool, usable: AddressSet, avoid: Container[int]
+        self, pool: str, pool_list: _PoolList, usable: AddressSet, avoid: Container[int]
     ) -> _Read:
         async with pool_list.read_lock:
             pool_list.reads += 1
@@ -180,19 +181,19 @@ class FreeAddresses:
             if addresses and (free.values or is_contended):
                 pool_list.addresses.rotate(-spread_index(seed, len(addresses)))
             if is_scarce(free.estimated_count, usable.size):
-                pool_list.listed_until = now + SCARCE_S
+                pool_list.used_until = now + SCARCE_S
             return _Read(bool(addresses), passed_over)
 
-    def _pool(self, pool: str) -> _Pool:
+    def _pool(self, pool: str) -> _PoolList:
         pool_list = self._pools.get(pool)
         if pool_list is None:
             if len(self._pools) >= POOLS_MAX:
                 del self._pools[next(iter(self._pools))]
-            pool_list = self._pools[pool] = _Pool()
+            pool_list = self._pools[pool] = _PoolList()
         return pool_list
 
 
-def _next(pool_list: _Pool, usable: AddressSet, avoid: Container[int]) -> FreeAddress | None:
+def _next(pool_list: _PoolList, usable: AddressSet, avoid: Container[int]) -> FreeAddress | None:
     while pool_list.addresses:
         address = pool_list.addresses.popleft()
         if address.value in usable and address.value not in avoid:

@@ -119,7 +119,7 @@ class GuidRegistry:
         claims: Mapping[str, GuidClaim],
         revisions: Mapping[bytes, int],
     ) -> Proposal:
-        """``claims``: after the events. ``revisions``: before the events."""
+        """``claims`` have the state after the events, ``revisions`` the state before them."""
         keys = self._keys
         writes: dict[bytes, Write] = {}
         for event in events:

@@ -51,7 +51,7 @@ class Handover:
     ) -> Released | None:
         """Hand over the bound addresses of an endpoint; None: no binding is stored.
 
-        A repeated call changes nothing. ``decide`` is not called if only the binding exists. Raises
+        A repeated call changes nothing. ``decide`` is not called without an endpoint. Raises
         StoreUnavailable, OutcomeUnknown, and LostRace after the last try.
         """
         result: Released | None = await retry_lost_races()(

@@ -3,7 +3,7 @@
 The keys have leases; if a key is lost, an ADD waits longer.
 
     need/<application>               the request: the application of a Pod
-    view/application/<application>   the report, with the revision that was reconciled
+    view/application/<application>   the report of the newest reconcile
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ POOL_REQUEST_TTL_S: Final = 60
 """Longer than an ADD waits, so that a controller that starts meanwhile can read the request."""
 
 REPORT_TTL_S: Final = 900
-"""Longer than the time between two reconciles of a waiting application."""
+"""Longer than the time between two reconciles of an application that waits for addresses."""
 
 PROBLEM_CHARS_MAX: Final = 1_000
 """The longest reason or remedy."""
@@ -33,7 +33,7 @@ PROBLEMS_MAX: Final = 64
 class Problem(NamedTuple):
     """Why a pool differs from the desired pool. ``again``: a retry may help.
 
-    ``pool``: "" if the pool does not exist. ``subnet``: the SpiderSubnet without enough free
+    ``pool``: "" if the pool does not exist. ``subnet``: the SpiderSubnet that has too few free
     addresses.
     """
 
@@ -50,8 +50,8 @@ class Problem(NamedTuple):
 class ReconcileReport(NamedTuple):
     """The result of a reconcile; without ``problems`` the pools are as desired.
 
-    ``position``: the revision of etcd that was reconciled. ``configuration``: the revision of the
-    newest change of the configuration at that time.
+    ``position``: the revision of etcd whose state was reconciled. ``configuration``: the revision
+    of the newest change of the configuration at that time.
     """
 
     position: int

@@ -32,8 +32,8 @@ WINDOW_KEYS_MAX = 64
 class AddressChoice(NamedTuple):
     """An address to claim.
 
-    ``cool_down_revision``: of the cool-down mark that the claim deletes (0: no mark).
-    ``claim_revision``: of the older claim that the claim replaces (0: no older claim).
+    ``cool_down_revision``: the revision of the mark that the claim deletes (0: no mark).
+    ``claim_revision``: the revision of the older claim that the claim replaces (0: no older claim).
     """
 
     address: Address
@@ -55,7 +55,7 @@ def window_reads(keys: Keys, address: Address, last: int) -> tuple[Get, Get]:
 
 
 class StoredEndpoint(NamedTuple):
-    """An endpoint as read. ``revision``: of its key; 0: no endpoint is stored."""
+    """An endpoint as read. ``revision``: the key's revision (0: no endpoint is stored)."""
 
     endpoint: Endpoint | None = None
     revision: int = 0
@@ -108,8 +108,8 @@ def claim_proposal(
 ) -> Proposal:
     """Claim the chosen addresses, all or none (I4).
 
-    ``stored``: the endpoint before the claim. ``further_guards``: of the configuration and of other
-    claims. ``reads``: what to read if a guard fails.
+    ``stored``: the endpoint before the claim. ``further_guards``: guards of the configuration
+    and of other claims. ``reads``: what to read if a guard fails.
     """
     event = draft.event
     assert isinstance(event, AddressesClaimed)
@@ -152,7 +152,7 @@ def change_proposal(keys: Keys, draft: EventDraft, stored: StoredEndpoint) -> Pr
 def release_proposal(keys: Keys, draft: EventDraft, stored: StoredEndpoint, lease: int) -> Proposal:
     """End the named claims (I3), and write or delete the endpoint.
 
-    ``lease``: of the cool-down marks (0: no cool-down).
+    ``lease``: the lease of the cool-down marks (0: no cool-down).
     """
     event = draft.event
     assert isinstance(event, AddressesReleased)

@@ -34,7 +34,7 @@ async def record_choices(
 ) -> bool:
     """Write the choices into the endpoint; returns False if ``claims`` have ended.
 
-    ``choices``: by the IPv4 address of the NIC. Raises StoreUnavailable, OutcomeUnknown, and
+    ``choices``: IPv4 address of a NIC -> its choice. Raises StoreUnavailable, OutcomeUnknown, and
     LostRace after the last try.
     """
 
@@ -42,7 +42,7 @@ async def record_choices(
         endpoint = state.endpoint
         if endpoint is None or state.claim_revisions != claims:
             return _ENDED
-        after = endpoint._replace(nics=tuple(_chosen(nic, choices) for nic in endpoint.nics))
+        after = endpoint._replace(nics=tuple(_with_choice(nic, choices) for nic in endpoint.nics))
         return _UNCHANGED if after == endpoint else EndpointChanged(after)
 
     addresses = [address for address, _ in claims]
@@ -50,6 +50,6 @@ async def record_choices(
     return changed.why != _ENDED
 
 
-def _chosen(nic: Nic, choices: Mapping[str, ProviderChoice]) -> Nic:
+def _with_choice(nic: Nic, choices: Mapping[str, ProviderChoice]) -> Nic:
     choice = choices.get(nic.ipv4.partition("/")[0], ProviderChoice())
     return nic._replace(mac=choice.mac or nic.mac, vlan=choice.vlan or nic.vlan)

@@ -17,8 +17,8 @@ REQUEST_TIMEOUT_S: Final = 50.0
 REQUEST_TIMEOUT_S_MAX: Final = 100.0
 """``httpRequestTimeout`` must be below this."""
 
-_PART: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
-_SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION_PART: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
+_UNIT_S: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class ProviderSettings(NamedTuple):
@@ -57,11 +57,11 @@ def _checked_url(text: str) -> str:
 def _timeout_s(text: str) -> float:
     """Parse a duration in Go's syntax, such as ``1m30s``. Raises BadInput."""
     key = "iaasNetworkProvider.httpRequestTimeout"
-    if not re.fullmatch(f"({_PART.pattern})+", text):
+    if not re.fullmatch(f"({_DURATION_PART.pattern})+", text):
         raise BadInput(
             f"{key} is not a duration: {text!r}", subject=key, remedy="write it as 50s or 1m10s"
         )
-    seconds = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
+    seconds = sum(float(number) * _UNIT_S[unit] for number, unit in _DURATION_PART.findall(text))
     if not 0 < seconds < REQUEST_TIMEOUT_S_MAX:
         raise BadInput(
             f"{key} is {text}, not between 0 and {REQUEST_TIMEOUT_S_MAX:g} s",

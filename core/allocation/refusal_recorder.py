@@ -1,7 +1,7 @@
 """Write refused ADDs to the log in the background, so that no ADD waits for the write.
 
-Equal refusals within a time window become one event with a count. An event that cannot be queued or
-written is dropped and counted. No write is retried.
+Equal refusals within a time window become one event with their number. An event that cannot be
+queued or written is dropped (see ``dropped``). No write is retried.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from core.eventstore.writer import Writer
 QUEUE_EVENTS_MAX: Final = 256
 
 BATCH_EVENTS_MAX: Final = 16
-"""Far below the request limit of etcd, even with the longest texts."""
+"""With the longest texts, these events are still far below the request limit of etcd."""
 
 CLOSE_S_MAX: Final = 2.0
 """The time limit of ``close``."""
@@ -34,7 +34,10 @@ _log: Final = logging.getLogger(__name__)
 
 
 class RefusalRecorder:
-    """Records the refused ADDs of one agent. ``failed``: how many could not be written."""
+    """Records the refused ADDs of one agent.
+
+    ``failed``: the number of refusals that could not be queued or written.
+    """
 
     def __init__(self, writer: Writer, now_s: Callable[[], float] = time.monotonic) -> None:
         self._writer = writer
@@ -46,7 +49,7 @@ class RefusalRecorder:
 
     @property
     def dropped(self) -> int:
-        """The number of refusals missing from the log."""
+        """The number of refusals missing from the log: failed, or without a free window."""
         return self.failed + self._windows.overflows
 
     def note(self, pod: PodFacts, interface: str, error: AllocationError, cause: Cause) -> None:

@@ -55,7 +55,7 @@ class EndpointState(NamedTuple):
 
     @property
     def claim_revisions(self) -> ClaimRevisions:
-        """The claims as (address, revision), sorted."""
+        """See ``revisions_of_claims``."""
         return revisions_of_claims(self.claims)
 
 
@@ -65,7 +65,7 @@ DecideChange = Callable[[EndpointState], Change | str]
 
 
 class Changed(NamedTuple):
-    """The written event and its revision; None: nothing was written, because of ``why``."""
+    """The written event and its revision. Without an event, ``why`` is the reason."""
 
     event: Change | None
     revision: int = 0
@@ -77,10 +77,10 @@ def revisions_of_claims(claims: Sequence[Release]) -> ClaimRevisions:
     return tuple(sorted((claim.address, claim.claim_revision) for claim in claims))
 
 
-def claims_in(
+def decode_claims(
     addresses: Sequence[str], ranges: Sequence[RangeResult], key: EndpointKey
 ) -> tuple[Release, ...]:
-    """The endpoint's claims of these addresses. Raises LogCorrupt.
+    """Decode the claims that belong to the endpoint. Raises LogCorrupt.
 
     ``ranges``: the result of reading the claim key of each address.
     """
@@ -96,11 +96,11 @@ def claims_in(
 async def read_claims(
     store: KeyValueStore, keys: Keys, key: EndpointKey, addresses: Sequence[str]
 ) -> tuple[Release, ...]:
-    """The endpoint's claims of these addresses. Raises StoreUnavailable, LogCorrupt."""
+    """Read the endpoint's claims of these addresses. Raises StoreUnavailable, LogCorrupt."""
     if not addresses:
         return ()
     result = await store.read([Get(keys.ip_of(address)) for address in addresses])
-    return claims_in(addresses, result.ranges, key)
+    return decode_claims(addresses, result.ranges, key)
 
 
 async def _retried(attempt: Callable[[], Awaitable[T]]) -> T:
@@ -171,8 +171,9 @@ class EndpointWriter:
             Get(self._keys.endpoint(*key)),
             *(Get(self._keys.ip_of(address)) for address in addresses),
         ]
-        endpoint, *claims = (await self._store.read(gets)).ranges
-        state = EndpointState(StoredEndpoint.of(*endpoint.kvs), claims_in(addresses, claims, key))
+        endpoint, *ranges = (await self._store.read(gets)).ranges
+        claims = decode_claims(addresses, ranges, key)
+        state = EndpointState(StoredEndpoint.of(*endpoint.kvs), claims)
         event = decide(state)
         if isinstance(event, str):
             return Changed(event=None, why=event)
@@ -215,7 +216,7 @@ class EndpointCache:
 
 def _with_claims(stored: StoredEndpoint) -> EndpointState:
     endpoint, revision = stored
-    assert endpoint is not None, "put_claimed stores an endpoint"
+    assert endpoint is not None, "the cached state has no endpoint"
     claims = (
         Release(address, pool, endpoint.holder, revision) for address, pool in endpoint.addresses()
     )
@@ -250,9 +251,9 @@ DecideRelease = Callable[[Endpoint], ReleaseDecision]
 ProviderRelease = Callable[
     [EndpointKey, DecideRelease, ReleaseReason, str], Awaitable[Released | None]
 ]
-"""``Handover.hand_over``: (endpoint, decision, reason, evidence) -> the result.
+"""The type of ``Handover.hand_over``.
 
-None: no address of the endpoint is bound by a network provider.
+Returns None if no network provider has bound an address of the endpoint.
 """
 
 
@@ -300,7 +301,7 @@ class Releaser(EndpointWriter):
         """
         evidence = str(step.evidence)
 
-        def admit(endpoint: Endpoint) -> ReleaseDecision:
+        def decide_handover(endpoint: Endpoint) -> ReleaseDecision:
             return ReleaseDecision(ends=step.fence.matches(endpoint), why=CHANGED_SINCE)
 
         def decide(state: EndpointState) -> AddressesReleased | str:
@@ -310,7 +311,7 @@ class Releaser(EndpointWriter):
             return AddressesReleased(*step.key, state.claims, nics, "reclaimed", evidence)
 
         if step.ends_endpoint:
-            handover_result = await self.hand_over(step.key, admit, "reclaimed", evidence)
+            handover_result = await self.hand_over(step.key, decide_handover, "reclaimed", evidence)
             if handover_result is not None:
                 return handover_result
         addresses = [address for address, _ in step.fence.claims]

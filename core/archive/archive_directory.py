@@ -16,7 +16,7 @@ PARTIAL_SUFFIX = ".partial"
 
 
 class Files(Protocol):
-    """Named, immutable files without subdirectories."""
+    """One flat directory of immutable files."""
 
     def names(self) -> list[str]:
         """The sorted names of complete files."""

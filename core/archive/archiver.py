@@ -29,10 +29,10 @@ from core.eventstore.log_reader import RANGES_PER_READ_MAX, Segment
 from core.eventstore.writer import unix_ms
 
 LIVE_SEGMENTS_MAX = 20_000
-"""Sealing is due at this number: some 60 MB of a busy cluster."""
+"""Sealing is due at this number. In a busy cluster, the segments have some 60 MB."""
 
 LIVE_EVENTS_MAX = 200_000
-"""Sealing is due at this number: to read and apply these events takes a second."""
+"""Sealing is due at this number. To read and apply these events takes a second."""
 
 FILE_BYTES_MAX = 64 * 1024 * 1024
 """Raw bytes at which a file is full: some 200,000 events."""
@@ -48,7 +48,7 @@ class _SegmentRange(NamedTuple):
 
 
 class _Deletion(NamedTuple):
-    """``revision``: of the last deletion (0: nothing was deleted)."""
+    """``revision``: the revision after the last deletion (0: nothing was deleted)."""
 
     segments: int
     revision: int
@@ -105,11 +105,12 @@ class Archiver:
         """Seal every segment up to a revision (None: the newest); finish an interrupted seal.
 
         After StoreUnavailable, OutcomeUnknown or Compacted, call again. Raises also LogGap,
-        OSError; and LogCorrupt for a segment that cannot be applied: earlier segments are sealed.
+        OSError. Raises LogCorrupt for a segment that cannot be applied, after it has sealed the
+        earlier segments.
         """
         stored = await read_cursor(self._store, self._keys)
-        run = _Run(stored)
-        run.add_deleted(await self._delete(stored, _first_seqs(stored)))
+        run = _SealRun(stored)
+        run.add_deleted(await self._delete_segments(stored, _first_seqs(stored)))
         view = await open_log(self._store, self._keys, self._files)
         if view.sealed.cursor != stored.cursor:  # another archiver has committed meanwhile
             return run.report(superseded=True)
@@ -120,8 +121,8 @@ class Archiver:
             await self._store.compact(max(view.revision, run.revision))
         return run.report()
 
-    async def _seal_files(self, run: _Run, view: LogView, upto: int) -> bool:
-        """Returns False if another archiver has committed the cursor first."""
+    async def _seal_files(self, run: _SealRun, view: LogView, upto: int) -> bool:
+        """Returns False if ``_finish_file`` does."""
         now_ms = self._now_ms()
         builder: FileBuilder | None = None
         async for segments in view.live.segments(0, upto):
@@ -145,22 +146,22 @@ class Archiver:
         before = SealedLog(self._files, stored.cursor).fold()
         return FileBuilder(self._keys.cluster, stored.cursor, before, self._file_bytes_max)
 
-    async def _finish_file(self, run: _Run, builder: FileBuilder, now_ms: int) -> bool:
+    async def _finish_file(self, run: _SealRun, builder: FileBuilder, now_ms: int) -> bool:
         """Returns False if another archiver has committed the cursor first."""
         built = await asyncio.to_thread(builder.finish, now_ms)
         for name, chunks in built.parts:
             await asyncio.to_thread(self._files.write, name, chunks)
-        result = await self._commit(run.stored.revision, CURSOR_CODEC.encode(built.cursor))
+        result = await self._commit_cursor(run.stored.revision, CURSOR_CODEC.encode(built.cursor))
         if not result.succeeded:
             for name, _ in built.parts:
                 await asyncio.to_thread(self._files.remove, name)
             return False
         run.add_file(StoredCursor(built.cursor, result.revision), built.segments, built.events)
         firsts = {writer: first for writer, (first, _) in built.ranges.items()}
-        run.add_deleted(await self._delete(run.stored, firsts))
+        run.add_deleted(await self._delete_segments(run.stored, firsts))
         return True
 
-    async def _commit(self, revision: int, cursor: bytes) -> TxnResult:
+    async def _commit_cursor(self, revision: int, cursor: bytes) -> TxnResult:
         key = cursor_key(self._keys)
         guard: Guard = Unchanged(key, revision) if revision else Absent(key)
         try:
@@ -171,10 +172,10 @@ class Archiver:
             await self._free_space()
             return await self._store.commit([guard], [Put(key, cursor)])
 
-    async def _delete(self, stored: StoredCursor, firsts: Mapping[str, int]) -> _Deletion:
+    async def _delete_segments(self, stored: StoredCursor, firsts: Mapping[str, int]) -> _Deletion:
         """Delete sealed segments. ``firsts``: writer -> the first segment to delete."""
         deleted = revision = 0
-        for batch in _deletion_batches(await self._undeleted(stored, firsts)):
+        for batch in _deletion_batches(await self._sealed_ranges_in_etcd(stored, firsts)):
             writes = [
                 Delete(self._keys.log(writer, first), self._keys.log(writer, last + 1))
                 for writer, first, last in batch
@@ -188,7 +189,7 @@ class Archiver:
             deleted += sum(last - first + 1 for _, first, last in batch)
         return _Deletion(deleted, revision)
 
-    async def _undeleted(
+    async def _sealed_ranges_in_etcd(
         self, stored: StoredCursor, firsts: Mapping[str, int]
     ) -> list[_SegmentRange]:
         writers = list(firsts)
@@ -209,7 +210,7 @@ class Archiver:
         return ranges
 
 
-class _Run:
+class _SealRun:
     def __init__(self, stored: StoredCursor) -> None:
         self.stored = stored
         self.revision = 0

@@ -1,8 +1,8 @@
 """Finds and deletes leftovers: files of interrupted or superseded archivers.
 
-A leftover is deleted only if the archive certainly has or has pruned its segments: the hash at the
-end of its segments file, if any, is the archive's hash at the same position. Other leftovers are
-kept, such as files from before etcd was restored from a backup.
+A leftover with segments is deleted only if the archive certainly has these segments, or has pruned
+them. The archive has them if the leftover's last hash is the archive's hash at the same position.
+Other leftovers with segments are kept, such as files from before etcd was restored from a backup.
 """
 
 from __future__ import annotations
@@ -78,12 +78,12 @@ def _is_on_chain(files: Files, sealed: SealedLog, base: str) -> bool:
     try:
         no_digest = b""  # a leftover's digest is unknown
         file = SealedFile(files.view(base + SEGMENTS_SUFFIX), FileLink(base, no_digest))
-        return chain_at(sealed, file.header.last_position) == file.chain_end
+        return chain_hash_at(sealed, file.header.last_position) == file.chain_end
     except LogCorrupt:
         return False
 
 
-def chain_at(sealed: SealedLog, position: int) -> bytes | None:
+def chain_hash_at(sealed: SealedLog, position: int) -> bytes | None:
     """The hash after the last segment up to a position; None if no file has the position."""
     for summary in sealed.summaries():
         if summary.first_position <= position <= summary.last_position:

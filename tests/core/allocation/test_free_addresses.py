@@ -14,7 +14,7 @@ import pytest
 from core.allocation import free_addresses
 from core.allocation.address_finder import Finder, FreeAddress
 from core.allocation.allocator import AllocatorSettings
-from core.allocation.free_addresses import CONTENDED_CHOICES, LOSSES_MIN, FreeAddresses
+from core.allocation.free_addresses import CONTENDED_PICKS, LOSSES_MIN, FreeAddresses
 from core.domain.addresses.address_set import AddressSet
 from core.domain.events import Release
 from core.errors import AddressesUsedOut
@@ -277,30 +277,30 @@ async def test_a_list_older_than_a_lost_race_is_not_used() -> None:
 
 
 async def test_the_list_of_a_pool_is_used_for_a_while_after_several_lost_races() -> None:
-    # ``note_choice`` returns whether a request must use the list.
+    # ``count_pick`` returns whether a request must use the list.
     clock = Clock()
     free_lists = await lists_of_node_a(MemoryStore(), set(range(90)), clock)
     for _ in range(LOSSES_MIN - 1):
         free_lists.record_lost_race("blue", 1, is_listed=False)
-    assert not free_lists.note_choice("blue")
+    assert not free_lists.count_pick("blue")
 
     free_lists.record_lost_race("blue", 1, is_listed=False)
-    assert free_lists.note_choice("blue")
+    assert free_lists.count_pick("blue")
     clock.now += 2 * free_addresses.CONTENDED_S
-    assert not free_lists.note_choice("blue")
+    assert not free_lists.count_pick("blue")
 
     free_lists.record_lost_race("blue", 1, is_listed=False)
-    assert not free_lists.note_choice("blue"), "one later lost race is not enough"
+    assert not free_lists.count_pick("blue"), "one later lost race is not enough"
 
 
 async def test_the_list_of_a_pool_is_not_used_if_lost_races_are_rare() -> None:
     free_lists = await lists_of_node_a(MemoryStore(), set(range(90)))
     for _ in range(LOSSES_MIN):
-        for _ in range(CONTENDED_CHOICES):
-            free_lists.note_choice("blue")
+        for _ in range(CONTENDED_PICKS):
+            free_lists.count_pick("blue")
         free_lists.record_lost_race("blue", 1, is_listed=False)
 
-    assert not free_lists.note_choice("blue")
+    assert not free_lists.count_pick("blue")
 
 
 async def test_an_address_in_cool_down_is_taken_only_after_a_read() -> None:
@@ -327,7 +327,7 @@ async def test_the_number_of_lists_is_bounded(
         await free_lists.read_and_take(name, USABLE, ())
 
     # The oldest list, of pool red, was dropped.
-    assert [free_lists.note_choice(name) for name in ("red", "green", "blue")] == [
+    assert [free_lists.count_pick(name) for name in ("red", "green", "blue")] == [
         False,
         True,
         True,
