@@ -254,8 +254,8 @@ class AllocationAttempt:
     ) -> PickedAddress | None:
         avoid = constraints.claiming.values[demand.family]
         # With sequential order no list is used: a list may lack the lowest free address.
-        uses_list = self._order == "spread" and free.count_pick(pool)
-        if search.has_free_address or not uses_list:
+        uses_list = self._order == "spread" and free.note_choice(pool)
+        if search.has_preferred_address or not uses_list:
             value = search.next(avoid)
             if value is not None:
                 address = Address(demand.family, value)
@@ -328,7 +328,7 @@ class AllocationAttempt:
             for address in self._keys.addresses_in([mark.key], COOL_DOWN_PREFIX):
                 if address.value in search.usable:
                     self._own_marks[address] = mark.mod_revision
-                    search.offer(address.value)
+                    search.prefer(address.value)
                     return
 
     def _is_current_for(

@@ -242,5 +242,5 @@ class IndexedLog:
                 f"the archive was pruned: no state before position {pruned.position} is known",
                 subject="at",
                 remedy=f"ask for position {pruned.position} or a later one, or read a copy of the"
-                " archive that was made before",
+                " archive from before the pruning",
             )

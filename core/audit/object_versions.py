@@ -48,8 +48,8 @@ class VersionTable(Generic[K, V]):
         index = bisect_right(versions, position, key=lambda version: version.position)
         return versions[index - 1].value if index else None
 
-    def position_of(self, name: K, position: int) -> int:
-        """The position of the version that ``get`` returns; 0 if no version exists."""
+    def version_position(self, name: K, position: int) -> int:
+        """The position of the version that ``get`` returns; 0 without such a version."""
         versions = self._versions.get(name, [])
         index = bisect_right(versions, position, key=lambda version: version.position)
         return versions[index - 1].position if index else 0

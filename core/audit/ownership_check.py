@@ -4,7 +4,7 @@ etcd cannot prevent such changes, because all agents share one etcd role. The lo
 event names its writer, and an agent's writer name is the name of its node. Controllers and orbctl
 may change the endpoints of every node.
 
-An event that an agent wrote under another agent's writer name is not found. Such an event
+This check misses an event that an agent wrote under another agent's writer name. But such an event
 fences the other agent.
 """
 
@@ -35,8 +35,8 @@ _FORMER_CONTROLLERS: Final = re.compile(r"(jobs-[0-9a-f]{2}|orbctl-\d+|kubernete
 def foreign_changes(events: Sequence[Recorded], before: Ledger) -> list[Violation]:
     """The changes in one segment that an agent made to endpoints or GUIDs of another node.
 
-    ``before``: the ledger before the segment. The release of an endpoint is allowed if the segment
-    also claims or changes the endpoint: a new Pod of the same name then takes over the addresses.
+    ``before``: the ledger before the segment. An agent may release an endpoint of another node if
+    the segment also claims or changes the endpoint: a new Pod of the same name takes it over.
     """
     if not events or _is_controller(events[0].writer):
         return []

@@ -53,8 +53,8 @@ class PastAdds(NamedTuple):
     binding: Recorded | None = None
 
     @property
-    def has_source(self) -> bool:
-        """Whether the newest claim event names the level of pool selection."""
+    def names_selection_level(self) -> bool:
+        """Whether the newest claim event names the level of pool selection that named the pools."""
         event = self.claims[-1].event if self.claims else None
         return isinstance(event, AddressesClaimed) and bool(event.source)
 

@@ -53,7 +53,7 @@ class GrowthLog:
         self.position = 0
         self._clock_ms = 0
         self._first_hours: dict[GrowthSubject, int] = {}
-        """In hours since 1970."""
+        """Subject -> the hour from which its growth is known, in hours since 1970."""
         self._net: defaultdict[GrowthSubject, dict[int, int]] = defaultdict(dict)
         """Subject -> hour -> net growth."""
         self._shares: dict[str, _Share] = {}

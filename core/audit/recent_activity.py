@@ -46,7 +46,7 @@ class Minute(NamedTuple):
             self.sums["claimed", pool], self.sums["released", pool], self.sums["refused", pool]
         )
 
-    def events_of(self, writer: str) -> int:
+    def event_count(self, writer: str) -> int:
         return self.sums["event", writer]
 
 
@@ -90,7 +90,7 @@ class Activity:
     def _counts_at(self, second: int) -> Counter[tuple[CountKind, str]]:
         """The counter of a second, for the caller to update. Deletes counters before the window.
 
-        A new counter for a second before the window is not kept.
+        For a second before the window, the caller gets a counter that nobody reads.
         """
         if second > self._last_s:
             self._last_s = second

@@ -3,10 +3,10 @@
 A step is one transaction. If a key has changed since the differences were found, the step does
 nothing; run ``verify`` again.
 
-A step for claims writes an event: the write changes the revision of the claim's key, and a later
-release must name this revision. Other steps write no event, because the log already has it. They
-rewrite the guard keys of the kind, if any, so that a
-concurrent allocation that read the old value fails.
+A step for claims writes an event, because it changes the revision of the claim's key: a later
+release must name the new revision. Other steps write no event, because the log already has it. They
+rewrite the guard keys of pools, subnets, reservations, quarantine or records. Then a concurrent
+allocation that read the old value fails.
 
 A claim that has no key, and that no endpoint lists, is released with the reason ``repair``.
 Every other inconsistency of the log is left to the user.
@@ -55,7 +55,7 @@ class RepairStep(NamedTuple):
     event: AddressesClaimed | AddressesReleased | None = None
 
     @property
-    def is_possible(self) -> bool:
+    def is_automatic(self) -> bool:
         return bool(self.writes) or self.event is not None
 
 
@@ -63,12 +63,12 @@ class Repaired(NamedTuple):
     """The texts of the steps, by their outcome.
 
     ``changed_meanwhile``: steps that did nothing, because a key changed after the plan was made.
-    ``impossible``: steps that the user must do.
+    ``manual``: steps that the user must do.
     """
 
     done: tuple[str, ...]
     changed_meanwhile: tuple[str, ...]
-    impossible: tuple[str, ...]
+    manual: tuple[str, ...]
 
 
 def plan_repair(
@@ -83,8 +83,8 @@ def plan_repair(
             differing_claims.setdefault(key, []).append(difference)
         elif difference.kind != "endpoint":
             steps.append(_restore(difference, keys))
-    for key, claims in differing_claims.items():
-        steps += _claim_again(ledger, key, claims, state, keys)
+    for key, claim_differences in differing_claims.items():
+        steps += _claim_again(ledger, key, claim_differences, state, keys)
     # A step for the claims of an endpoint also writes the endpoint.
     written_keys = {write.key for step in steps for write in step.writes if isinstance(write, Put)}
     steps += [
@@ -129,15 +129,15 @@ async def repair(
     """
     applied: list[str] = []
     changed_meanwhile: list[str] = []
-    impossible: list[str] = []
+    manual: list[str] = []
     for step in plan:
-        if not step.is_possible:
-            impossible.append(step.text)
+        if not step.is_automatic:
+            manual.append(step.text)
         elif await _execute(step, store, keys, writer, cause):
             applied.append(step.text)
         else:
             changed_meanwhile.append(step.text)
-    return Repaired(tuple(applied), tuple(changed_meanwhile), tuple(impossible))
+    return Repaired(tuple(applied), tuple(changed_meanwhile), tuple(manual))
 
 
 async def _execute(
@@ -171,23 +171,23 @@ def _restore(difference: Difference, keys: Keys) -> RepairStep:
 
 
 def _claim_again(
-    ledger: Ledger, key: EndpointKey, claims: list[Difference], state: State, keys: Keys
+    ledger: Ledger, key: EndpointKey, differences: list[Difference], state: State, keys: Keys
 ) -> list[RepairStep]:
     endpoint = ledger.endpoints.get(key)
-    differing_addresses = {claim.name for claim in claims}
-    nics: list[int] = []
+    differing_addresses = {difference.name for difference in differences}
+    nic_indexes: list[int] = []
     rewritten_addresses: set[str] = set()
     for index, nic in enumerate(endpoint.nics if endpoint else ()):
         addresses = {address for address, _ in nic.addresses()}
         if addresses & differing_addresses and _is_claimed_by(ledger, endpoint, nic):
-            nics.append(index)
+            nic_indexes.append(index)
             rewritten_addresses |= addresses
     steps = [
-        _missing_release(ledger, key, claim, state, keys)
-        for claim in claims
-        if claim.name not in rewritten_addresses
+        _missing_release(ledger, key, difference, state, keys)
+        for difference in differences
+        if difference.name not in rewritten_addresses
     ]
-    if endpoint is None or not nics:
+    if endpoint is None or not nic_indexes:
         return steps
     endpoint_key = keys.endpoint(*key)
     guarded_keys = [endpoint_key, *(keys.ip_of(address) for address in sorted(rewritten_addresses))]
@@ -196,7 +196,7 @@ def _claim_again(
         f"write the claim of {addresses_text} by {'/'.join(key)} again",
         tuple(_guard(guarded_key, _revision(state, guarded_key)) for guarded_key in guarded_keys),
         (Put(endpoint_key, ENDPOINT_CODEC.encode(endpoint)),),
-        AddressesClaimed(endpoint, tuple(nics)),
+        AddressesClaimed(endpoint, tuple(nic_indexes)),
     )
     return [*steps, step]
 
@@ -204,7 +204,7 @@ def _claim_again(
 def _missing_release(
     ledger: Ledger, key: EndpointKey, difference: Difference, state: State, keys: Keys
 ) -> RepairStep:
-    """Leaves the claim to the user if it has a key or the endpoint lists it."""
+    """The release of a claim; a manual step if the claim has a key or the endpoint lists it."""
     endpoint = ledger.endpoints.get(key)
     endpoint_addresses = dict(endpoint.addresses()) if endpoint is not None else {}
     path = "/".join(key)

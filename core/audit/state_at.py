@@ -17,7 +17,7 @@ async def as_of_position(view: LogView, position: int) -> Ledger:
     Raises LogCorrupt, LogGap, Compacted. Raises BadInput if the log has not reached the position,
     or if the state at the position was pruned.
     """
-    _require_kept(view, position)
+    _require_not_pruned(view, position)
     if not 0 <= position <= view.revision:
         raise BadInput(
             f"the log has no position {position}; it has reached {view.revision}",
@@ -37,8 +37,8 @@ async def as_of_time(view: LogView, time_ms: int) -> Ledger:
     """
     snapshot = view.sealed.snapshot_at_time(time_ms)
     if snapshot.clock_ms > time_ms:
-        # The time is before every snapshot: an error after pruning, else the empty state.
-        _require_kept(view, position=-1)
+        # Every snapshot is newer. If files were pruned, this raises; else the ledger is empty.
+        _require_not_pruned(view, position=-1)
     ledger, clock_ms = snapshot.ledger, snapshot.clock_ms
     async for batch in view.batches(ledger.position):
         for segment in batch.segments:
@@ -50,12 +50,12 @@ async def as_of_time(view: LogView, time_ms: int) -> Ledger:
     return ledger
 
 
-def _require_kept(view: LogView, position: int) -> None:
+def _require_not_pruned(view: LogView, position: int) -> None:
     pruned = view.sealed.cursor.pruned
     if pruned.files and position < pruned.position:
         raise BadInput(
             f"the archive was pruned: no state before position {pruned.position} is known",
             subject="position",
             remedy=f"ask for position {pruned.position} or a later one, or read a copy of the"
-            " archive that was made before",
+            " archive from before the pruning",
         )

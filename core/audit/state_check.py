@@ -127,18 +127,20 @@ def expected_state(ledger: Ledger, keys: Keys) -> Iterator[tuple[bytes, Expected
     for endpoint in ledger.endpoints.values():
         yield keys.endpoint(*endpoint.key), Expected("endpoint", endpoint)
     for address, ledger_claim in ledger.claims.items():
-        yield from _with_key(
+        yield from _expected_of_address(
             address, Expected("ip", ledger_claim.claim, ledger_claim.revision), keys
         )
     for address, quarantine in ledger.quarantine.items():
-        yield from _with_key(address, Expected("quarantine", quarantine), keys)
+        yield from _expected_of_address(address, Expected("quarantine", quarantine), keys)
     for guid, holder in ledger.guids.items():
         yield keys.guid(guid), Expected("guid", holder)
     for node in guids_by_node(ledger.guids):
         yield keys.node_guids(node.node), Expected("node-guids", node)
 
 
-def _with_key(address: str, expected: Expected, keys: Keys) -> Iterator[tuple[bytes, Expected]]:
+def _expected_of_address(
+    address: str, expected: Expected, keys: Keys
+) -> Iterator[tuple[bytes, Expected]]:
     try:
         key_of = keys.ip_of if expected.kind == "ip" else keys.quarantine_of
         yield key_of(address), expected

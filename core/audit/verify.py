@@ -1,7 +1,7 @@
 """Checks that the log is complete, satisfies the invariants, and agrees with the state keys.
 
 Reads the archive, the live log, and the state keys at the end of the log. Works on a running
-system, without locks. Never writes; ``core.audit.repair`` executes the plan.
+system, without locks. Never writes: it plans a repair, which ``core.audit.repair`` executes.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -32,10 +32,10 @@ from core.eventstore.log_reader import Segment
 from core.eventstore.undecodable_values import ContainedFault
 
 ROUNDS_MAX = 5
-"""Limit of attempts to read; another begins if etcd has compacted the revision to read."""
+"""Limit of attempts. An attempt is repeated if etcd compacts the revision that it reads."""
 
 FINDINGS_MAX = 1_000
-"""Limit of the violations in a report, and of the differences."""
+"""The largest number of violations in a report; also the largest number of differences."""
 
 EVENT_REMEDY: Final = (
     "run the version of Orbweaver that wrote the event; if it cannot apply the event either,"

@@ -1,7 +1,8 @@
-"""Pending admissions in etcd: objects that a webhook has admitted, maybe not in the log yet.
+"""Pending admissions in etcd: admitted objects that the log may not have yet.
 
-An admission is written only if no other was written since the caller read all admissions. Therefore
-the later of two concurrent reviews fails with LostRace, also in different replicas.
+A webhook's review writes an admission only if no other was written since the review read all
+admissions. Therefore the later of two concurrent reviews fails with LostRace, even if two replicas
+do the reviews.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ class AdmissionStore:
         await self._store.commit([], [Delete(_admission_key(self._keys, admission))])
 
     async def remove_written(self, value: Pool | Subnet) -> None:
-        """Delete the admissions that have the addresses of an object in the log.
+        """Delete the admissions of an object that the log now has with the same addresses.
 
         Raises StoreError.
         """

@@ -110,7 +110,7 @@ class ScopeReader:
     async def read_application(
         self, application: ApplicationKey, subnets: Iterable[str]
     ) -> Configuration:
-        """The application's automatic pools, and what plans of pools in ``subnets`` need.
+        """The application's automatic pools, and the objects for planning pools in ``subnets``.
 
         Raises the errors of ``read``.
         """
@@ -141,7 +141,7 @@ class ScopeReader:
 
 
 class _ScopeLoad:
-    """All reads are at the revision of the first read."""
+    """Reads the objects of one scope, all at the revision of the first read."""
 
     def __init__(self, store: KeyValueStore, keys: Keys) -> None:
         self._store = store
@@ -159,7 +159,7 @@ class _ScopeLoad:
             case ApplyAutoPool(desired):
                 await self._for_auto_pool(desired)
             case RetireSubnet(name) | DeleteSubnet(name) | AdvanceRetirement("subnet", name):
-                await self._subnet_with_pools(name)
+                await self._read_subnet_with_pools(name)
             case Reinstate("pool", name):
                 await self._read(*self._get("pool", name))
                 if name in self.ledger.pools:
@@ -183,7 +183,7 @@ class _ScopeLoad:
         match command:
             case RetirePool(name) | DeletePool(name) | DropAutoPool(name):
                 yield from self._get("pool", name)
-            case AdvanceRetirement(_, name):  # of a pool: ``for_command`` handles subnets
+            case AdvanceRetirement(_, name):  # ``for_command`` handles subnets
                 yield from self._get("pool", name)
             case DeleteReservation(name):
                 yield from self._get("reservation", name)
@@ -237,7 +237,7 @@ class _ScopeLoad:
         )
         subnet = self.ledger.subnets.get(scope.subnet)
         if subnet is not None:
-            await self._pools_and_quarantine_in(subnet)
+            await self._read_pools_and_quarantine(subnet)
 
     async def for_address(self, address: Address) -> None:
         family, value = address
@@ -259,9 +259,9 @@ class _ScopeLoad:
         for index, result in zip(indexes, results, strict=False):
             await self._read_objects("pool", index.names_in(result))
         for subnet in list(self.ledger.subnets.values()):
-            await self._pools_and_quarantine_in(subnet)
+            await self._read_pools_and_quarantine(subnet)
 
-    async def _pools_and_quarantine_in(self, subnet: Subnet) -> None:
+    async def _read_pools_and_quarantine(self, subnet: Subnet) -> None:
         cidr, pools = _cidr_of(subnet), self._index("pools", subnet.family)
         self._require_complete(pools)
         *results, _ = await self._read(
@@ -274,7 +274,7 @@ class _ScopeLoad:
         )
         await self._read_objects("pool", pools.names_in(*results))
 
-    async def _subnet_with_pools(self, name: str) -> None:
+    async def _read_subnet_with_pools(self, name: str) -> None:
         await self._read(*self._get("subnet", name))
         subnet = self.ledger.subnets.get(name)
         if subnet is None:

@@ -42,7 +42,7 @@ from core.eventstore.writer import Writer
 from core.process import tracing
 
 RANGE_GUARDS_MAX = 64
-"""Limit for one transaction; further intervals are joined."""
+"""Limit for one transaction. If there are more intervals, neighbours are joined."""
 
 _GUARDED_TOPICS: Final[Mapping[str, tuple[str, ...]]] = {
     "pools": ("pools", "subnets", "reservations"),
@@ -85,9 +85,9 @@ class Configurator:
     ) -> Applied:
         """Decide and commit. Raises Refused, StoreUnavailable, OutcomeUnknown, LostRace.
 
-        ``observed``: the event that caused the command; written before the command's events, if
-        there are any. A command that changes many pools takes several transactions. After an error,
-        apply the command again: it continues.
+        ``observed``: the event that caused the command. It is written before the command's events,
+        and only together with them. A command that changes many pools takes several transactions.
+        After an error, apply the command again: it continues.
         """
         with tracing.span(f"ipam.apply {type(command).__name__}") as span:
             if span is not None and not cause.traceparent:
@@ -203,7 +203,7 @@ def _refusals(
     claimed: Mapping[str, Claim],
     pending: Iterable[PendingAdmission],
 ) -> tuple[Refusal, ...]:
-    """The refusals if the pending admissions were in the log."""
+    """The refusals that the command would get if the log had the pending admissions."""
     for changed in with_admitted(configuration, pending):
         try:
             decide(changed, command, claimed)

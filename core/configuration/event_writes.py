@@ -1,8 +1,8 @@
 """The writes of a configuration event: the state key, the index, and the guard key.
 
-``core.domain.evolution`` computes the value of the state key, as for every reader of the log (I5 of
-docs/contributing/architecture.md). Every change in a topic writes the topic's guard key, so that
-one of two concurrent decisions fails.
+``core.domain.evolution`` computes the values of pools and subnets, here and for readers of the log
+(I5 of docs/contributing/architecture.md). Every change in a topic writes the topic's guard key, so
+that one of two concurrent decisions fails.
 """
 
 from __future__ import annotations
@@ -121,5 +121,5 @@ def _indexed(
 
 def _family(after: Pool | Subnet | None, before: Pool | Subnet | None) -> Family:
     value = after or before
-    assert value is not None, "the object does not exist before or after the event"
+    assert value is not None, "the object exists neither before nor after the event"
     return value.family

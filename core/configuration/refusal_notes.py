@@ -55,7 +55,7 @@ class RefusalNotes:
         result = await self._store.read([Get(*self._keys.range_of(KEY_PREFIX), keys_only=True)])
         return {kv.key.rpartition(b"/")[2].decode(errors="replace") for kv in result.ranges[0].kvs}
 
-    async def explained(self, error: AllocationError, name: str) -> AllocationError:
+    async def with_reason(self, error: AllocationError, name: str) -> AllocationError:
         """The error about a missing pool, with the reason if the pool was refused."""
         kv = (await self._store.read([Get(self._keys.refused(name))])).ranges[0].first
         if kv is None:

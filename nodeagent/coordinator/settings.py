@@ -15,8 +15,8 @@ from core.domain.addresses.ip_address import (
     Address,
     AddressSyntaxError,
     Cidr,
-    parse_written_address,
-    parse_written_cidr,
+    parse_address_as_written,
+    parse_cidr_as_written,
 )
 from core.errors import BadInput
 from core.manifests.kinds.coordinators import DetectOptions
@@ -261,15 +261,15 @@ def _network(field: str, text: str) -> Cidr:
     stripped_text = text.strip()
     try:
         if "/" in stripped_text:
-            return parse_written_cidr(stripped_text)
-        return host_prefix(parse_written_address(stripped_text))
+            return parse_cidr_as_written(stripped_text)
+        return host_prefix(parse_address_as_written(stripped_text))
     except AddressSyntaxError as error:
         raise _invalid(field, str(error)) from None
 
 
 def _address(field: str, text: str) -> Address:
     try:
-        return parse_written_address(text.strip())
+        return parse_address_as_written(text.strip())
     except AddressSyntaxError as error:
         raise _invalid(field, str(error)) from None
 

@@ -74,7 +74,7 @@ class WaitingAllocator:
             if self._refusal_notes is None or not name:
                 raise
             # If controllers refused a SpiderIPPool of this name, a note says why.
-            raise await self._refusal_notes.explained(error, name) from None
+            raise await self._refusal_notes.with_reason(error, name) from None
 
     async def _allocate_from_automatic(self, request: AddRequest, facts: RequestFacts) -> Added:
         application = application_of_pod(facts.pod)

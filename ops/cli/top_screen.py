@@ -92,7 +92,7 @@ def board_of(projection: Projection, activity: Activity, now_ms: int) -> Activit
         pools.append(PoolLine(name, used, total, counts.free, minute.of_pool(name)))
     pools.sort(key=lambda line: (-line.percent, line.name))
     writers = [
-        WriterLine(name, minute.events_of(name), newest_ms)
+        WriterLine(name, minute.event_count(name), newest_ms)
         for name, newest_ms in sorted(
             activity.newest_ms.items(), key=lambda item: (-item[1], item[0])
         )

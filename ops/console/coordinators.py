@@ -21,7 +21,7 @@ def coordinator_page(instant: LogInstant, request: PageRequest) -> Document:
 
 
 def _document(instant: LogInstant, name: str, coordinator: Coordinator) -> Document:
-    since = instant.log.coordinators.position_of(name, instant.position)
+    since = instant.log.coordinators.version_position(name, instant.position)
     return {
         "name": name,
         "phase": coordinator.phase,

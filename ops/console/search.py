@@ -213,7 +213,7 @@ def _refused(instant: LogInstant, text: str) -> Iterator[Hit]:
         refusal = refusals.get(pod, position)
         if refusal is not None and text in pod.lower():
             detail = f"no address: {refusal.reason} on {refusal.node}"
-            yield Hit("pod", pod, detail, refusals.position_of(pod, position))
+            yield Hit("pod", pod, detail, refusals.version_position(pod, position))
 
 
 def _family(instant: LogInstant, pool: str) -> Family:

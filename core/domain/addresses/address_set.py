@@ -32,7 +32,7 @@ _REPR_INTERVALS_MAX: Final = 6
 
 
 class AddressSet:
-    """Addresses of one family, immutable. No ``len()``: it cannot return the size of a /64."""
+    """Addresses of one family, immutable. No ``__len__``: ``len()`` cannot return 2**64."""
 
     __slots__ = ("_cached_cumulative_sizes", "_family", "_intervals", "_starts")
 
@@ -149,7 +149,7 @@ class AddressSet:
         return min(self.size, CLAMPED_SIZE_MAX)
 
     def __contains__(self, value: int) -> bool:
-        index = self._interval_at_or_before(value)
+        index = self._index_at_or_before(value)
         return index >= 0 and value <= self._intervals[index][1]
 
     def first(self) -> int:
@@ -166,12 +166,12 @@ class AddressSet:
         if not cumulative or not 0 <= index < cumulative[-1]:
             raise IndexError(f"no member {index} in a set of {self.size} addresses")
         position = bisect_right(cumulative, index)
-        # ``cumulative`` counts up to the end of the interval: count back.
+        # ``cumulative[position]`` counts up to the end of the interval, so subtract from the end.
         return self._intervals[position][1] - (cumulative[position] - index - 1)
 
     def rank(self, value: int) -> int:
         """The number of members below ``value``, which need not be a member."""
-        index = self._interval_at_or_before(value)
+        index = self._index_at_or_before(value)
         if index < 0:
             return 0
         last = self._intervals[index][1]
@@ -183,7 +183,7 @@ class AddressSet:
         Raises ValueError for negative arguments.
         """
         if index < 0 or count < 0:
-            raise ValueError(f"no window of {count} members from {index}")
+            raise ValueError(f"the window has a negative index or count: {index}, {count}")
         end = min(index + count, self.size)
         if index >= end:
             return AddressSet(self._family)
@@ -248,7 +248,7 @@ class AddressSet:
         self._require_same_family(other)
         return next(_difference(self._intervals, other._intervals), None) is None
 
-    def _interval_at_or_before(self, value: int) -> int:
+    def _index_at_or_before(self, value: int) -> int:
         starts = self._starts
         if starts is None:
             starts = self._starts = tuple([first for first, _ in self._intervals])
@@ -264,7 +264,7 @@ class AddressSet:
 
     def _require_same_family(self, other: AddressSet) -> None:
         if self._family != other._family:
-            raise ValueError(f"IPv{self._family} and IPv{other._family} address sets do not mix")
+            raise ValueError(f"cannot combine IPv{self._family} with IPv{other._family} addresses")
 
 
 def _merged(intervals: list[Interval]) -> tuple[Interval, ...]:

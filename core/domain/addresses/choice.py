@@ -1,7 +1,7 @@
 """Chooses an address in a pool without reading all claims of the pool. Deterministic.
 
-    spread        the default: searches from a hash of the holder on, so that writers on many nodes
-                  rarely choose the same address
+    spread        the default: a hash of the holder chooses where the search begins, so that writers
+                  on many nodes rarely choose the same address
     sequential    the lowest free address, as in Spiderpool
 
 A search knows only the claims that reads and failed transactions have returned.
@@ -42,9 +42,9 @@ class Search:
 
     __slots__ = (
         "_first",
-        "_read",
+        "_last_read",
         "_taken",
-        "has_free_address",
+        "has_preferred_address",
         "order",
         "seed",
         "size",
@@ -56,8 +56,8 @@ class Search:
         self.usable = usable
         self.order = order
         self.seed = seed
-        self.has_free_address = False
-        """Whether ``next`` returns an address that a read found free."""
+        self.has_preferred_address = False
+        """Whether ``prefer`` was called after the last ``learn``."""
         self.start = 0
         """The rank in ``usable`` where the search begins."""
         self._first: int | None = None
@@ -67,7 +67,7 @@ class Search:
             self.start = spread_index(seed, self.size)
             self._first = usable.nth(self.start)
         self._taken: set[int] = set()
-        self._read: AddressSet | None = None
+        self._last_read: AddressSet | None = None
         """The usable addresses in the range of the last read; None before the first read."""
 
     def next(self, avoid: Container[int]) -> int | None:
@@ -77,15 +77,15 @@ class Search:
         writers would choose the same addresses. ``avoid``: addresses that other requests of this
         process are claiming.
         """
-        if self._read is None:
+        if self._last_read is None:
             return None if self._first in avoid else self._first
-        values = (value for first, last in self._read for value in range(first, last + 1))
+        values = (value for first, last in self._last_read for value in range(first, last + 1))
         free_values = (value for value in values if value not in self._taken and value not in avoid)
         if self.order == "sequential":
             return next(free_values, None)
         # Not the first free address: requests with an overlapping window would choose it too.
         choices = list(free_values)
-        if is_scarce(len(choices), self._read.size):
+        if is_scarce(len(choices), self._last_read.size):
             return None
         return choices[spread_index(self.seed, len(choices))]
 
@@ -96,12 +96,12 @@ class Search:
 
     def learn(self, first: int, last: int, taken: Iterable[int]) -> None:
         """Record that a read of [first, last] found exactly ``taken`` in use."""
-        self.has_free_address = False
+        self.has_preferred_address = False
         self._taken.update(taken)
-        self._read = self.usable & AddressSet(self.usable.family, ((first, last),))
+        self._last_read = self.usable & AddressSet(self.usable.family, ((first, last),))
 
-    def offer(self, value: int) -> None:
-        """Record an address that a read found free. ``next`` then returns it."""
-        self.has_free_address = True
+    def prefer(self, value: int) -> None:
+        """Let ``next`` return this address, which a read found usable for the holder."""
+        self.has_preferred_address = True
         self._taken.discard(value)
-        self._read = AddressSet(self.usable.family, ((value, value),))
+        self._last_read = AddressSet(self.usable.family, ((value, value),))

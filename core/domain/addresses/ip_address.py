@@ -3,8 +3,8 @@
 The parser is as strict as Spiderpool's: no spaces, no leading zeros in IPv4 octets, no zones
 (docs/reference/admission.md, "Addresses and ranges").
 
-An IPv4-mapped text (``::ffff:a.b.c.d``, RFC 4291 section 2.5.5.2) is read as an IPv4 address. The
-``parse_written_*`` functions, for the fields of a SpiderCoordinator, read it as IPv6.
+An IPv4-mapped text (``::ffff:a.b.c.d``, RFC 4291 section 2.5.5.2) is read as an IPv4 address. For
+the fields of a SpiderCoordinator, the ``parse_*_as_written`` functions read it as IPv6.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class AddressRange(NamedTuple):
 
 
 class Cidr(NamedTuple):
-    """A prefix from ``first`` to ``last``, both included. ``address``: as written."""
+    """A prefix from ``first`` to ``last``, both included. ``address`` keeps the host bits."""
 
     family: Family
     first: int
@@ -112,7 +112,7 @@ def require_address(text: str, subject: str = "address") -> Address:
         raise BadInput(str(error), subject=subject) from None
 
 
-def parse_written_address(text: str) -> Address:
+def parse_address_as_written(text: str) -> Address:
     """Read an address of a SpiderCoordinator; IPv4-mapped text gives family 6.
 
     Raises AddressSyntaxError.
@@ -176,7 +176,7 @@ def parse_cidr(text: str) -> Cidr:
     return cidr_of(family, value, length, text)
 
 
-def parse_written_cidr(text: str) -> Cidr:
+def parse_cidr_as_written(text: str) -> Cidr:
     """Read a prefix of a SpiderCoordinator; IPv4-mapped text gives family 6.
 
     Leading zeros in the length are refused. Raises AddressSyntaxError.

@@ -13,8 +13,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from core.domain.addresses import ip_address as addresses
-from core.domain.addresses.ip_address import AddressSyntaxError, Cidr
+from core.domain.addresses.ip_address import (
+    AddressSyntaxError,
+    Cidr,
+    parse_address,
+    parse_cidr,
+)
 from core.domain.model import Nic, Pool, Route
 from core.domain.request_facts import PodFacts
 from core.domain.selection import jsontext
@@ -102,11 +106,11 @@ def _nic_subnets(nics: Sequence[Nic]) -> Iterator[Cidr | None]:
     """Two subnets for each NIC, IPv4 then IPv6; None if the NIC has no address of the family."""
     for nic in nics:
         for cidr in (nic.ipv4, nic.ipv6):
-            yield addresses.parse_cidr(cidr) if cidr else None
+            yield parse_cidr(cidr) if cidr else None
 
 
 def _subnet_index(route: Route, subnets: list[Cidr | None]) -> int | None:
-    family, gateway = addresses.parse_address(route.gw)
+    family, gateway = parse_address(route.gw)
     for index, subnet in enumerate(subnets):
         if subnet and subnet.family == family and subnet.first <= gateway <= subnet.last:
             return index
@@ -124,10 +128,10 @@ def _parse_route(entry: object) -> Route:
     value = jsontext.members(entry, "each route")
     route = Route(jsontext.text(value.get("dst"), "dst"), jsontext.text(value.get("gw"), "gw"))
     try:
-        subnet = addresses.parse_cidr(route.dst)
-        gateway = addresses.parse_address(route.gw)
+        destination = parse_cidr(route.dst)
+        gateway = parse_address(route.gw)
     except AddressSyntaxError as error:
         raise BadInput(f"route {route.dst} via {route.gw}: {error}") from None
-    if subnet.family != gateway.family:
+    if destination.family != gateway.family:
         raise BadInput(f"route {route.dst} via {route.gw} mixes IPv4 and IPv6")
     return route

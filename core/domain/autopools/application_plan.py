@@ -158,7 +158,7 @@ def _undesired_pool_steps(
             if is_reclaimable(pool.labels):
                 yield _drop_step(pool, claimed, "its application was replaced", retire=True)
             continue
-        # All desired pools have the ``reclaim`` of the template.
+        # The template sets one ``reclaim`` for all desired pools.
         reclaims = desired_pools[0].reclaim if desired_pools else is_reclaimable(pool.labels)
         if reclaims or pool.retiring:
             reason = "the Pod template no longer requests it"
@@ -189,7 +189,7 @@ def _desired_pool_steps(
     if plan.action == "none":
         return ()
     reason = _REASONS[plan.action].format(desired=desired, scope=desired.scope)
-    items = tuple(plan.addresses.to_items())
+    items = tuple(plan.changed_addresses.to_items())
     command, subnet = ApplyAutoPool(desired), desired.scope.subnet
     return (ReconcileStep(plan.action, plan.pool.name, reason, command, items, subnet=subnet),)
 

@@ -22,14 +22,14 @@ from core.errors import WrongInput
 REPLICATED_KINDS: Final = frozenset({"Deployment", "ReplicaSet", "StatefulSet"})
 
 CRON_JOB: Final = "CronJob"
-RUN_TO_COMPLETION: Final = frozenset({"Job", CRON_JOB})
+RUN_TO_COMPLETION_KINDS: Final = frozenset({"Job", CRON_JOB})
 
 DAEMON_SET: Final = "DaemonSet"
 _APPS: Final = "apps/v1"
 _BATCH: Final = "batch/v1"
 BUILT_IN: Final = {
     **dict.fromkeys((*sorted(REPLICATED_KINDS), DAEMON_SET), _APPS),
-    **dict.fromkeys(sorted(RUN_TO_COMPLETION), _BATCH),
+    **dict.fromkeys(sorted(RUN_TO_COMPLETION_KINDS), _BATCH),
 }
 
 PARENT_KINDS: Final = {"ReplicaSet": (_APPS, "Deployment"), "Job": (_BATCH, CRON_JOB)}
@@ -105,12 +105,12 @@ def require_controller(key: ApplicationKey) -> None:
 
 
 def skip_reason(application: Application) -> str:
-    """Why the application gets no pool; "" if it gets a pool."""
+    """Why the application may get no pool; "" if it may get one."""
     if application.host_network:
         return "its Pods use hostNetwork"
     parent = PARENT_KINDS.get(application.key.kind)
     if is_built_in(application.key) and parent is not None and application.controller == parent:
-        return f"the pool is made for its {parent[1]}"
+        return f"its {parent[1]} gets the pool instead"
     return ""
 
 

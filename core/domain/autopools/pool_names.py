@@ -88,7 +88,7 @@ def affinity(application: ApplicationKey) -> LabelSelector:
 
 
 def pool_name(scope: PoolScope, uid: str, attempt: int = 1) -> str:
-    """``auto4-web-eth0-1f2e3``; later attempts end in ``-2``, ``-3``, ...
+    """A name such as ``auto4-web-eth0-1f2e3``; later attempts end in ``-2``, ``-3``, ...
 
     The application's name is cut so that the pool's name is a valid DNS subdomain.
     """

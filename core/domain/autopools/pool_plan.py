@@ -1,6 +1,6 @@
 """Plans one automatic pool: creates the pool, adds or removes addresses, changes labels.
 
-Only the pool itself records its addresses, so that no address can leak. A repeated plan
+Only the pool records which addresses it has, so that no address can leak. A repeated plan
 changes nothing. Two plans cannot take the same address, because the transaction has guards.
 
 See docs/reference/automatic-pool-rules.md, "Planning".
@@ -62,7 +62,7 @@ class DesiredPool(NamedTuple):
 class PoolPlan(NamedTuple):
     """The pool before and after the plan; ``before`` None: the pool does not exist yet.
 
-    ``action`` names the change of addresses; if the addresses stay, the change of labels.
+    ``action`` names the change of the addresses, or of the labels if the addresses stay.
     """
 
     action: Action
@@ -70,7 +70,7 @@ class PoolPlan(NamedTuple):
     pool: Pool
 
     @property
-    def addresses(self) -> AddressSet:
+    def changed_addresses(self) -> AddressSet:
         after = pool_addresses(self.pool)
         if self.before is None:
             return after
@@ -160,7 +160,9 @@ def _free_name(desired: DesiredPool, pools: Mapping[str, Pool]) -> str:
         if name not in pools:
             return name
     name = pool_name(desired.scope, desired.uid)
-    message = f"other pools have this name, without and with a suffix from -2 to -{NAMES_TRIED_MAX}"
+    message = (
+        f"other pools have this name and the same name with the suffixes -2 to -{NAMES_TRIED_MAX}"
+    )
     remedy = "delete such a pool if it is not needed"
     raise _refused(
         ObjectReference("SpiderIPPool", name), "Forbidden", "name-taken", message, remedy
@@ -215,7 +217,7 @@ def _shrunk(pool: Pool, surplus: int, claimed: Mapping[str, Claim]) -> Pool:
 
 
 def _labelled(pool: Pool, desired: DesiredPool) -> Pool:
-    """The pool with its labels. Labels of other programs are kept, other annotations removed."""
+    """The pool with its labels. Keeps other labels; replaces all annotations by ``IP_NUMBER``."""
     labels = {
         **pool.labels,
         **scope_labels(desired.scope),

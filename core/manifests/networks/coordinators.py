@@ -13,8 +13,8 @@ from typing import Final
 from core.domain.addresses.ip_address import (
     AddressSyntaxError,
     Family,
-    parse_written_address,
-    parse_written_cidr,
+    parse_address_as_written,
+    parse_cidr_as_written,
 )
 from core.domain.validation.common_rules import ObjectReference, shortened
 from core.errors import BadInput, Refusal
@@ -85,13 +85,13 @@ def _route_rule(subject: ObjectReference, field: str, route: PolicyRoute) -> Ite
 def _family(text: str) -> Family | None:
     """The family of an address or CIDR; None if the text is neither."""
     try:
-        return parse_written_cidr(text).family
+        return parse_cidr_as_written(text).family
     except AddressSyntaxError:
         return _address_family(text)
 
 
 def _address_family(text: str) -> Family | None:
     try:
-        return parse_written_address(text).family
+        return parse_address_as_written(text).family
     except AddressSyntaxError:
         return None

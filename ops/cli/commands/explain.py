@@ -147,7 +147,7 @@ async def _explain_pod(session: ClusterSession, question: _Question) -> Exit:
     )
     if not (facts.pod.known or question.is_hypothetical):
         adds = await session.read(lambda: _past_adds(session, key, NOW))
-        if adds.refused is not None or adds.has_source:
+        if adds.refused is not None or adds.names_selection_level:
             return show_adds("/".join(key), adds, session.output, session.now_ms())
     explanation = await add_explanation.explain_add(
         store, keys, snapshot, facts, question.selection

@@ -125,7 +125,7 @@ def _difference_lines(difference: Difference) -> list[str]:
 def _show_repaired(repaired: Repaired) -> None:
     _list("Repaired", list(repaired.done), wide=True)
     _list("Changed during the repair, so not repaired", list(repaired.changed_meanwhile), wide=True)
-    _list("Cannot be repaired automatically", list(repaired.impossible), wide=True)
+    _list("Cannot be repaired automatically", list(repaired.manual), wide=True)
     print()
 
 

@@ -12,8 +12,8 @@ import msgspec
 
 from core.domain.addresses.ip_address import (
     AddressSyntaxError,
-    parse_written_address,
-    parse_written_cidr,
+    parse_address_as_written,
+    parse_cidr_as_written,
 )
 from core.domain.validation.common_rules import ObjectReference
 from core.errors import ApiNotFound, BadInput, Refusal
@@ -152,11 +152,11 @@ def _write_prefixes(spec: Object) -> None:
         spec["hijackCIDR"] = [text if "/" in text else _prefix(text) for text in spec["hijackCIDR"]]
     for route in spec.get("policyRoutes") or []:
         text = route["dst"] if "/" in route["dst"] else _prefix(route["dst"])
-        route["dst"] = parse_written_cidr(text).text_with_host_bits()
+        route["dst"] = parse_cidr_as_written(text).text_with_host_bits()
 
 
 def _prefix(text: str) -> str:
-    return f"{text}/{32 if parse_written_address(text).family == 4 else 128}"
+    return f"{text}/{32 if parse_address_as_written(text).family == 4 else 128}"
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401  # JSON

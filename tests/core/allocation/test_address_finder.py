@@ -230,7 +230,7 @@ def test_a_sequential_search_returns_an_address_only_after_a_read() -> None:
 
     assert search.next(()) is None
 
-    search.offer(BASE + 4)  # a read found this address free
+    search.prefer(BASE + 4)  # a read found this address free
     assert search.next(()) == BASE + 4
 
 

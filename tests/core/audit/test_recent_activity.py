@@ -56,7 +56,7 @@ def test_claims_and_releases_count_for_the_pools_of_their_addresses() -> None:
     minute = activity.minute(NOW_MS)
     assert minute.of_pool("storage") == PoolActivity(claimed=1, released=0, refused=0)
     assert minute.of_pool("lan") == PoolActivity(claimed=0, released=1, refused=0)
-    assert minute.events_of("node-a") == 2
+    assert minute.event_count("node-a") == 2
 
 
 def test_an_event_of_three_refusals_counts_three_for_each_candidate_pool() -> None:

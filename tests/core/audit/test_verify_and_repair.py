@@ -242,7 +242,7 @@ async def test_a_manual_edit_is_found_and_only_its_keys_are_repaired(
     assert {difference.key for difference in report.differences} <= repairable
     assert report.difference_count == len(report.differences) == len(report.plan) == 1
     repaired = await _repair(prepared_cluster, report)
-    assert repaired == Repaired((report.plan[0].text,), changed_meanwhile=(), impossible=())
+    assert repaired == Repaired((report.plan[0].text,), changed_meanwhile=(), manual=())
     after = await _state(prepared_cluster)
     changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
     assert changed <= repairable
@@ -361,8 +361,8 @@ async def test_a_claim_that_contradicts_the_log_is_reported_and_not_repaired(
     assert {violation.rule for violation in report.violations} == {"I4"}
     repaired = await _repair(prepared_cluster, report)
     assert repaired.done == repaired.changed_meanwhile == ()
-    assert len(repaired.impossible) == 1
-    assert address in repaired.impossible[0]
+    assert len(repaired.manual) == 1
+    assert address in repaired.manual[0]
 
 
 async def test_verify_compares_no_state_keys_if_a_live_segment_is_missing(

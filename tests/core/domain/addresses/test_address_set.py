@@ -254,15 +254,15 @@ def test_sets_of_different_families_cannot_be_combined() -> None:
     four, six = v4("10.0.0.1"), v6("fd00::1")
 
     assert AddressSet(V4) != AddressSet(V6)
-    with pytest.raises(ValueError, match="do not mix"):
+    with pytest.raises(ValueError, match="cannot combine"):
         four | six
-    with pytest.raises(ValueError, match="do not mix"):
+    with pytest.raises(ValueError, match="cannot combine"):
         four - six
-    with pytest.raises(ValueError, match="do not mix"):
+    with pytest.raises(ValueError, match="cannot combine"):
         four & six
-    with pytest.raises(ValueError, match="do not mix"):
+    with pytest.raises(ValueError, match="cannot combine"):
         four.isdisjoint(six)
-    with pytest.raises(ValueError, match="do not mix"):
+    with pytest.raises(ValueError, match="cannot combine"):
         four.issubset(six)
 
 
@@ -287,9 +287,9 @@ def test_invalid_indexes_and_counts_are_refused() -> None:
         addresses.nth(4)
     with pytest.raises(IndexError):
         addresses.nth(-1)
-    with pytest.raises(ValueError, match="no window"):
+    with pytest.raises(ValueError, match="negative index or count"):
         addresses.window(-1, 2)
-    with pytest.raises(ValueError, match="no window"):
+    with pytest.raises(ValueError, match="negative index or count"):
         addresses.window(0, -1)
     with pytest.raises(ValueError, match="cannot split"):
         addresses.split(0)

@@ -22,10 +22,10 @@ from core.domain.addresses.ip_address import (
     format_address,
     format_range,
     parse_address,
+    parse_address_as_written,
     parse_cidr,
+    parse_cidr_as_written,
     parse_range,
-    parse_written_address,
-    parse_written_cidr,
 )
 
 MAPPED_FIRST = 0xFFFF << 32
@@ -82,13 +82,13 @@ def test_an_ipv4_mapped_text_is_ipv4_unless_it_is_parsed_as_written(value: int) 
     text = f"::ffff:{ipaddress.IPv4Address(value)}"
 
     assert parse_address(text) == Address(V4, value)
-    assert parse_written_address(text) == Address(V6, MAPPED_FIRST | value)
+    assert parse_address_as_written(text) == Address(V6, MAPPED_FIRST | value)
     assert format_address(V6, MAPPED_FIRST | value) == text
 
 
 def test_both_parsers_agree_on_an_address_that_is_not_ipv4_mapped() -> None:
-    assert parse_written_address("10.0.0.1") == parse_address("10.0.0.1")
-    assert parse_written_address("fd00::1") == parse_address("fd00::1")
+    assert parse_address_as_written("10.0.0.1") == parse_address("10.0.0.1")
+    assert parse_address_as_written("fd00::1") == parse_address("fd00::1")
 
 
 @settings(max_examples=400, deadline=None)
@@ -111,7 +111,7 @@ def test_a_text_is_parsed_as_by_ipaddress_except_that_zones_are_refused(text: st
         if "%" in text:
             assert fault_of(parse_address, text) == SyntaxFault.ZONE
         else:
-            parsed = parse_written_address(text)
+            parsed = parse_address_as_written(text)
             assert parsed == (expected.version, int(expected))
 
 
@@ -217,7 +217,7 @@ def test_the_bounds_of_a_prefix_equal_those_of_ipaddress(
     assert cidr.text_with_host_bits() == str(interface)
     if not MAPPED_FIRST <= cidr.first <= MAPPED_LAST:
         assert str(cidr) == str(network)
-    assert parse_written_cidr(str(interface)) == cidr
+    assert parse_cidr_as_written(str(interface)) == cidr
 
 
 @pytest.mark.parametrize(
@@ -257,12 +257,12 @@ def test_a_text_that_is_not_a_prefix_is_refused(text: str, fault: SyntaxFault) -
     assert fault_of(parse_cidr, text) == fault
 
 
-def test_parse_written_cidr_keeps_the_family_of_the_text() -> None:
-    cidr = parse_written_cidr("::ffff:10.9.9.9/128")
+def test_parse_cidr_as_written_keeps_the_family_of_the_text() -> None:
+    cidr = parse_cidr_as_written("::ffff:10.9.9.9/128")
 
     assert (cidr.family, cidr.prefix_length) == (V6, 128)
     assert str(cidr) == "::ffff:10.9.9.9/128"
-    assert parse_written_cidr("::ffff:10.9.9.9/64").first == 0
+    assert parse_cidr_as_written("::ffff:10.9.9.9/64").first == 0
 
 
 @pytest.mark.parametrize(
@@ -274,8 +274,8 @@ def test_parse_written_cidr_keeps_the_family_of_the_text() -> None:
         ("10.0.0.0/+8", SyntaxFault.PREFIX_LENGTH),
     ],
 )
-def test_parse_written_cidr_refuses_a_wrong_prefix_length(text: str, fault: SyntaxFault) -> None:
-    assert fault_of(parse_written_cidr, text) == fault
+def test_parse_cidr_as_written_refuses_a_wrong_prefix_length(text: str, fault: SyntaxFault) -> None:
+    assert fault_of(parse_cidr_as_written, text) == fault
 
 
 def test_cidr_of_clears_host_bits_and_refuses_a_length_beyond_the_family() -> None:

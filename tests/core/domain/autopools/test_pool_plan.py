@@ -280,7 +280,7 @@ def test_another_number_with_the_same_size_changes_only_the_annotation() -> None
     state.apply(command)
 
     assert plan.action == "refresh"
-    assert not plan.addresses
+    assert not plan.changed_addresses
     number = state.ledger.pools[POOL_NAME].annotations["ipam.spidernet.io/ippool-ip-number"]
     assert number == "+1"
 
