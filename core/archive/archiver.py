@@ -143,7 +143,7 @@ class Archiver:
         return builder is None or await self._finish_file(run, builder, now_ms)
 
     def _begin_file(self, stored: StoredCursor) -> FileBuilder:
-        before = SealedLog(self._files, stored.cursor).fold()
+        before = SealedLog(self._files, stored.cursor).last_state()
         return FileBuilder(self._keys.cluster, stored.cursor, before, self._file_bytes_max)
 
     async def _finish_file(self, run: _SealRun, builder: FileBuilder, now_ms: int) -> bool:

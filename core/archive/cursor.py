@@ -1,7 +1,7 @@
 """The archive cursor: a key in etcd with the end of the archive and the name of its last file.
 
-Each file names the file before it; other files are leftovers. The cursor moves forward, guarded,
-after the new files are durable and before any segment is deleted.
+Each file names the file before it; files outside this chain are leftovers. A guarded transaction
+moves the cursor forward after the new files are durable and before any segment is deleted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _CLUSTER_DIGITS: Final = 8
 class PrunedPart(NamedTuple):
     """The deleted part of the archive: its first ``files`` files, up to ``last``.
 
-    ``chain``: the hash chain at ``position``. ``snapshot_digest``: of the kept snapshot there.
+    ``chain``, ``snapshot_digest``: the hash chain and the digest of the snapshot at ``position``.
     """
 
     files: int
@@ -107,7 +107,7 @@ def file_prefix(cluster: str) -> str:
 
 
 def new_base(cluster: str, number: int, position: int) -> str:
-    """A name that no other archiver chooses: ``<cluster>-<number>-<last position>-<random>``."""
+    """A unique name for a new file: ``<cluster>-<number>-<last position>-<random>``."""
     token = secrets.token_hex(_TOKEN_BYTES)
     return f"{file_prefix(cluster)}{number:08d}-{position:016x}-{token}"
 

@@ -45,7 +45,7 @@ class FileBuilder:
     def __init__(
         self, cluster: str, cursor: ArchiveCursor, before: ArchiveSnapshot, bytes_max: int
     ) -> None:
-        """``cursor``: the archive's end. ``before``: the state there; its ledger is changed."""
+        """``cursor``: the archive's end. ``before``: the state there; ``take`` changes it."""
         assert before.ledger.position == cursor.position, (before.ledger.position, cursor.position)
         self._cluster = cluster
         self._cursor = cursor
@@ -59,7 +59,7 @@ class FileBuilder:
         self._segments = 0
         self._events = 0
         self._first_position = 0
-        self._is_broken = False
+        self._is_ledger_broken = False
 
     @property
     def is_full(self) -> bool:
@@ -70,7 +70,7 @@ class FileBuilder:
         """Add segments in log order; return the segments that do not fit into the file.
 
         ``read_at_ms``: when the segments were read. Raises LogGap: do not call ``finish``. Raises
-        LogCorrupt for an unreadable segment: if ``is_usable``, ``finish`` writes the earlier ones.
+        LogCorrupt for an unreadable segment: if ``is_usable``, ``finish`` gives the earlier ones.
         """
         for count, segment in enumerate(segments):
             if self.is_full:
@@ -81,7 +81,7 @@ class FileBuilder:
     @property
     def is_usable(self) -> bool:
         """Whether the file has segments, and no unreadable segment has changed the state."""
-        return bool(self._segments) and not self._is_broken
+        return bool(self._segments) and not self._is_ledger_broken
 
     def finish(self, sealed_at_ms: int) -> BuiltFile:
         """The three files and the cursor. At least one segment must have been added."""
@@ -140,14 +140,14 @@ class FileBuilder:
                 " backup",
             )
         events = segment.events()
-        block = self._blocks.block
+        block = self._blocks.next_block_number
         try:
             for recorded in events:
                 self._clock_ms = advance_clock(self._clock_ms, recorded, read_at_ms)
                 self._ledger.apply(recorded)
                 self._index.add(block, recorded.event)
         except DECODING_ERRORS as error:
-            self._is_broken = True
+            self._is_ledger_broken = True
             what = f"segment {seq} of {writer} cannot be applied to the state: {error_text(error)}"
             raise LogCorrupt(what, subject=writer, remedy=SEGMENT_REMEDY) from error
         self._blocks.add(segment)

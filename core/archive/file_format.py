@@ -74,7 +74,7 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 class FileLink(NamedTuple):
-    """A file. ``base``: the name without the suffix ("": no file)."""
+    """A reference to a file. ``base``: the name without the suffix ("": no file)."""
 
     base: str
     digest: bytes
@@ -145,7 +145,7 @@ class BlockWriter:
         self._compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL)
 
     @property
-    def block(self) -> int:
+    def next_block_number(self) -> int:
         """The number of the block to which the next segment is added."""
         return len(self.blocks)
 
@@ -200,7 +200,7 @@ class SealedFile:
     def __init__(self, view: memoryview, link: FileLink) -> None:
         """Raises LogCorrupt if header and table do not match the digest in footer and link.
 
-        ``link.digest`` empty: only the footer is compared.
+        If ``link.digest`` is empty, only the footer's digest is compared.
         """
         self.base = link.base
         self._view = view

@@ -47,7 +47,7 @@ _UID_HOLDER: Final = "pod/"
 def tokens_of(event: Event) -> Iterator[str]:
     """The tokens of an event's subjects.
 
-    All addresses of an endpoint get a token: a move to another Pod belongs in each history.
+    Each address of an endpoint gets a token: its history has the endpoint's moves to other Pods.
     """
     match event:
         case AddressesClaimed(endpoint) | EndpointChanged(endpoint):
@@ -92,19 +92,19 @@ class IndexBuilder:
     def add(self, block: int, event: Event) -> None:
         """Add the tokens of an event in this block."""
         if block != self._block:
-            self._close()
+            self._close_block()
             self._block = block
         self._tokens.update(tokens_of(event))
 
     def finish(self) -> bytes:
         """The bytes of the index."""
-        self._close()
+        self._close_block()
         entries = array("Q", sorted(self._entries))
         if sys.byteorder == "little":
             entries.byteswap()
         return INDEX_MAGIC + entries.tobytes()
 
-    def _close(self) -> None:
+    def _close_block(self) -> None:
         block = self._block
         assert block < BLOCKS_MAX, block
         self._entries.extend([token_key(token) | block for token in self._tokens])

@@ -39,7 +39,7 @@ class Maintenance(Protocol):
         ...
 
 
-class SealedFull(NamedTuple):
+class FullSealResult(NamedTuple):
     """The result of the seal. ``is_defragmented``: every member was defragmented."""
 
     sealed: SealResult
@@ -73,7 +73,7 @@ class FullLogArchiver:
             free_space=self._free_space,
         )
 
-    async def seal(self, upto: int | None = None) -> SealedFull:
+    async def seal(self, upto: int | None = None) -> FullSealResult:
         """Seal, then defragment and create the reserve.
 
         Raises the errors of ``Archiver.seal``, and StoreFull if there is still no space.
@@ -89,12 +89,12 @@ class FullLogArchiver:
                 raise
             raise StoreFull(full.message, subject=full.subject, remedy=ROOT_REMEDY) from full
         after = (await read_cursor(self._store, self._keys)).cursor
-        return SealedFull(self._difference(before, after), self._may_defragment)
+        return FullSealResult(self._difference(before, after), self._may_defragment)
 
     async def _seal_all(self, before: ArchiveCursor, upto: int | None) -> None:
         """Seal until nothing is left. Raises the error of a call that sealed no file.
 
-        Freeing space compacts the revision that the archiver reads: a call may seal only one file.
+        Freeing space compacts the revision that the archiver reads: a call can stop after one file.
         """
         position = before.position
         while True:
@@ -114,7 +114,7 @@ class FullLogArchiver:
         await self._maintenance.disarm()
 
     async def _defragment(self) -> None:
-        """Without permission, continue: an administrator may have defragmented."""
+        """Ignores a denied permission: an administrator may have defragmented the members."""
         try:
             await self._maintenance.defragment()
         except StoreRejected:

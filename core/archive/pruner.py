@@ -28,7 +28,7 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore, Put, Unchanged
 
 ARCHIVE_BYTES_MAX: Final = 64 * 1024**3
-"""Some two billion events, years of a large cluster."""
+"""Room for some two billion events: years of a large cluster."""
 
 FILES_KEPT_MIN: Final = 1
 
@@ -36,7 +36,7 @@ FILES_KEPT_MIN: Final = 1
 class Retention(NamedTuple):
     """The limits of the archive; 0: no limit.
 
-    ``age_s``: the age of a file, since it was sealed. ``bytes_max``: all files together, on disk.
+    ``age_s``: the time since a file was sealed. ``bytes_max``: the size of all files on disk.
     """
 
     age_s: float = 0.0
@@ -93,7 +93,7 @@ class Pruner:
     async def prune(
         self, retention: Retention, now_ms: int, *, files: int | None = None
     ) -> PruneResult:
-        """Delete the files beyond the retention; if ``files`` is given, this many oldest files.
+        """Delete the files beyond the retention, or the ``files`` oldest files if given.
 
         Raises StoreUnavailable, OutcomeUnknown (call again), LogCorrupt, OSError.
         """
@@ -128,7 +128,7 @@ class Pruner:
         return PrunedPart(last.number, last.link, last.last_position, file.chain_end, digest)
 
     async def _commit(self, stored: StoredCursor, part: PrunedPart) -> SealedLog | None:
-        """Returns the remaining archive; None if the cursor has changed."""
+        """Write the cursor; return the remaining archive, None if the guard failed."""
         key = cursor_key(self._keys)
         cursor = stored.cursor._replace(pruned=part)
         guard = Unchanged(key, stored.revision)

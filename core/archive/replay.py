@@ -51,7 +51,7 @@ class LogView:
         return self.sealed.unread
 
     def events_of(self, segment: Segment) -> list[Recorded]:
-        """Raises LogCorrupt for an unreadable segment; if ``unread`` is set, returns no events."""
+        """The events of a segment; none if it is unreadable and skipped. Raises LogCorrupt."""
         return segment.events() if self.unread is None else self.unread.events_of(segment)
 
     async def batches(self, after: int = 0, upto: int | None = None) -> AsyncIterator[SegmentBatch]:
@@ -120,7 +120,7 @@ async def open_log(
 
 
 def _check_order(seqs: dict[str, int], segments: list[Segment]) -> None:
-    """Compare with each writer's last seq in ``seqs``, and update it. Raises LogGap."""
+    """Compare segments with each writer's last seq in ``seqs``; update ``seqs``. Raises LogGap."""
     for segment in segments:
         writer = segment.writer
         expected = seqs.get(writer, 0) + 1

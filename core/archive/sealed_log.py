@@ -1,7 +1,7 @@
 """Reads the sealed part of a log: its files, snapshots and indexes.
 
-The cursor has name and digest of the last file, each file those of the file before it. Any mismatch
-raises LogCorrupt. Files outside this chain are not read.
+The cursor has the name and digest of the last file; each file has those of the file before it. Any
+mismatch raises LogCorrupt. Files outside this chain are not read.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class SealedLog:
         data = self._files.view(name)
         if sha256(data).digest() != pruned.snapshot_digest:
             raise LogCorrupt(
-                f"snapshot {name}, where the pruned archive begins, was changed",
+                f"snapshot {name}, where the remaining archive begins, was changed",
                 subject=name,
                 remedy="restore it from a copy of the archive",
             )
@@ -88,7 +88,7 @@ class SealedLog:
         return size
 
     def index(self, link: FileLink) -> memoryview | None:
-        """None if the index is lost or has an unknown format."""
+        """A file's index; None if the index is lost or has an unknown format."""
         try:
             index = self._files.view(link.base + INDEX_SUFFIX)
         except LogCorrupt:
@@ -96,7 +96,7 @@ class SealedLog:
         return index if bytes(index[: len(INDEX_MAGIC)]) == INDEX_MAGIC else None
 
     def snapshot(self, link: FileLink) -> ArchiveSnapshot | None:
-        """None if the snapshot is lost or was changed."""
+        """A file's snapshot; None if the snapshot is lost or was changed."""
         name = link.base + SNAPSHOT_SUFFIX
         try:
             data = self._files.view(name)
@@ -106,15 +106,15 @@ class SealedLog:
             return None
         return decode_snapshot(data, name=name)
 
-    def fold(self) -> ArchiveSnapshot:
+    def last_state(self) -> ArchiveSnapshot:
         """The state at the end of the archive."""
-        ledger = self.snapshot_before(self.cursor.position).ledger
+        ledger = self.snapshot_up_to(self.cursor.position).ledger
         for _, segments in self.segments(ledger.position, self.cursor.position):
             for segment in segments:
                 ledger.apply_all(segment.events())
         return ArchiveSnapshot(ledger, self.cursor.seqs, self.cursor.chain, self.cursor.clock_ms)
 
-    def snapshot_before(self, position: int) -> ArchiveSnapshot:
+    def snapshot_up_to(self, position: int) -> ArchiveSnapshot:
         """The newest usable snapshot at or before ``position``, else ``first_state``."""
         return self._newest([file for file in self.summaries() if file.last_position <= position])
 

@@ -12,9 +12,9 @@ from core.domain.events import Recorded
 from core.errors import LogCorrupt
 from core.eventstore.log_reader import Segment
 
-UNREAD_PARTS_MAX: Final = 100
+UNREAD_PARTS_LISTED_MAX: Final = 100
 
-UNREAD_PARTS_COUNTED_MAX: Final = 10_000
+UNREAD_PARTS_UNLISTED_MAX: Final = 10_000
 
 
 class UnreadPart(NamedTuple):
@@ -40,7 +40,7 @@ class UnreadPartList:
 
     @property
     def unlisted(self) -> int:
-        """The number of parts that are not listed, at most ``UNREAD_PARTS_COUNTED_MAX``."""
+        """The number of parts that are not listed, at most ``UNREAD_PARTS_UNLISTED_MAX``."""
         return len(self._unlisted)
 
     def __len__(self) -> int:
@@ -59,9 +59,9 @@ class UnreadPartList:
         """Add a part: the positions from ``first`` to ``last``."""
         if (first, last) in self._parts:
             return
-        if len(self._parts) < UNREAD_PARTS_MAX:
+        if len(self._parts) < UNREAD_PARTS_LISTED_MAX:
             self._parts[first, last] = UnreadPart(first, last, error.message, error.remedy)
-        elif len(self._unlisted) < UNREAD_PARTS_COUNTED_MAX:
+        elif len(self._unlisted) < UNREAD_PARTS_UNLISTED_MAX:
             self._unlisted.add((first, last))
 
     def events_of(self, segment: Segment) -> list[Recorded]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 
 class TextColumn:
-    """Texts by row, in one buffer. A text needs 8 bytes beside its UTF-8 form."""
+    """Texts by row, in one buffer. A text needs its UTF-8 bytes and 8 more."""
 
     def __init__(self) -> None:
         self._data = bytearray()
@@ -32,7 +32,7 @@ class TextColumn:
         self._ends.append(len(self._data))
 
     def rows_with(self, text: str, rows_max: int, before: int | None = None) -> Iterator[int]:
-        """At most ``rows_max`` rows below ``before`` that contain ``text``, newest first."""
+        """At most ``rows_max`` rows below ``before`` that contain ``text``, descending."""
         rows = len(self) if before is None else before
         pattern, end = text.encode(), self._ends[rows - 1] if rows else 0
         while rows_max and (at := self._data.rfind(pattern, 0, end)) >= 0:
@@ -45,7 +45,7 @@ class TextColumn:
                 end = at + len(pattern) - 1  # the match spans two texts
 
 
-class Names:
+class NumberedTexts:
     """Numbers for texts that repeat."""
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class Names:
     def __getitem__(self, number: int) -> str:
         return self._texts[number]
 
-    def find(self, text: str) -> int | None:
+    def known_number(self, text: str) -> int | None:
         """The number of a text; None if the text has no number yet."""
         return self._numbers.get(text)
 

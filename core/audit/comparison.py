@@ -30,7 +30,7 @@ class Change(NamedTuple):
 
 
 def compare_states(before: Ledger, after: Ledger) -> Iterator[Change]:
-    """Every difference, sorted by kind, then by name; addresses in numeric order."""
+    """Every difference, in the order of ``COMPARED_KINDS``, then by name or address."""
     yield from _objects("pool", before.pools, after.pools)
     yield from _objects("subnet", before.subnets, after.subnets)
     yield from _objects("reservation", before.reservations, after.reservations)

@@ -1,7 +1,7 @@
 """History: the holders of an address, the addresses of a Pod, the changes of a pool.
 
 A history is read from the log, never from the state keys. Segments without the subject's name are
-not decoded. Kinds that are not in ``INDEXED_SUBJECTS`` need a scan of the complete log.
+not decoded. For subjects of a kind outside ``INDEXED_KINDS`` the complete log is read.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from core.archive.replay import LogView
 from core.audit.event_summary import binding_in_words
 from core.audit.guid_history import GuidHistory
 from core.audit.history_entries import (
-    INDEXED_SUBJECTS,
+    INDEXED_KINDS,
     EntryList,
     History,
     HistoryEntry,
@@ -49,14 +49,14 @@ async def read_history(view: LogView, subject: HistorySubject) -> History:
     return collector.history()
 
 
-def _collector(subject: HistorySubject) -> ObjectHistory | GuidHistory | _Holdings:
+def _collector(subject: HistorySubject) -> ObjectHistory | GuidHistory | _AddressHistory:
     if subject.kind in OBJECT_KINDS:
         return ObjectHistory(subject)
-    return GuidHistory(subject) if subject.kind == "guid" else _Holdings(subject)
+    return GuidHistory(subject) if subject.kind == "guid" else _AddressHistory(subject)
 
 
 async def _history_of_uid(view: LogView, subject: HistorySubject) -> History:
-    """Events cannot be selected by UID alone: the release of a StatefulSet replica has no UID."""
+    """Selects from the histories of Pods: the release of a StatefulSet replica has no UID."""
     keys: dict[EndpointKey, None] = {}
     async for recorded in events_about(view, subject):
         match recorded.event:
@@ -82,7 +82,7 @@ async def events_about(view: LogView, subject: HistorySubject) -> AsyncIterator[
     """The events that may be about the subject, in log order."""
     sealed = (
         view.sealed.segments_with_any([subject.token])
-        if subject.kind in INDEXED_SUBJECTS
+        if subject.kind in INDEXED_KINDS
         else (segments for _, segments in view.sealed.segments(0, view.revision))
     )
     for segments in sealed:
@@ -109,13 +109,13 @@ Any release of the address ends such a holding.
 
 
 class _OpenHolding(NamedTuple):
-    """A holding that has not ended. Only a release with this ``claim_revision`` ends it."""
+    """A holding that has not ended. A release with another ``claim_revision`` does not end it."""
 
     entry: HistoryEntry
     claim_revision: int
 
 
-class _Holdings(EntryList):
+class _AddressHistory(EntryList):
     def __init__(self, subject: HistorySubject) -> None:
         super().__init__(subject)
         self._open: dict[str, _OpenHolding] = {}

@@ -80,8 +80,8 @@ ENTRIES_MAX = 100_000
 _NOT_NAMED_IN_EVENTS: Final = frozenset(("cidr", "node"))
 """A release does not have the name of the node, and no event has a CIDR."""
 
-INDEXED_SUBJECTS: Final = frozenset(("address", "pod", "uid", "pool", "use", "subnet"))
-"""The kinds in the archive's index."""
+INDEXED_KINDS: Final = frozenset(("address", "pod", "uid", "pool", "use", "subnet"))
+"""The kinds of subjects that the archive's index has."""
 
 _IPV4_OR_CIDR: Final = re.compile(r"[0-9.]*\.[0-9.]*(/[0-9]+)?\Z")
 SUBJECT_FORMS: Final = (
@@ -103,7 +103,7 @@ class HistorySubject(NamedTuple):
     """The subject of a history. The kind decides which entries the history has.
 
     ``address``: holdings, quarantines, bindings.
-    ``pod`` (``NAMESPACE/NAME``), ``uid``, ``node``: holdings, refused ADDs, bindings of the Pods.
+    ``pod`` (``NAMESPACE/NAME``), ``uid``, ``node``: the Pods' holdings, refused ADDs and bindings.
     ``use`` (a pool), ``cidr``: holdings.
     ``pool``, ``subnet``, ``reservation``: changes of the object.
     ``record``: changes of ``KIND/NAME`` or ``KIND/NAMESPACE/NAME``.
@@ -124,9 +124,9 @@ class HistorySubject(NamedTuple):
 
     def may_be_in(self, data: bytes) -> bool:
         """Whether an encoded segment may have an event of the subject."""
-        # msgpack stores texts unchanged.
         if self.kind in _NOT_NAMED_IN_EVENTS:
             return True
+        # msgpack stores texts unchanged.
         if self.name.rpartition("/")[2].encode() not in data:
             return False
         events = _EVENTS_OF_KIND.get(self.kind)
@@ -184,7 +184,7 @@ class History(NamedTuple):
 
 
 class EntryList:
-    """Base class of collectors. A subclass that has states overrides ``open_entries``."""
+    """Base class of collectors. A subclass whose entries can be open overrides ``open_entries``."""
 
     def __init__(self, subject: HistorySubject) -> None:
         self.subject = subject
@@ -192,7 +192,7 @@ class EntryList:
         self._count = 0
 
     def add(self, entry: HistoryEntry) -> None:
-        """Add an entry that will not change any more."""
+        """Add a completed entry."""
         self._completed.append(entry)
         self._count += 1
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final, Literal, NamedTuple
 
-from core.audit.compact_texts import Names, TextColumn
+from core.audit.compact_texts import NumberedTexts, TextColumn
 
 OPEN_END: Final = 2**64 - 1
 """The end position of a holding that has not ended."""
@@ -28,7 +28,7 @@ class Holder(NamedTuple):
     """The holder of an address.
 
     ``pod``: NAMESPACE/NAME. ``mac``: 48 bits, 0 if unknown. ``trace``: the low 64 bits of the trace
-    id of the ADD. ``revision``: of the claim.
+    id of the ADD. ``revision``: the claim's etcd revision.
     """
 
     pod: str
@@ -52,12 +52,12 @@ class HoldingRow(NamedTuple):
 class HoldingTable:
     """The holdings of one pool. ``names`` may be shared with other tables."""
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: NumberedTexts) -> None:
         self._names = names
         self._high, self._low = array("Q"), array("Q")
         self._began, self._ended = array("Q"), array("Q")
-        # The position and the row of each end, in the order in which the holdings ended.
-        self._ends, self._end_rows = array("Q"), array("I")
+        # The end positions and their rows, in the order in which the holdings ended.
+        self._ends_in_order, self._rows_in_order = array("Q"), array("I")
         self._nodes, self._interfaces, self._applications = array("I"), array("I"), array("I")
         self._macs, self._traces, self._revisions = array("Q"), array("Q"), array("Q")
         self._open: dict[int, int] = {}  # address -> row of its current holding
@@ -89,8 +89,8 @@ class HoldingTable:
         row = self._open.pop(value, None)
         if row is not None:
             self._ended[row] = position
-            self._ends.append(position)
-            self._end_rows.append(row)
+            self._ends_in_order.append(position)
+            self._rows_in_order.append(row)
 
     def holder_now(self, value: int) -> Holder | None:
         """The current holder of an address."""
@@ -137,15 +137,15 @@ class HoldingTable:
 
     def count_at(self, position: int) -> int:
         """How many addresses are held at the position."""
-        return bisect_right(self._began, position) - bisect_right(self._ends, position)
+        return bisect_right(self._began, position) - bisect_right(self._ends_in_order, position)
 
-    def rows_until(self, position: int) -> int:
+    def count_begun(self, position: int) -> int:
         """How many holdings have begun up to the position."""
         return bisect_right(self._began, position)
 
     def rows_at(self, position: int) -> list[int]:
         """The rows of the holdings at the position, ascending. The last result is cached."""
-        cache_key = position, len(self._began), len(self._ends)
+        cache_key = position, len(self._began), len(self._ends_in_order)
         if self._cached_rows[0] != cache_key:
             ends = self._ended[: bisect_right(self._began, position)]
             rows = [row for row, ended in enumerate(ends) if ended > position]
@@ -159,13 +159,14 @@ class HoldingTable:
 
     def rows_ended(self, after: int, upto: int) -> list[int]:
         """The rows of the holdings that ended in (after, upto], the earliest end first."""
-        first, last = bisect_right(self._ends, after), bisect_right(self._ends, upto)
-        return list(self._end_rows[first:last])
+        first = bisect_right(self._ends_in_order, after)
+        last = bisect_right(self._ends_in_order, upto)
+        return list(self._rows_in_order[first:last])
 
     def rows_ended_on(self, node: str, position: int, rows_max: int) -> list[int]:
         """At most ``rows_max`` rows of a node that ended by the position, latest end first."""
-        number, nodes = self._names.find(node), self._nodes
-        ended = reversed(self._end_rows[: bisect_right(self._ends, position)])
+        number, nodes = self._names.known_number(node), self._nodes
+        ended = reversed(self._rows_in_order[: bisect_right(self._ends_in_order, position)])
         return list(islice((row for row in ended if nodes[row] == number), rows_max))
 
     def values_at(self, position: int) -> set[int]:
@@ -195,7 +196,7 @@ class HoldingTable:
             ("node", self._nodes),
             ("application", self._applications),
         )
-        count = self.rows_until(position)
+        count = self.count_begun(position)
         for kind, column in columns:
             rows = enumerate(column[:count])
             newest = {number: row for row, number in rows if number in numbers}

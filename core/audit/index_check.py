@@ -1,7 +1,7 @@
 """Checks that every key can be decoded, and that the indexes of pools and subnets are right.
 
-Only a manual change of etcd makes an index wrong. The check for overlapping pools would miss a pool
-without index entries.
+Only a manual change of etcd makes an index wrong. A new pool could then overlap a pool without
+index entries.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ async def check_index(
 async def find_undecodable_keys(
     store: KeyValueStore, keys: Keys, kinds: Iterable[KeyKind[Any]], revision: int = 0
 ) -> list[ContainedFault]:
-    """The keys that cannot be decoded. Raises StoreUnavailable, Compacted."""
+    """One fault for each key that cannot be decoded. Raises StoreUnavailable, Compacted."""
     faults: list[ContainedFault] = []
     for kind in kinds:
         result = await store.read([Get(*kind.range(keys))], revision=revision)

@@ -30,7 +30,7 @@ WINDOW_EVENTS_MAX: Final = 2_000_000
 meanwhile both are in memory."""
 
 OLD_WINDOWS_MAX: Final = 2
-"""The most earlier windows in memory, each one archive file."""
+"""How many earlier windows are kept in memory. Each covers one archive file."""
 
 FRESH_S: Final = 0.2
 """The shortest time between two reads of the end of the log."""
@@ -74,7 +74,7 @@ class IndexedLog:
         """The parts of the log that cannot be read. The indexes lack their events."""
         self._view: LogView | None = None
         self._index: LogIndex | None = None
-        self._next: LogIndex | None = None  # the replacement of ``_index``, until it has been read
+        self._next: LogIndex | None = None  # replaces ``_index`` when it has read the log
         self._old: dict[int, LogIndex] = {}
         self._read_at = float("-inf")
         self._rechecked_at = float("-inf")
@@ -104,7 +104,10 @@ class IndexedLog:
         return LogInstant(index, index.position, self.now_ms(), is_now=True)
 
     async def at_position(self, position: int) -> LogInstant:
-        """The instant after a position. Raises PrunedAway, or BadInput if the log is shorter."""
+        """The instant after the events at a position.
+
+        Raises PrunedAway, or BadInput if the log is shorter.
+        """
         index = self._index
         if index is None or position > index.position:
             index = await self.newest()
@@ -118,7 +121,7 @@ class IndexedLog:
                 remedy=f"name a position from 0 to {index.position}",
             )
         if position < index.first_position:
-            index = await self._older(position)
+            index = await self._older_index(position)
         return LogInstant(index, position, index.clock.time_of(position))
 
     async def at_time(self, time_ms: int) -> LogInstant:
@@ -131,7 +134,7 @@ class IndexedLog:
             files = self.view.sealed.summaries()
             before = [file for file in files if file.clock_ms <= time_ms]
             begin = before[-1].last_position if before else self.view.sealed.cursor.pruned.position
-            index = await self._older(begin)
+            index = await self._older_index(begin)
             if time_ms < index.clock.base_ms:
                 self._check_not_pruned(-1)  # the time is before the oldest snapshot
         return LogInstant(index, index.clock.position_at(time_ms), min(time_ms, self.now_ms()))
@@ -140,9 +143,9 @@ class IndexedLog:
         self, index: LogIndex, after: int, upto: int
     ) -> AsyncIterator[list[Recorded]]:
         """The events with positions in (after, upto], segment by segment."""
-        return self._part(index, after, upto).events(after, upto)
+        return self._part_of_log(index, after, upto).events(after, upto)
 
-    def _part(self, index: LogIndex, after: int, upto: int) -> LogView:
+    def _part_of_log(self, index: LogIndex, after: int, upto: int) -> LogView:
         view = self.view
         # ``begin``: writer -> the number of the writer's last segment up to ``after``.
         live, begin = view.live, index.seqs_at(after)
@@ -170,18 +173,18 @@ class IndexedLog:
         self._view = view = await open_log(
             self._store, self._keys, self._files, now_ms=self.now_ms, unread=self.unread
         )
-        if await self._has_readable_part(view):
+        if await self._can_read_an_unread_part(view):
             self.unread.forget()
             self._index = self._next = None  # the indexes lack the events of the part
             self._old.clear()
         index = await self._index_to_read(view)
-        await index.read(self._part(index, index.position, view.revision))
+        await index.read(self._part_of_log(index, index.position, view.revision))
         self._index, self._next = index, None
         self._read_at = asyncio.get_running_loop().time()
         self._reached = view.revision
         return index
 
-    async def _has_readable_part(self, view: LogView) -> bool:
+    async def _can_read_an_unread_part(self, view: LogView) -> bool:
         now = asyncio.get_running_loop().time()
         if not len(self.unread) or now - self._rechecked_at < UNREAD_RECHECK_S:
             return False
@@ -202,21 +205,21 @@ class IndexedLog:
         if index is not None and index.clock.events <= events_max and index.position >= pruned:
             return index
         if self._next is None or self._next.position < pruned:
-            self._next = await asyncio.to_thread(self._begin, view)
+            self._next = await asyncio.to_thread(self._new_index, view)
         return self._next
 
-    def _begin(self, view: LogView) -> LogIndex:
+    def _new_index(self, view: LogView) -> LogIndex:
         remaining_events = self._window_events_max
         base = view.sealed.cursor.position
         for file in reversed(view.sealed.summaries()):
             remaining_events -= file.events
             if remaining_events < 0:
-                return LogIndex(view.sealed.snapshot_before(base))
+                return LogIndex(view.sealed.snapshot_up_to(base))
             base = file.first_position - 1
         return LogIndex(view.sealed.first_state())
 
-    async def _older(self, position: int) -> LogIndex:
-        """Raises PrunedAway."""
+    async def _older_index(self, position: int) -> LogIndex:
+        """The index of an earlier window that has the position. Raises PrunedAway."""
         self._check_not_pruned(position)
         for index in self._old.values():
             # The last position of a window belongs to the next window.
@@ -228,7 +231,7 @@ class IndexedLog:
 
     async def _read_old(self, position: int, file: FileSummary) -> LogIndex:
         sealed = self.view.sealed
-        index = await asyncio.to_thread(lambda: LogIndex(sealed.snapshot_before(position)))
+        index = await asyncio.to_thread(lambda: LogIndex(sealed.snapshot_up_to(position)))
         await index.read(self.view, file.last_position)
         self._old[file.number] = index
         while len(self._old) > OLD_WINDOWS_MAX:

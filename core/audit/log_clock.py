@@ -1,6 +1,6 @@
 """Converts between positions of a log and times of the log's clock. No I/O.
 
-The clock never goes back, so that bisection finds a position or a time.
+The clock never goes back, so bisection finds a position or a time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Bucket(NamedTuple):
 
 
 class LogClock:
-    """The log's clock after each segment. ``base_*``: before the first segment."""
+    """The log's clock after each segment. ``base_*``: position and clock before all segments."""
 
     def __init__(self, base_position: int = 0, base_ms: int = 0) -> None:
         self.base_position = base_position
@@ -44,17 +44,17 @@ class LogClock:
 
     @property
     def position(self) -> int:
-        """The position of the last segment, else of the base."""
+        """The position of the last segment; without segments, ``base_position``."""
         return self._positions[-1] if self._positions else self.base_position
 
     @property
     def clock_ms(self) -> int:
-        """The clock after the last segment, else of the base."""
+        """The clock after the last segment; without segments, ``base_ms``."""
         return self._clocks[-1] if self._clocks else self.base_ms
 
     @property
     def first(self) -> tuple[int, int]:
-        """The position and the clock of the first segment, else of the base."""
+        """The position and the clock of the first segment; without segments, of the base."""
         if self._positions:
             return self._positions[0], self._clocks[0]
         return self.base_position, self.base_ms
@@ -72,7 +72,7 @@ class LogClock:
         return self._positions[index] if index >= 0 else self.base_position
 
     def position_before(self, position: int, segments: int) -> int:
-        """The position before the last ``segments`` segments up to ``position``."""
+        """The position after which ``segments`` segments follow, up to ``position``."""
         index = bisect_right(self._positions, position) - segments - 1
         return self._positions[index] if index >= 0 else self.base_position
 

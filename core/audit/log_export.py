@@ -3,7 +3,7 @@
     raw    a stream of msgpack arrays: first ["orbweaver-log", 1, cluster, revision], then
            [position, writer, seq, data] for each segment, last [count, chain]
 
-``count``: the number of segments. ``chain``: their hash chain, as in ``core.archive.cursor``.
+``count``: the number of segments. ``chain``: their hash chain, as in ``core.archive.file_format``.
 
 A log cannot be written into another etcd: release events name etcd revisions.
 """
@@ -92,8 +92,8 @@ async def export_raw(
     return count
 
 
-def import_log(source: BinaryIO) -> Iterator[Segment]:
-    """Yield the segments of a raw export, without etcd; check the count and the chain last.
+def read_raw_export(source: BinaryIO) -> Iterator[Segment]:
+    """Yield the segments of a raw export; check the count and the chain last.
 
     Raises BadInput if the file is not a raw export, and LogCorrupt if the export is incomplete or
     was changed.

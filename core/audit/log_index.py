@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from core.archive.replay import LogView, advance_clock
 from core.archive.snapshot import ArchiveSnapshot
-from core.audit.compact_texts import Names
+from core.audit.compact_texts import NumberedTexts
 from core.audit.holding_table import Holder, HoldingTable, rows_of
 from core.audit.log_clock import LogClock
 from core.audit.object_versions import VersionTable
@@ -59,7 +59,7 @@ _TYPE_NUMBERS: Final = {kind: number for number, kind in enumerate(TYPE_NAMES)}
 _SEPARATORS: Final = re.compile(r"[^0-9a-fA-F]")
 
 
-class RefusedPod(NamedTuple):
+class RefusedAdd(NamedTuple):
     """The newest refused ADD of a Pod."""
 
     reason: str
@@ -77,20 +77,20 @@ class LogIndex:
         self.reservations: VersionTable[str, Reservation] = VersionTable()
         self.quarantine: VersionTable[str, Quarantine] = VersionTable()
         self.coordinators: VersionTable[str, RecordDefined] = VersionTable()
-        self.refusals: VersionTable[str, RefusedPod] = VersionTable()
+        self.refusals: VersionTable[str, RefusedAdd] = VersionTable()
         """Pod (``NAMESPACE/NAME``) -> its newest refused ADD."""
         self.holdings: dict[str, HoldingTable] = {}
         self.writers: defaultdict[str, array[int]] = defaultdict(lambda: array("Q"))
         """Writer -> the positions of its segments."""
         self.recent: deque[Recorded] = deque(maxlen=RECENT_EVENTS)
-        self._names = Names()
-        # Claims are not here: their traces are in ``holdings``.
+        self._names = NumberedTexts()
+        # The traces of all events but claims, whose traces are in ``holdings``.
         self._traces, self._trace_positions, self._trace_types = array("Q"), array("Q"), array("B")
         self._seqs = dict(base.seqs)
         self._skipped: dict[str, list[tuple[int, int]]] = {}
         """Writer -> pairs (position, number of unreadable segments skipped so far)."""
         self._clock_ms = base.clock_ms
-        self._begin(base.ledger)
+        self._index_ledger(base.ledger)
 
     async def read(self, view: LogView, upto: int | None = None) -> None:
         """Index the new events up to position ``upto``; None means the end of the view.
@@ -108,15 +108,15 @@ class LogIndex:
                         self._apply(recorded)
                 self.recent.extend(events)
                 self.clock.append(segment.position, self._clock_ms, len(events))
-                self._count(segment)
+                self._count_skipped(segment)
                 self.position = segment.position
                 since_pause += len(events)
                 if since_pause >= EVENTS_PER_STEP:
                     since_pause = 0
                     await asyncio.sleep(0)
 
-    def _count(self, segment: Segment) -> None:
-        """Add the segment to its writer; count the segments skipped before it."""
+    def _count_skipped(self, segment: Segment) -> None:
+        """Note the segment's position; count its writer's segments that were skipped before it."""
         writer, positions = segment.writer, self.writers[segment.writer]
         skipped_count = segment.seq - 1 - len(positions) - self._seqs.get(writer, 0)
         counts = self._skipped.get(writer)
@@ -126,7 +126,7 @@ class LogIndex:
         positions.append(segment.position)
 
     def table(self, pool: str) -> HoldingTable:
-        """The holdings of a pool."""
+        """The holdings of a pool; for an unknown pool an empty table that is not kept."""
         return self.holdings.get(pool) or HoldingTable(self._names)
 
     def written_by(self, writer: str, position: int) -> tuple[int, int]:
@@ -155,7 +155,7 @@ class LogIndex:
         for row in rows_of(self._traces, trace):
             yield self._trace_positions[row], _TYPES[self._trace_types[row]]
 
-    def _begin(self, ledger: Ledger) -> None:
+    def _index_ledger(self, ledger: Ledger) -> None:
         at = ledger.position
         self._define_all(ledger, at)
         claims = sorted(ledger.claims.items(), key=lambda pair: pair[1].revision)
@@ -164,7 +164,7 @@ class LogIndex:
             nic = _nic_with(endpoint, address)
             pod = f"{claim.namespace}/{claim.pod}"
             holder = _holder(endpoint, nic, pod, trace=0, revision=revision)
-            self._table(claim.pool).begin(parse_address(address).value, at, holder)
+            self._kept_table(claim.pool).begin(parse_address(address).value, at, holder)
 
     def _define_all(self, ledger: Ledger, at: int) -> None:
         for pool in ledger.pools.values():
@@ -179,7 +179,7 @@ class LogIndex:
             if record.kind == COORDINATOR_KIND:
                 self.coordinators.define(record.name, at, record)
 
-    def _table(self, pool: str) -> HoldingTable:
+    def _kept_table(self, pool: str) -> HoldingTable:
         table = self.holdings.get(pool)
         if table is None:
             table = self.holdings[pool] = HoldingTable(self._names)
@@ -202,11 +202,12 @@ class LogIndex:
                 self._move(endpoint, position)
             case AddressesReleased(releases=releases):
                 for release in releases:
-                    table, value = self._table(release.pool), parse_address(release.address).value
+                    table = self._kept_table(release.pool)
+                    value = parse_address(release.address).value
                     if table.revision_now(value) == release.claim_revision:
                         table.end(value, position)
             case AllocationRefused(namespace, name):
-                refusal = RefusedPod(event.reason, event.node)
+                refusal = RefusedAdd(event.reason, event.node)
                 self.refusals.define(f"{namespace}/{name}", position, refusal)
             case _:
                 self._configure(event, position)
@@ -217,14 +218,14 @@ class LogIndex:
             nic = endpoint.nics[index]
             for address, pool in nic.addresses():
                 holder = _holder(endpoint, nic, pod, trace, position)
-                self._table(pool).begin(parse_address(address).value, position, holder)
+                self._kept_table(pool).begin(parse_address(address).value, position, holder)
 
     def _move(self, endpoint: Endpoint, position: int) -> None:
         """Begin a new holding for each address whose data, e.g. the node, has changed."""
         pod = f"{endpoint.namespace}/{endpoint.name}"
         for nic in endpoint.nics:
             for address, pool in nic.addresses():
-                table, value = self._table(pool), parse_address(address).value
+                table, value = self._kept_table(pool), parse_address(address).value
                 before = table.holder_now(value)
                 if before is None or before.pod != pod:
                     continue

@@ -134,7 +134,7 @@ def size_in_words(event: ApplicationScaled) -> str:
 
 
 def change_of(recorded: Recorded) -> ObjectChange | None:
-    """The change of a configuration object; None for an event about addresses."""
+    """The change of a configuration object; None for other events."""
     match recorded.event:
         case PoolDefined(pool):
             return ObjectChange("pool", pool.name, pool)
@@ -183,12 +183,12 @@ def describe_object(value: ConfigurationObject) -> str:
 
 
 def changes_between(before: ConfigurationObject, after: ConfigurationObject) -> str:
-    """The fields that differ, with old and new values."""
+    """Each changed field as ``field: old -> new``."""
     return changed_fields(before, after, "{field}: {old} -> {new}")
 
 
 def changed_fields(before: ConfigurationObject, after: ConfigurationObject, form: str) -> str:
-    """The fields that differ; ``form`` formats ``field``, ``old`` and ``new``."""
+    """Each changed field in this form, which may use ``field``, ``old`` and ``new``."""
     old_fields, new_fields = _fields(before), _fields(after)
     texts = []
     for field in {**old_fields, **new_fields}:

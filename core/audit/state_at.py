@@ -24,7 +24,7 @@ async def as_of_position(view: LogView, position: int) -> Ledger:
             subject="position",
             remedy=f"name a position from 0 to {view.revision}",
         )
-    ledger = view.sealed.snapshot_before(position).ledger
+    ledger = view.sealed.snapshot_up_to(position).ledger
     async for events in view.events(ledger.position, position):
         ledger.apply_all(events)
     return ledger

@@ -142,7 +142,7 @@ def _hits(instant: LogInstant, query: str) -> Iterator[Hit]:
             rows += [("address", row) for row in table.rows_with_mac(mac)]
         if family == pool_family:
             rows += [("address", row) for row in table.rows_of_address(value)]
-        begun = table.rows_until(instant.position)
+        begun = table.count_begun(instant.position)
         pods = table.pods.rows_with(query.lower(), rows_max, begun)
         rows += [("pod", row) for row in pods]
         for kind, row in rows:

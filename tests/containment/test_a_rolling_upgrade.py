@@ -134,7 +134,7 @@ async def test_the_archiver_seals_the_log_up_to_an_unreadable_event(
 
     view = await open_log(node.store, node.keys, files)
     assert len(view.sealed.summaries()) == 1
-    assert view.sealed.fold().ledger.claims
+    assert view.sealed.last_state().ledger.claims
     assert view.live.size == 2  # the unreadable segment and the segment of web-1
 
 

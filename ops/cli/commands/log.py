@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from core.archive.replay import LogView, advance_clock, open_log
-from core.audit.log_export import export_lines, export_raw, import_log
+from core.audit.log_export import export_lines, export_raw, read_raw_export
 from core.domain.log_checker import Checker
 from core.errors import BadInput, LogError
 from ops.cli.action_runner import perform
@@ -130,7 +130,7 @@ def _replay(
     with file.open("rb") as source, progress("replay") as advance:
         size = file.stat().st_size
         # Read to the end: only the last hash proves that the file is complete.
-        for segment in import_log(source):
+        for segment in read_raw_export(source):
             advance(source.tell(), size)
             for recorded in segment.events():
                 clock_ms = advance_clock(clock_ms, recorded, now_ms)

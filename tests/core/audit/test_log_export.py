@@ -8,7 +8,7 @@ import json
 import msgpack
 import pytest
 
-from core.audit.log_export import export_lines, export_raw, import_log, line_of
+from core.audit.log_export import export_lines, export_raw, line_of, read_raw_export
 from core.domain.events import AddressQuarantined, Cause, Recorded
 from core.domain.evolution import Ledger
 from core.domain.model import ConflictingHost, Quarantine
@@ -65,7 +65,7 @@ async def test_each_exported_line_is_one_event_as_json(
 async def test_importing_a_raw_export_gives_the_same_segments(
     half_sealed_cluster: ArchivedCluster,
 ) -> None:
-    segments = list(import_log(io.BytesIO(await _raw(half_sealed_cluster))))
+    segments = list(read_raw_export(io.BytesIO(await _raw(half_sealed_cluster))))
     view = await half_sealed_cluster.view()
     assert segments == [segment async for batch in view.batches() for segment in batch.segments]
 
@@ -74,7 +74,7 @@ async def test_an_import_without_etcd_replays_to_the_cluster_state(
     half_sealed_cluster: ArchivedCluster,
 ) -> None:
     ledger = Ledger()
-    for segment in import_log(io.BytesIO(await _raw(half_sealed_cluster))):
+    for segment in read_raw_export(io.BytesIO(await _raw(half_sealed_cluster))):
         ledger.apply_all(segment.events())
     assert have_same_content(ledger, await half_sealed_cluster.node.read_ledger())
     assert have_same_content(ledger, Ledger().apply_all(await half_sealed_cluster.replayed()))
@@ -111,18 +111,18 @@ async def test_a_changed_or_truncated_export_is_refused(
         *changed_exports,
     ):
         with pytest.raises((LogCorrupt, BadInput)):
-            list(import_log(io.BytesIO(content)))
+            list(read_raw_export(io.BytesIO(content)))
 
 
 def test_an_export_without_segments_imports_as_no_segments() -> None:
     head, tail = msgpack.packb(["orbweaver-log", 1, "x", 1]), msgpack.packb([0, bytes(32)])
-    assert list[Segment](import_log(io.BytesIO(head + tail))) == []
+    assert list[Segment](read_raw_export(io.BytesIO(head + tail))) == []
 
 
 def test_importing_another_file_format_raises_bad_input() -> None:
     for content in (b"", b'{"position":18}\n', b"\x93\x01\x02\x03"):
         with pytest.raises(BadInput, match="not a raw export"):
-            list(import_log(io.BytesIO(content)))
+            list(read_raw_export(io.BytesIO(content)))
 
 
 def test_a_renamed_field_keeps_its_first_name_in_an_export() -> None:

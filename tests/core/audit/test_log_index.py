@@ -121,7 +121,7 @@ async def test_an_index_that_starts_from_a_snapshot_equals_the_replayed_state(
             await cluster.seal()
             await cluster.execute(actions[len(actions) // 2 :])
             view = await cluster.view()
-            base = view.sealed.snapshot_before(view.sealed.cursor.position)
+            base = view.sealed.snapshot_up_to(view.sealed.cursor.position)
             begin = base.ledger.position
             index = LogIndex(base)
             await index.read(view)

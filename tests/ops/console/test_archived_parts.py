@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from core.archive.unread_parts import UNREAD_PARTS_MAX, UnreadPartList
+from core.archive.unread_parts import UNREAD_PARTS_LISTED_MAX, UnreadPartList
 from core.audit.history import read_history
 from core.audit.history_entries import HistorySubject
 from core.audit.indexed_log import IndexedLog, LogInstant
@@ -160,10 +160,10 @@ def _extent(log: IndexedLog, instant: LogInstant) -> dict[str, Any]:
 def test_an_undecodable_segment_has_no_events_and_is_listed() -> None:
     unread = UnreadPartList()
     for _ in range(2):  # a console reads the same segments repeatedly
-        for position in range(1, UNREAD_PARTS_MAX + 3):
+        for position in range(1, UNREAD_PARTS_LISTED_MAX + 3):
             assert unread.events_of(Segment(position, "node-a", position, b"\xff")) == []
 
-    assert len(unread) == UNREAD_PARTS_MAX + 2
+    assert len(unread) == UNREAD_PARTS_LISTED_MAX + 2
     assert unread.unlisted == 2
     assert unread.parts()[0].why.startswith("the segment of writer node-a at revision 1 cannot")
 

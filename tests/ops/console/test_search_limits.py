@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.archive.snapshot import empty_snapshot
-from core.audit.compact_texts import Names
+from core.audit.compact_texts import NumberedTexts
 from core.audit.holding_table import Holder, HoldingTable
 from core.audit.indexed_log import LogInstant
 from core.audit.log_index import LogIndex
@@ -14,7 +14,7 @@ PODS = 120
 
 
 def crowded_log() -> LogInstant:
-    index, names = LogIndex(empty_snapshot()), Names()
+    index, names = LogIndex(empty_snapshot()), NumberedTexts()
     for number in range(POOLS):
         table = index.holdings[f"pool-{number}"] = HoldingTable(names)
         for pod in range(PODS):
