@@ -18,7 +18,7 @@ from core.allocation.proposals import AddressChoice, window_reads
 from core.domain.addresses.choice import AddressOrder, Search
 from core.domain.addresses.ip_address import Address, AddressSyntaxError, Family, parse_address
 from core.domain.addresses.routes import distribute_routes
-from core.domain.claims.assignment import nic_with
+from core.domain.claims.assignment import nic_with_addresses
 from core.domain.events import PoolVerdict, Release
 from core.domain.model import Nic
 from core.domain.selection.error_texts import FREE_ADDRESS, used_out, with_standard_mode_prefix
@@ -169,7 +169,9 @@ class AllocationAttempt:
                 if interface == item.interface
             ]
             if addresses:
-                nics.append(nic_with(item.interface, addresses, clean_gateway=item.clean_gateway))
+                nics.append(
+                    nic_with_addresses(item.interface, addresses, clean_gateway=item.clean_gateway)
+                )
         requested = self.selection.routes
         if not requested and not any(pool.routes for pool in pools.values()):
             return nics

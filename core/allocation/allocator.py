@@ -365,7 +365,7 @@ class Allocator:
             await self._confirm(progress.request.pod)
         evidence = f"Pod {progress.facts.pod.uid} requests {_ENDING_REASONS[claim_plan.why]}"
         event = AddressesReleased(
-            *endpoint.key, tuple(ending_claims), claim_plan.remaining, claim_plan.why, evidence
+            *endpoint.key, tuple(ending_claims), claim_plan.remaining_nics, claim_plan.why, evidence
         )
         draft = EventDraft(self._writer.event_id(), progress.request.cause, event)
         choices = [address.choice for address in picked]

@@ -21,8 +21,8 @@ from core.domain.configuration.admissions import (
     AdmissionConflict,
     DryRun,
     PendingAdmission,
+    configurations_with_admissions,
     overlapping_admissions,
-    with_admitted,
 )
 from core.domain.configuration.commands import Command
 from core.domain.configuration.configuration_state import Configuration, FeatureSwitches
@@ -203,8 +203,8 @@ def _refusals(
     claimed: Mapping[str, Claim],
     pending: Iterable[PendingAdmission],
 ) -> tuple[Refusal, ...]:
-    """The refusals that the command would get if the log had the pending admissions."""
-    for changed in with_admitted(configuration, pending):
+    """The refusals if the pending admissions were in the log."""
+    for changed in configurations_with_admissions(configuration, pending):
         try:
             decide(changed, command, claimed)
         except Refused as error:

@@ -23,7 +23,7 @@ class Coordinator(NamedTuple):
     service_cidr: tuple[str, ...] = ()
 
     def fields(self) -> dict[str, str]:
-        """The fields that have a value, by the names that users write."""
+        """The fields that have a value, by their names in the Kubernetes object."""
         status = {
             "phase": self.phase,
             "reason": self.reason,

@@ -1,7 +1,7 @@
 """Devices that a device plugin offers to kubelet, and what a container with a device gets.
 
 An ``Offer`` is one extended resource: slots of a NIC, virtual functions, or shares of RDMA devices.
-The environment variables have the names of the SR-IOV device plugin, which programs expect.
+The environment variables have the names that programs know from the SR-IOV device plugin.
 """
 
 from __future__ import annotations

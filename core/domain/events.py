@@ -268,7 +268,7 @@ BINDING_WORDS: Final[dict[str, str]] = {
     "returning": "asked to unbind; then the addresses are released",
     "released": "unbound and released",
 }
-"""State of a binding -> its meaning (docs/concepts/network-provider.md)."""
+"""State of a binding -> its meaning. The provider is asked (docs/concepts/network-provider.md)."""
 
 
 class GuidsAssigned(NamedTuple):

@@ -81,7 +81,7 @@ def evolve_subnet(
 
 
 def evolve_guids(guids: dict[str, GuidClaim], event: GuidsAssigned | GuidsReleased) -> None:
-    """Change ``guids`` in place. A release of another holder's GUID is ignored."""
+    """Change ``guids`` in place. A release is ignored if another function has the GUID now."""
     for guid, nic, nic_guid, vf in event.guids:
         claim = GuidClaim(event.node, nic, nic_guid, vf)
         if isinstance(event, GuidsAssigned):
@@ -187,7 +187,7 @@ class Ledger:
             case AllocationRefused() | ApplicationScaled() | BindingChanged():
                 pass
             case _:
-                raise AssertionError(f"events of this type are not applied: {type(event).__name__}")
+                raise AssertionError(f"the ledger cannot apply a {type(event).__name__}")
 
 
 def _set_or_remove(target: dict[str, V], name: str, value: V | None) -> None:

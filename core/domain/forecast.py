@@ -26,18 +26,18 @@ HOURS_MAX: Final = WEEKS_MAX * HOURS_PER_WEEK
 COVERAGE: Final = 0.8
 
 CHANGE_ERRORS: Final = 1.6
-"""If the last week differs by more standard errors, earlier weeks are ignored."""
+"""Earlier weeks are ignored if the last week differs by more standard errors than this."""
 
 SURGE_SPREADS: Final = 3.0
-"""If the last day exceeds the mean by more standard deviations, only the last day is used."""
+"""Only the last day is used if it exceeds the mean by more standard deviations than this."""
 
 PEAK_SPREADS: Final = 2.0
-"""A level that differs by more standard deviations from the running median is a peak."""
+"""A peak differs from the running median by more standard deviations than this."""
 
-HORIZON_S: Final = 5 * 365 * 86_400.0
+EXPECTED_S_MAX: Final = 5 * 365 * 86_400.0
 """A pool that becomes full later gets no forecast."""
 
-LATEST_S_MAX: Final = 10 * HORIZON_S
+LATEST_S_MAX: Final = 10 * EXPECTED_S_MAX
 """A pool whose interval ends later gets no forecast, because the growth may be chance."""
 
 _MAD_TO_SIGMA: Final = 1.4826
@@ -92,7 +92,7 @@ HORIZONS: Final = (
 """From near to far."""
 
 FULL_SOON_S: Final = 3 * _DAY_S
-"""Full within this time is full soon, as in the alert."""
+"""A pool that is full within this time is FullSoon; the alert has the same limit."""
 
 
 class _Window(NamedTuple):
@@ -133,7 +133,7 @@ def forecast_exhaustion(net_growth: Sequence[int], left: int) -> Forecast | NoTr
     if window.mean <= quantile * window.error:
         return NoTrend(f"the growth in {_days(window)} may be chance")
     expected_s = left / window.mean * _HOUR_S
-    if expected_s > HORIZON_S:
+    if expected_s > EXPECTED_S_MAX:
         return NoTrend("it will not be full within five years")
     earliest, latest = _crossings(window, left, quantile)
     if latest * _HOUR_S > LATEST_S_MAX:

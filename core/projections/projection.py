@@ -30,7 +30,7 @@ from core.domain.events import (
     SubnetRetired,
 )
 from core.domain.evolution import EndpointKey, Ledger, RevisedClaim, claims_made
-from core.domain.fixed.fixed_address_owners import CLAIM_SUFFIX
+from core.domain.fixed.fixed_address_owners import IPAM_CLAIM_SUFFIX
 from core.domain.model import Endpoint
 from core.domain.subnets.subnet_model import owner_subnet_name
 from core.projections.change_buffer import ChangeBuffer
@@ -73,7 +73,7 @@ class Projection:
                 self._apply_to_endpoint(recorded, event)
             case ReservationDefined() | ReservationDeleted():
                 self._apply_reservation(recorded, event)
-            case AllocationRefused(namespace, name) if name.endswith(CLAIM_SUFFIX):
+            case AllocationRefused(namespace, name) if name.endswith(IPAM_CLAIM_SUFFIX):
                 # An IPAMClaim shows the refusal in its status.
                 self.ledger.apply(recorded)
                 for changes in self.followers:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from core.domain.fixed.fixed_address_owners import FixedSettings, kind_of_holder, kind_of_pod
-from core.domain.fixed.ipam_claims import NO_CLAIMS, claims_of
+from core.domain.fixed.ipam_claims import NO_CLAIMS, ipam_claims_of
 from core.domain.fixed.owner_validity import Validity, validity_of
 from core.domain.model import Endpoint
 from core.domain.request_facts import (
@@ -253,7 +253,7 @@ class KubernetesFactsSource:
         owner = controller_of(pod)
         fixed = kind_of_pod(key[1], owner, self._fixed)
         annotations = metadata.get("annotations", {})
-        ipam_claims = claims_of(annotations, key[0]) if self._fixed.ipam_claims else NO_CLAIMS
+        ipam_claims = ipam_claims_of(annotations, key[0]) if self._fixed.ipam_claims else NO_CLAIMS
         return PodFacts(
             *key,
             metadata["uid"],

@@ -20,7 +20,7 @@ from core.domain.fixed.fixed_address_owners import (
     StatefulSetState,
     VmiState,
     VmState,
-    claim_of_endpoint,
+    ipam_claim_of_endpoint,
     replica_of,
 )
 from core.domain.model import FixedKind, Owner
@@ -139,7 +139,7 @@ class OwnerCache:
         ``kind``: of the fixed addresses. ``namespace``, ``name``: the endpoint's key.
         """
         if kind == "ipamclaim":
-            key = namespace, claim_of_endpoint(name)
+            key = namespace, ipam_claim_of_endpoint(name)
             claim = await self._find(_IPAM_CLAIM, key, ipam_claim_state)
             return KnownOwners(sets={}, vmis={}, vms={}, claims={key: claim})
         if kind == "vm":

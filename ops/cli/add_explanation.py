@@ -15,7 +15,7 @@ from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.choice import Search
 from core.domain.addresses.ip_address import Address, Family, parse_address
 from core.domain.addresses.routes import unmatched_routes
-from core.domain.claims.assignment import nic_with
+from core.domain.claims.assignment import nic_with_addresses
 from core.domain.claims.claim_decisions import (
     ClaimPlan,
     EndpointUpdate,
@@ -173,7 +173,7 @@ def _nics_of(trials: Iterable[Trial], snapshot: ConfigurationSnapshot) -> Iterat
     for trial in trials:
         if trial.address:
             pool, address = snapshot.pools[trial.pool].pool, parse_address(trial.address)
-            yield nic_with(trial.interface, [(pool, address.value)])
+            yield nic_with_addresses(trial.interface, [(pool, address.value)])
 
 
 def changed_by_template(

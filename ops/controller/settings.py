@@ -234,7 +234,7 @@ def _auto_pools(conf: ConfFile) -> AutoPoolSettings:
     }
     return AutoPoolSettings(
         enabled=conf.subnets and conf.auto_pools,
-        default=default_number(numbers),
+        default_number=default_number(numbers),
         ipv4_enabled=conf.ipv4,
         ipv6_enabled=conf.ipv6,
     )

@@ -15,9 +15,9 @@ from typing import Final, NamedTuple
 from core.domain.events import AllocationRefused
 from core.domain.evolution import EndpointKey
 from core.domain.fixed.fixed_address_owners import (
-    CLAIM_SUFFIX,
-    claim_of_endpoint,
-    endpoint_of_claim,
+    IPAM_CLAIM_SUFFIX,
+    endpoint_of_ipam_claim,
+    ipam_claim_of_endpoint,
 )
 from core.domain.model import Endpoint, stateful_holder
 from core.errors import ApiError, ApiNotFound, ApiRejected
@@ -97,7 +97,7 @@ class ClaimReporter:
     def _take(self, changes: ChangeBuffer) -> set[ObjectKey]:
         taken = changes.take()
         for (namespace, name), refusal in taken.refusals.items():
-            self._refusals[namespace, claim_of_endpoint(name)] = refusal
+            self._refusals[namespace, ipam_claim_of_endpoint(name)] = refusal
         keys = self._pending | set(_claims_of((*taken.endpoints, *taken.refusals)))
         self._pending = set()
         return keys
@@ -151,7 +151,7 @@ class ClaimReporter:
 
     def _endpoint(self, key: ObjectKey) -> Endpoint | None:
         """The endpoint of a claim; None if another holder has it."""
-        namespace, name = key[0], endpoint_of_claim(key[1])
+        namespace, name = key[0], endpoint_of_ipam_claim(key[1])
         endpoint = self._projector.projection.ledger.endpoints.get((namespace, name))
         holder = stateful_holder("ipamclaim", namespace, name)
         return endpoint if endpoint is not None and endpoint.holder == holder else None
@@ -168,8 +168,8 @@ def _cached_part(claim: Object) -> Object:
 
 def _claims_of(keys: Iterable[EndpointKey]) -> Iterable[ObjectKey]:
     for namespace, name in keys:
-        if name.endswith(CLAIM_SUFFIX):
-            yield namespace, claim_of_endpoint(name)
+        if name.endswith(IPAM_CLAIM_SUFFIX):
+            yield namespace, ipam_claim_of_endpoint(name)
 
 
 def _of_endpoint(endpoint: Endpoint) -> ClaimStatus:

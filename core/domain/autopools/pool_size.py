@@ -18,7 +18,7 @@ REDUNDANT_NUMBER_KEY: Final = "clusterSubnetAutoPoolDefaultRedundantIPNumber"
 """The configuration key that Spiderpool reads; overrides ``FLEXIBLE_NUMBER_KEY``."""
 
 FLEXIBLE_NUMBER_KEY: Final = "clusterSubnetDefaultFlexibleIPNumber"
-"""The key in Spiderpool's chart and documentation."""
+"""The key of the same setting in Spiderpool's chart and documentation."""
 
 _INTEGER: Final = re.compile(r"-?[0-9]{1,32}\Z")
 
@@ -54,7 +54,7 @@ def read_number(text: str) -> IpNumber:
 
 
 def default_number(settings: Mapping[str, object]) -> IpNumber:
-    """The cluster's default number. Raises BadInput with the configuration key as subject."""
+    """The cluster's default for ``pool_size``. Raises BadInput; the subject is the key."""
     for key in (REDUNDANT_NUMBER_KEY, FLEXIBLE_NUMBER_KEY):
         value = settings.get(key)
         if value is None:
@@ -85,6 +85,6 @@ class AutoPoolSettings(NamedTuple):
     """The cluster's settings of automatic pools."""
 
     enabled: bool = True
-    default: IpNumber = AS_MANY_AS_REPLICAS
+    default_number: IpNumber = AS_MANY_AS_REPLICAS
     ipv4_enabled: bool = True
     ipv6_enabled: bool = True

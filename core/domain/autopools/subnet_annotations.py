@@ -106,7 +106,7 @@ def _parse_list(text: str) -> tuple[NicSubnets, ...]:
     subnets: set[tuple[Family, str]] = set()
     for nic in nics:
         if not nic.interface:
-            raise BadInput("interface must be specified in each of several items")
+            raise BadInput("each item needs an interface if there are several items")
         if nic.interface in interfaces:
             raise BadInput(f"duplicate interface {nic.interface}")
         interfaces.add(nic.interface)

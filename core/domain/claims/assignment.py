@@ -1,6 +1,6 @@
-"""Claims of given addresses, for an operator or an import from another IPAM.
+"""Decides the claims of addresses that an operator or an import from another IPAM has chosen.
 
-Either all given addresses are claimed, or none. Affinity is not checked, because the caller has
+Either all these addresses are claimed, or none. Affinity is not checked, because the caller has
 chosen the pool.
 """
 
@@ -46,7 +46,7 @@ class StoredState(NamedTuple):
 _NO_ADDRESS: Final = ("", "", "")
 
 
-def nic_with(
+def nic_with_addresses(
     interface: str, addresses: Iterable[tuple[Pool, int]], *, clean_gateway: bool = False
 ) -> Nic:
     """A NIC with at most one address of each family; the pool gives the prefix and gateway."""
@@ -97,7 +97,7 @@ def _subject(endpoint: Endpoint) -> ObjectReference:
 
 def _other_pod_refusal(desired: Endpoint, stored: Endpoint) -> Refusal:
     message = f"this endpoint belongs to {stored.holder}, not to {desired.holder}"
-    remedy = f"use UID {stored.uid} if both are one Pod; or release the endpoint's addresses first"
+    remedy = f"use UID {stored.uid} for the same Pod; else release the endpoint's addresses first"
     return _subject(desired).refuse("AlreadyExists", "endpoint-in-use", "uid", message, remedy)
 
 

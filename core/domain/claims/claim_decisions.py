@@ -63,8 +63,8 @@ class ClaimPlan(NamedTuple):
     why       why the claims end: the endpoint belonged to an older Pod (``superseded``), has pools
               that the template no longer lists (``pools-changed``), or has addresses that cannot
               be claimed again (``repair``)
-    listed    the replaced NICs, with only the addresses whose pools the template still lists;
-              these addresses stay claimed; the interface names are those of the selection
+    listed    the replaced NICs with the addresses that stay claimed, because the template still
+              lists their pools; each NIC has the interface name that the selection uses
     """
 
     keep: tuple[Nic, ...]
@@ -74,7 +74,7 @@ class ClaimPlan(NamedTuple):
     listed: tuple[Nic, ...] = ()
 
     @property
-    def remaining(self) -> tuple[Nic, ...]:
+    def remaining_nics(self) -> tuple[Nic, ...]:
         """The NICs after claims have ended and before new addresses are claimed."""
         return (*self.keep, *map(_with_stored_name, self.listed))
 
@@ -122,8 +122,8 @@ def decide_add(
 
     ``changed``: indexes of the NICs with a pool that the Pod no longer requests. ``lost``: indexes
     of the NICs whose addresses cannot be claimed again. The claims of these NICs end, except in
-    pools that ``requested`` still lists. A repeated ADD keeps its addresses, even if new settings
-    give the holder another name.
+    pools that ``requested`` still lists. An ADD of the same Pod keeps the holder, even if new
+    settings would choose another.
     """
     if pod.alive is False:
         raise AllocationError(  # Spiderpool's text, which users search for
@@ -183,10 +183,10 @@ def nics_with_changed_pools(
 ) -> frozenset[int]:
     """The indexes of the NICs whose pools the template no longer lists.
 
-    Only the NIC of the ADD is compared. In the unnamed mode, every NIC is compared with the list
-    item of the same index, and one difference selects all NICs. NICs that this sandbox already has
-    are never selected. A family that the template has added is not a change. See
-    docs/reference/fixed-address-rules.md, "Changed pools".
+    Outside the unnamed mode, only the NIC of the ADD is compared. In the unnamed mode, every NIC is
+    compared with the list item of the same index, and one difference selects all NICs. NICs that
+    this sandbox already has are never selected. A family that the template has added is not a
+    change. See docs/reference/fixed-address-rules.md, "Changed pools".
     """
     items = _items_of(endpoint, requested)
     if requested.unnamed:
@@ -226,13 +226,13 @@ def _lists_differ(nic: Nic, pools: NicPools) -> bool:
 
 
 def _still_listed(nic: Nic, pools: NicPools) -> Nic | None:
-    """None if no address is left."""
+    """The NIC with its addresses of ``pools`` only; None if it has no such address."""
     listed = _families_of(nic, ipv4=nic.ipv4_pool in pools.ipv4, ipv6=nic.ipv6_pool in pools.ipv6)
     return listed and listed._replace(interface=pools.interface)
 
 
 def _families_of(nic: Nic, *, ipv4: bool, ipv6: bool) -> Nic | None:
-    """None if no address is left."""
+    """The NIC with its addresses of the given families; None if it has no such address."""
     partial_nic = Nic(nic.interface)
     if ipv4:
         partial_nic = partial_nic._replace(ipv4=nic.ipv4, ipv4_pool=nic.ipv4_pool)
@@ -293,8 +293,9 @@ def claim(
 
 
 class ReleaseDecision(NamedTuple):
-    """Whether the claims of an endpoint end, except the claims of the NICs in ``keep``.
+    """What a DEL ends.
 
+    ``ends``: the claims of the endpoint end; only the NICs in ``keep`` keep their claims.
     ``evidence``: a proof, besides the DEL, that the addresses are no longer needed.
     ``needs_check``: the claims do not end yet; the caller must read the API server and decide
     again.
@@ -325,8 +326,9 @@ def decide_release(
 
     A DEL for another UID or an older sandbox is late and ends nothing (I3). The first DEL of a
     sandbox ends all claims of the sandbox, even if the DEL names a NIC that was never added. The
-    NICs of another sandbox of the Pod stay claimed; if that sandbox has not attached the NIC of the
-    DEL yet, the DEL ends nothing. See docs/reference/address-assignment.md, "DEL".
+    NICs of the Pod's other sandboxes stay claimed. If the NIC of the DEL is claimed but not
+    attached, and another sandbox has NICs, the DEL ends nothing. See
+    docs/reference/address-assignment.md, "DEL".
     """
     if alive:
         return ReleaseDecision(ends=False, why="the Pod is alive")
@@ -346,7 +348,7 @@ def _released_by(endpoint: Endpoint, attachment: Attachment, uid: str) -> Releas
         return ReleaseDecision(ends=False, why=f"the endpoint belongs to Pod {endpoint.uid}")
     nic = endpoint.find(attachment.interface)
     sandbox = attachment.container or (nic.container if nic else "")
-    # A DEL without a container id can only name a NIC that exists.
+    # Without a container id, a DEL of a NIC that the endpoint lacks ends nothing.
     if nic is None and all(other.container != sandbox for other in endpoint.nics if sandbox):
         return ReleaseDecision(ends=False, why=f"the endpoint has no NIC {attachment.interface}")
     if nic is not None and nic.container not in ("", sandbox):

@@ -85,11 +85,11 @@ def _reason_of(error: AllocationError) -> str:
 
 
 class _Window(NamedTuple):
-    """The refusals of one holder, NIC and reason. ``uncounted``: how many are in no event yet."""
+    """The refusals of one holder, NIC and reason. ``unwritten``: how many are in no event yet."""
 
     ends_s: float
     newest: RefusedAdd
-    uncounted: int
+    unwritten: int
 
 
 class RefusalWindows:
@@ -111,12 +111,12 @@ class RefusalWindows:
         key = (event.holder, event.interface, event.reason)
         window = self._windows.get(key)
         if window is not None:
-            self._windows[key] = window._replace(newest=refused, uncounted=window.uncounted + 1)
+            self._windows[key] = window._replace(newest=refused, unwritten=window.unwritten + 1)
             return None
         if len(self._windows) >= WINDOWS_MAX:
             self.overflows += 1
             return None
-        self._windows[key] = _Window(now_s + WINDOW_S, newest=refused, uncounted=0)
+        self._windows[key] = _Window(now_s + WINDOW_S, newest=refused, unwritten=0)
         return refused
 
     def end_windows(self, now_s: float) -> Iterator[RefusedAdd]:
@@ -125,17 +125,17 @@ class RefusalWindows:
             if window.ends_s > now_s:
                 return
             del self._windows[key]
-            if window.uncounted:
-                self._windows[key] = _Window(now_s + WINDOW_S, window.newest, uncounted=0)
-                yield _counted(window)
+            if window.unwritten:
+                self._windows[key] = _Window(now_s + WINDOW_S, window.newest, unwritten=0)
+                yield _unwritten_refusals(window)
 
     def close_all(self) -> Iterator[RefusedAdd]:
         """Close all windows; yield the events of refusals that are in no event yet."""
         windows = list(self._windows.values())
         self._windows.clear()
-        yield from (_counted(window) for window in windows if window.uncounted)
+        yield from (_unwritten_refusals(window) for window in windows if window.unwritten)
 
 
-def _counted(window: _Window) -> RefusedAdd:
-    event = window.newest.event._replace(times=window.uncounted)
+def _unwritten_refusals(window: _Window) -> RefusedAdd:
+    event = window.newest.event._replace(times=window.unwritten)
     return window.newest._replace(event=event)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from core.domain.addresses.ip_address import V4, parse_address
-from core.domain.claims.assignment import nic_with
+from core.domain.claims.assignment import nic_with_addresses
 from core.domain.configuration.commands import (
     ApplyPool,
     ApplyReservation,
@@ -123,7 +123,7 @@ def plan_takeover(cluster: ForeignCluster) -> TakeoverPlan:
     )
 
 
-def remaining(
+def remaining_plan(
     plan: TakeoverPlan, pools: Mapping[str, Pool], endpoints: Mapping[Key, Endpoint]
 ) -> TakeoverPlan:
     """The part of a plan that is not done yet, given the pools and endpoints that exist.
@@ -244,7 +244,7 @@ def _orphans(
 ) -> list[AllocatedIP]:
     """The records whose addresses no endpoint has; extends ``taken_addresses`` and ``findings``.
 
-    An address that the Pod's endpoint lacks has leaked, and is not taken over.
+    A record is left out if its Pod has an endpoint with other addresses: the address has leaked.
     """
     orphan_records = []
     for record in records:
@@ -288,7 +288,7 @@ def _nics(records: Iterable[AllocatedIP], pools: dict[str, Pool]) -> Iterator[Ni
         families[parse_address(record.address).family].append(record)
     for index in range(max(len(families[4]), len(families[6]))):
         pair = [of_family[index] for of_family in families.values() if index < len(of_family)]
-        yield nic_with(
+        yield nic_with_addresses(
             interface="",
             addresses=[
                 (pools[record.pool], parse_address(record.address).value) for record in pair

@@ -1,7 +1,7 @@
 """Pools and subnets that a webhook has admitted and that may not be in the log yet.
 
 Such an object is a pending admission, until the controller has written it to the log. The next
-review is decided twice: on the log as it is, and on the log with every pending admission added.
+review is decided on the log as it is, and again with the pending admissions added.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from core.errors import Refusal
 class PendingAdmission(NamedTuple):
     """An admitted object as it will be in the log: a ``pool`` or a ``subnet``.
 
-    ``review``: the UID of the request. ``admitted_at_s``: Unix seconds by the API server's clock.
+    ``review``: the UID of the request. ``uid``: the UID of the object. ``admitted_at_s``: Unix
+    seconds by the API server's clock.
     """
 
     review: str
@@ -101,12 +102,12 @@ def overlapping_admissions(
     return admissions
 
 
-def with_admitted(
+def configurations_with_admissions(
     configuration: Configuration, pending: Iterable[PendingAdmission]
 ) -> Iterator[Configuration]:
-    """Configurations with the admissions added.
+    """Yield configurations that together contain every admission.
 
-    If an object has several admissions, each of them is in a configuration of its own.
+    One is enough, unless an object has several admissions: each is in another configuration.
     """
     layers: list[tuple[dict[str, Pool], dict[str, Subnet]]] = []
     for admission in pending:

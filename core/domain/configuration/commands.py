@@ -77,7 +77,7 @@ class ApplyAutoPool(NamedTuple):
 
 
 class DropAutoPool(NamedTuple):
-    """Delete an automatic pool if it has no claims and still belongs to this ``uid``.
+    """Delete an automatic pool if it has no claims and still belongs to application ``uid``.
 
     If ``retire`` is set, a pool with claims begins to retire. Otherwise there is no event.
     """

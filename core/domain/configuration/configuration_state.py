@@ -31,7 +31,8 @@ class FeatureSwitches(NamedTuple):
 class Configuration(NamedTuple):
     """The state without claims.
 
-    Keys: a record has (kind, namespace, name), a quarantine the address, other objects the name.
+    The key of a record is (kind, namespace, name); the key of a quarantine is the address; the key
+    of another object is its name.
     While ``subnets_enabled`` is False, pools belong to no subnet.
     """
 
@@ -95,9 +96,9 @@ def reserved_addresses(reservations: Mapping[str, Reservation], family: Family) 
 
 
 def unreserved_addresses(pool: Pool, reservations: Mapping[str, Reservation]) -> AddressSet:
-    """The pool's addresses without reserved addresses. Raises AddressSyntaxError.
+    """The pool's addresses that are not reserved, even if claimed or quarantined.
 
-    Claimed addresses and quarantined addresses are included.
+    Raises AddressSyntaxError.
     """
     reserved = _reserved_lists(reservations, pool.family)
     return _without_reserved(pool.family, pool.ips, pool.exclude_ips, reserved)
@@ -106,7 +107,7 @@ def unreserved_addresses(pool: Pool, reservations: Mapping[str, Reservation]) ->
 def claimable_addresses(
     pool: Pool, reservations: Mapping[str, Reservation], quarantine: Mapping[str, Quarantine]
 ) -> AddressSet:
-    """The pool's addresses that are neither reserved nor quarantined, even if claimed."""
+    """The pool's addresses that are not reserved and not quarantined, even if claimed."""
     quarantined_items = [
         entry.address for entry in quarantine.values() if entry.family == pool.family
     ]

@@ -1,11 +1,11 @@
 """Decides a configuration command: returns the events of the command, or raises Refused.
 
-No I/O: webhook, ``apply --dry-run``, ``simulate`` and command call the same ``decide``. Before
-``decide``, the caller reads the claims of ``removed_addresses``. The caller's transaction then
-guards ``addresses_to_guard``.
+No I/O. The webhook, dry runs, ``simulate`` and the commit of a command call the same ``decide``.
+Before ``decide``, the caller reads the claims of ``removed_addresses``. The caller's transaction
+then guards ``addresses_to_guard``.
 
-A repeated command has no event, for example if a retiring pool is retired. The deletion of an
-unknown object is refused.
+A command that changes nothing has no event, for example RetirePool of a retiring pool. The deletion
+of an unknown object is refused.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ from core.domain.validation.subnet_rules import owner_rules
 
 
 def removed_addresses(configuration: Configuration, command: Command) -> AddressSet | None:
-    """The addresses that a command removes from a pool; None if no address is removed.
+    """The addresses that a command may remove from a pool; None if it removes none.
 
     The result is also None if the command is malformed: ``decide`` then refuses the command.
     """
@@ -105,7 +105,7 @@ def removed_addresses(configuration: Configuration, command: Command) -> Address
 def _removed_by_auto_pool(
     configuration: Configuration, command: ApplyAutoPool
 ) -> AddressSet | None:
-    """All addresses of a pool that shrinks, because claims are not known yet; else None."""
+    """All addresses of a pool that shrinks: claims decide later which it loses. Else None."""
     desired = command.desired
     pool = find_pool(desired.scope, desired.uid, configuration.pools.values())
     if pool is None or pool_addresses(pool).size <= desired.size:
@@ -114,7 +114,7 @@ def _removed_by_auto_pool(
 
 
 def addresses_to_guard(configuration: Configuration, events: Iterable[Event]) -> AddressSet | None:
-    """The addresses that the events remove from pools; the transaction must guard them."""
+    """The addresses that the events of ``decide`` remove; the transaction must guard them."""
     all_removed: AddressSet | None = None
     for event in events:
         match event:

@@ -30,17 +30,17 @@ from core.domain.validation.change_rules import empty_pool_rule
 from core.domain.validation.common_rules import ObjectReference, require, unknown
 from core.errors import Refusal
 
-InUse = Literal["wait", "refuse"]
+InUsePolicy = Literal["wait", "refuse"]
 """What a deletion does while the object has claims or pools."""
 
 
-def deletion_command(kind: Retirable, name: str, in_use: InUse) -> Command:
+def deletion_command(kind: Retirable, name: str, policy: InUsePolicy) -> Command:
     """The command that deletes a pool or subnet, or begins its retirement.
 
     ``wait``: the object retires and is deleted when it is empty. ``refuse``: the object is deleted
     immediately, or the command is refused.
     """
-    if in_use == "refuse":
+    if policy == "refuse":
         return DeletePool(name) if kind == "pool" else DeleteSubnet(name)
     return RetirePool(name) if kind == "pool" else RetireSubnet(name)
 
@@ -48,7 +48,7 @@ def deletion_command(kind: Retirable, name: str, in_use: InUse) -> Command:
 def retiring_addresses(
     configuration: Configuration, command: AdvanceRetirement
 ) -> AddressSet | None:
-    """The addresses that must be free before the pool is deleted; None if there are none."""
+    """The addresses that must be free before a pool is deleted; None if there is no pool."""
     pool = configuration.pools.get(command.name) if command.kind == "pool" else None
     return (readable_addresses(pool) or None) if pool else None
 
@@ -99,11 +99,11 @@ def _reinstate(configuration: Configuration, command: Reinstate) -> tuple[Event,
         raise unknown(subject)
     if not pool.retiring:
         return ()
-    require(_serving_subnet_rule(subject, pool, configuration))
+    require(_retiring_subnet_rule(subject, pool, configuration))
     return (PoolDefined(pool._replace(retiring=False)),)
 
 
-def _serving_subnet_rule(
+def _retiring_subnet_rule(
     subject: ObjectReference, pool: Pool, configuration: Configuration
 ) -> Iterator[Refusal]:
     subnet = configuration.subnets.get(owner_subnet_name(pool))

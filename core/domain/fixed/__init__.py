@@ -8,7 +8,7 @@
 See docs/reference/fixed-address-rules.md, "Wanted addresses" and "Retrieval".
 
 DEL, the runtime's GC, ``orbctl`` and reclaim all call ``validity_of``. If the owner is unknown, the
-address is kept (I6). Pure: the caller reads objects, and claims and releases addresses.
+address is kept (I6). Pure: the caller reads objects and changes claims.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """

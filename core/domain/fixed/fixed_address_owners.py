@@ -17,8 +17,8 @@ from core.domain.model import FixedKind, Owner
 
 STATEFUL_SET: Final = "StatefulSet"
 VM_INSTANCE: Final = "VirtualMachineInstance"
-CLAIM_SUFFIX: Final = ".ipamclaim"
-"""The end of the name of an IPAMClaim's endpoint, to distinguish it from names of Pods."""
+IPAM_CLAIM_SUFFIX: Final = ".ipamclaim"
+"""Distinguishes the endpoint names of IPAMClaims from names of Pods."""
 
 ORDINAL_DIGITS_MAX: Final = 18
 
@@ -77,14 +77,14 @@ def replica_of(name: str) -> Replica | None:
     return Replica(match[1], int(match[2]))
 
 
-def endpoint_of_claim(claim: str) -> str:
+def endpoint_of_ipam_claim(ipam_claim: str) -> str:
     """The name of an IPAMClaim's endpoint."""
-    return f"{claim}{CLAIM_SUFFIX}"
+    return f"{ipam_claim}{IPAM_CLAIM_SUFFIX}"
 
 
-def claim_of_endpoint(endpoint: str) -> str:
+def ipam_claim_of_endpoint(endpoint: str) -> str:
     """The name of the endpoint's IPAMClaim."""
-    return endpoint.removesuffix(CLAIM_SUFFIX)
+    return endpoint.removesuffix(IPAM_CLAIM_SUFFIX)
 
 
 def kind_of_pod(name: str, owner: Owner | None, switches: FixedAddressSwitches) -> FixedKind | None:
@@ -214,7 +214,7 @@ class KnownOwners:
         return self._claims.get((namespace, name), NOT_READ)
 
 
-NO_RECORD: Final = MissingOwner(certain=False, why="owners are unknown in standalone mode")
+NO_RECORD: Final = MissingOwner(certain=False, why="standalone mode has no record of the owner")
 
 
 class RecordOwners:
@@ -236,13 +236,13 @@ class RecordOwners:
         return StatefulSetState(namespace, name, record.replicas, record.ordinals_start)
 
     def vmi(self, namespace: str, name: str) -> VmiState | MissingOwner:
-        """Always unknown."""
+        """Return NO_RECORD: these owners have no records."""
         return NO_RECORD
 
     def vm(self, namespace: str, name: str) -> VmState | MissingOwner:
-        """Always unknown."""
+        """Return NO_RECORD: these owners have no records."""
         return NO_RECORD
 
     def ipam_claim(self, namespace: str, name: str) -> IpamClaimState | MissingOwner:
-        """Always unknown."""
+        """Return NO_RECORD: these owners have no records."""
         return NO_RECORD

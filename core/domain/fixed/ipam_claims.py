@@ -1,7 +1,8 @@
 """Find the IPAMClaims in the networks annotation of a Pod. Pure.
 
 The endpoint of an IPAMClaim (``k8s.cni.cncf.io/v1alpha1``, a standard of the Network Plumbing
-Working Group) keeps the addresses of one NIC when the Pod is deleted. The IPAMClaim may not exist.
+Working Group) keeps the addresses of one NIC when the Pod is deleted. Whether the IPAMClaim
+exists is not checked.
 """
 
 from __future__ import annotations
@@ -9,18 +10,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from core.domain.fixed.fixed_address_owners import CLAIM_SUFFIX, endpoint_of_claim
+from core.domain.fixed.fixed_address_owners import IPAM_CLAIM_SUFFIX, endpoint_of_ipam_claim
 from core.domain.name_syntax import SUBDOMAIN_CHARS_MAX, is_dns_label
 from core.domain.request_facts import PodFacts
 from core.domain.selection.multus import CLAIM_REFERENCE, NETWORKS_ANNOTATION, parse_networks
 from core.errors import BadInput
 
-CLAIM_CHARS_MAX: Final = SUBDOMAIN_CHARS_MAX - len(CLAIM_SUFFIX)  # for a valid endpoint name
+CLAIM_CHARS_MAX: Final = SUBDOMAIN_CHARS_MAX - len(IPAM_CLAIM_SUFFIX)  # for a valid endpoint name
 
 NO_CLAIMS: Final[Mapping[str, str]] = {}
 
 
-def claims_of(annotations: Mapping[str, str], namespace: str) -> Mapping[str, str]:
+def ipam_claims_of(annotations: Mapping[str, str], namespace: str) -> Mapping[str, str]:
     """NIC -> IPAMClaim. A NIC has two keys: the interface, and the index in the annotation.
 
     Invalid names are left out. The result is empty if the annotation cannot be parsed, because
@@ -46,7 +47,9 @@ def pod_of_nic(pod: PodFacts, interface: str) -> PodFacts:
     claim = pod.claims.get(interface, "")
     if not claim:
         return pod
-    return pod._replace(fixed="ipamclaim", endpoint_name=endpoint_of_claim(claim), ipam_claim=claim)
+    return pod._replace(
+        fixed="ipamclaim", endpoint_name=endpoint_of_ipam_claim(claim), ipam_claim=claim
+    )
 
 
 def _is_claim_name(name: str) -> bool:

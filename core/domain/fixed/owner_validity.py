@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple
 from core.domain.fixed.fixed_address_owners import (
     MissingOwner,
     OwnerLookup,
-    claim_of_endpoint,
+    ipam_claim_of_endpoint,
     replica_of,
 )
 from core.domain.model import FixedKind
@@ -35,11 +35,11 @@ class Validity(NamedTuple):
 
 
 def validity_of(kind: FixedKind, namespace: str, name: str, owners: OwnerLookup) -> Validity:
-    """Whether the owner of a fixed address still exists."""
+    """Apply the rule of this ``kind`` of address. ``name``: of the endpoint."""
     return _RULES[kind](namespace, name, owners)
 
 
-def _replica(namespace: str, name: str, owners: OwnerLookup) -> Validity:
+def _replica_validity(namespace: str, name: str, owners: OwnerLookup) -> Validity:
     replica = replica_of(name)
     if replica is None:
         return Validity("invalid", f"{name} is not the name of a replica")
@@ -47,18 +47,18 @@ def _replica(namespace: str, name: str, owners: OwnerLookup) -> Validity:
     if isinstance(owner, MissingOwner):
         return _validity_without_owner(owner)
     last = owner.start + owner.replicas - 1
-    replicas = f"StatefulSet {namespace}/{owner.name} has {_range(owner.start, last)}"
+    why = f"StatefulSet {namespace}/{owner.name} has {_replica_range(owner.start, last)}"
     is_in_range = owner.start <= replica.ordinal <= last
-    return Validity("valid" if is_in_range else "invalid", replicas)
+    return Validity("valid" if is_in_range else "invalid", why)
 
 
-def _range(first: int, last: int) -> str:
+def _replica_range(first: int, last: int) -> str:
     if last <= first:
         return f"replica {first}" if last == first else "no replicas"
     return f"replicas {first} to {last}"
 
 
-def _machine(namespace: str, name: str, owners: OwnerLookup) -> Validity:
+def _vm_validity(namespace: str, name: str, owners: OwnerLookup) -> Validity:
     instance = owners.vmi(namespace, name)
     if isinstance(instance, MissingOwner):
         if not instance.certain:
@@ -75,8 +75,8 @@ def _machine(namespace: str, name: str, owners: OwnerLookup) -> Validity:
     return Validity("valid", f"VM {namespace}/{name} exists")
 
 
-def _claim(namespace: str, name: str, owners: OwnerLookup) -> Validity:
-    claim = owners.ipam_claim(namespace, claim_of_endpoint(name))
+def _ipam_claim_validity(namespace: str, name: str, owners: OwnerLookup) -> Validity:
+    claim = owners.ipam_claim(namespace, ipam_claim_of_endpoint(name))
     if isinstance(claim, MissingOwner):
         return _validity_without_owner(claim)
     if claim.deleting:
@@ -91,7 +91,7 @@ def _validity_without_owner(missing: MissingOwner) -> Validity:
 
 
 _RULES: Final[Mapping[FixedKind, Callable[[str, str, OwnerLookup], Validity]]] = {
-    "statefulset": _replica,
-    "vm": _machine,
-    "ipamclaim": _claim,
+    "statefulset": _replica_validity,
+    "vm": _vm_validity,
+    "ipamclaim": _ipam_claim_validity,
 }

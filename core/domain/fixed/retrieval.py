@@ -17,10 +17,10 @@ from core.domain.model import Claim, Endpoint, Nic
 class Retrieval(NamedTuple):
     """Indexes of NICs with a missing claim.
 
-    ``reclaimable``: the missing claims can be made again. ``lost``: the NICs need new addresses.
+    ``claimable``: the missing claims can be made again. ``lost``: the NICs need new addresses.
     """
 
-    reclaimable: tuple[int, ...] = ()
+    claimable: tuple[int, ...] = ()
     lost: frozenset[int] = frozenset()
 
 
@@ -32,7 +32,7 @@ def retrieve(
     ``claims``: all claims of the addresses, by any holder. ``pools``: the existing pools of the
     endpoint; a disabled or retiring pool is closed.
     """
-    reclaimable: list[int] = []
+    claimable: list[int] = []
     lost: list[int] = []
     for index, nic in enumerate(endpoint.nics):
         missing = missing_claims(nic, endpoint, claims)
@@ -42,10 +42,10 @@ def retrieve(
             address not in claims and _is_available(address, pools.get(pool))
             for address, pool in missing
         ):
-            reclaimable.append(index)
+            claimable.append(index)
         else:
             lost.append(index)
-    return Retrieval(tuple(reclaimable), frozenset(lost))
+    return Retrieval(tuple(claimable), frozenset(lost))
 
 
 def missing_claims(
@@ -56,7 +56,7 @@ def missing_claims(
     return tuple(
         (address, pool)
         for address, pool in pairs
-        if not _is_of(endpoint, claims.get(address), pool)
+        if not _is_own_claim(endpoint, claims.get(address), pool)
     )
 
 
@@ -64,7 +64,7 @@ def _is_available(address: Address, available: PoolAvailability | None) -> bool:
     return available is not None and not available.is_closed and available.contains(address)
 
 
-def _is_of(endpoint: Endpoint, claim: Claim | None, pool: str) -> bool:
+def _is_own_claim(endpoint: Endpoint, claim: Claim | None, pool: str) -> bool:
     return (
         claim is not None
         and claim.pool == pool

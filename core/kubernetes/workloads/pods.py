@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final, cast, get_args
 
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
-from core.domain.fixed.ipam_claims import claims_of
+from core.domain.fixed.ipam_claims import ipam_claims_of
 from core.domain.model import Owner
 from core.domain.reclaim.evidence import NodeState, Phase, PodState
 from core.kubernetes.api_client import Object
@@ -95,7 +95,7 @@ def pod_state(pod: Object) -> PodState:
 
 
 def _claims(metadata: Object) -> Mapping[str, str]:
-    return claims_of(metadata.get("annotations") or {}, metadata["namespace"])
+    return ipam_claims_of(metadata.get("annotations") or {}, metadata["namespace"])
 
 
 def node_state(node: Object) -> NodeState:

@@ -21,7 +21,7 @@ from core.domain.addresses.ip_address import (
     parse_address,
     parse_cidr,
 )
-from core.domain.claims.assignment import nic_with
+from core.domain.claims.assignment import nic_with_addresses
 from core.domain.claims.takeover import AllocatedIP, Finding, ForeignCluster, ForeignPool
 from core.domain.model import Endpoint, Nic, Pool, Reservation, pod_holder, stateful_holder
 from core.errors import BadInput
@@ -236,4 +236,4 @@ def _nics(
         address = allocation.address
         by_family[address.family].append((pools[allocation.pool], address.value))
     for pairs in zip_longest(*by_family.values()):
-        yield nic_with(interface, [pair for pair in pairs if pair is not None])
+        yield nic_with_addresses(interface, [pair for pair in pairs if pair is not None])

@@ -11,7 +11,7 @@ import typer
 
 from core.allocation.assigner import Assigned, Assigner
 from core.domain.addresses.ip_address import Address, Family, require_address
-from core.domain.claims.assignment import nic_with
+from core.domain.claims.assignment import nic_with_addresses
 from core.domain.claims.claim_decisions import holder_of
 from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.model import Endpoint, Nic, Pool
@@ -100,7 +100,7 @@ def _nic(texts: list[str], snapshot: ConfigurationSnapshot, pools: list[str]) ->
         pool = snapshot.pools[_pool_of(address, snapshot, pools)].pool
         chosen[address.family] = pool, address.value
     routes = [route for pool, _ in chosen.values() for route in pool.routes or ()]
-    return nic_with("", chosen.values())._replace(routes=tuple(routes))
+    return nic_with_addresses("", chosen.values())._replace(routes=tuple(routes))
 
 
 def _pool_of(address: Address, snapshot: ConfigurationSnapshot, pools: list[str]) -> str:

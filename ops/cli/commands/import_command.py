@@ -13,7 +13,7 @@ import typer
 
 from core.allocation.assigner import Assigner
 from core.allocation.takeover import TakeoverResult, TakeoverRun
-from core.domain.claims.takeover import TakeoverPlan, plan_takeover, remaining
+from core.domain.claims.takeover import TakeoverPlan, plan_takeover, remaining_plan
 from core.domain.configuration.commands import Command
 from core.errors import Refusal
 from core.eventstore.state_reader import read_ledger
@@ -186,7 +186,7 @@ async def _simulate(
     """The remaining plan, and the refusals of its simulation."""
     ledger = await read_ledger(session.store, session.keys)
     report_unreadable_keys(ledger)
-    plan = remaining(complete_plan, ledger.pools, ledger.endpoints)
+    plan = remaining_plan(complete_plan, ledger.pools, ledger.endpoints)
     fork = Fork(ledger)
     first_steps = [fork.apply(command) for command in plan.first]
     refusals = [refusal for endpoint in plan.endpoints for refusal in fork.assign(endpoint)]

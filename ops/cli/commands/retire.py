@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 import typer
 
 from core.domain.configuration.commands import Reinstate, Retirable
-from core.domain.configuration.retirement import InUse, deletion_command
+from core.domain.configuration.retirement import InUsePolicy, deletion_command
 from core.domain.evolution import Ledger
 from core.errors import BadInput, ExecutionNotFound, NotFound
 from core.eventstore.state_reader import read_configuration
@@ -70,7 +70,7 @@ class _RetireOptions(NamedTuple):
     """``deadline_s``: seconds from now; 0 for no deadline."""
 
     deadline_s: float
-    in_use: InUse
+    in_use: InUsePolicy
 
 
 @app.command()

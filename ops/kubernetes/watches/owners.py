@@ -15,7 +15,7 @@ from core.domain.fixed.fixed_address_owners import (
     StatefulSetState,
     VmiState,
     VmState,
-    claim_of_endpoint,
+    ipam_claim_of_endpoint,
     replica_of,
 )
 from core.domain.model import FixedKind
@@ -80,7 +80,7 @@ class OwnerWatch:
             if kind == "vm":
                 machines.add((namespace, name))
             elif kind == "ipamclaim":
-                claims.add((namespace, claim_of_endpoint(name)))
+                claims.add((namespace, ipam_claim_of_endpoint(name)))
             elif (replica := replica_of(name)) is not None:
                 sets.add((namespace, replica.stateful_set))
         return KnownOwners(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, Protocol, TypeVar
 
-from core.domain.fixed.fixed_address_owners import VM_INSTANCE, endpoint_of_claim
+from core.domain.fixed.fixed_address_owners import VM_INSTANCE, endpoint_of_ipam_claim
 from core.domain.reclaim.evidence import PodState
 from core.kubernetes.informer import ObjectKey, Reflector, Transition
 
@@ -75,7 +75,7 @@ def shared_endpoints(pod: PodState) -> Iterator[ObjectKey]:
     if pod.owner is not None and pod.owner.kind == VM_INSTANCE:
         yield pod.namespace, pod.owner.name
     for claim in pod.claims:
-        yield pod.namespace, endpoint_of_claim(claim)
+        yield pod.namespace, endpoint_of_ipam_claim(claim)
 
 
 def _add_to(index: Index[K], field: K, key: ObjectKey) -> None:

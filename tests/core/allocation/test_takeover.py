@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from core.allocation.assigner import Assigner
 from core.allocation.takeover import TakeoverResult, TakeoverRun
-from core.domain.claims.takeover import TakeoverPlan, plan_takeover, remaining
+from core.domain.claims.takeover import TakeoverPlan, plan_takeover, remaining_plan
 from tests.core.manifests.spiderpool_dumps import (
     spider_endpoint,
     spider_ip_pool,
@@ -41,7 +41,7 @@ async def carry_out(node: NodeHarness, plan: TakeoverPlan) -> TakeoverResult:
     """Carry out the plan's remaining steps."""
     ledger = await node.read_ledger()
     assigner = Assigner(node.store, node.keys, node.writer, node.view)
-    open_steps = remaining(plan, pools=ledger.pools, endpoints=ledger.endpoints)
+    open_steps = remaining_plan(plan, pools=ledger.pools, endpoints=ledger.endpoints)
     return await TakeoverRun(node.configurator, assigner, TEST_CAUSE).carry_out(open_steps)
 
 

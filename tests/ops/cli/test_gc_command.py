@@ -119,7 +119,7 @@ def test_the_option_gone_node_releases_all_but_fixed_addresses(
     result = collect(orbctl, "--gone-node", "n2", "--reason", "no power", "--yes")
 
     assert result.code == Exit.OK
-    assert "fixed: owners are unknown in standalone mode" in result.out
+    assert "fixed: standalone mode has no record of the owner" in result.out
     assert pods_with_addresses(orbctl) == {"web-0", "db-0"}
 
 

@@ -143,7 +143,7 @@ def test_conf_yml_configures_automatic_pools(
 
     settings = load_settings(str(conf), {})
 
-    assert settings.auto_pools == AutoPoolSettings(default=IpNumber(1, is_flexible=True))
+    assert settings.auto_pools == AutoPoolSettings(default_number=IpNumber(1, is_flexible=True))
     assert not load_settings(str(off), {}).auto_pools.enabled
 
 

@@ -284,7 +284,7 @@ class ApplicationDispatcher:
                 current.application,
                 configuration,
                 claimed={},  # claims change the steps, but never whether the plan has steps
-                default=settings.default,
+                default=settings.default_number,
                 enabled=settings.enabled,
             )
         )

@@ -163,7 +163,7 @@ class AutoPoolActivities:
                 return _Plan(position, changed_at, scaled=None, steps=steps)
         assert application is not None, "an unknown application has returned above"
         steps = plan_application(
-            application, configuration, claimed, settings.default, enabled=settings.enabled
+            application, configuration, claimed, settings.default_number, enabled=settings.enabled
         )
         return _Plan(position, changed_at, scale_of(application), steps)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.domain.claims.takeover import TakeoverPlan, plan_takeover, remaining
+from core.domain.claims.takeover import TakeoverPlan, plan_takeover, remaining_plan
 from core.domain.configuration.commands import ApplyPool, ApplyReservation, RetirePool
 from tests.core.manifests.spiderpool_dumps import (
     spider_endpoint,
@@ -152,8 +152,8 @@ def test_existing_pools_and_endpoints_are_not_taken_over_again() -> None:
     pools = {"p": plan.last[0].pool}  # type: ignore[union-attr]
     existing = {endpoint.key: endpoint for endpoint in plan.endpoints}
 
-    assert remaining(plan, pools=pools, endpoints={}).first == plan.first
-    unfinished_plan = remaining(plan, pools=pools, endpoints=existing)
+    assert remaining_plan(plan, pools=pools, endpoints={}).first == plan.first
+    unfinished_plan = remaining_plan(plan, pools=pools, endpoints=existing)
     assert (unfinished_plan.first, unfinished_plan.endpoints) == ((), ())
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from core.domain.claims.claim_decisions import holder_of
 from core.domain.fixed.fixed_address_owners import IpamClaimState, KnownOwners, MissingOwner
-from core.domain.fixed.ipam_claims import CLAIM_CHARS_MAX, claims_of, pod_of_nic
+from core.domain.fixed.ipam_claims import CLAIM_CHARS_MAX, ipam_claims_of, pod_of_nic
 from core.domain.fixed.owner_validity import validity_of
 from core.domain.model import Owner, Pool
 from core.domain.reclaim.decision_table import PodToVerify, VerdictContext, judge, judge_deleted
@@ -43,7 +43,7 @@ def element(name: str, claim: str = "", interface: str = "") -> dict[str, str]:
 def test_a_network_names_the_ipam_claim_of_its_nic() -> None:
     annotations = networks(element("lan", "vm1.lan"), element("dmz"), element("db", "c", "db0"))
 
-    claims = claims_of(annotations, "shop")
+    claims = ipam_claims_of(annotations, "shop")
 
     # The keys are the position of the network, from 1, and the interface.
     assert claims == {"1": "vm1.lan", "net1": "vm1.lan", "3": "c", "db0": "c"}
@@ -62,11 +62,11 @@ def test_a_network_names_the_ipam_claim_of_its_nic() -> None:
 def test_an_annotation_without_a_valid_claim_name_names_no_ipam_claim(
     annotations: dict[str, str],
 ) -> None:
-    assert not claims_of(annotations, "shop")
+    assert not ipam_claims_of(annotations, "shop")
 
 
 def test_only_a_nic_with_an_ipam_claim_has_the_claim_as_holder() -> None:
-    claims = claims_of(networks(element("lan", "vm1.lan")), "shop")
+    claims = ipam_claims_of(networks(element("lan", "vm1.lan")), "shop")
     pod = PodFacts("shop", "launcher", "uid-1", claims=claims)
 
     nic = pod_of_nic(pod, "net1")
@@ -88,7 +88,7 @@ def test_an_add_allocates_only_the_nics_of_its_endpoint(
     annotations = networks(element("lan", "vm1.lan"), element("storage")) | {
         IPPOOLS: json.dumps(items)
     }
-    claims = claims_of(annotations, "shop")
+    claims = ipam_claims_of(annotations, "shop")
     pod = pod_of_nic(PodFacts("shop", "p", "u", annotations=annotations, claims=claims), interface)
 
     facts = RequestFacts(pod, NamespaceFacts("shop"), NodeFacts("node-a"))

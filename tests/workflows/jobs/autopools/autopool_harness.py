@@ -303,7 +303,11 @@ class AutoPoolHarness:
         claimed = {address: claimed.claim for address, claimed in ledger.claims.items()}
         plans = {
             key: plan_application(
-                item, configuration, claimed, self.settings.default, enabled=self.settings.enabled
+                item,
+                configuration,
+                claimed,
+                self.settings.default_number,
+                enabled=self.settings.enabled,
             )
             for key, item in self.applications.known().items()
         }
