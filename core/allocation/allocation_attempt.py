@@ -21,7 +21,7 @@ from core.domain.addresses.routes import distribute_routes
 from core.domain.claims.assignment import nic_with_addresses
 from core.domain.events import PoolVerdict, Release
 from core.domain.model import Nic
-from core.domain.selection.error_texts import FREE_ADDRESS, used_out, with_standard_mode_prefix
+from core.domain.selection.error_texts import FREE_ADDRESS_RULE, used_out, with_standard_mode_prefix
 from core.domain.selection.pool_selection import first_rejections
 from core.domain.selection.selection_request import CandidateVerdict, Demand, Selection
 from core.errors import AddressesUsedOut, AllocationError, LogCorrupt, LostRace
@@ -363,4 +363,4 @@ class AllocationAttempt:
         reason = self._full.get((verdict.interface, verdict.family, verdict.pool))
         if reason is None:
             return verdict
-        return verdict._replace(accepted=False, rule=FREE_ADDRESS, reason=reason)
+        return verdict._replace(accepted=False, rule=FREE_ADDRESS_RULE, reason=reason)

@@ -1,7 +1,7 @@
 """Check the invariants of a log of events (the history checker). Pure.
 
-Each event is checked against the state before the event, then applied. Only an event with an
-unknown NIC index is not applied. A violation has one of these rules:
+Each event is checked against the state before the event, then applied. An event with an unknown
+NIC index is skipped. A violation has one of these rules:
 
     order         an event is out of order, a segment has two writers, or an epoch has decreased
     shape         an event has an unknown NIC index or an invalid address
@@ -14,8 +14,8 @@ unknown NIC index is not applied. A violation has one of these rules:
     pool-overlap  two pools of a family offer the same address
     subnet-...    see ``core.domain.subnets.subnet_checks``
 
-An endpoint may claim an address twice: two NICs may share an address, and a repair writes a lost
-claim again (docs/how-to/audit.md).
+An endpoint may claim an address twice: two NICs may share an address, and if a claim's key in etcd
+is lost, a repair writes a second event for the claim (docs/how-to/audit.md).
 """
 
 from __future__ import annotations
@@ -89,13 +89,13 @@ class Violation(NamedTuple):
 
 
 class Checker:
-    """A checker of one log, event by event; ``ledger`` is the state after the events so far."""
+    """Checks one log, event by event. ``ledger`` is the state after the events so far."""
 
     def __init__(self, ledger: Ledger | None = None) -> None:
         """``ledger``: a state that was checked before."""
         self.ledger = Ledger() if ledger is None else ledger
         self._order = _OrderCheck(self.ledger.position)
-        self._offers = _OfferedAddresses(self.ledger)
+        self._address_sets = _AddressSetCache(self.ledger)
         # Claimed addresses; dicts are used as ordered sets.
         self._by_endpoint: dict[EndpointKey, dict[str, None]] = {}
         self._by_pool: dict[str, dict[str, None]] = {}
@@ -132,7 +132,7 @@ class Checker:
             case SubnetDeleted():
                 yield from check_deletion(event.name, self.ledger)
             case SubnetRetired() if event.name not in self.ledger.subnets:
-                yield SUBNET_EMPTY, event.name, "is retired and does not exist"
+                yield SUBNET_EMPTY, event.name, "is retired, but does not exist"
             case PoolDeleted():
                 yield from self._check_deletion(event.name)
             case GuidsAssigned():
@@ -140,7 +140,7 @@ class Checker:
             case ReservationDefined():
                 yield from self._check_reservation(event)
             case PoolRetired() if event.name not in self.ledger.pools:
-                yield POOL_EMPTY, event.name, "is retired and does not exist"
+                yield POOL_EMPTY, event.name, "is retired, but does not exist"
             case _:
                 pass
 
@@ -165,9 +165,9 @@ class Checker:
             text = f"is an IPv{family} address, but is claimed from IPv{pool.family} pool {name}"
             yield IN_ITS_POOL, address, text
             return
-        if not _contains(self._offers.of_pool(pool), address):
+        if not _contains(self._address_sets.of_pool(pool), address):
             yield IN_ITS_POOL, address, f"is claimed from pool {name}, which does not contain it"
-        reserved = self._offers.reserved(family)
+        reserved = self._address_sets.reserved(family)
         if reserved and _contains(reserved, address):
             yield IN_ITS_POOL, address, "is claimed, but reserved"
         if address in self.ledger.quarantine:
@@ -213,8 +213,8 @@ class Checker:
         for other in self.ledger.pools.values():
             if other.name == pool.name or other.family != pool.family:
                 continue
-            if not offered.isdisjoint(self._offers.of_pool(other)):
-                common = ", ".join((offered & self._offers.of_pool(other)).to_items()[:3])
+            if not offered.isdisjoint(self._address_sets.of_pool(other)):
+                common = ", ".join((offered & self._address_sets.of_pool(other)).to_items()[:3])
                 yield POOL_OVERLAP, pool.name, f"offers {common}, as does pool {other.name}"
         for address in self._by_pool.get(pool.name, ()):
             if not _contains(offered, address):
@@ -223,7 +223,7 @@ class Checker:
 
     def _check_deletion(self, name: str) -> Iterator[Finding]:
         if name not in self.ledger.pools:
-            yield POOL_EMPTY, name, "is deleted and does not exist"
+            yield POOL_EMPTY, name, "is deleted, but does not exist"
         claimed = self._by_pool.get(name)
         if claimed:
             example, count = next(iter(claimed)), len(claimed)
@@ -253,13 +253,13 @@ class Checker:
         elif isinstance(event, AddressesReleased):
             yield from self._check_endpoint((event.namespace, event.name))
         else:
-            self._offers.forget(event)
+            self._address_sets.forget(event)
 
     def _check_endpoint(self, key: EndpointKey) -> Iterator[Finding]:
         endpoint = self.ledger.endpoints.get(key)
-        of_nics = dict(endpoint.addresses()) if endpoint is not None else {}
+        nic_addresses = dict(endpoint.addresses()) if endpoint is not None else {}
         claimed = self._by_endpoint.get(key, {})
-        for address, pool in of_nics.items():
+        for address, pool in nic_addresses.items():
             if address not in claimed:
                 yield ENDPOINT_AGREES, _path(key), f"has a NIC with {address}, which is not claimed"
                 continue
@@ -271,7 +271,7 @@ class Checker:
                 text = f"belongs to {endpoint.holder}, but {claim.holder} claims {address}"
                 yield ENDPOINT_AGREES, _path(key), text
         for address in claimed:
-            if address not in of_nics:
+            if address not in nic_addresses:
                 yield ENDPOINT_AGREES, _path(key), f"claims {address}, but no NIC has the address"
 
     def _index(self, address: str, revised: RevisedClaim) -> None:
@@ -328,8 +328,8 @@ class _OrderCheck:
             self._epochs[recorded.writer] = epoch
 
 
-class _OfferedAddresses:
-    """Address sets, cached until an event changes them."""
+class _AddressSetCache:
+    """The addresses of pools and all reserved addresses, cached until an event changes them."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -386,12 +386,12 @@ def _missing_nics(event: Event) -> list[int]:
     return [index for index in event.new_nics if not 0 <= index < count]
 
 
-def _contains(offered: AddressSet, address: str) -> bool:
+def _contains(address_set: AddressSet, address: str) -> bool:
     try:
         parsed = parse_address(address)
     except AddressSyntaxError:
         return False
-    return parsed.family == offered.family and parsed.value in offered
+    return parsed.family == address_set.family and parsed.value in address_set
 
 
 def _is_holder(revised: RevisedClaim, endpoint: Endpoint) -> bool:
@@ -418,9 +418,9 @@ def _epoch(recorded: Recorded) -> int | None:
         return None
 
 
-def _discard(holders: dict[K, dict[str, None]], key: K, address: str) -> None:
-    members = holders.get(key)
+def _discard(index: dict[K, dict[str, None]], key: K, address: str) -> None:
+    members = index.get(key)
     if members is not None:
         members.pop(address, None)
         if not members:
-            del holders[key]
+            del index[key]

@@ -25,7 +25,7 @@ class Route(NamedTuple):
 class Pool(NamedTuple):
     """A SpiderIPPool. See docs/reference/custom-resources.md, "SpiderIPPool".
 
-    ``routes``: None: the routes of the subnet; (): no routes.
+    ``routes``: None means the routes of the subnet; () means no routes.
     ``retiring``: deletion has begun. New claims are refused; releases are accepted.
     """
 
@@ -52,8 +52,8 @@ class Pool(NamedTuple):
 class Subnet(NamedTuple):
     """A SpiderSubnet: addresses that are divided among pools.
 
-    See docs/reference/custom-resources.md, "SpiderSubnet". The share of a pool is stored only in
-    the pool. ``retiring``: deletion has begun.
+    See docs/reference/custom-resources.md, "SpiderSubnet". Which of the addresses a pool has is
+    stored only in the pool. ``retiring``: deletion has begun.
     """
 
     name: str
@@ -95,7 +95,7 @@ class ConflictingHost(NamedTuple):
 class Quarantine(NamedTuple):
     """An address that cannot be claimed. ``evidence``: what was observed.
 
-    ``conflicting_host``: None: only a user can lift the quarantine.
+    ``conflicting_host``: if it is None, only a user can lift the quarantine.
     """
 
     address: str
@@ -106,7 +106,7 @@ class Quarantine(NamedTuple):
 
 
 class Attachment(NamedTuple):
-    """One CNI attachment, as in DEL and GC."""
+    """One CNI attachment, with the fields by which DEL and GC name it."""
 
     container: str
     interface: str
@@ -115,7 +115,10 @@ class Attachment(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """The claim of an address. ``pod``: the name of the endpoint. ``event``: an event id."""
+    """The claim of an address.
+
+    ``pod``: the name of the endpoint. ``event``: the id of the event that made the claim.
+    """
 
     pool: str
     holder: str
@@ -179,7 +182,7 @@ class Scale(NamedTuple):
 
 
 class Workload(NamedTuple):
-    """A workload object. ``annotations``: of the Pod template."""
+    """A workload object. ``annotations``: the annotations of the Pod template."""
 
     annotations: dict[str, str] = {}
     scale: Scale = Scale()
@@ -199,7 +202,7 @@ class Owner(NamedTuple):
 class Endpoint(NamedTuple):
     """A SpiderEndpoint: the NICs of one holder, with all addresses that the holder has claimed.
 
-    ``name``: of the Pod or VM, or of the IPAMClaim with a suffix.
+    ``name``: the name of the Pod or VM, or the name of the IPAMClaim and a suffix.
     """
 
     namespace: str

@@ -24,7 +24,7 @@ class PodReference(NamedTuple):
 class PodFacts(NamedTuple):
     """One Pod. ``owner``: the top controller (Deployment, not ReplicaSet).
 
-    ``fixed``: None: not fixed. ``endpoint_name``: "": the Pod's name.
+    ``fixed``: None if the addresses are not fixed. ``endpoint_name``: "" means the Pod's name.
     """
 
     namespace: str

@@ -11,8 +11,8 @@ from typing import Annotated, Final
 import msgspec
 
 from core.domain.roce_qos.qos_model import (
-    DSCP_BITS_BELOW,
     DSCPS_OF_A_PRIORITY,
+    ECN_BITS,
     TRUST_DSCP,
     RoceQos,
     RoceQosRule,
@@ -79,10 +79,10 @@ def _qos(item: RoceQosConf, key: str) -> RoceQos:
             subject=f"{key}.cnpDscp",
             remedy="set cnpDscp and rdmaDscp to different values",
         )
-    if traffic_class >> DSCP_BITS_BELOW != dscp:
+    if traffic_class >> ECN_BITS != dscp:
         raise BadInput(
             f"{key}.trafficClass {traffic_class} has the DSCP"
-            f" {traffic_class >> DSCP_BITS_BELOW}, but rdmaDscp is {dscp}",
+            f" {traffic_class >> ECN_BITS}, but rdmaDscp is {dscp}",
             subject=f"{key}.trafficClass",
             remedy=f"set it to {traffic_class_of(dscp)} or leave it out, or change rdmaDscp",
         )

@@ -22,7 +22,7 @@ from core.allocation.handover import Handover, read_revisions
 from core.domain.claims.claim_decisions import ReleaseDecision
 from core.domain.events import ReleaseReason
 from core.domain.model import Endpoint
-from core.domain.provider.provider_nics import NicConfiguration, addresses_of, parents_of
+from core.domain.provider.provider_nics import NicConfiguration, addresses_of, parent_macs_of
 from core.domain.request_facts import PodFacts, RequestFacts
 from core.errors import Compacted, DeadlineExceeded, LostRace, NotReady, ProviderError
 from core.eventstore.codec import ENDPOINT_CODEC
@@ -90,7 +90,7 @@ class BindingAllocator:
         end_time = asyncio.get_running_loop().time() + self._times.bind_s
         pod = facts.pod
         # Called for its errors: NotReady and BadInput must come before an address is claimed.
-        parents_of(self._networks.nics(pod, (request.attachment.interface,)))
+        parent_macs_of(self._networks.nics(pod, (request.attachment.interface,)))
         await self._admit(request, pod)
         added = await self._allocate(request, facts)
         binding_request = await self._binding_request_of(added.endpoint, pod)
@@ -117,8 +117,8 @@ class BindingAllocator:
 
     async def _binding_request_of(self, endpoint: Endpoint, pod: PodFacts) -> BindingRequest:
         interfaces = tuple(nic.interface for nic in endpoint.nics if nic.interface and nic.ipv4)
-        parents = parents_of(self._networks.nics(pod, interfaces))
-        addresses = addresses_of(endpoint, parents)
+        parent_macs = parent_macs_of(self._networks.nics(pod, interfaces))
+        addresses = addresses_of(endpoint, parent_macs)
         claims = await read_revisions(self._store, self._keys, endpoint) if addresses else ()
         return BindingRequest(
             *endpoint.key, pod.name, endpoint.uid, endpoint.node, addresses, claims

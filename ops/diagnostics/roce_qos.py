@@ -39,11 +39,11 @@ def roce_states(nics: Collection[RoceNic], rules: Collection[RoceQosRule]) -> li
     """The states of NICs that have a port or differ from their rule."""
     states = [_state(nic, rules) for nic in nics]
     pairs = zip(nics, states, strict=True)
-    return [state for nic, state in pairs if nic.has_port or state.differences]
+    return [state for nic, state in pairs if nic.has_port_settings or state.differences]
 
 
 def _state(nic: RoceNic, rules: Collection[RoceQosRule]) -> RoceNicState:
-    of_port = (*_dcb(nic.dcb), *_ecn(nic.ecn)) if nic.has_port else ()
+    of_port = (*_dcb(nic.dcb), *_ecn(nic.ecn)) if nic.has_port_settings else ()
     text = ", ".join((*of_port, *map(_port, nic.ports)))
     for rule in rules:
         labels = rule.nodes

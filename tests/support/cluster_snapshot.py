@@ -12,7 +12,7 @@ from core.domain.fixed.fixed_address_owners import (
     VmiState,
     VmState,
 )
-from core.domain.reclaim.evidence import NEVER_EMPTY, Kind, Moment, NodeState, PodState
+from core.domain.reclaim.evidence import KINDS_NEVER_EMPTY, Kind, Moment, NodeState, PodState
 from ops.kubernetes.watches.pods import shared_endpoints
 
 
@@ -139,6 +139,6 @@ def doubt_of(kind: Kind, size: int, listing: KindListing | None, claims_read: Mo
         return f"the listing of {kind} objects is incomplete"
     if listing.taken.is_before(claims_read):
         return f"the listing of {kind} objects is older than the claims"
-    if not size and kind in NEVER_EMPTY:
+    if not size and kind in KINDS_NEVER_EMPTY:
         return f"the listing of {kind} objects is empty, although every cluster has some"
     return ""

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 SEPARATOR: Final = "/"
-_PARSED_PATTERNS_MAX: Final = 256  # each pattern is compared with every pool
+_PARSED_PATTERNS_MAX: Final = 256  # cached, since each pattern is compared with every pool
 
 
 class BadPattern(ValueError):
@@ -115,7 +115,7 @@ def _element(pattern: str, position: int) -> tuple[_CharacterClass, int]:
 
 
 def _bracketed(pattern: str, position: int) -> tuple[_CharacterClass, int]:
-    """The class and the next position. ``position``: after the ``[``."""
+    """The class and the next position. ``position``: the index after the ``[``."""
     negated = pattern.startswith("^", position)
     if negated:
         position += 1

@@ -77,7 +77,7 @@ def explain_mismatch(selector: LabelSelector, labels: Mapping[str, str]) -> str:
 
 
 def problems(selector: LabelSelector, path: str) -> list[LabelProblem]:
-    """The errors of a selector. ``path``: its field."""
+    """The errors of a selector. ``path``: the field of the selector."""
     faults = []
     for key, value in sorted(selector.match_labels.items()):
         texts = [*key_faults(key), *_value_faults(value)]
@@ -88,7 +88,7 @@ def problems(selector: LabelSelector, path: str) -> list[LabelProblem]:
 
 
 def key_faults(key: str) -> Iterator[str]:
-    """The errors of a label key or of an extended resource's name (both: qualified names)."""
+    """The errors of a qualified name: a label key, or the name of an extended resource."""
     prefix, slash, name = key.rpartition("/")
     if "/" in prefix:
         yield f"key '{key}' has more than one '/'"

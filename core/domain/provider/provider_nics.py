@@ -1,4 +1,4 @@
-"""Find the NICs and addresses that a network provider binds. Pure.
+"""Find the addresses that a network provider binds, and the NICs with these addresses. Pure.
 
 See docs/reference/networks.md, "Addresses of a network provider".
 """
@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 from core.domain.model import Endpoint
 from core.errors import BadInput
 
-CNI_TYPE: Final = "vlan"
-VLAN_MODE: Final = "auto"
+BOUND_CNI_TYPE: Final = "vlan"
+BOUND_VLAN_MODE: Final = "auto"
 
 
 class NicConfiguration(NamedTuple):
@@ -34,13 +34,13 @@ class ProviderAddress(NamedTuple):
 
 
 def is_bound_by_provider(cni_type: str, vlan_mode: str) -> bool:
-    """Whether the provider binds NICs of this type and mode."""
-    return (cni_type, vlan_mode) == (CNI_TYPE, VLAN_MODE)
+    """Whether the provider binds the addresses of NICs of this type and mode."""
+    return (cni_type, vlan_mode) == (BOUND_CNI_TYPE, BOUND_VLAN_MODE)
 
 
-def parents_of(nics: Iterable[NicConfiguration]) -> dict[str, str]:
-    """NIC that the provider binds -> MAC address of the master. Raises BadInput."""
-    parents = {}
+def parent_macs_of(nics: Iterable[NicConfiguration]) -> dict[str, str]:
+    """NIC with addresses that the provider binds -> MAC address of the master. Raises BadInput."""
+    parent_macs = {}
     for nic in nics:
         if not is_bound_by_provider(nic.cni_type, nic.vlan_mode):
             continue
@@ -50,18 +50,18 @@ def parents_of(nics: Iterable[NicConfiguration]) -> dict[str, str]:
                 subject=nic.interface,
                 remedy="make sure that the master in the SpiderMultusConfig exists on the node",
             )
-        parents[nic.interface] = nic.parent_mac
-    return parents
+        parent_macs[nic.interface] = nic.parent_mac
+    return parent_macs
 
 
-def addresses_of(endpoint: Endpoint, parents: Mapping[str, str]) -> tuple[ProviderAddress, ...]:
-    """The IPv4 addresses of the NICs in ``parents``."""
+def addresses_of(endpoint: Endpoint, parent_macs: Mapping[str, str]) -> tuple[ProviderAddress, ...]:
+    """The IPv4 addresses of the NICs in ``parent_macs``."""
     return tuple(
         ProviderAddress(
             nic.ipv4.partition("/")[0],
             str(IPv4Interface(nic.ipv4).network),
-            parents[nic.interface],
+            parent_macs[nic.interface],
         )
         for nic in endpoint.nics
-        if nic.ipv4 and nic.interface in parents
+        if nic.ipv4 and nic.interface in parent_macs
     )

@@ -1,7 +1,8 @@
 """Decide whether the quarantine of an address begins or ends.
 
-A probe makes and ends a quarantine with a ``conflicting_host``. Only a user makes and lifts a
-quarantine without a ``conflicting_host``, which replaces the quarantine of a probe.
+The finder of a ``conflicting_host`` starts a quarantine; silent probes or a user end it. Only a
+user starts and ends a quarantine without a ``conflicting_host``. A user's quarantine replaces the
+quarantine of a finder.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     settings        settings and their environment variables
     decision_table  which change of a Pod starts a deadline; the decision table of a scan
-    evidence        the state of the cluster; two observations, or one report, are evidence
+    evidence        the state of the cluster, and which observations are enough to release
     reclaim_plan    the steps for the whole state, with a reason for every address that is kept
 
 See docs/reference/reclaim-rules.md, "Settings", "Deadlines" and "Scan".

@@ -1,7 +1,7 @@
 """The rules of reclaim: the decision table of a scan, and deadlines after changes of Pods.
 
-See docs/reference/reclaim-rules.md, "Scan", "Addresses in use" and "Deadlines". ``judge`` gives a
-verdict, which is one observation; ``evidence`` decides whether one is enough. After a deadline,
+See docs/reference/reclaim-rules.md, "Scan", "Addresses in use" and "Deadlines". A verdict of
+``judge`` is one observation; if it is not ``direct``, a release needs a second. After a deadline,
 ``reclaim_plan.check_deadline`` checks the Pod again. The endpoint of a VM has the name of the VM
 instance, not of the launcher Pod.
 """
@@ -31,11 +31,11 @@ SHARING_OWNERS: Final[Mapping[FixedKind, str]] = {"vm": "VM", "ipamclaim": "IPAM
 
 
 class PodToVerify(NamedTuple):
-    """The holder of addresses to verify.
+    """A holder whose addresses are verified.
 
-    ``namespace`` and ``name``: of the endpoint.
+    ``namespace``, ``name``: the key of the endpoint.
     ``uid``: the UID of the Pod; "": unknown.
-    ``fixed``: None: not fixed.
+    ``fixed``: the kind of the fixed addresses; None if they are not fixed.
     ``claimed_by``: the UID in the claims; "": the addresses are fixed.
     """
 
@@ -91,10 +91,10 @@ def holder_uid(holder: str) -> str:
 
 def judge(to_verify: PodToVerify, context: VerdictContext) -> ReclaimVerdict:
     """The verdict on the holder's addresses in the current state of the cluster."""
-    return unless_in_use(_by_name(to_verify, context), to_verify, context.cluster)
+    return keep_if_in_use(_judge_by_name(to_verify, context), to_verify, context.cluster)
 
 
-def judge_deleted(to_verify: PodToVerify, text: str, context: VerdictContext) -> ReclaimVerdict:
+def judge_deleted(to_verify: PodToVerify, report: str, context: VerdictContext) -> ReclaimVerdict:
     """The verdict after a reported deletion of the holder's Pod."""
     if to_verify.fixed is not None:
         validity = validity_of(
@@ -109,20 +109,22 @@ def judge_deleted(to_verify: PodToVerify, text: str, context: VerdictContext) ->
             return keep(
                 f"Pod {_path(other)} of the same {SHARING_OWNERS[to_verify.fixed]} still exists"
             )
-    return unless_in_use(ReclaimVerdict("deleted", text, direct=True), to_verify, context.cluster)
+    return keep_if_in_use(
+        ReclaimVerdict("deleted", report, direct=True), to_verify, context.cluster
+    )
 
 
-def unless_in_use(
+def keep_if_in_use(
     verdict: ReclaimVerdict, to_verify: PodToVerify, cluster: ClusterLookup
 ) -> ReclaimVerdict:
-    """The verdict, or to keep if a living Pod reports an address or has the holder's UID."""
+    """The verdict, or ``keep`` if a living Pod reports an address or has the holder's UID."""
     if verdict.finding is None:
         return verdict
     for address in to_verify.addresses:
         user = cluster.reporter(address)
         if user is not None and user.uid != to_verify.uid:
             return keep(f"living Pod {_path(user)} has {address} in its status")
-    if verdict.finding == "no-address":
+    if verdict.finding == "no-address":  # a finding about a living Pod
         return verdict
     for uid in (to_verify.uid, to_verify.claimed_by):
         pod = cluster.pod_of_uid(uid) if uid else None
@@ -131,7 +133,7 @@ def unless_in_use(
     return verdict
 
 
-def _by_name(to_verify: PodToVerify, context: VerdictContext) -> ReclaimVerdict:
+def _judge_by_name(to_verify: PodToVerify, context: VerdictContext) -> ReclaimVerdict:
     pod = context.cluster.pod(to_verify.namespace, to_verify.name)
     if isinstance(pod, MissingOwner):
         if not pod.certain:
@@ -148,7 +150,7 @@ def _by_name(to_verify: PodToVerify, context: VerdictContext) -> ReclaimVerdict:
         return _other_uid(to_verify, pod, context)
     if pod.is_living:
         return _living(to_verify, pod, context)
-    fixed = _kind(to_verify, pod, context)
+    fixed = _fixed_kind(to_verify, pod, context)
     if fixed is None:
         return _stateless(pod, context)
     return _fixed(to_verify, fixed, pod, context)
@@ -168,7 +170,7 @@ def _absent(
 
 def _other_uid(to_verify: PodToVerify, pod: PodState, context: VerdictContext) -> ReclaimVerdict:
     """The verdict if ``pod`` has the name, but not the UID, of the Pod to verify."""
-    fixed = _kind(to_verify, pod, context)
+    fixed = _fixed_kind(to_verify, pod, context)
     text = f"Pod {_path(pod)} has UID {pod.uid} now, the address belongs to UID {to_verify.uid}"
     if fixed is None:
         return ReclaimVerdict("uid-changed", text)
@@ -188,14 +190,14 @@ def _other_uid(to_verify: PodToVerify, pod: PodState, context: VerdictContext) -
     return ReclaimVerdict("owner-gone", f"{text}, and {validity.why}")
 
 
-def _kind(to_verify: PodToVerify, pod: PodState, context: VerdictContext) -> FixedKind | None:
+def _fixed_kind(to_verify: PodToVerify, pod: PodState, context: VerdictContext) -> FixedKind | None:
     if to_verify.fixed == "ipamclaim":
         return to_verify.fixed
     return pod.fixed(context.settings) or to_verify.fixed
 
 
 def _living(to_verify: PodToVerify, pod: PodState, context: VerdictContext) -> ReclaimVerdict:
-    is_fixed = _kind(to_verify, pod, context) is not None
+    is_fixed = _fixed_kind(to_verify, pod, context) is not None
     if pod.ips or pod.phase != "Running" or is_fixed:
         return keep("its Pod is living")
     if not context.settings.running_without_address:
@@ -300,7 +302,7 @@ DeadlineReason = Literal["deleted", "deleting", "finished"]
 
 
 class ReclaimDeadline(NamedTuple):
-    """A Pod that is checked for a release after ``expires_s``. Times are Unix seconds.
+    """The time ``expires_s``, after which a Pod is checked for a release. Times are Unix seconds.
 
     ``seen``: when the change of the Pod was first observed.
     ``deadline_s``: when the grace period of the Pod ends.
@@ -380,7 +382,7 @@ def _deadline(
 
 
 class PodDeadlines:
-    """Deadlines by Pod UID, at most ``deadlines_max``. The scan checks all other Pods."""
+    """Deadlines by Pod UID, at most ``deadlines_max``. The scan checks Pods without one."""
 
     __slots__ = ("_deadlines", "_deadlines_max", "dropped")
 

@@ -26,7 +26,7 @@ Kind = Literal[
 ]
 
 EVICTED: Final = "Evicted"
-NEVER_EMPTY: Final[frozenset[Kind]] = frozenset({"Pod", "Node"})
+KINDS_NEVER_EMPTY: Final[frozenset[Kind]] = frozenset({"Pod", "Node"})
 """These kinds always have an object: the controller is a Pod on a Node."""
 
 OBSERVATIONS_MIN: Final = 2
@@ -43,7 +43,7 @@ Finding = Literal[
     "owner-gone",
     "stuck-terminating",  # the Pod still exists after twice the grace period
     "terminating-without-address",  # the Pod is being deleted and reports no address
-    "finished",  # the grace period after the Pod's end has passed
+    "finished",  # the Pod ended, and its grace period has passed since
     "no-address",  # the Pod runs and reports no address; only if a setting enables this
     "no-claim",
     "deleted",  # the API server reported the deletion of the Pod
@@ -152,7 +152,8 @@ class ClusterLookup(OwnerLookup, Protocol):
 
     An object is certainly missing only if a complete listing of its kind lacks it. The listing must
     be taken after the claims were read: a Pod exists before its ADD. An empty listing of a
-    ``NEVER_EMPTY`` kind is not evidence. None is not evidence: the listing may be incomplete.
+    kind in ``KINDS_NEVER_EMPTY`` is not evidence. A method that returns None gives no evidence: the
+    listing may be incomplete.
     """
 
     @property
@@ -163,7 +164,7 @@ class ClusterLookup(OwnerLookup, Protocol):
     def pod_of_uid(self, uid: str) -> PodState | None: ...
 
     def launcher(self, namespace: str, name: str) -> PodState | None:
-        """A Pod that has not ended, of the VM or IPAMClaim with this endpoint."""
+        """A Pod of the VM or IPAMClaim that has this endpoint; the Pod has not ended."""
         ...
 
     def reporter(self, address: str) -> PodState | None:
@@ -222,7 +223,7 @@ class ReclaimFence(NamedTuple):
 
 
 class ObservationSubject(NamedTuple):
-    """The subject of an observation: an endpoint, or claims of one holder without an endpoint."""
+    """The subject of an observation: an endpoint, or one holder's claims that no endpoint lists."""
 
     key: EndpointKey
     orphan: str = ""

@@ -25,7 +25,7 @@ from core.domain.reclaim.decision_table import (
     judge,
     judge_deleted,
     keep,
-    unless_in_use,
+    keep_if_in_use,
 )
 from core.domain.reclaim.evidence import (
     OBSERVATIONS_MIN,
@@ -87,7 +87,7 @@ class KeptClaims(NamedTuple):
 
 
 class ReclaimPlan(NamedTuple):
-    """The result of one scan. ``observations``: for the next scan.
+    """The result of one scan. The next scan needs ``observations``.
 
     ``next_scan_s``: when to scan before the regular time, in Unix seconds.
     """
@@ -102,7 +102,7 @@ class ReclaimPlan(NamedTuple):
 class _Holding(NamedTuple):
     """An endpoint with its claims, or claims of one holder that no endpoint lists.
 
-    ``endpoint``: for claims that no endpoint lists, the endpoint of the same name, if any.
+    ``endpoint``: if no endpoint lists the claims, this is the endpoint with their name, if any.
     ``superseded``: no endpoint lists the claims, and the claims of ``endpoint`` are newer.
     """
 
@@ -287,7 +287,7 @@ def _has_undecodable_claim(endpoint: Endpoint, undecodable: Collection[str]) -> 
 def _is_superseded(
     orphans: list[tuple[str, RevisedClaim]], endpoint: Endpoint, claims: Claims
 ) -> bool:
-    """Whether a newer Pod has the name, so that its ``claims`` are all newer than ``orphans``."""
+    """Whether ``endpoint`` is of a newer Pod, and all its ``claims`` are newer than ``orphans``."""
     holder = orphans[0][1].claim.holder
     # The endpoint of a VM does not have the name of a Pod.
     if not holder_uid(holder) or holder == endpoint.holder or endpoint.holder.startswith("vm/"):
@@ -313,12 +313,12 @@ def _listed_claims(endpoint: Endpoint, claims: Mapping[str, RevisedClaim]) -> Cl
         for cidr in (nic.ipv4, nic.ipv6):
             address = cidr.partition("/")[0]
             revised = claims.get(address) if address else None
-            if revised is not None and _is_of(revised.claim, endpoint):
+            if revised is not None and _is_claim_of(revised.claim, endpoint):
                 listed[address] = revised
     return tuple(listed.items())
 
 
-def _is_of(claim: Claim, endpoint: Endpoint) -> bool:
+def _is_claim_of(claim: Claim, endpoint: Endpoint) -> bool:
     return (
         claim.holder == endpoint.holder
         and claim.pod == endpoint.name
@@ -340,7 +340,7 @@ def _inconsistency(
     # The ADD of the newer Pod should have released this claim.
     newer = f"a newer Pod {'/'.join(endpoint.key)} (UID {endpoint.uid}) has this name"
     verdict = ReclaimVerdict("uid-changed", f"{newer}; the claim belongs to {holding.holder}")
-    return unless_in_use(verdict, to_verify, context.cluster)
+    return keep_if_in_use(verdict, to_verify, context.cluster)
 
 
 def _step(holding: _Holding, evidence: Evidence, fence: ReclaimFence | None = None) -> ReclaimStep:

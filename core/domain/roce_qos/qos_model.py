@@ -15,8 +15,8 @@ from core.domain.patterns import globs
 
 PRIORITIES: Final = range(8)
 DSCPS: Final = range(64)
-DSCP_BITS_BELOW: Final = 2
-"""The two bits of ECN."""
+ECN_BITS: Final = 2
+"""The number of ECN bits, which are the lowest bits of a traffic class."""
 
 DSCPS_OF_A_PRIORITY: Final = 8
 """The upper three bits of a DSCP are the default priority."""
@@ -27,7 +27,7 @@ Trust = Literal["dscp", "pcp"]
 """The field that gives the priority: the DSCP, or the PCP of the VLAN tag."""
 
 ETS_CLASSES: Final = 3
-"""For RoCE packets, CNPs, and other packets."""
+"""One class each for RoCE packets, CNPs, and other packets."""
 
 UNSET: Final = -1
 """The driver supports the setting, but it is not set."""
@@ -70,7 +70,7 @@ class RoceQos(NamedTuple):
 
     @property
     def ets(self) -> EtsSettings | None:
-        """Class 1: lossless packets; class 2: CNPs (strict); class 0: others. None: keep ETS."""
+        """Class 1: lossless packets; class 2: CNPs (strict); class 0: others. None: leave ETS."""
         if self.bandwidth is None:
             return None
         lossless = {self.priority, *self.pfc}
@@ -108,7 +108,7 @@ class DscpPriority(NamedTuple):
 class DcbSettings(NamedTuple):
     """The settings of a NIC, read by DCB netlink. None: unsupported by the driver.
 
-    ``trust``: the trusted fields, in order. Without this setting, the NIC trusts DSCPs if
+    ``trust``: the trusted fields, in order. If this is None, the NIC trusts DSCPs if
     ``dscp_priorities`` has entries.
     """
 
@@ -121,7 +121,8 @@ class DcbSettings(NamedTuple):
 class EcnSettings(NamedTuple):
     """The ECN settings of a NIC. None: unsupported by the driver.
 
-    ``notification``, ``reaction``: the priorities with ECN when the NIC receives or sends.
+    ``notification``: the priorities with ECN when the NIC receives.
+    ``reaction``: the priorities with ECN when the NIC sends.
     """
 
     notification: frozenset[int]
@@ -133,8 +134,8 @@ class EcnSettings(NamedTuple):
 class RocePort(NamedTuple):
     """A port of an RDMA device. A traffic class may be ``UNSET``.
 
-    ``traffic_class``: for all queue pairs; None: unsupported by the driver.
-    ``cm_traffic_class``: for connections of the RDMA connection manager; None: module not loaded.
+    ``traffic_class``: the class of all queue pairs; None: unsupported by the driver.
+    ``cm_traffic_class``: the class of RDMA CM connections; None: the module is not loaded.
     """
 
     device: str
@@ -148,7 +149,7 @@ class RoceNic(NamedTuple):
 
     ``dcb``, ``ecn``: None: unsupported by the driver.
     ``master``: the physical function of a virtual function, or the bond of a member.
-    ``has_port``: False for a virtual function or a bond, which has no DCB and ECN settings.
+    ``has_port_settings``: False for a virtual function or a bond: no DCB and ECN settings.
     """
 
     name: str
@@ -156,7 +157,7 @@ class RoceNic(NamedTuple):
     dcb: DcbSettings | None = None
     ecn: EcnSettings | None = None
     master: str = ""
-    has_port: bool = True
+    has_port_settings: bool = True
 
 
 def qos_of(
@@ -176,4 +177,4 @@ def qos_of(
 
 def traffic_class_of(dscp: int) -> int:
     """The traffic class with this DSCP and the ECN bits 0."""
-    return dscp << DSCP_BITS_BELOW
+    return dscp << ECN_BITS

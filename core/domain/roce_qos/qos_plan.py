@@ -32,7 +32,7 @@ CNP_PRIORITY: Final = "cnp_802p_prio"
 
 
 class SetTrust(NamedTuple):
-    """Set the field of a packet that gives the priority."""
+    """Set which field of a packet gives the priority."""
 
     nic: str
     trust: Trust
@@ -162,7 +162,7 @@ class QosPlan(NamedTuple):
 def plan_qos(
     rules: Collection[RoceQosRule], labels: Mapping[str, str], nics: Collection[RoceNic]
 ) -> QosPlan:
-    """Plan the changes of a node. ``labels``: of the node."""
+    """Plan the changes of a node. ``labels``: the labels of the node."""
     selected = [(nic, qos) for nic in nics if (qos := qos_of(rules, labels, nic)) is not None]
     steps = [step for nic, qos in selected for step in _steps(nic, qos)]
     return QosPlan(
@@ -173,7 +173,7 @@ def plan_qos(
 
 
 def _steps(nic: RoceNic, qos: RoceQos) -> Iterator[QosChange | QosGap]:
-    if nic.has_port:
+    if nic.has_port_settings:
         yield from _dcb_steps(nic, qos)
         if nic.ecn is None:
             reason = "the driver has no /sys/class/net/*/ecn; install NVIDIA's DOCA-OFED"
@@ -230,7 +230,9 @@ def _ecn_steps(nic: str, ecn: EcnSettings, qos: RoceQos) -> Iterator[QosChange |
 
 def _port_steps(nic: str, port: RocePort, qos: RoceQos) -> Iterator[QosChange | QosGap]:
     if port.traffic_class is None:
-        reason = "the driver has no /sys/class/infiniband/*/tc; set the traffic class in programs"
+        reason = (
+            "the driver has no /sys/class/infiniband/*/tc; let each program set its traffic class"
+        )
         yield QosGap(nic, f"traffic class of {port.device}", reason)
     elif port.traffic_class != qos.traffic_class:
         yield SetTrafficClass(nic, port.device, port.port, qos.traffic_class)
@@ -253,7 +255,7 @@ def ets_text(ets: EtsSettings) -> str:
 
 
 def _entries_text(entries: tuple[DscpPriority, ...]) -> str:
-    """Entries in the form of iproute2."""
+    """Entries as iproute2 writes them, such as ``40-47:5``."""
     ranges: list[list[int]] = []  # [first DSCP, last DSCP, priority]
     for dscp, priority in entries:
         if ranges and ranges[-1][1:] == [dscp - 1, priority]:

@@ -35,16 +35,14 @@ from core.errors import AddressesUsedOut, AllocationError, NoPoolAvailable, Wron
 STANDARD_MODE: Final = "failed to allocate IP addresses in standard mode: "
 """Spiderpool's prefix for errors of an ADD that claims new addresses; users search for it."""
 
-MISSING: Final = "missing"
-
-FREE_ADDRESS: Final = "free-address"
-
-DUPLICATE: Final = "duplicate"
+MISSING_RULE: Final = "missing"
+FREE_ADDRESS_RULE: Final = "free-address"
+DUPLICATE_RULE: Final = "duplicate"
 
 _REASONS: Final = {
-    MISSING: "no IPPool has this name",
-    FREE_ADDRESS: "all of its addresses are in use",
-    DUPLICATE: "it is named twice for this NIC",
+    MISSING_RULE: "no IPPool has this name",
+    FREE_ADDRESS_RULE: "all of its addresses are in use",
+    DUPLICATE_RULE: "it is named twice for this NIC",
     "disabled": "the IPPool is disabled",
     "terminating": "the IPPool is being deleted",
     "no-version": "the IPPool has no IP version",
@@ -87,8 +85,8 @@ def pod_subject(pod: PodFacts) -> str:
     return f"Pod/{pod.namespace}/{pod.name}"
 
 
-def no_rule(unreadable: Mapping[str, str] | None = None) -> NoPoolAvailable:
-    """The error if no source names a pool. ``unreadable``: undecodable pool -> why."""
+def no_pool_named(unreadable: Mapping[str, str] | None = None) -> NoPoolAvailable:
+    """The error if no source names a pool. ``unreadable``: pool that cannot be decoded -> why."""
     remedy = "name IPPools in an annotation or the CNI configuration, or mark one as default"
     if unreadable:
         why = aggregate(unreadable.values())
@@ -126,12 +124,12 @@ def duplicate_pool(pod: PodFacts, interface: str, family: Family, name: str) -> 
         message,
         subject=pod_subject(pod),
         remedy="name each IPPool once",
-        verdicts=(_unusable(interface, family, name, DUPLICATE, message),),
+        verdicts=(_unusable(interface, family, name, DUPLICATE_RULE, message),),
     )
 
 
 def missing_pool(interface: str, family: Family, name: str, why: str = "") -> AllocationError:
-    """The error if a named pool does not exist. ``why``: why it cannot be decoded."""
+    """The error if a named pool does not exist, or cannot be decoded for the reason ``why``."""
     remedy = f"create {FAMILY_NAMES[family]} IPPool {name} or correct the name"
     message = f'failed to get original IPPool {name}: SpiderIPPool "{name}" not found'
     if why:
@@ -141,14 +139,14 @@ def missing_pool(interface: str, family: Family, name: str, why: str = "") -> Al
         message,
         subject=f"SpiderIPPool/{name}",
         remedy=remedy,
-        verdicts=(_unusable(interface, family, name, MISSING, message)._replace(detail=why),),
+        verdicts=(_unusable(interface, family, name, MISSING_RULE, message)._replace(detail=why),),
     )
 
 
 def missing_pool_of(error: AllocationError) -> str:
     """The missing pool that caused the error, or ""."""
     verdicts = (verdict for verdict in error.verdicts if isinstance(verdict, CandidateVerdict))
-    return next((verdict.pool for verdict in verdicts if verdict.rule == MISSING), "")
+    return next((verdict.pool for verdict in verdicts if verdict.rule == MISSING_RULE), "")
 
 
 def all_filtered_out(

@@ -1,8 +1,8 @@
-"""Parse the JSON of annotations, as tolerantly as Spiderpool does. null is the empty value.
+"""Parse the JSON of annotations, as tolerantly as Spiderpool does. A null counts as empty.
 
-See docs/reference/pool-selection.md, "Annotations". Keys have any case, and the last of several
-equal keys is used. Every error is a BadInput, which names the value (``what``), but not the
-annotation.
+See docs/reference/pool-selection.md, "Annotations". The case of keys is ignored, and the last of
+several equal keys is used. Every error is a BadInput, which does not name the annotation. ``what``
+is the name of the value in errors.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def parse(text: str) -> object:
 
 
 def items(value: object, what: str) -> list[object]:
-    """The items of a list."""
+    """Check that the value is a list; return its items."""
     if value is None:
         return []
     if not isinstance(value, list):
@@ -47,7 +47,7 @@ def items(value: object, what: str) -> list[object]:
 
 
 def members(value: object, what: str) -> dict[str, object]:
-    """The members of an object."""
+    """Check that the value is an object; return its members."""
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -56,7 +56,7 @@ def members(value: object, what: str) -> dict[str, object]:
 
 
 def text(value: object, what: str) -> str:
-    """A string."""
+    """Check that the value is a string; return it."""
     if value is None:
         return ""
     if not isinstance(value, str):
@@ -68,12 +68,12 @@ def text(value: object, what: str) -> str:
 
 
 def texts(value: object, what: str) -> tuple[str, ...]:
-    """A list of strings."""
+    """Check that the value is a list of strings; return them."""
     return tuple(text(member, f"each member of {what}") for member in items(value, what))
 
 
 def flag(value: object, what: str) -> bool:
-    """A boolean."""
+    """Check that the value is a boolean; return it."""
     if value is None:
         return False
     if not isinstance(value, bool):

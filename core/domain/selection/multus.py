@@ -1,7 +1,7 @@
 """Find the net-attach-def of a NIC in the annotations of the Pod.
 
 See docs/reference/pool-selection.md, "Multus network" and docs/reference/annotations.md, "Networks
-of interfaces". The net-attach-def may not exist.
+of interfaces". The net-attach-def is not looked up here.
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ class NetworkSelectionElement(NamedTuple):
         return f"{self.namespace}/{self.name}"
 
 
-class Resolution(NamedTuple):
+class NetworkResolution(NamedTuple):
     """The net-attach-def of a NIC (``namespace/name``), or the problem.
 
-    Both are "" for the NIC of the cluster network if Multus has no cluster network.
+    Both are "" for NIC ``eth0`` if no cluster network is configured.
     """
 
     network: str = ""
     problem: str = ""
 
 
-def resolve(interface: str, pod: PodFacts, settings: SelectionSettings) -> Resolution:
+def resolve(interface: str, pod: PodFacts, settings: SelectionSettings) -> NetworkResolution:
     """The network of a NIC. Never raises. Problems have the texts of Spiderpool.
 
-    ``interface``: the name, or the index of the NIC if the annotation names no interfaces.
+    ``interface``: the name, or the index if the annotation of the pools names no interfaces.
     """
     try:
         if interface in (CLUSTER_INTERFACE, "0"):
             return _cluster_network(pod, settings)
         return _attached_network(interface, pod)
     except BadInput as error:
-        return Resolution(problem=f"failed to parse pod network annotation: {error.message}")
+        return NetworkResolution(problem=f"failed to parse pod network annotation: {error.message}")
 
 
 def names_network(entry: str, network: str, settings: SelectionSettings) -> bool:
@@ -69,7 +69,7 @@ def names_network(entry: str, network: str, settings: SelectionSettings) -> bool
 
 
 def parse_networks(text: str, default_namespace: str) -> list[NetworkSelectionElement]:
-    """Parse a JSON list, or ``namespace/name@interface`` separated by commas. Raises BadInput."""
+    """Parse a JSON list, or the form ``namespace/name@interface,...``. Raises BadInput."""
     if _JSON_MARKS.isdisjoint(text):
         networks = [_from_short_form(item.strip(), default_namespace) for item in text.split(",")]
     else:
@@ -80,27 +80,27 @@ def parse_networks(text: str, default_namespace: str) -> list[NetworkSelectionEl
     return networks
 
 
-def _cluster_network(pod: PodFacts, settings: SelectionSettings) -> Resolution:
+def _cluster_network(pod: PodFacts, settings: SelectionSettings) -> NetworkResolution:
     text = pod.annotations.get(DEFAULT_NETWORK) or settings.multus_cluster_network
     if not text:
-        return Resolution()
+        return NetworkResolution()
     networks = parse_networks(text, settings.multus_namespace)
     if not networks:
-        return Resolution()
-    return Resolution(str(networks[0]))
+        return NetworkResolution()
+    return NetworkResolution(str(networks[0]))
 
 
-def _attached_network(interface: str, pod: PodFacts) -> Resolution:
+def _attached_network(interface: str, pod: PodFacts) -> NetworkResolution:
     text = pod.annotations.get(NETWORKS_ANNOTATION)
     networks = parse_networks(text, pod.namespace) if text else []
     for index, network in enumerate(networks, start=1):
         if interface in (str(index), network.interface or f"net{index}"):
-            return Resolution(str(network))
+            return NetworkResolution(str(network))
     attachments = " ".join(
         f"{network}@{network.interface or f'net{index}'}"
         for index, network in enumerate(networks, start=1)
     )
-    return Resolution(
+    return NetworkResolution(
         problem=f"unknown: no matched multus object for NIC '{interface}'. "
         f"The multus network-attachments: [{attachments}]"
     )

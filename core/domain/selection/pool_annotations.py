@@ -1,4 +1,4 @@
-"""Parse the annotations that name pools. The pools may not exist.
+"""Parse the annotations that name pools. The pools are not looked up here.
 
 See docs/reference/pool-selection.md, "Annotations".
 """
@@ -26,14 +26,14 @@ NAMESPACE_IPV4_POOLS: Final = "ipam.spidernet.io/default-ipv4-ippool"
 NAMESPACE_IPV6_POOLS: Final = "ipam.spidernet.io/default-ipv6-ippool"
 
 
-class PodPools(NamedTuple):
+class IppoolsAnnotation(NamedTuple):
     """The ``ippools`` annotation. ``unnamed``: the interfaces of ``nics`` are indexes."""
 
     nics: tuple[NicPools, ...]
     unnamed: bool
 
 
-def read_ippools(pod: PodFacts, interface: str) -> PodPools:
+def read_ippools(pod: PodFacts, interface: str) -> IppoolsAnnotation:
     """Parse ``ippools``, which must have an entry for ``interface``. Raises WrongInput."""
     try:
         return _ippools(pod.annotations[POD_IPPOOLS], interface)
@@ -78,22 +78,22 @@ def invalid_pod_annotation(pod: PodFacts, key: str, detail: str) -> WrongInput:
     )
 
 
-def _ippools(document: str, interface: str) -> PodPools:
+def _ippools(document: str, interface: str) -> IppoolsAnnotation:
     entries = jsontext.items(jsontext.parse(document), "value")
     if not entries:
         raise BadInput("value requires at least one item")
     if len(entries) > NICS_MAX:
         raise BadInput(f"{len(entries)} items, at most {NICS_MAX} NICs are possible")
     nics = tuple(_nic(entry) for entry in entries)
-    addresses = sum(len(list(nic.lists())) for nic in nics)  # one from each list of pools
+    addresses = sum(len(list(nic.lists())) for nic in nics)  # one for each list of pools
     if addresses > ADDRESSES_MAX:
-        raise BadInput(f"{addresses} addresses, at most {ADDRESSES_MAX} are claimed together")
+        raise BadInput(f"{addresses} addresses, at most {ADDRESSES_MAX} can be claimed together")
     interfaces = [nic.interface for nic in nics if nic.interface]
     if not interfaces:
         indexed = tuple(nic._replace(interface=str(index)) for index, nic in enumerate(nics))
-        return PodPools(indexed, unnamed=True)
+        return IppoolsAnnotation(indexed, unnamed=True)
     _check_names(interfaces, len(nics), interface)
-    return PodPools(nics, unnamed=False)
+    return IppoolsAnnotation(nics, unnamed=False)
 
 
 def _check_names(interfaces: list[str], nic_count: int, interface: str) -> None:

@@ -29,7 +29,7 @@ from core.domain.selection.selection_request import (
 class FilterDecision(NamedTuple):
     """The decision of a rule.
 
-    ``rule``: stored in events, so a name must not change.
+    ``rule``: the name of the rule. Events store the name, so it must not change.
     ``reason``: the text in the error of the ADD; most texts are Spiderpool's.
     ``detail``: the value that did not match.
     """
@@ -48,7 +48,7 @@ _ACCEPTED_MULTUS_NAME: Final = FilterDecision(accepted=True, rule="multus-name")
 class FilterInput:
     """The data that the rules read, for one NIC and family.
 
-    ``is_requested``: the ADD is for this NIC. An ADD may allocate several NICs.
+    ``is_requested``: the ADD is for this NIC. An ADD may claim addresses for several NICs.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class FilterInput:
         self.is_requested = is_requested
 
     @cached_property
-    def network(self) -> multus.Resolution:
+    def network(self) -> multus.NetworkResolution:
         """The net-attach-def of the NIC."""
         return multus.resolve(self.interface, self.facts.pod, self.settings)
 
@@ -153,7 +153,7 @@ def check_namespace(pool: Pool, filter_input: FilterInput) -> FilterDecision | N
 def check_pod(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
     """Reject a pool for other Pods (rule g).
 
-    An automatic pool is accepted for Pods of the pool's application.
+    An automatic pool is accepted only for Pods of its application.
     """
     if pool.pod_affinity is None:
         return None
@@ -171,12 +171,12 @@ def check_pod(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
         "auto-pool",
         # Spiderpool's spelling: users search for this text.
         f"unmatched Pod annifity of auto-created IPool {pool.name}",
-        f"made for {_application(expected)}, the Pod belongs to {_application(actual)}",
+        f"made for {_application_text(expected)}, the Pod belongs to {_application_text(actual)}",
     )
 
 
 def check_multus_name(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
-    """Accept a pool for the NIC's net-attach-def; reject a pool for others (rule h)."""
+    """Accept a pool for the NIC's net-attach-def; reject one for other networks (rule h)."""
     if not pool.multus_names:
         return None
     network, problem = filter_input.network
@@ -200,7 +200,7 @@ def check_multus_name(pool: Pool, filter_input: FilterInput) -> FilterDecision |
 
 
 def check_master_subnet(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
-    """Reject a pool that is not in a subnet of the NIC's master (rule i).
+    """Reject a pool whose subnet contains no address of the NIC's master (rule i).
 
     Only the requested NIC is checked, because the agent reads only the master of this NIC.
     """
@@ -242,7 +242,7 @@ def _rejected(rule: str, reason: str, detail: str = "") -> FilterDecision:
     return FilterDecision(accepted=False, rule=rule, reason=reason, detail=detail)
 
 
-def _application(parts: Iterable[str]) -> str:
+def _application_text(parts: Iterable[str]) -> str:
     group, version, kind, namespace, name = parts
     return f"{group}/{version} {kind} {namespace}/{name}".lstrip("/")
 

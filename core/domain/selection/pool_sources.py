@@ -72,7 +72,7 @@ def collect(context: Context) -> Candidates:
         candidates = level(context)
         if candidates is not None:
             return candidates
-    raise error_texts.no_rule(context.catalog.unreadable)
+    raise error_texts.no_pool_named(context.catalog.unreadable)
 
 
 def from_pod_subnets(context: Context) -> Candidates | None:

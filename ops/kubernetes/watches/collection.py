@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Generic, TypeVar
 
 from core.domain.fixed.fixed_address_owners import MissingOwner
-from core.domain.reclaim.evidence import NEVER_EMPTY
+from core.domain.reclaim.evidence import KINDS_NEVER_EMPTY
 from core.errors import ApiError, ApiNotFound, NotReady
 from core.kubernetes.api_client import Api, Object, segment
 from core.kubernetes.informer import ObjectKey, Reflector, key_of
@@ -125,7 +125,7 @@ class Collection(Generic[T]):
                 key = key_of(body)
                 if key in names:
                     objects[key] = self._transform(body)
-        if is_empty and self.kind in NEVER_EMPTY:
+        if is_empty and self.kind in KINDS_NEVER_EMPTY:
             raise NotReady(
                 f"the list of {self.kind} objects is empty, but every cluster has such objects",
                 remedy="check the controller's right to list these objects",

@@ -178,7 +178,10 @@ ROCE_NIC = RoceNic(
     EcnSettings(notification=frozenset({5}), reaction=frozenset({5}), cnp_dscp=48, cnp_priority=6),
 )
 VIRTUAL_FUNCTION = RoceNic(
-    "ens1f0v0", (RocePort("mlx5_2", 1, traffic_class=UNSET),), master="ens1f0", has_port=False
+    "ens1f0v0",
+    (RocePort("mlx5_2", 1, traffic_class=UNSET),),
+    master="ens1f0",
+    has_port_settings=False,
 )
 CONFIGURED = (
     "trust dscp, PFC 5, ECN 5, CNP DSCP 48, CNP priority 6, mlx5_0 traffic class 160 RDMA CM 160"

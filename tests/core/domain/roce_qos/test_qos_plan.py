@@ -38,7 +38,7 @@ VF_NIC = RoceNic(
     "ens1f0v0",
     (RocePort("mlx5_2", port=1, traffic_class=UNSET, cm_traffic_class=0),),
     master="ens1f0",
-    has_port=False,
+    has_port_settings=False,
 )
 
 
@@ -150,7 +150,7 @@ def test_missing_settings_are_reported_and_available_settings_are_planned() -> N
         "ECN: the driver has no /sys/class/net/*/ecn; install NVIDIA's DOCA-OFED",
         (
             "traffic class of rxe0: the driver has no /sys/class/infiniband/*/tc;"
-            " set the traffic class in programs"
+            " let each program set its traffic class"
         ),
     ]
 

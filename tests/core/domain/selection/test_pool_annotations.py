@@ -86,7 +86,7 @@ def test_more_addresses_than_fit_into_one_transaction_are_refused() -> None:
     items = [{"ipv4": ["a"], "ipv6": ["b"]}] * (ADDRESSES_MAX // 2 + 1)
     pod = PodFacts("shop", "web-0", "uid-1", annotations={POD_IPPOOLS: json.dumps(items)})
 
-    with pytest.raises(WrongInput, match="26 addresses, at most 24 are claimed together"):
+    with pytest.raises(WrongInput, match="26 addresses, at most 24 can be claimed together"):
         read_ippools(pod, "eth0")
 
 

@@ -9,7 +9,7 @@ import pytest
 import trustme
 
 from core.allocation.provider_settings import ProviderSettings, provider_settings
-from core.domain.provider.provider_nics import NicConfiguration, parents_of
+from core.domain.provider.provider_nics import NicConfiguration, parent_macs_of
 from core.errors import BadInput, DeadlineExceeded, ProviderError, ProviderRefused
 from tests.workflows.jobs.provider.fake_provider import FakeProvider, Fault
 from workflows.jobs.provider.client import (
@@ -144,6 +144,6 @@ def test_the_provider_binds_only_nics_with_a_vlan_network_in_mode_auto() -> None
         NicConfiguration("net2", "macvlan", vlan_mode="auto", parent_mac="0c:03"),
         NicConfiguration("net3"),
     ]
-    assert parents_of(nics) == {"eth0": "0c:01"}
+    assert parent_macs_of(nics) == {"eth0": "0c:01"}
     with pytest.raises(BadInput, match="net4"):
-        parents_of([NicConfiguration("net4", "vlan", vlan_mode="auto", parent_mac="")])
+        parent_macs_of([NicConfiguration("net4", "vlan", vlan_mode="auto", parent_mac="")])
