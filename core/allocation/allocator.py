@@ -57,7 +57,7 @@ from core.domain.model import Endpoint
 from core.domain.request_facts import PodReference, RequestFacts
 from core.domain.selection.error_texts import no_item_left, with_standard_mode_prefix
 from core.domain.selection.pool_selection import requested_pools
-from core.domain.selection.selection_cache import NO_FAMILIES_KEPT, SelectionMemo
+from core.domain.selection.selection_cache import NO_FAMILIES_KEPT, SelectionCache
 from core.domain.selection.selection_request import Candidates, SelectionSettings
 from core.errors import AllocationError, LostRace, RetriesExhausted, StoreUnavailable
 from core.eventstore.codec import EventDraft
@@ -148,7 +148,7 @@ class Allocator:
         self._releaser = releaser
         self._cooldown = cooldown
         self._settings = settings
-        self._selections = SelectionMemo(settings.selection)
+        self._selections = SelectionCache(settings.selection)
         self._finder = Finder(store, keys)
         self._free = FreeAddresses(self._finder, writer.name, time.monotonic)
         releaser.on_free = self._free.add_released

@@ -52,8 +52,8 @@ from core.domain.subnets.subnet_checks import (
     SUBNET_SHARE,
     Finding,
     check_deletion,
-    check_share,
     check_subnet,
+    check_subnet_of_pool,
 )
 
 ORDER: Final = "order"
@@ -126,7 +126,7 @@ class Checker:
                 yield from self._check_release(event)
             case PoolDefined():
                 yield from self._check_pool(event.pool)
-                yield from check_share(event.pool, self.ledger)
+                yield from check_subnet_of_pool(event.pool, self.ledger)
             case SubnetDefined():
                 yield from check_subnet(event.subnet, self.ledger)
             case SubnetDeleted():

@@ -8,7 +8,7 @@ from core.domain.addresses.ip_address import Family
 
 
 class ServicePort(NamedTuple):
-    """A port. Ports of a Service and its endpoints match by ``name``."""
+    """A port of a Service or EndpointSlice. Ports with equal ``name`` belong together."""
 
     port: int
     protocol: str = "TCP"
@@ -16,7 +16,7 @@ class ServicePort(NamedTuple):
 
 
 class Service(NamedTuple):
-    """A Service. ``addresses``: the ClusterIPs; (): headless.
+    """A Service. ``addresses``: the ClusterIPs; empty if it is headless.
 
     ``affinity_s``: seconds for which a client keeps its backend; 0: no session affinity.
     ``local``: use only backends on the client's node.

@@ -1,4 +1,4 @@
-"""The RDMA devices of a node that many Pods share. Pure.
+"""RDMA devices that many Pods of a node share. Pure.
 
 A rule is an item in the configuration of the RDMA shared device plugin. The caller passes the RDMA
 devices in the node's network namespace.
@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 RULES_MAX: Final = 64
 
-SELECTED_MAX: Final = 256
+SELECTOR_VALUES_MAX: Final = 256
 """Values in one selector."""
 
 
@@ -33,7 +33,7 @@ class RdmaSelectors(NamedTuple):
 
 
 class SharedRdmaRule(NamedTuple):
-    """A resource whose ``slots`` units share the selected devices."""
+    """A resource of ``slots`` units. All units give access to the same selected devices."""
 
     resource: str
     slots: int

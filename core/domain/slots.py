@@ -18,7 +18,7 @@ SUB_ENI: Final = f"{RESOURCE_GROUP}/sub-eni"
 """The default resource of a network provider's slots."""
 
 NIC_SLOTS: Final = 10_000
-"""More than the Pods of a node."""
+"""The default number for a NIC: more than a node can have Pods."""
 
 SLOTS_MAX: Final = 100_000
 """kubelet accepts a list of 4 MiB, and a slot needs about 40 bytes."""
@@ -71,9 +71,9 @@ class HostNic(NamedTuple):
 
 
 class SlotResource(NamedTuple):
-    """The slots of one resource (an ``Offer``), with ids ``<slot>-0`` to ``<slot>-<slots-1>``."""
+    """An ``Offer`` of slots of one resource, with ids ``<prefix>-0`` to ``<prefix>-<slots-1>``."""
 
-    slot: str
+    prefix: str
     slots: int
 
     @property
@@ -87,11 +87,11 @@ class SlotResource(NamedTuple):
         return DeviceAllocation()
 
     def ids(self) -> list[str]:
-        return [f"{self.slot}-{number}" for number in range(self.slots)]
+        return [f"{self.prefix}-{number}" for number in range(self.slots)]
 
     def has(self, device: str, /) -> bool:
-        slot, _, number = device.rpartition("-")
-        if slot != self.slot or not number.isdecimal() or len(number) > _DIGITS_MAX:
+        prefix, _, number = device.rpartition("-")
+        if prefix != self.prefix or not number.isdecimal() or len(number) > _DIGITS_MAX:
             return False
         return int(number) < self.slots and number == str(int(number))
 
@@ -116,7 +116,7 @@ def resource_fault(name: str) -> str:
 def offered_slots(
     rules: DeviceRules, labels: Mapping[str, str] | None, nics: Iterable[HostNic]
 ) -> dict[str, SlotResource] | None:
-    """Resource -> slots of a node. None: ``labels`` is None, but a rule needs labels."""
+    """Resource -> slots of a node. Returns None if ``labels`` is None and a rule needs labels."""
     if labels is None:
         if rules.needs_labels():
             return None
@@ -145,7 +145,7 @@ def _nic_slots(
 
 
 def _masters(rules: DeviceRules, nics: Iterable[HostNic]) -> Iterator[str]:
-    """The links that can get slots; only links with a device, if no rule names links."""
+    """The links that can get slots. If no rule has ``include``, they must have a device."""
     only_devices = not any(rule.include for rule in rules.nics)
     for nic in nics:
         is_master = not nic.is_loopback and not nic.name.startswith(_NOT_MASTERS)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from core.domain.sriov.model import NETDEVICE, SWITCH_TEXTS, NicSelector, NodePolicy, parse_nic_name
+from core.domain.sriov.model import NETDEVICE, ON_OFF_TEXTS, NicSelector, NodePolicy, parse_nic_name
 from core.errors import BadInput
 from core.manifests.kinds.sriov import (
     API_VERSION,
@@ -73,7 +73,7 @@ def node_policy_of(value: Mapping[str, object], location: str = "object") -> Nod
 
 def _on_or_off(text: str, field: str, where: str) -> bool | None:
     """True for ``on``, False for ``off``, None for ""."""
-    values = {value: key for key, value in SWITCH_TEXTS.items()}
+    values = {value: key for key, value in ON_OFF_TEXTS.items()}
     if text not in values:
         raise BadInput(
             f"{where}: spec.{field}: {text[:80]!r} is not on or off",

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from core.domain.sriov.model import INFINIBAND, SWITCH_TEXTS, PhysicalFunction, VirtualFunction
+from core.domain.sriov.model import INFINIBAND, ON_OFF_TEXTS, PhysicalFunction, VirtualFunction
 from core.domain.sriov.vf_plan import DesiredNic, VfGroup
 from core.manifests.kinds.sriov import (
     API_VERSION,
@@ -105,8 +105,8 @@ def _group(group: VfGroup) -> VfGroupSpec:
         group.device_type,
         group.is_rdma,
         group.mtu,
-        trust=SWITCH_TEXTS[group.trust],
-        spoof_chk=SWITCH_TEXTS[group.spoof_check],
+        trust=ON_OFF_TEXTS[group.trust],
+        spoof_chk=ON_OFF_TEXTS[group.spoof_check],
     )
 
 
@@ -140,6 +140,6 @@ def _vf(nic: PhysicalFunction, vf: VirtualFunction) -> VfReport:
         mtu=vf.mtu,
         vlan=vf.vlan,
         assigned="true" if vf.is_used else "",
-        trust=SWITCH_TEXTS[vf.trust],
-        spoof_chk=SWITCH_TEXTS[vf.spoof_check],
+        trust=ON_OFF_TEXTS[vf.trust],
+        spoof_chk=ON_OFF_TEXTS[vf.spoof_check],
     )

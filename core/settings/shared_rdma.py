@@ -15,7 +15,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from core.domain.shared_rdma import RULES_MAX, SELECTED_MAX, RdmaSelectors, SharedRdmaRule
+from core.domain.shared_rdma import RULES_MAX, SELECTOR_VALUES_MAX, RdmaSelectors, SharedRdmaRule
 from core.domain.slots import RESOURCE_GROUP, SLOTS_MAX, resource_fault
 from core.errors import BadInput
 
@@ -26,7 +26,7 @@ _OLD_SLOTS: Final = 500
 
 _LINK_TYPES: Final = ("ether", "infiniband")
 
-_Texts = Annotated[tuple[str | int, ...], msgspec.Meta(max_length=SELECTED_MAX)]
+_Texts = Annotated[tuple[str | int, ...], msgspec.Meta(max_length=SELECTOR_VALUES_MAX)]
 _Slots = Annotated[int, msgspec.Meta(ge=1, le=SLOTS_MAX)]
 
 

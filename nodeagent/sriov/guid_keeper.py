@@ -13,7 +13,7 @@ from core.allocation.guid_registry import GuidRegistry
 from core.domain.sriov.guid_decisions import (
     GuidConflict,
     ended_guids,
-    replaced_guids,
+    reassignable_guids,
     requested_guids,
 )
 from core.domain.sriov.guid_file import GUID_FILE, GuidFile
@@ -64,7 +64,7 @@ class GuidKeeper:
         await self._registry.release(ended_guids(recorded, plan, nics))
         recorded_guids = set(recorded)
         missing_guids = [guid for guid in requested if guid not in recorded_guids]
-        replaced = set(replaced_guids(recorded, plan)).difference(requested)
+        replaced = set(reassignable_guids(recorded, plan)).difference(requested)
         return await self._registry.assign(missing_guids, replaced)
 
 

@@ -30,7 +30,7 @@ from core.domain.configuration.configuration_state import (
     reserved_addresses,
 )
 from core.domain.model import Claim, Pool, Subnet
-from core.domain.subnets.subnet_model import addresses_of_pools, same_cidr
+from core.domain.subnets.subnet_model import addresses_of_pools, pools_of_same_cidr
 from core.domain.validation.common_rules import ObjectReference
 from core.domain.validation.normalization import normalise_network
 from core.errors import RefusalKind, Refused
@@ -180,7 +180,7 @@ def _take(
         if quarantine.family == family
     )
     free_addresses = pool_addresses(subnet) - addresses_of_pools(
-        subnet, same_cidr(subnet, configuration.pools)
+        subnet, pools_of_same_cidr(subnet, configuration.pools)
     )
     free_addresses -= reserved_addresses(configuration.reservations, family)
     free_addresses -= AddressSet.from_values(quarantined_values, family)

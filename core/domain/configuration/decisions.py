@@ -70,10 +70,10 @@ from core.domain.validation.common_rules import (
     object_name_rule,
     require,
     size_rule,
-    unknown,
+    unknown_object,
 )
 from core.domain.validation.normalization import normalise_network, normalise_reservation
-from core.domain.validation.pool_rules import content_rules, items_rule, subnet_rule
+from core.domain.validation.pool_rules import content_rules, reservation_items_rule, subnet_rule
 from core.domain.validation.record_rules import record_rules
 from core.domain.validation.subnet_rules import owner_rules
 
@@ -148,7 +148,7 @@ def decide(
             return _apply_reservation(configuration, command.reservation)
         case DeleteReservation(name):
             if name not in configuration.reservations:
-                raise unknown(ObjectReference("SpiderReservedIP", name))
+                raise unknown_object(ObjectReference("SpiderReservedIP", name))
             return (ReservationDeleted(name),)
         case QuarantineAddress() | LiftQuarantine() | ReturnAddress():
             return decide_quarantine(configuration, command)
@@ -156,7 +156,7 @@ def decide(
             return _apply_record(configuration, command.record)
         case DeleteRecord(kind, namespace, name):
             if (kind, namespace, name) not in configuration.records:
-                raise unknown(ObjectReference(kind, name, namespace))
+                raise unknown_object(ObjectReference(kind, name, namespace))
             return (RecordDeleted(kind, namespace, name),)
 
 
@@ -282,7 +282,7 @@ def _apply_reservation(configuration: Configuration, desired: Reservation) -> tu
         require(immutable_reservation_rule(subject, existing, reservation))
     enabled = configuration.enabled(reservation.family)
     require(family_enabled_rule(subject, reservation.family, enabled=enabled))
-    require(items_rule(subject, reservation))
+    require(reservation_items_rule(subject, reservation))
     return (ReservationDefined(reservation),)
 
 
@@ -297,5 +297,5 @@ def _apply_record(configuration: Configuration, record: RecordDefined) -> tuple[
 def _known_pool(configuration: Configuration, name: str) -> Pool:
     pool = configuration.pools.get(name)
     if pool is None:
-        raise unknown(ObjectReference("SpiderIPPool", name))
+        raise unknown_object(ObjectReference("SpiderIPPool", name))
     return pool

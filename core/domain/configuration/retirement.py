@@ -27,7 +27,7 @@ from core.domain.model import Claim, Pool
 from core.domain.subnets.subnet_decisions import decide_subnet
 from core.domain.subnets.subnet_model import owner_subnet_name, pools_of_subnet
 from core.domain.validation.change_rules import empty_pool_rule
-from core.domain.validation.common_rules import ObjectReference, require, unknown
+from core.domain.validation.common_rules import ObjectReference, require, unknown_object
 from core.errors import Refusal
 
 InUsePolicy = Literal["wait", "refuse"]
@@ -91,12 +91,12 @@ def _reinstate(configuration: Configuration, command: Reinstate) -> tuple[Event,
     if command.kind == "subnet":
         subnet = configuration.subnets.get(command.name)
         if subnet is None:
-            raise unknown(ObjectReference("SpiderSubnet", command.name))
+            raise unknown_object(ObjectReference("SpiderSubnet", command.name))
         return (SubnetDefined(subnet._replace(retiring=False)),) if subnet.retiring else ()
     pool = configuration.pools.get(command.name)
     subject = ObjectReference("SpiderIPPool", command.name)
     if pool is None:
-        raise unknown(subject)
+        raise unknown_object(subject)
     if not pool.retiring:
         return ()
     require(_retiring_subnet_rule(subject, pool, configuration))

@@ -16,7 +16,7 @@ from core.domain.configuration.commands import LiftQuarantine, QuarantineAddress
 from core.domain.configuration.configuration_state import Configuration
 from core.domain.events import AddressQuarantined, Event, QuarantineLifted
 from core.domain.model import ConflictingHost, Quarantine
-from core.domain.validation.common_rules import ObjectReference, require, unknown
+from core.domain.validation.common_rules import ObjectReference, require, unknown_object
 from core.domain.validation.record_rules import address_rule, note_rule, reason_rule
 from core.errors import Refusal
 
@@ -74,7 +74,7 @@ def _quarantine(configuration: Configuration, command: QuarantineAddress) -> tup
 def _lift(configuration: Configuration, command: LiftQuarantine) -> tuple[Event, ...]:
     address = _canonical_address(command)
     if address not in configuration.quarantine:
-        raise unknown(ObjectReference("Quarantine", command.address))
+        raise unknown_object(ObjectReference("Quarantine", command.address))
     return (QuarantineLifted(address, command.reason),)
 
 

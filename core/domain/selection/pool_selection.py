@@ -1,7 +1,8 @@
 """Pool selection: the pools that can serve a request, with the reason for each decision.
 
 See docs/reference/pool-selection.md. The steps: collect names (``pool_sources``), expand wildcards
-(``wildcards``), read, filter (``pool_filters``), sort. The pools of the result may be full.
+(``wildcards``), look up the pools, filter them (``pool_filters``), sort them. No step checks
+whether a pool is full.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def select(
 ) -> Selection:
     """Select the pools to try for every NIC that this request allocates.
 
-    ``pools``: a ``PoolCatalog`` is faster for several selections.
+    ``pools``: pass a ``PoolCatalog`` if several selections use the same pools; it is faster.
     ``kept_families``: (interface, family) pairs that need no pool, because the Pod keeps the
     addresses.
 
@@ -65,7 +66,7 @@ def requested_pools(
 ) -> Candidates:
     """The requested pools before the filters, to find out whether the request has changed.
 
-    See docs/reference/fixed-address-rules.md, "Changed pools". A pool may not exist, and a list may
+    See docs/reference/fixed-address-rules.md, "Changed pools". Pools can be missing, and lists can
     be empty. Raises the errors of ``select``, without the prefix.
     """
     return _collect(Context(request, facts, PoolCatalog.of(pools), settings))
@@ -76,7 +77,7 @@ def _collect(context: Context) -> Candidates:
     pod = context.facts.pod
     if not pod.claims:
         return requested
-    # A request allocates the NICs of one endpoint: of an IPAMClaim, or all NICs without IPAMClaim.
+    # One request allocates either the NICs of its IPAMClaim, or all NICs without an IPAMClaim.
     nics = tuple(
         nic for nic in requested.nics if pod.claims.get(nic.interface, "") == pod.ipam_claim
     )
@@ -177,7 +178,7 @@ def first_rejections(verdicts: Iterable[CandidateVerdict]) -> tuple[PoolVerdict,
 
 
 def specificity(pool: Pool) -> int:
-    """A number with one bit for each field that is set. The highest bit counts most."""
+    """One bit for each selecting field that the pool sets; podAffinity is the highest bit."""
     return (
         (pool.pod_affinity is not None) << 5
         | bool(pool.node_names) << 4
@@ -194,5 +195,5 @@ def sorted_by_specificity(pools: list[Pool]) -> tuple[str, ...]:
     See docs/reference/pool-selection.md, "Order of pools". Equally specific pools keep their order.
     """
     if len(pools) > 1:
-        pools = sorted(pools, key=specificity, reverse=True)  # also stable with reverse
+        pools = sorted(pools, key=specificity, reverse=True)  # sorted() is stable even with reverse
     return tuple(pool.name for pool in pools)

@@ -1,7 +1,7 @@
 """The sources of pool names: six levels. Only the first level that applies is used.
 
 See docs/reference/pool-selection.md, "Precedence". A function in ``LEVELS`` returns None if its
-level does not apply. Names may contain wildcards, and the pools may not exist.
+level does not apply. Names may contain wildcards, and pools may be missing.
 """
 
 from __future__ import annotations
@@ -105,13 +105,13 @@ def from_pod_subnets(context: Context) -> Candidates | None:
 def _requested_nic(context: Context) -> NicSubnets:
     pod, interface = context.facts.pod, context.request.interface
     subject = error_texts.pod_subject(pod)
-    request = read_request(pod.annotations, subject)
+    subnet_request = read_request(pod.annotations, subject)
     application = application_of_pod(pod)
     require_controller(application.key)
-    if request is not None:
-        # Only a check: raises WrongInput for a third-party application without a number.
-        pool_size(application, request.number, AS_MANY_AS_REPLICAS)
-    nic = request.find(interface) if request else None
+    if subnet_request is not None:
+        # Raises WrongInput for a third-party application without ``ippool-ip-number``.
+        pool_size(application, subnet_request.number, AS_MANY_AS_REPLICAS)
+    nic = subnet_request.find(interface) if subnet_request else None
     if nic is None:
         raise NoPoolAvailable(
             f"no IPPool available, the Pod names no subnet for NIC {interface}",
@@ -135,18 +135,18 @@ def _automatic_pool(
     )
     if len(names) == 1:
         return names
-    text = f"application {application.kind}/{application.namespace}/{application.name}"
+    owner = f"application {application.kind}/{application.namespace}/{application.name}"
     subject = error_texts.pod_subject(pod)
     if names:
         problem = f"has more than one automatic IPPool for NIC {interface}: {', '.join(names)}"
         raise NoPoolAvailable(
-            f"no IPPool available, {text} {problem}",
+            f"no IPPool available, {owner} {problem}",
             subject=subject,
             remedy="delete all of these IPPools but one",
         )
     problem = f"has no automatic {FAMILY_NAMES[family]} IPPool for NIC {interface}"
     raise PoolPending(
-        f"no IPPool available, {text} {problem} in SpiderSubnet/{subnet} yet",
+        f"no IPPool available, {owner} {problem} in SpiderSubnet/{subnet} yet",
         subject=subject,
         remedy=f"`orbctl describe application {application.namespace}/{application.name}` shows"
         " the reason",
@@ -154,7 +154,7 @@ def _automatic_pool(
 
 
 def from_pod_ippools(context: Context) -> Candidates | None:
-    """Level 2: the pools of several NICs, which the first ADD allocates."""
+    """Level 2: the pools of several NICs. The first ADD allocates addresses for all of them."""
     pod = context.facts.pod
     if POD_IPPOOLS not in pod.annotations:
         return None
@@ -178,13 +178,13 @@ def from_namespace(context: Context) -> Candidates | None:
         return None
     ipv4 = read_namespace_pools(namespace, NAMESPACE_IPV4_POOLS)
     ipv6 = read_namespace_pools(namespace, NAMESPACE_IPV6_POOLS)
-    return _for_request(context.request, SOURCE_NAMESPACE, ipv4, ipv6)
+    return _candidates_of_requested_nic(context.request, SOURCE_NAMESPACE, ipv4, ipv6)
 
 
 def from_cni_conf(context: Context) -> Candidates | None:
     """Level 5: the default pools in the CNI configuration."""
     request = context.request
-    return _for_request(
+    return _candidates_of_requested_nic(
         request, SOURCE_CNI_CONF, request.default_ipv4_pools, request.default_ipv6_pools
     )
 
@@ -192,7 +192,9 @@ def from_cni_conf(context: Context) -> Candidates | None:
 def from_default_pools(context: Context) -> Candidates | None:
     """Level 6: all pools marked as default."""
     defaults = context.catalog.defaults
-    return _for_request(context.request, SOURCE_DEFAULT_POOLS, defaults[V4], defaults[V6])
+    return _candidates_of_requested_nic(
+        context.request, SOURCE_DEFAULT_POOLS, defaults[V4], defaults[V6]
+    )
 
 
 LEVELS: Final[tuple[Level, ...]] = (
@@ -205,7 +207,7 @@ LEVELS: Final[tuple[Level, ...]] = (
 )
 
 
-def _for_request(
+def _candidates_of_requested_nic(
     request: SelectionRequest, source: str, ipv4: tuple[str, ...], ipv6: tuple[str, ...]
 ) -> Candidates | None:
     if not ipv4 and not ipv6:

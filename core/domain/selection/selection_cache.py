@@ -1,8 +1,8 @@
 """A cache of selections: Pods of one template on one node select the same pools.
 
-The key has no name or UID of the Pod. A new catalog of pools empties the cache. Failures are not
-cached, because the error text contains the Pod's name; nor are selections of automatic pools,
-because an automatic pool may belong to one Pod.
+The key does not contain the Pod's name or UID. A new catalog of pools empties the cache. Failures
+are not cached, because the error text contains the Pod's name. Selections of automatic pools are
+not cached, because an automatic pool may belong to one Pod.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ NO_FAMILIES_KEPT: Final[frozenset[tuple[str, Family]]] = frozenset()
 _AUTO_POOL_ANNOTATIONS: Final = frozenset((POD_SUBNETS, POD_SUBNET))
 
 
-class SelectionMemo:
-    """``select`` with a cache, for fixed settings."""
+class SelectionCache:
+    """Calls ``select`` with fixed settings and caches the results."""
 
     def __init__(self, settings: SelectionSettings) -> None:
         self._settings = settings
@@ -62,17 +62,17 @@ def _key(request: SelectionRequest, facts: RequestFacts) -> Hashable:
         pod.node,
         pod.owner,
         pod.known,
-        _members(pod.labels),
-        _members(pod.annotations),
+        _hashable(pod.labels),
+        _hashable(pod.annotations),
         namespace.name,
-        _members(namespace.labels),
-        _members(namespace.annotations),
+        _hashable(namespace.labels),
+        _hashable(namespace.annotations),
         namespace.known,
         node.name,
-        _members(node.labels),
+        _hashable(node.labels),
         node.known,
     )
 
 
-def _members(texts: dict[str, str]) -> frozenset[tuple[str, str]] | None:
+def _hashable(texts: dict[str, str]) -> frozenset[tuple[str, str]] | None:
     return frozenset(texts.items()) if texts else None

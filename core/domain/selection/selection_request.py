@@ -13,7 +13,7 @@ from core.domain.events import PoolVerdict
 from core.domain.model import Route
 
 CLUSTER_INTERFACE: Final = "eth0"
-"""The NIC of the cluster network; index "0" in unnamed mode."""
+"""The NIC of the cluster network. An annotation without interface names calls it "0"."""
 
 NICS_MAX: Final = 24
 """One transaction must release all addresses of a Pod."""
@@ -25,7 +25,7 @@ The guards: the claim, the cool-down, the quarantine, the pool, an older claim t
 """
 
 PASSED_OVER_MAX: Final = 16
-"""Rejected pools in an event."""
+"""The most rejected pools that an event stores."""
 
 DETAIL_CHARS_MAX: Final = 200
 
@@ -44,7 +44,8 @@ class SelectionRequest(NamedTuple):
 
     ``clean_gateway``: the NIC gets no default route.
     ``match_master_subnet``: the pool must be in a subnet of the NIC's SR-IOV master.
-    ``master_addresses``: with or without prefix length; None if unreadable.
+    ``master_addresses``: the addresses of this master, with or without prefix length; None if
+    unreadable.
     """
 
     interface: str
@@ -58,7 +59,7 @@ class SelectionRequest(NamedTuple):
 class SelectionSettings(NamedTuple):
     """The cluster's settings that affect selection.
 
-    ``multus_namespace``: of a default network that is named without a namespace.
+    ``multus_namespace``: the namespace of a default network whose name contains none.
     """
 
     ipv4_enabled: bool = True

@@ -1,8 +1,8 @@
 """Expand the requested pool names: drop disabled families, replace patterns by matching pools.
 
-See docs/reference/pool-selection.md, "Families and wildcards". The pools of a pattern are sorted by
-name, without pools that are listed by name or that an earlier pattern matches. Listed names stay,
-even if the pool does not exist.
+See docs/reference/pool-selection.md, "Families and wildcards". Matching pools replace a pattern,
+sorted by name. Pools that are listed by name, or that an earlier pattern matches, are left out.
+Listed names stay, even if the pool does not exist.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from core.errors import AllocationError
 def resolve(
     candidates: Candidates, catalog: PoolCatalog, settings: SelectionSettings
 ) -> Candidates:
-    """The candidates without disabled families and patterns. Notes list what was dropped.
+    """Expand patterns and drop disabled families. Notes list what was dropped.
 
     Raises AllocationError for a malformed pattern.
     """

@@ -1,9 +1,8 @@
 """Plan which nodes are cordoned, drained and uncordoned to change virtual functions. Pure.
 
-Only Pods that use virtual functions to be changed are evicted. If these Pods are not gone within
-``DRAIN_S_MAX``, the drain is given up, so that a Pod that cannot be evicted does not keep the node
-out of service. The node is uncordoned, and drained again later. Nodes without a given-up drain come
-first.
+Only Pods whose virtual functions must change are evicted. If these Pods are not gone within
+``DRAIN_S_MAX``, the drain is given up: one Pod could otherwise keep the node out of service. The
+node is uncordoned, and drained again later. Nodes without a given-up drain come first.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ DRAIN_S_MAX: Final = 900.0
 """Seconds until a drain is given up."""
 
 RETRY_S: Final = 1_800.0
-"""Seconds until the next drain after a drain was given up."""
+"""Seconds from the end of a given-up drain to the next drain of the node."""
 
-UNSEEN_BYTES_MAX: Final = 12 * 1024
-"""Bytes of the records that are kept for nodes without a request."""
+RECORDS_WITHOUT_REQUEST_BYTES_MAX: Final = 12 * 1024
+"""The records of given-up drains that are kept for nodes without a request."""
 
 _RECORD_BYTES: Final = 40
 """Bytes of a record in JSON, without the name of the node."""
@@ -81,7 +80,7 @@ def plan_drains(
     """Plan the next steps. ``cordoned``: nodes that earlier plans have cordoned.
 
     ``max_unavailable`` 0: every cordoned node is uncordoned, and no node is drained.
-    ``further_cordoned``: the number of cordoned nodes that are not in ``cordoned``.
+    ``further_cordoned``: how many further nodes earlier plans have cordoned.
     ``requests_truncated``: some requests are missing, so records of nodes without a request are
     kept.
     """
@@ -122,7 +121,7 @@ def _records_without_request(
     nodes_with_request: Collection[str],
     cordoned: Collection[str],
 ) -> dict[str, DrainRecord]:
-    """The newest records of given-up drains, up to ``UNSEEN_BYTES_MAX``."""
+    """The newest records of given-up drains, up to ``RECORDS_WITHOUT_REQUEST_BYTES_MAX``."""
     without_request = sorted(
         (-record.given_up_s, node)
         for node, record in records.items()
@@ -132,7 +131,7 @@ def _records_without_request(
     return {
         node: records[node]
         for (_, node), end in zip(without_request, ends, strict=True)
-        if end <= UNSEEN_BYTES_MAX
+        if end <= RECORDS_WITHOUT_REQUEST_BYTES_MAX
     }
 
 

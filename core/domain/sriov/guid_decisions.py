@@ -26,7 +26,7 @@ GuidEvent = GuidsAssigned | GuidsReleased
 
 
 class GuidConflict(NamedTuple):
-    """A requested GUID of another virtual function."""
+    """A requested GUID that another virtual function holds."""
 
     requested: VfGuid
     holder: GuidClaim
@@ -72,7 +72,7 @@ def ended_guids(
 ) -> Iterator[tuple[VfGuid, GuidReleaseReason]]:
     """Yield the GUIDs to release, with the reason. ``held_guids``: the GUIDs of the node.
 
-    "removed": the virtual function is gone. "replaced": it has another GUID of ``held_guids``.
+    "removed": the virtual function is gone. "replaced": it has another GUID of the node.
     """
     by_address = {nic.address: nic for nic in nics}
     planned = {
@@ -93,8 +93,8 @@ def ended_guids(
             yield guid, "replaced"
 
 
-def replaced_guids(held_guids: Iterable[VfGuid], plan: NodePlan) -> Iterator[VfGuid]:
-    """The GUIDs of virtual functions that the plan removes or recreates."""
+def reassignable_guids(held_guids: Iterable[VfGuid], plan: NodePlan) -> Iterator[VfGuid]:
+    """The held GUIDs whose virtual functions the plan removes or recreates."""
     changed_nics = {
         action.address
         for action in plan.actions
@@ -125,7 +125,7 @@ def decide_assignment(
         if holder == claim_of(node, guid):
             continue
         if holder is not None:
-            former = guid_of(guid.guid, holder)
+            former = vf_guid_of(guid.guid, holder)
             if holder.is_same_function(guid):
                 reason: GuidReleaseReason = "moved"
             elif holder.node == node and former in replaced:
@@ -148,8 +148,8 @@ def claim_of(node: str, guid: VfGuid) -> GuidClaim:
     return GuidClaim(node, guid.nic, guid.nic_guid, guid.vf)
 
 
-def guid_of(text: str, claim: GuidClaim) -> VfGuid:
-    """The GUID with the virtual function of its claim."""
+def vf_guid_of(text: str, claim: GuidClaim) -> VfGuid:
+    """Combine a GUID with the virtual function that its claim names."""
     return VfGuid(text, claim.nic, claim.nic_guid, claim.vf)
 
 
@@ -157,6 +157,6 @@ def guids_by_node(claims: Mapping[str, GuidClaim]) -> Iterator[NodeGuids]:
     """The GUIDs of each node, sorted."""
     nodes: dict[str, list[VfGuid]] = {}
     for text, claim in claims.items():
-        nodes.setdefault(claim.node, []).append(guid_of(text, claim))
+        nodes.setdefault(claim.node, []).append(vf_guid_of(text, claim))
     for node, guids in nodes.items():
         yield NodeGuids(node, tuple(sorted(guids, key=lambda guid: (guid.nic, guid.vf, guid.guid))))

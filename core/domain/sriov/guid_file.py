@@ -3,7 +3,8 @@
 The SR-IOV network operator defines the format: a JSON list with one entry for each NIC. An entry
 has the PCI address or the GUID of the NIC, and a list or a range of GUIDs. Virtual function 0 gets
 the first GUID. An entry by PCI address takes precedence over an entry by GUID, and an earlier
-entry over a later one. NICs of other nodes are ignored, so that all nodes can have the same file.
+entry over a later one. Entries for NICs of other nodes are ignored, so that all nodes can have the
+same file.
 """
 
 from __future__ import annotations
@@ -85,12 +86,12 @@ def _parsed(item: Mapping[str, object]) -> tuple[str, GuidEntry]:
     address = _text(item, "pciAddress", "pci_address")
     nic_guid = _text(item, "pfGuid", "pf_guid")
     if bool(address) == bool(nic_guid):
-        raise ValueError("it needs either pci_address or pf_guid")
+        raise ValueError("it must have exactly one of pci_address and pf_guid")
     guids, guids_range = item.get("guids") or [], item.get("guidsRange") or {}
     if not isinstance(guids, list) or not isinstance(guids_range, dict):
         raise TypeError("guids must be a list, and guidsRange an object with start and end")
     if bool(guids) == bool(guids_range):
-        raise ValueError("it needs either guids or guidsRange")
+        raise ValueError("it must have exactly one of guids and guidsRange")
     nic = address.lower() or parse_guid(nic_guid)
     if guids:
         return nic, GuidEntry(tuple(map(parse_guid, guids)))
@@ -103,12 +104,15 @@ def _parsed(item: Mapping[str, object]) -> tuple[str, GuidEntry]:
 def _text(item: Mapping[str, object], *names: str) -> str:
     value = next((item[name] for name in names if item.get(name)), "")
     if not isinstance(value, str):
-        raise TypeError(f"{names[0]} is not a text")
+        raise TypeError(f"{names[0]} is not a string")
     return value
 
 
 def parse_guid(value: object) -> str:
-    """A GUID, or the GUID at the end of a link address, in the stored form. Raises ValueError."""
+    """The stored form of a GUID, or of the GUID at the end of a link address.
+
+    Raises ValueError.
+    """
     digits = _SEPARATORS.sub("", value.strip().lower()) if isinstance(value, str) else ""
     digits = digits[-2 * _GUID_BYTES :] if len(digits) == 2 * _LINK_ADDRESS_BYTES else digits
     if not _DIGITS.fullmatch(digits) or (len(set(digits)) == 1 and digits[0] in "0f"):

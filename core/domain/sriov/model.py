@@ -34,7 +34,7 @@ PRIORITY_MAX: Final = 99
 MTU_MAX: Final = 65_535
 
 ETHERNET_SETTINGS: Final = "trust and spoofChk"
-SWITCH_TEXTS: Final[Mapping[bool | None, str]] = {None: "", True: "on", False: "off"}
+ON_OFF_TEXTS: Final[Mapping[bool | None, str]] = {None: "", True: "on", False: "off"}
 """Values of trust and spoofChk."""
 
 _GUID: Final = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){7}")
@@ -183,7 +183,7 @@ class NodeGuids(NamedTuple):
 
 
 class PolicyProblem(NamedTuple):
-    """Why a field is invalid on every node."""
+    """A field that no node can accept, and the reason."""
 
     field: str
     message: str
@@ -206,7 +206,7 @@ def is_guid(text: str) -> bool:
 
 
 def policy_problems(policy: NodePolicy) -> list[PolicyProblem]:
-    """The fields that are invalid on every node."""
+    """The fields that no node can accept."""
     problems = [
         *_outside("priority", policy.priority, 0, PRIORITY_MAX),
         *_outside("numVfs", policy.vfs, 0, VFS_MAX),
@@ -222,13 +222,14 @@ def policy_problems(policy: NodePolicy) -> list[PolicyProblem]:
         text = "it selects no NIC; set pfNames, rootDevices, vendor or deviceID"
         problems.append(PolicyProblem("nicSelector", text))
     if policy.is_rdma and policy.device_type == VFIO:
-        problems.append(PolicyProblem("isRdma", f"a device of {VFIO} has no RDMA device"))
+        problems.append(PolicyProblem("isRdma", f"deviceType {VFIO} has no RDMA device"))
     if policy.link_type == INFINIBAND and has_ethernet_settings(policy):
         text = f"{ETHERNET_SETTINGS} exist only for Ethernet"
         problems.append(PolicyProblem("linkType", text))
     for item in policy.nics.names:
         if item.vfs is not None and item.vfs.last >= policy.vfs:
-            text = f"{item.name}#{item.vfs} ends above numVfs {policy.vfs} - 1"
+            least = item.vfs.last + 1
+            text = f"{item.name}#{item.vfs} needs at least numVfs {least}, not {policy.vfs}"
             problems.append(PolicyProblem("nicSelector.pfNames", text))
     return problems
 

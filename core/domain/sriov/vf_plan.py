@@ -1,8 +1,8 @@
 """Plan the actions that create the virtual functions of policies on a node's NICs.
 
-The plan is deterministic. After all actions, the next plan is empty. A NIC that carries the node's
-own traffic is never changed. A part of a policy that cannot be carried out is a refusal; all other
-parts are carried out.
+The plan is deterministic. Once all actions are done, the next plan has none. A NIC that carries
+the node's own traffic is never changed. A part of a policy that cannot be carried out is a refusal;
+all other parts are carried out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from core.domain.sriov.model import (
     ETHERNET_SETTINGS,
     INFINIBAND,
     NETDEVICE,
-    SWITCH_TEXTS,
+    ON_OFF_TEXTS,
     VFIO,
     NodePolicy,
     PhysicalFunction,
@@ -93,7 +93,7 @@ class SetEswitchMode(NamedTuple):
 
 
 class SetMtu(NamedTuple):
-    """Set the MTU. ``vf`` None: of the physical function."""
+    """Set the MTU of a virtual function, or of the NIC if ``vf`` is None."""
 
     nic: str
     address: str
@@ -125,7 +125,7 @@ class SetVfTrust(NamedTuple):
     trust: bool
 
     def __str__(self) -> str:
-        return f"{_function_name(self.nic, self.vf)}: trust {SWITCH_TEXTS[self.trust]}"
+        return f"{_function_name(self.nic, self.vf)}: trust {ON_OFF_TEXTS[self.trust]}"
 
 
 class SetVfSpoofCheck(NamedTuple):
@@ -137,7 +137,7 @@ class SetVfSpoofCheck(NamedTuple):
     spoof_check: bool
 
     def __str__(self) -> str:
-        return f"{_function_name(self.nic, self.vf)}: spoofChk {SWITCH_TEXTS[self.spoof_check]}"
+        return f"{_function_name(self.nic, self.vf)}: spoofChk {ON_OFF_TEXTS[self.spoof_check]}"
 
 
 class BindDriver(NamedTuple):
@@ -149,7 +149,9 @@ class BindDriver(NamedTuple):
     driver: str
 
     def __str__(self) -> str:
-        return f"{_function_name(self.nic, self.vf)}: driver {self.driver or 'of the kernel'}"
+        return (
+            f"{_function_name(self.nic, self.vf)}: driver {self.driver or 'chosen by the kernel'}"
+        )
 
 
 Action: TypeAlias = (
@@ -231,7 +233,10 @@ def plan_node(
 def _apply(
     policy: NodePolicy, nics: Sequence[PhysicalFunction], desired: dict[str, DesiredNic]
 ) -> Iterator[SriovRefusal]:
-    """Add the policy to ``desired``. The caller applies policies of higher priority first."""
+    """Add the policy to ``desired``, and yield what it refuses.
+
+    The caller applies policies of higher priority first.
+    """
     for nic in nics:
         ranges = _ranges(policy, nic)
         if not ranges:
@@ -325,7 +330,7 @@ def _conflict(policy: NodePolicy, target: DesiredNic, ranges: Sequence[VfRange])
 def _change_refusal(
     nic: PhysicalFunction, target: DesiredNic, actions: Sequence[Action]
 ) -> SriovRefusal | None:
-    """Why the NIC must not be changed. Policy "-": no policy selects its virtual functions."""
+    """Why the NIC must not be changed. Policy "-": the NIC is to have no virtual functions."""
     policy = next((group.policy for group in target.groups), "-")
     if target.externally_managed and len(nic.vfs) < target.vfs:
         return SriovRefusal(

@@ -3,7 +3,7 @@
     subnet-share    a pool has addresses outside its subnet, or the subnet in its label is missing
                     or has another CIDR than the pool
     subnet-overlap  the CIDRs of two subnets overlap
-    subnet-empty    a deleted subnet has pools or does not exist
+    subnet-empty    an event deletes a subnet with pools or a missing subnet
 
 The ledger has the state before the event.
 """
@@ -28,8 +28,8 @@ Finding: TypeAlias = tuple[str, str, str]
 """(rule, subject, text)."""
 
 
-def check_share(pool: Pool, ledger: Ledger) -> Iterator[Finding]:
-    """Check a new or changed pool."""
+def check_subnet_of_pool(pool: Pool, ledger: Ledger) -> Iterator[Finding]:
+    """Check that a new or changed pool lies in its subnet."""
     name = owner_subnet_name(pool)
     if not name:
         return

@@ -26,7 +26,12 @@ from core.domain.events import (
     SubnetRetired,
 )
 from core.domain.model import Pool, Subnet
-from core.domain.subnets.subnet_model import POOLS_PER_STEP_MAX, adopt, pools_of_subnet, same_cidr
+from core.domain.subnets.subnet_model import (
+    POOLS_PER_TRANSACTION_MAX,
+    adopt,
+    pools_of_same_cidr,
+    pools_of_subnet,
+)
 from core.domain.validation.change_rules import immutable_network_rule
 from core.domain.validation.common_rules import (
     OBJECT_BYTES_MAX,
@@ -36,7 +41,7 @@ from core.domain.validation.common_rules import (
     object_name_rule,
     require,
     size_rule,
-    unknown,
+    unknown_object,
 )
 from core.domain.validation.normalization import normalise_network
 from core.domain.validation.pool_rules import cidr_rule
@@ -108,7 +113,10 @@ def _delete(configuration: Configuration, name: str) -> tuple[Event, ...]:
 
 
 def _check_new(configuration: Configuration, subject: ObjectReference, subnet: Subnet) -> None:
-    """Check docs/reference/admission.md, "SpiderSubnet", CREATE. Refused has the first refusal."""
+    """Apply the rules of docs/reference/admission.md, "SpiderSubnet", CREATE.
+
+    Raises Refused with the first refusal.
+    """
     enabled = configuration.enabled(subnet.family)
     require(family_enabled_rule(subject, subnet.family, enabled=enabled))
     require(cidr_rule(subject, subnet))
@@ -121,7 +129,7 @@ def _check_new(configuration: Configuration, subject: ObjectReference, subnet: S
 def _check_changed(
     configuration: Configuration, subject: ObjectReference, existing: Subnet, subnet: Subnet
 ) -> None:
-    """Check docs/reference/admission.md, "SpiderSubnet", UPDATE. Raises Refused."""
+    """Apply the rules of docs/reference/admission.md, "SpiderSubnet", UPDATE. Raises Refused."""
     require(immutable_network_rule(subject, existing, subnet))
     enabled = configuration.enabled(subnet.family)
     require(family_enabled_rule(subject, subnet.family, enabled=enabled))
@@ -136,7 +144,7 @@ def _adoptions(configuration: Configuration, subnet: Subnet) -> tuple[Event, ...
     subnets = {subnet.name: subnet}
     adopted_pools = (
         after
-        for pool in same_cidr(subnet, configuration.pools)
+        for pool in pools_of_same_cidr(subnet, configuration.pools)
         if (after := adopt(pool, subnets, pool)) != pool
     )
     return tuple(PoolDefined(pool) for pool in _as_many_as_fit(adopted_pools))
@@ -145,7 +153,7 @@ def _adoptions(configuration: Configuration, subnet: Subnet) -> tuple[Event, ...
 def _as_many_as_fit(pools: Iterable[Pool]) -> Iterator[Pool]:
     """The first pools that fit into one transaction, but at least one pool."""
     size = 0
-    for pool in islice(pools, POOLS_PER_STEP_MAX):
+    for pool in islice(pools, POOLS_PER_TRANSACTION_MAX):
         size += encoded_size_max(pool)
         if size > OBJECT_BYTES_MAX and size > encoded_size_max(pool):
             return
@@ -155,5 +163,5 @@ def _as_many_as_fit(pools: Iterable[Pool]) -> Iterator[Pool]:
 def _existing(configuration: Configuration, name: str) -> Subnet:
     subnet = configuration.subnets.get(name)
     if subnet is None:
-        raise unknown(ObjectReference("SpiderSubnet", name))
+        raise unknown_object(ObjectReference("SpiderSubnet", name))
     return subnet

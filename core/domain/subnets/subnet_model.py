@@ -14,13 +14,13 @@ from core.domain.autopools.pool_names import OWNER_SUBNET, application_of
 from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.model import Pool, Subnet
 
-POOLS_PER_STEP_MAX: Final = 64
+POOLS_PER_TRANSACTION_MAX: Final = 64
 
 
 class Share(NamedTuple):
     """The addresses of a subnet that belong to one pool.
 
-    ``application``: of an automatic pool, such as ``apps_v1_Deployment_shop_web``; else "".
+    ``application``: ``apps_v1_Deployment_shop_web``, for example; "" if the pool is not automatic.
     """
 
     pool: str
@@ -49,7 +49,7 @@ def subnet_for(pool: Pool, subnets: Mapping[str, Subnet]) -> Subnet | None:
     )
 
 
-def same_cidr(subnet: Subnet, pools: Mapping[str, Pool]) -> Iterator[Pool]:
+def pools_of_same_cidr(subnet: Subnet, pools: Mapping[str, Pool]) -> Iterator[Pool]:
     """Pools with the subnet's CIDR, with or without its label, sorted by name."""
     cidr = (subnet.family, subnet.subnet)
     for name in sorted(pools):

@@ -63,13 +63,13 @@ class ObjectReference(NamedTuple):
 
 
 def require(refusals: Iterable[Refusal]) -> None:
-    """Raise Refused if there are refusals, with the first ``REFUSALS_MAX``."""
+    """Raise Refused with the first ``REFUSALS_MAX`` refusals, if there are any."""
     first = tuple(islice(refusals, REFUSALS_MAX))
     if first:
         raise Refused(first)
 
 
-def unknown(subject: ObjectReference) -> Refused:
+def unknown_object(subject: ObjectReference) -> Refused:
     """The error for an object that does not exist."""
     message = "there is no such object"
     return Refused((subject.refuse("NotFound", "unknown-name", field="", message=message),))

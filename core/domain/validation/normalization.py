@@ -31,7 +31,7 @@ def normalise_network(network: N) -> N:
 
 
 def cidr_label(subnet: str) -> str:
-    """See docs/reference/annotations.md, "Labels of pools and subnets"."""
+    """The CIDR as a label value (docs/reference/annotations.md, "Labels of pools and subnets")."""
     return subnet.translate(_CIDR_LABEL_CHARS)
 
 

@@ -30,8 +30,8 @@ from core.domain.patterns.labels import problems
 from core.domain.validation.common_rules import ObjectReference, shortened
 from core.errors import Refusal
 
-SUBNETS_KEPT_MAX: Final = 16_384
-"""Cached CIDRs; a new pool is compared with every other pool."""
+CIDRS_CACHED_MAX: Final = 16_384
+"""Many, because a new pool is compared with every other pool."""
 
 RANGES_SHOWN_MAX: Final = 4
 
@@ -41,7 +41,7 @@ DEFAULT_ROUTES: Final = ("0.0.0.0/0", "::/0")
 def subnet_rule(
     subject: ObjectReference, pool: Pool, pools: Mapping[str, Pool]
 ) -> Iterator[Refusal]:
-    """Rule 2: the CIDR must be canonical, and must not overlap another pool's different CIDR.
+    """Rule 2: the CIDR must be canonical, and equal to or disjoint from each other pool's CIDR.
 
     Pools whose deletion has begun count, too. The first overlapping pool by name is reported.
     """
@@ -50,7 +50,9 @@ def subnet_rule(
         yield fault
         return
     cidr = cidr_of_subnet(pool.subnet)
-    overlapping = (other.name for other in pools.values() if _overlaps(pool, cidr, other))
+    overlapping = (
+        other.name for other in pools.values() if _differs_and_overlaps(pool, cidr, other)
+    )
     name = min(overlapping, default="")
     if name:
         message = f"{cidr} overlaps {pools[name].subnet}, the subnet of SpiderIPPool/{name}"
@@ -210,7 +212,7 @@ def _pod_affinity_rule(subject: ObjectReference, pool: Pool) -> Iterator[Refusal
         foreign_labels = sorted(set(selector.match_labels).difference(APPLICATION_KEYS))
         expressions = ["matchExpressions"] if selector.match_expressions else []
         for key in (*map(shortened, foreign_labels), *expressions):
-            message = f"the selector of an automatic pool has only the app-* labels, not {key}"
+            message = f"the selector of an automatic pool may have only the app-* labels, not {key}"
             yield subject.refuse("Invalid", "auto-pool-affinity", field, message)
         return
     if selector.is_empty():
@@ -221,14 +223,14 @@ def _pod_affinity_rule(subject: ObjectReference, pool: Pool) -> Iterator[Refusal
         yield subject.refuse(problem.kind, "pod-affinity", problem.path, problem.message)
 
 
-def _overlaps(pool: Pool, cidr: Cidr, other: Pool) -> bool:
+def _differs_and_overlaps(pool: Pool, cidr: Cidr, other: Pool) -> bool:
     if other.family != pool.family or other.subnet == pool.subnet or other.name == pool.name:
         return False
     return overlaps(cidr, other)
 
 
 def overlaps(cidr: Cidr, other: Pool | Subnet) -> bool:
-    """The families must be equal."""
+    """The caller must compare the families first."""
     try:
         other_cidr = cidr_of_subnet(other.subnet)
     except AddressSyntaxError:
@@ -244,13 +246,13 @@ def ranges_text(addresses: AddressSet) -> str:
     return f"{text} and {hidden} more ranges" if hidden > 0 else text
 
 
-@lru_cache(maxsize=SUBNETS_KEPT_MAX)
+@lru_cache(maxsize=CIDRS_CACHED_MAX)
 def cidr_of_subnet(text: str) -> Cidr:
     """The parsed ``spec.subnet``. Raises AddressSyntaxError."""
     return parse_cidr(text)
 
 
-def items_rule(subject: ObjectReference, reservation: Reservation) -> Iterator[Refusal]:
+def reservation_items_rule(subject: ObjectReference, reservation: Reservation) -> Iterator[Refusal]:
     """Items must be addresses or ranges of the reservation's family."""
     for index, text in enumerate(reservation.ips):
         try:

@@ -31,7 +31,7 @@ def service_rules(subject: ObjectReference, service: Service) -> Iterator[Refusa
 
 
 def slice_rules(subject: ObjectReference, slice_: EndpointSlice) -> Iterator[Refusal]:
-    """The Service's name, ports and endpoints."""
+    """The name of the Service; the ports and endpoints of the slice."""
     yield from key_name_rule(subject, slice_.service, "metadata.labels[kubernetes.io/service-name]")
     yield from _ports(subject, "ports", slice_.ports)
     if len(slice_.endpoints) > ENDPOINTS_MAX:

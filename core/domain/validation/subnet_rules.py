@@ -15,7 +15,7 @@ from core.domain.addresses.ip_address import AddressSyntaxError, Cidr
 from core.domain.autopools.pool_names import OWNER_NAME
 from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.model import Pool, Subnet
-from core.domain.subnets.subnet_model import same_cidr, subnet_for
+from core.domain.subnets.subnet_model import pools_of_same_cidr, subnet_for
 from core.domain.validation.common_rules import ObjectReference
 from core.domain.validation.pool_rules import (
     cidr_of_subnet,
@@ -33,7 +33,7 @@ POOLS_SHOWN_MAX: Final = 8
 def subnets_apart_rule(
     subject: ObjectReference, subnet: Subnet, subnets: Mapping[str, Subnet]
 ) -> Iterator[Refusal]:
-    """The first overlapping subnet by name is reported."""
+    """Subnets must not overlap. The first overlapping subnet by name is reported."""
     cidr = cidr_of_subnet(subnet.subnet)
     for name, other in sorted(subnets.items()):
         if other.family == subnet.family and name != subnet.name and overlaps(cidr, other):
@@ -102,7 +102,7 @@ def shares_kept_rule(
 ) -> Iterator[Refusal]:
     """A pool's addresses must stay in its subnet. The first violation is reported."""
     addresses = pool_addresses(subnet)
-    for pool in same_cidr(subnet, pools):
+    for pool in pools_of_same_cidr(subnet, pools):
         try:
             removed = pool_addresses(pool) - addresses
         except AddressSyntaxError as error:
@@ -122,7 +122,7 @@ def no_pools_rule(subject: ObjectReference, pools: Sequence[Pool]) -> Iterator[R
         names = ", ".join(pool.name for pool in pools[:POOLS_SHOWN_MAX])
         more = len(pools) - POOLS_SHOWN_MAX
         tail = f" and {more} more" if more > 0 else ""
-        message = f"pools belong to this subnet: {names}{tail}"
+        message = f"the subnet still has pools: {names}{tail}"
         remedy = "delete these pools first, or delete all of them with `orbctl delete --drain`"
         yield subject.refuse("Forbidden", "subnet-in-use", field="", message=message, remedy=remedy)
 
@@ -132,7 +132,7 @@ def owner_rules(
 ) -> Iterator[Refusal]:
     """Rule 5 of "SpiderIPPool": a pool must have only addresses of its subnet.
 
-    Users must not change an automatic pool's addresses. A new pool may be empty.
+    Users must not change an automatic pool's addresses. A new pool without addresses passes.
     """
     subnet = subnet_for(pool, subnets)
     addresses = pool_addresses(pool)

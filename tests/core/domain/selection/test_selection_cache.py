@@ -13,7 +13,7 @@ from core.domain.selection import selection_cache
 from core.domain.selection.pool_annotations import POD_IPPOOL, POD_SUBNET
 from core.domain.selection.pool_catalog import PoolCatalog
 from core.domain.selection.pool_selection import select
-from core.domain.selection.selection_cache import SELECTIONS_MAX, SelectionMemo
+from core.domain.selection.selection_cache import SELECTIONS_MAX, SelectionCache
 from core.domain.selection.selection_request import Selection, SelectionRequest
 from core.errors import AllocationError
 from tests.core.domain.selection.test_select_properties import (
@@ -42,7 +42,7 @@ def select_by_rules(
 
 
 def select_memoized(
-    memo: SelectionMemo,
+    memo: SelectionCache,
     request: SelectionRequest,
     pod_facts: RequestFacts,
     catalog: PoolCatalog,
@@ -57,7 +57,7 @@ def select_memoized(
 def test_a_memoized_selection_equals_the_computed_one(
     first: dict[str, Pool], second: dict[str, Pool], pods: list[RequestFacts]
 ) -> None:
-    memo = SelectionMemo(DEFAULT_SETTINGS)
+    memo = SelectionCache(DEFAULT_SETTINGS)
     for catalog in (PoolCatalog(first), PoolCatalog(second), PoolCatalog(first)):
         for number, pod_facts in enumerate(pods * 2):
             named_facts = pod_facts._replace(
@@ -107,7 +107,7 @@ STRICT = PoolCatalog(
 
 @pytest.mark.parametrize("changed", CHANGED_FACTS)
 def test_the_cache_key_has_every_field_that_a_rule_reads(changed: str) -> None:
-    memo = SelectionMemo(DEFAULT_SETTINGS)
+    memo = SelectionCache(DEFAULT_SETTINGS)
     before = select_memoized(memo, ETH0_REQUEST, BASE, STRICT)
 
     after = select_memoized(memo, ETH0_REQUEST, CHANGED_FACTS[changed], STRICT)
@@ -117,7 +117,7 @@ def test_the_cache_key_has_every_field_that_a_rule_reads(changed: str) -> None:
 
 
 def test_requests_for_another_interface_or_pool_have_their_own_selection() -> None:
-    memo = SelectionMemo(DEFAULT_SETTINGS)
+    memo = SelectionCache(DEFAULT_SETTINGS)
     for request in (
         ETH0_REQUEST,
         SelectionRequest("net1"),
@@ -138,7 +138,7 @@ def test_pods_of_a_template_share_a_selection_unless_a_subnet_is_requested(
         return select(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(selection_cache, "select", note_and_select)
-    memo = SelectionMemo(DEFAULT_SETTINGS)
+    memo = SelectionCache(DEFAULT_SETTINGS)
     owner = Owner("Deployment", "web")
     for number in range(3):
         pod = BASE.pod._replace(name=f"web-{number}", uid=f"uid-{number}", owner=owner)
@@ -152,7 +152,7 @@ def test_pods_of_a_template_share_a_selection_unless_a_subnet_is_requested(
 
 
 def test_the_cache_is_bounded() -> None:
-    memo = SelectionMemo(DEFAULT_SETTINGS)
+    memo = SelectionCache(DEFAULT_SETTINGS)
     for number in range(2 * SELECTIONS_MAX):
         memo.select(SelectionRequest(f"net{number}"), BASE, STRICT)
 

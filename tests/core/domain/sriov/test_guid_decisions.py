@@ -115,7 +115,7 @@ def test_a_bound_virtual_function_without_a_guid_gets_a_guid_and_is_bound_again(
 
     assert [str(action) for action in plan.actions] == [
         f"ibs1 vf 0: mac {FIRST_GUID}",
-        "ibs1 vf 0: driver of the kernel",
+        "ibs1 vf 0: driver chosen by the kernel",
     ]
 
 

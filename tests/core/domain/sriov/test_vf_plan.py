@@ -116,10 +116,10 @@ def test_virtual_functions_are_created_with_macs_and_mtu() -> None:
         "ens1f0: mtu 9000",
         "ens1f0: numVfs 2",
         f"ens1f0 vf 0: mac {default_mac(RAIL, 0)}",
-        "ens1f0 vf 0: driver of the kernel",
+        "ens1f0 vf 0: driver chosen by the kernel",
         "ens1f0 vf 0: mtu 9000",
         f"ens1f0 vf 1: mac {default_mac(RAIL, 1)}",
-        "ens1f0 vf 1: driver of the kernel",
+        "ens1f0 vf 1: driver chosen by the kernel",
         "ens1f0 vf 1: mtu 9000",
     ]
     group = VfGroup("roce", policy="roce", vfs=VfRange(0, last=1), mtu=9_000)
@@ -136,7 +136,7 @@ def test_trust_and_spoof_check_are_set_before_a_driver_binds() -> None:
         f"ens1f0 vf 0: mac {default_mac(RAIL, 0)}",
         "ens1f0 vf 0: trust on",
         "ens1f0 vf 0: spoofChk off",
-        "ens1f0 vf 0: driver of the kernel",
+        "ens1f0 vf 0: driver chosen by the kernel",
     ]
 
 
@@ -229,7 +229,7 @@ def test_an_interrupted_plan_is_completed_for_a_virtual_function_without_a_drive
 
     assert lines(plan_node([policy()], labels={}, nics=[nic])) == [
         f"ens1f0 vf 1: mac {default_mac(RAIL, 1)}",
-        "ens1f0 vf 1: driver of the kernel",
+        "ens1f0 vf 1: driver chosen by the kernel",
     ]
 
 
@@ -239,7 +239,7 @@ def test_an_interrupted_plan_is_completed_for_virtual_functions_outside_of_the_r
 
     assert lines(plan_node([node_policy], labels={}, nics=[nic])) == [
         f"ens1f0 vf 0: mac {default_mac(RAIL, 0)}",
-        "ens1f0 vf 0: driver of the kernel",
+        "ens1f0 vf 0: driver chosen by the kernel",
     ]
     assert (
         plan_node([node_policy._replace(externally_managed=True)], labels={}, nics=[nic]).actions
@@ -253,7 +253,7 @@ def test_virtual_functions_outside_of_the_range_get_the_kernel_driver_once() -> 
         [policy("rdma", 2, "ens1f0#1-1")], labels={}, nics=[RAIL._replace(vfs=vfs(2))]
     )
 
-    assert "ens1f0 vf 0: driver of the kernel" in lines(plan)
+    assert "ens1f0 vf 0: driver chosen by the kernel" in lines(plan)
     assert next_plan.actions == ()
 
 

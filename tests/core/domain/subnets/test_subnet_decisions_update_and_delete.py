@@ -12,7 +12,7 @@ from core.domain.configuration.commands import DeletePool, DeleteSubnet, RetireS
 from core.domain.events import PoolDefined, PoolRetired, SubnetDeleted, SubnetRetired
 from core.domain.model import Pool, Subnet
 from core.domain.subnets.subnet_decisions import must_repeat
-from core.domain.subnets.subnet_model import POOLS_PER_STEP_MAX
+from core.domain.subnets.subnet_model import POOLS_PER_TRANSACTION_MAX
 from tests.core.domain.subnets.samples import BLUE_POOL, SUBNET4, ConfigurationHarness, as_command
 
 CHANGES: dict[str, tuple[Subnet, list[tuple[str, str, str]]]] = {
@@ -83,7 +83,7 @@ def test_a_subnet_with_pools_is_not_deleted_and_the_refusal_names_the_pools() ->
     (refusal,) = state.refusals(DeleteSubnet("net"))
 
     assert (refusal.kind, refusal.rule) == ("Forbidden", "subnet-in-use")
-    assert refusal.message == "pools belong to this subnet: blue"
+    assert refusal.message == "the subnet still has pools: blue"
 
 
 def test_a_subnet_without_pools_is_deleted_even_if_it_is_not_retiring() -> None:
@@ -110,13 +110,13 @@ def test_a_new_subnet_adopts_pools_that_have_its_cidr_and_no_subnet() -> None:
 def test_a_repeated_command_adopts_pools_that_do_not_fit_into_one_step() -> None:
     pools = [
         Pool(f"p{index:03}", V4, SUBNET4.subnet, (f"10.7.0.{index + 10}",))
-        for index in range(POOLS_PER_STEP_MAX + 6)
+        for index in range(POOLS_PER_TRANSACTION_MAX + 6)
     ]
     state = ConfigurationHarness(*pools)
     command = as_command(SUBNET4)
 
     first_events = state.apply(command)
-    assert len(first_events) == 1 + POOLS_PER_STEP_MAX
+    assert len(first_events) == 1 + POOLS_PER_TRANSACTION_MAX
     assert must_repeat(command, tuple(first_events))
     second_events = state.apply(command)
     assert len(second_events) == 6
@@ -124,7 +124,7 @@ def test_a_repeated_command_adopts_pools_that_do_not_fit_into_one_step() -> None
 
     assert state.apply(command) == []
     # RetireSubnet also needs two steps.
-    assert len(state.apply(RetireSubnet("net"))) == 1 + POOLS_PER_STEP_MAX
+    assert len(state.apply(RetireSubnet("net"))) == 1 + POOLS_PER_TRANSACTION_MAX
     assert len(state.apply(RetireSubnet("net"))) == 6
 
 
