@@ -15,14 +15,14 @@
     │   ├── StoreRejected           etcd rejects this request; repeating it fails again
     │   │   └── LeaseGone           the lease has ended: grant another one
     │   └── Compacted               the revision was compacted: read from a newer one (retryable)
-    │       └── WatchTooFarBehind   too many changes wait for etcd's confirmation  (retryable)
+    │       └── WatchTooFarBehind   a watch holds too many unconfirmed changes  (retryable)
     ├── LogError                    the event log is invalid, or its writer was replaced
     │   ├── WriterFenced            another process writes under this writer's name
     │   ├── LogGap                  a segment is missing: read the log again  (retryable)
     │   └── LogCorrupt              a value cannot be decoded, or the hash chain is broken
     │       └── UnusableValue       a worker of the workflow engine cannot use a stored value
     ├── RequestError                one request of a client was not served
-    │   ├── Overloaded              the named queue is full; try again      (retryable)
+    │   ├── Overloaded              a queue is full; try again              (retryable)
     │   ├── DeadlineExceeded        the request's deadline has passed       (retryable)
     │   ├── NotReady                the process cannot serve requests now   (retryable)
     │   ├── CallerGone              the client disconnected before its request began  (retryable)
@@ -57,7 +57,7 @@
         ├── ExecutionNotFound       no execution has this id, or only a closed one
         ├── AlreadyStarted          the workflow id is in use, and the id policy forbids reuse
         ├── ExecutionFailed         the execution failed, or was cancelled or terminated
-        ├── CallRejected            the execution rejected a query, update, pause or retry
+        ├── CallRejected            a query, update, pause or retry was rejected
         └── SessionLost             the lease of this process has ended     (retryable)
 
 A text in quotes is the ``sentinel`` of an AllocationError. A test compares this tree with the
@@ -209,7 +209,7 @@ class Compacted(StoreError):
 
 
 class WatchTooFarBehind(Compacted):
-    """A watch has ended: too many changes waited for etcd's confirmation; read the state again.
+    """A watch has ended: it held too many unconfirmed changes; read the state again.
 
     ``revision``: the newest revision that the watch has received.
     """
@@ -309,7 +309,7 @@ class AllocationError(OrbweaverError):
         self.source = source
 
     def with_message(self, message: str, *, remedy: str = "", source: str = "") -> Self:
-        """A copy; an empty remedy or source keeps the present value."""
+        """A copy of the error with ``message``; an empty remedy or source changes nothing."""
         return type(self)(
             message,
             subject=self.subject,
@@ -465,7 +465,7 @@ class ExecutionError(OrbweaverError):
 
 
 class ExecutionNotFound(ExecutionError):
-    """No execution has this id, or the request needs an open one."""
+    """No execution has this id, or only a closed one."""
 
 
 class AlreadyStarted(ExecutionError):
@@ -489,7 +489,7 @@ class ExecutionFailed(ExecutionError):
 
 
 class CallRejected(ExecutionError):
-    """The execution rejected a query or an update, or cannot be paused or resumed now."""
+    """The execution rejected a query or an update, or cannot be paused or retried now."""
 
 
 class SessionLost(ExecutionError):

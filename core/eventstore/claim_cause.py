@@ -1,7 +1,7 @@
 """Find the event that made a claim, and link spans to the ADD that caused it.
 
 Two small reads find the event in a log of any length. One transaction writes the claim, the event's
-segment and the writer's head, so the head at the claim's revision has the segment's number.
+segment and the writer's head. So at the claim's revision the head contains the segment's number.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ def link_attributes(claim: Claim) -> dict[str, str]:
     }
 
 
-async def link_to_claim(span: Span, store: KeyValueStore, keys: Keys, ended: Release) -> None:
+async def link_to_claim(span: Span, store: KeyValueStore, keys: Keys, release: Release) -> None:
     """Link a release to the ADD that made the claim, if etcd answers within ``LINK_S_MAX``."""
-    at = ended.claim_revision
+    at = release.claim_revision
     with suppress(TimeoutError, OrbweaverError):
         async with asyncio.timeout(LINK_S_MAX):
-            read = await store.read([Get(keys.ip_of(ended.address))], revision=at)
+            read = await store.read([Get(keys.ip_of(release.address))], revision=at)
             for kv in read.ranges[0].kvs:
                 claim = CLAIM_CODEC.decode(kv.value)
                 cause = await cause_of(store, keys, RevisedClaim(claim, at))

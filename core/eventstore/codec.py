@@ -58,10 +58,10 @@ SEGMENT_REMEDY: Final = (
     "if a newer version wrote it, upgrade this process; else restore a backup of etcd, or of the"
     " archive if the segment is archived"
 )
-UPGRADE: Final = (
+UPGRADE_REMEDY: Final = (
     "if a newer version wrote it, upgrade this process; else run `orbctl verify --repair`"
 )
-STATE_REMEDY: Final = f"{UPGRADE}, which restores it from the log"
+STATE_REMEDY: Final = f"{UPGRADE_REMEDY}, which restores it from the log"
 
 Reader = Literal["agent", "controller", "worker", "orbctl"]
 ALL_PROCESSES: Final[tuple[Reader, ...]] = get_args(Reader)
@@ -156,7 +156,7 @@ def _record_of(fields: list[Any]) -> _Record:
 
 
 def _events_of(segment: _Segment, writer: str, position: int) -> list[Recorded]:
-    """Replays spend most of their time here, so the loop avoids calls."""
+    """Decode the records. Replays spend most of their time here, so the loop avoids calls."""
     at, decoders, make = segment.recorded_at_ms, _body_decoders, tuple.__new__
     events = []
     for index, (event_id, name, version, cause, body) in enumerate(segment.records):
@@ -178,7 +178,7 @@ def _upcast(name: str, version: int, body: msgspec.Raw) -> Event:
 
 
 def _decode_newer_event(name: str, version: int, body: msgspec.Raw) -> Event:
-    """A newer process has added fields to a known version."""
+    """Decode an event to which a newer process has added fields."""
     kind = EVENT_TYPES[name]
     fields = upcast(name, version, _raw_decoder.decode(body))
     return msgspec.convert(trimmed(fields, kind), kind)
@@ -218,12 +218,12 @@ class StateCodec(Generic[T]):
             raise LogCorrupt(
                 f"a {self._type_name} value cannot be decoded: {error_text(error)}",
                 subject=self._type_name,
-                remedy=UPGRADE,
+                remedy=UPGRADE_REMEDY,
             ) from error
         return result
 
     def _decode_newer(self, data: bytes) -> tuple[int, T]:
-        """A newer process has added fields."""
+        """Decode a value to which a newer process has added fields."""
         version, value = _raw_decoder.decode(data)
         if version != STATE_VERSION:
             raise ValueError(f"version {version} is unknown")
@@ -277,7 +277,7 @@ def check_counts(**counts: int) -> None:
 
 
 def _family_of(cidr: str) -> Family:
-    """The prefix length is optional."""
+    """The IP family of an address, with or without a prefix length."""
     address, _, length = cidr.partition("/")
     family = parse_address(address).family
     if length and not 0 <= int(length) <= ADDRESS_BITS[family]:
@@ -296,7 +296,7 @@ class KeyKind(Generic[T]):
     ``prefix``: the beginning of the keys, after the cluster's root. ``readers``: processes that
     read the keys. ``remedy``: the remedy of decoding errors. ``key_of``: builds the key of a value;
     ``decode`` raises LogCorrupt if the value is stored at another key. ``check_key``: raises
-    ValueError for a key that no version writes.
+    ValueError for a key that Orbweaver never writes.
     """
 
     __slots__ = ("_check_key", "_decode", "_key_of", "name", "prefix", "readers", "remedy")
@@ -329,7 +329,7 @@ class KeyKind(Generic[T]):
             if self._key_of is not None and self._key_of(keys, decoded) != key:
                 raise ValueError("the value contains the name of another object")
         except LogCorrupt as error:
-            cause = error.__cause__  # ``error`` names no key; ``_error`` adds the key
+            cause = error.__cause__  # the codec's error does not name the key
             why = error_text(cause) if isinstance(cause, DECODING_ERRORS) else error.message
             raise self._error(keys, key, why) from error
         except DECODING_ERRORS as error:

@@ -34,7 +34,7 @@ WORK_STOP_S_MAX = 5.0
 
 
 class Leader(NamedTuple):
-    """The value of the key. ``since_ms``: the start of the term (leader's clock, Unix ms)."""
+    """The value of ``lease/<role>``. ``since_ms``: the term's start (leader's clock, Unix ms)."""
 
     name: str
     since_ms: int
@@ -119,7 +119,7 @@ class Election:
                     raise
             finally:
                 self.term = None
-                await self._end(term.lease)
+                await self._revoke_lease(term.lease)
             await backoff.wait()
 
     async def _campaign(self) -> tuple[LeaderTerm, float]:
@@ -129,19 +129,20 @@ class Election:
             lease = await self._store.grant_lease(self._ttl_s)
             term = None
             try:
-                epoch, revision = await self._try(lease)
+                epoch, revision = await self._try_to_lead(lease)
                 if epoch:
                     term = LeaderTerm(self.role, self.name, epoch, self._key, lease)
                     return term, requested_at + self._ttl_s
             finally:
                 if term is None:
-                    await self._end(lease)
+                    await self._revoke_lease(lease)
             await self._until_vacant(revision)
 
-    async def _try(self, lease: int) -> tuple[int, int]:
+    async def _try_to_lead(self, lease: int) -> tuple[int, int]:
         """Try to become the leader. Returns the epoch (0: not elected) and a revision.
 
-        The revision is that of etcd's answer; 0 if it is unknown whether another candidate leads.
+        If not elected, the candidate waits for a deletion of the key after this revision. A
+        revision of 0 means that the candidate tries again without waiting.
         """
         value, get = LEADER_CODEC.encode(Leader(self.name, unix_ms())), Get(self._key)
         try:
@@ -159,7 +160,7 @@ class Election:
         return self._epoch_of(kv, lease), result.revision
 
     async def _overwrite(self, kv: KeyValue, value: bytes, lease: int) -> tuple[int, int]:
-        """Replace a key without a lease. Such a key never expires, and no candidate wrote it."""
+        """Replace a key that has no lease. Such a key never expires, and no candidate wrote it."""
         result = await self._store.commit(
             [Unchanged(self._key, kv.mod_revision)], [Put(self._key, value, lease)]
         )
@@ -180,7 +181,7 @@ class Election:
     async def _serve(self, term: LeaderTerm, valid_until: float, work: Work) -> bool:
         """Run the work until the work or the lease ends. Returns whether the work ended."""
         work_task = asyncio.ensure_future(work(term))
-        renewal_task = asyncio.ensure_future(self._keep(term.lease, valid_until))
+        renewal_task = asyncio.ensure_future(self._keep_lease(term.lease, valid_until))
         finished = False
         try:
             await asyncio.wait({work_task, renewal_task}, return_when=asyncio.FIRST_COMPLETED)
@@ -193,7 +194,7 @@ class Election:
         ended_task.result()
         return finished
 
-    async def _keep(self, lease: int, valid_until: float) -> None:
+    async def _keep_lease(self, lease: int, valid_until: float) -> None:
         """Renew the lease. Return when it has ended, or may end before the next renewal."""
         # ``until_tick_s`` lets the periodic tasks of the process wake together.
         pause = until_tick_s(self._ttl_s / RENEWALS_PER_TTL)
@@ -215,7 +216,7 @@ class Election:
             pause = until_tick_s(self._ttl_s / RENEWALS_PER_TTL)
             valid_until = requested_at + self._ttl_s
 
-    async def _end(self, lease: int) -> None:
+    async def _revoke_lease(self, lease: int) -> None:
         """Revoke the lease. If etcd cannot be reached, the lease expires."""
         try:
             async with asyncio.timeout(self._ttl_s):

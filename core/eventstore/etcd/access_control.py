@@ -32,18 +32,18 @@ async def enable_access_control(settings: EtcdSettings, roles: Sequence[EtcdRole
     """
     calls = Calls(settings)
     try:
-        control = _Control(calls)
+        auth = _AuthCalls(calls)
         for role in roles:
-            await control.make_role(role)
-            await control.make_user(role.user, role.name)
-        await control.make_user(ROOT_USER, ROOT_USER)
-        await control.call("auth_enable", messages.AuthEnableRequest())
+            await auth.make_role(role)
+            await auth.make_user(role.user, role.name)
+        await auth.make_user(ROOT_USER, ROOT_USER)
+        await auth.call("auth_enable", messages.AuthEnableRequest())
     finally:
         await calls.close()
     _log.info("etcd requires authentication; roles: %s", ", ".join(role.name for role in roles))
 
 
-class _Control:
+class _AuthCalls:
     """Idempotent calls of etcd's Auth service. They raise StoreUnavailable, StoreRejected."""
 
     def __init__(self, calls: Calls) -> None:
@@ -55,12 +55,14 @@ class _Control:
     async def make_user(self, user: str, role: str) -> None:
         """Users authenticate by certificate, so the password is random and not stored."""
         password = secrets.token_urlsafe(_PASSWORD_BYTES)
-        await self._make("user_add", messages.AuthUserAddRequest(name=user, password=password))
+        await self._add_if_absent(
+            "user_add", messages.AuthUserAddRequest(name=user, password=password)
+        )
         await self.call("user_grant", messages.AuthUserGrantRoleRequest(user=user, role=role))
 
     async def make_role(self, role: EtcdRole) -> None:
         """The role gets exactly ``role.permissions``."""
-        await self._make("role_add", messages.AuthRoleAddRequest(name=role.name))
+        await self._add_if_absent("role_add", messages.AuthRoleAddRequest(name=role.name))
         response = await self.call("role_get", messages.AuthRoleGetRequest(role=role.name))
         current_permissions = {
             Permission(perm.key, perm.range_end, _may_write(perm)) for perm in response.perm
@@ -71,13 +73,13 @@ class _Control:
             grant.perm.key, grant.perm.range_end = permission.start, permission.end
             grant.perm.permType = messages.READWRITE if permission.may_write else messages.READ
             await self.call("role_grant", grant)
-        # A grant replaces the permission of its range, so a changed type needs no revocation.
+        # A grant has replaced the old permission of its range; only other ranges are revoked.
         ranges = {(permission.start, permission.end) for permission in desired_permissions}
         for permission in sorted(current_permissions - desired_permissions):
             if (permission.start, permission.end) not in ranges:
-                await self.call("role_revoke", _revoke(role.name, permission))
+                await self.call("role_revoke", _revoke_request(role.name, permission))
 
-    async def _make(self, method: Method, request: ProtobufMessage) -> None:
+    async def _add_if_absent(self, method: Method, request: ProtobufMessage) -> None:
         try:
             await self.call(method, request)
         except StoreRejected as error:
@@ -89,7 +91,7 @@ def _may_write(permission: messages.PermissionMessage) -> bool:
     return permission.permType == messages.READWRITE
 
 
-def _revoke(role: str, permission: Permission) -> ProtobufMessage:
+def _revoke_request(role: str, permission: Permission) -> ProtobufMessage:
     # The keys in this message are strings; keys in other messages are bytes.
     start, end = permission.start.decode(), permission.end.decode()
     request: ProtobufMessage = messages.AuthRoleRevokePermissionRequest(

@@ -29,8 +29,8 @@ from core.process.tracing import Span, child_span
 _DATABASE = {"db.system.name": "etcd"}
 _FIRST_WAIT_S = 0.02
 
-_LAST_ATTEMPT_S = 0.05
-"""The shortest timeout of a repeated call, even if the deadline is nearer."""
+_REPEATED_ATTEMPT_S_MIN = 0.05
+"""The shortest timeout of a repeated attempt; it may end after the deadline."""
 
 _RETRYABLE_STATES = frozenset({CallState.NOTHING_WRITTEN, CallState.UNKNOWN})
 """Failures that may be limited to one endpoint."""
@@ -45,7 +45,7 @@ class CallObserver(Protocol):
 
 
 class Calls:
-    """A store's calls."""
+    """All calls of one store to etcd."""
 
     def __init__(self, settings: EtcdSettings, observer: CallObserver | None = None) -> None:
         self._settings = settings
@@ -111,14 +111,14 @@ class Calls:
             raise as_call_failed(error) from error
 
     def watch_failed(self, channel: EndpointChannel, failure: CallFailure) -> None:
-        """Let the next watch use a new token (STALE_TOKEN) or another endpoint."""
+        """Let the next watch use a new token after STALE_TOKEN, else another endpoint."""
         if failure.state is CallState.STALE_TOKEN:
             self._tokens.forget()
         else:
-            self._endpoints.failed(channel)
+            self._endpoints.leave(channel)
 
     def observe(self, method: str, started: float, error: Exception | None = None) -> None:
-        """``started``: from ``time.perf_counter``."""
+        """Tell the observer the outcome. ``started``: the start by ``time.perf_counter``."""
         if self._observer is not None:
             outcome = type(error).__name__ if error is not None else "ok"
             self._observer.on_call(method, time.perf_counter() - started, outcome)
@@ -153,7 +153,7 @@ class Calls:
             reraise=True,
         )
         async for attempt in retrying:
-            attempt_s = min(2 * attempt_s, max(ends_at - time.monotonic(), _LAST_ATTEMPT_S))
+            attempt_s = min(2 * attempt_s, max(ends_at - time.monotonic(), _REPEATED_ATTEMPT_S_MIN))
             with attempt:
                 return await self._attempt(method, request, attempt_s)
         raise AssertionError("tenacity ends with a result or an error")
@@ -178,14 +178,14 @@ class Calls:
             except CallFailed as failed:
                 if failed.failure.state is not CallState.STALE_TOKEN:
                     raise
-            # etcd checks the token first, so nothing was written. A client with a certificate gets
-            # this error only during a change of roles.
+            # etcd checks the token before the request, so nothing was written. A client with a
+            # certificate has no token; it gets this error only while roles change.
             if self._tokens.renewable:
                 metadata = await self._tokens.renew(channel, metadata)
             return await self._send(channel, method, request, timeout_s, metadata)
         except CallFailed as failed:
             if failed.failure.state in _RETRYABLE_STATES and not failed.failure.is_full:
-                self._endpoints.failed(channel)
+                self._endpoints.leave(channel)
             raise
 
     async def _send(

@@ -1,4 +1,4 @@
-"""The SSL context with the certificate files of the settings.
+"""Make the SSL context from the certificate files that the settings name.
 
 The files may be rotated while a process runs. ``channel`` compares ``Certificates`` to detect a
 rotation.

@@ -15,7 +15,7 @@ from core.eventstore.etcd import messages
 from core.eventstore.etcd.certificates import Certificates, ssl_context
 from core.eventstore.etcd.failures import CallFailed, CallFailure, CallState
 from core.eventstore.etcd.http2 import Channel, Metadata, RpcError, StatusCode, StreamingCall
-from core.eventstore.etcd.lease_renewals import LeaseKeepAlives
+from core.eventstore.etcd.lease_renewals import LeaseRenewals
 from core.eventstore.etcd.methods import UNARY_METHODS, WATCH_PATH, Method
 from core.eventstore.etcd.settings import EtcdSettings
 from core.protobuf import DecodeError
@@ -29,7 +29,7 @@ class EndpointChannel:
     def __init__(self, endpoint: str, channel: Channel) -> None:
         self.endpoint = endpoint
         self._channel = channel
-        self._keep_alives = LeaseKeepAlives(channel)
+        self._renewals = LeaseRenewals(channel)
 
     @property
     def is_ready(self) -> bool:
@@ -51,7 +51,7 @@ class EndpointChannel:
         """Returns the decoded answer. Raises RpcError."""
         content = request if isinstance(request, bytes) else request.SerializeToString()
         if method == "keep":  # renewals of leases share one stream
-            answer = await self._keep_alives.renew(content, timeout_s=timeout_s, metadata=metadata)
+            answer = await self._renewals.renew(content, timeout_s=timeout_s, metadata=metadata)
             decode = _decode_renewal
         else:
             path, decode = UNARY_METHODS[method]
@@ -107,7 +107,7 @@ class Endpoints:
             )
         return connected
 
-    def failed(self, channel: EndpointChannel) -> None:
+    def leave(self, channel: EndpointChannel) -> None:
         """Use the next channel, if ``channel`` is the current one."""
         if self._channels[self._current] is channel:
             self._current = (self._current + 1) % len(self._channels)

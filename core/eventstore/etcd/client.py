@@ -57,7 +57,7 @@ class EtcdStore:
             raise
 
     async def _is_unwritten(self, guards: Sequence[Guard], writes: Sequence[Write]) -> bool:
-        """Whether a transaction that a full etcd has rejected was certainly not applied.
+        """Whether etcd, which reported a full database, certainly did not apply the transaction.
 
         etcd may apply the transaction that fills the database, and still return an error. If a key
         that the transaction guards and writes is unchanged, the transaction was not applied.
@@ -74,7 +74,7 @@ class EtcdStore:
         return False
 
     async def alarms(self) -> tuple[str, ...]:
-        """Names such as NOSPACE. Raises StoreUnavailable."""
+        """The names of active alarms, such as NOSPACE. Raises StoreUnavailable."""
         return message_conversion.alarm_names(
             await self._calls.repeat("status", messages.StatusRequest())
         )
@@ -112,7 +112,7 @@ class EtcdStore:
         return remaining_s
 
     async def lease_left_s(self, lease: int) -> int:
-        """0 if the lease has expired."""
+        """The remaining seconds of the lease; 0 if it has expired."""
         request = messages.LeaseTimeToLiveRequest(ID=lease)
         remaining_s: int = (await self._calls.repeat("time_to_live", request)).TTL
         return max(remaining_s, 0)

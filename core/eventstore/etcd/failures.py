@@ -62,7 +62,7 @@ class CallFailure(NamedTuple):
 _STALE_TOKEN = (
     "etcdserver: invalid auth token",
     "etcdserver: revision of auth store is old",
-    # Authentication was enabled after the token request.
+    # The call had no token: authentication was still disabled when the client requested one.
     "etcdserver: user name is empty",
 )
 
@@ -101,7 +101,7 @@ _TOO_LARGE_TO_RECEIVE = "grpc: received message larger than max"
 
 
 def classify(code: StatusCode, details: str) -> CallFailure:
-    """``details``: etcd's message."""
+    """Classify a call that failed with status ``code``. ``details``: etcd's message."""
     text = details or code.name
     if details.startswith(_STALE_TOKEN):
         return CallFailure(CallState.STALE_TOKEN, text)

@@ -13,8 +13,8 @@ from core.eventstore.etcd.http2 import Channel, Metadata, RpcError, StatusCode, 
 from core.eventstore.etcd.methods import KEEP_ALIVE_PATH
 
 
-class LeaseKeepAlives:
-    """Renews leases on one stream of a channel. One request is in flight at a time."""
+class LeaseRenewals:
+    """The stream of one channel. One request is in flight at a time."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel

@@ -24,7 +24,7 @@ class EtcdMaintenance:
         self._settings = settings
 
     async def defragment(self) -> None:
-        """One member after the other. Raises StoreRejected (not root), StoreUnavailable."""
+        """Defragment each member in turn. Raises StoreRejected (not root), StoreUnavailable."""
         slow = self._settings._replace(
             read_attempt_s=DEFRAGMENT_S_MAX, read_deadline_s=DEFRAGMENT_S_MAX
         )

@@ -59,18 +59,18 @@ def txn_result(response: messages.TxnResponse, otherwise: Sequence[Get]) -> TxnR
 
 
 def range_results(response: messages.TxnResponse) -> tuple[RangeResult, ...]:
-    """Convert a transaction's answer."""
+    """Convert the answers to all reads of a transaction."""
     return tuple([range_result(operation.response_range) for operation in response.responses])
 
 
 def range_result(response: messages.RangeResponse) -> RangeResult:
-    """Convert a range's answer."""
+    """Convert the answer to one read."""
     kvs = tuple([_key_value(_fields_of(kv)) for kv in response.kvs])
     return RangeResult(kvs, response.count, response.more)
 
 
 def alarm_names(response: Any) -> tuple[str, ...]:
-    """The status has texts such as "memberID:1 alarm:NOSPACE"."""
+    """The alarms in a status response, which has texts such as "memberID:1 alarm:NOSPACE"."""
     names = (text.partition("alarm:")[2].strip() for text in response.errors)
     return tuple(sorted({name for name in names if name}))
 

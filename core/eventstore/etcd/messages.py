@@ -1,7 +1,7 @@
 """The fields of etcd's messages (rpc.proto, kv.proto, auth.proto) that this package uses.
 
-``_TABLE``: name, number and type; "*" is a repeated field. Decoding skips
-other fields. A test compares the table with generated stubs.
+``_TABLE`` has each field's name, number and type; "*" marks a repeated field. Decoding skips other
+fields. A test compares the table with generated stubs.
 """
 
 from __future__ import annotations
@@ -175,12 +175,12 @@ CLASSES: Final = message_classes("etcdserverpb", _TABLE)
 
 
 def decoder(message: str) -> Callable[[bytes], Any]:
-    """The decoding function raises DecodeError."""
+    """The function that decodes this kind of message. The function raises DecodeError."""
     read: Callable[[bytes], Any] = CLASSES[message].FromString
     return read
 
 
-# Only tests with etcd check the keywords of these constructors.
+# mypy does not check the keywords of these constructors; tests with a real etcd do.
 AlarmRequest: Final[Any] = CLASSES["AlarmRequest"]
 AuthEnableRequest: Final[Any] = CLASSES["AuthEnableRequest"]
 AuthRoleAddRequest: Final[Any] = CLASSES["AuthRoleAddRequest"]
@@ -215,4 +215,4 @@ SORT_MOD: Final = 3
 EVENT_DELETE: Final = 1
 
 PROGRESS_WATCH_ID: Final = -1
-"""In a progress report for all watches."""
+"""The watch id in a progress report for all watches."""

@@ -26,7 +26,7 @@ _UNIX: Final = "unix:"
 
 
 class Channel:
-    """A channel to ``target``: ``host:port`` or ``unix:path``. No TLS without a ``context``."""
+    """A channel to ``target``: ``host:port`` or ``unix:path``. ``context``: None without TLS."""
 
     def __init__(self, target: str, context: ssl.SSLContext | None) -> None:
         self.target = target
@@ -34,7 +34,7 @@ class Channel:
         if context is not None:
             context.set_alpn_protocols([_ALPN])
         self._connection: Http2Connection | None = None
-        self._connections: set[Http2Connection] = set()
+        self._unclosed: set[Http2Connection] = set()
         self._failures = 0
         self._pause_until = 0.0
         self._closed = False
@@ -48,8 +48,8 @@ class Channel:
     async def connect(self) -> bool:
         """Connect unless a connection is open. Returns whether a connection is open.
 
-        After a failed attempt, returns False at once during a pause, which grows up to
-        ``RECONNECT_MAX_S``.
+        A pause follows each failed attempt: until it ends, ``connect`` returns False at once. The
+        pause grows up to ``RECONNECT_MAX_S``.
         """
         loop = asyncio.get_running_loop()
         if self.is_ready:
@@ -99,9 +99,9 @@ class Channel:
     def close(self) -> None:
         """Calls in flight fail."""
         self._closed = True
-        for connection in self._connections:
+        for connection in self._unclosed:
             connection.close(RpcError(StatusCode.CANCELLED, "the connection was closed"))
-        self._connections.clear()
+        self._unclosed.clear()
 
     async def _open(self, connection: Http2Connection) -> None:
         """Raises OSError, UnicodeError."""
@@ -131,7 +131,7 @@ class Channel:
             return
         self._failures = 0
         self._connection = connection
-        self._connections = {busy for busy in self._connections if busy.is_busy} | {connection}
+        self._unclosed = {busy for busy in self._unclosed if busy.is_busy} | {connection}
 
     def _usable(self) -> Http2Connection:
         if self._connection is None or not self._connection.is_usable:
@@ -159,7 +159,7 @@ class Channel:
 
 
 def _address(target: str) -> tuple[str, int]:
-    """An IPv6 address with a port needs brackets."""
+    """Split a target into host and port. An IPv6 address with a port needs brackets."""
     host, colon, port = target.rpartition(":")
     if not colon or not port.isdecimal() or host.endswith(":"):
         host, port = target, str(DEFAULT_PORT)

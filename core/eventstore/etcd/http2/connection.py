@@ -54,11 +54,11 @@ class Http2Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._unparsed = b""
         self._blocks = BlockAssembler()
-        self._received = 0
+        self._received_bytes = 0
         self._streams = StreamTable()
         self._queue = SendQueue(self._write)
         self._keepalive = Keepalive(loop, self)
-        self._end: RpcError | None = None
+        self._end_error: RpcError | None = None
         self._is_draining = False
         self.ready: asyncio.Future[None] = loop.create_future()
         """Done when the server's settings arrive; an RpcError if the connection ends first."""
@@ -66,7 +66,7 @@ class Http2Connection(asyncio.Protocol):
     @property
     def is_usable(self) -> bool:
         return (
-            self._end is None
+            self._end_error is None
             and not self._is_draining
             and not self._streams.is_used_up
             and self.ready.done()
@@ -87,7 +87,7 @@ class Http2Connection(asyncio.Protocol):
         ``message``: the call's only message; None if the call sends its messages later.
         """
         if not self.is_usable:
-            raise self._end or _unprocessed("the connection accepts no new calls")
+            raise self._end_error or _unprocessed("the connection accepts no new calls")
         self._streams.add(call)
         call.send_window = self._queue.stream_window
         head = frames.encode_frame(frames.HEADERS, frames.END_HEADERS, call.stream_id, block)
@@ -100,14 +100,14 @@ class Http2Connection(asyncio.Protocol):
 
     async def wait_for_free_stream(self) -> None:
         """Also returns when the connection ends."""
-        while self.is_full and self._end is None:
+        while self.is_full and self._end_error is None:
             await self._streams.wait_for_change()
 
     def close(self, error: RpcError) -> None:
         """End every call with ``error``, and the connection. Only the first call has an effect."""
-        if self._end is not None:
+        if self._end_error is not None:
             return
-        self._end = error
+        self._end_error = error
         self._keepalive.stop()
         for call in self._streams.clear():
             call.on_end(error)
@@ -143,7 +143,7 @@ class Http2Connection(asyncio.Protocol):
         self._write(frames.PREFACE + own_frames)
 
     def data_received(self, data: bytes) -> None:
-        if self._end is not None:
+        if self._end_error is not None:
             return
         self._keepalive.on_received()
         try:
@@ -177,10 +177,10 @@ class Http2Connection(asyncio.Protocol):
 
     def _on_data(self, received: Frame) -> None:
         size = len(received.payload)
-        self._received += size
-        if self._received >= CONNECTION_WINDOW_BYTES // 2:
-            self._write(frames.window_update(0, self._received))
-            self._received = 0
+        self._received_bytes += size
+        if self._received_bytes >= CONNECTION_WINDOW_BYTES // 2:
+            self._write(frames.window_update(0, self._received_bytes))
+            self._received_bytes = 0
         call = self._streams.get(received.stream_id)
         if call is None:
             return  # the server sent this frame before it received our RST_STREAM

@@ -44,18 +44,18 @@ class Keepalive:
         return time.monotonic() - self._received_at
 
     def start(self) -> None:
-        """Check until no call is in flight."""
+        """Detect silence until no call is in flight."""
         if self._timer is None:
             self._received_at = time.monotonic()
             self._check_in(KEEPALIVE_S)
 
     def stop(self) -> None:
-        """Stop checking."""
+        """Stop the detection."""
         if self._timer is not None:
             self._timer.cancel()
 
     def on_received(self) -> None:
-        """Call it for all received data."""
+        """Note that data has arrived."""
         self._received_at = time.monotonic()
 
     def _check_in(self, seconds: float) -> None:

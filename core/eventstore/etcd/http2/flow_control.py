@@ -74,7 +74,7 @@ class SendQueue:
     def flush(self, before: bytes = b"") -> None:
         """Write ``before`` and the data that fits into the windows, in one write."""
         parts = [before] if before else []
-        blocked_streams = 0  # in succession
+        blocked_streams = 0  # since the last stream that could send more
         while self._window > 0 and blocked_streams < len(self._unsent):
             unsent_data = self._unsent.popleft()
             if self._take_turn(unsent_data, parts):

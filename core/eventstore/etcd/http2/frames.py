@@ -68,7 +68,7 @@ class ProtocolError(Exception):
 
 
 class Frame(NamedTuple):
-    """A frame without its header."""
+    """A received frame."""
 
     kind: int
     flags: int
@@ -99,7 +99,7 @@ def settings(values: Iterable[tuple[int, int]]) -> bytes:
 
 
 def window_update(stream_id: int, size: int) -> bytes:
-    """The peer may send ``size`` bytes more."""
+    """A WINDOW_UPDATE frame: the peer may send ``size`` bytes more."""
     return header(size=4, kind=WINDOW_UPDATE, flags=0, stream_id=stream_id) + _NUMBER.pack(size)
 
 
@@ -135,7 +135,7 @@ def split(data: bytes) -> tuple[list[Frame], bytes]:
 
 
 def without_padding(received: Frame) -> bytes:
-    """The payload. Raises ProtocolError."""
+    """The payload without padding and priority. Raises ProtocolError."""
     content = received.payload
     if not received.flags & (PADDED | PRIORITY_FLAG):
         return content
@@ -158,7 +158,7 @@ def read_settings(payload: bytes) -> Iterator[tuple[int, int]]:
 
 
 def read_number(received: Frame) -> int:
-    """The code of RST_STREAM, the increment of WINDOW_UPDATE. Raises ProtocolError."""
+    """The code of an RST_STREAM or the increment of a WINDOW_UPDATE. Raises ProtocolError."""
     if len(received.payload) != _NUMBER.size:
         name = "RST_STREAM" if received.kind == RST_STREAM else "WINDOW_UPDATE"
         text = f"a {name} frame of {len(received.payload)} bytes, not {_NUMBER.size}"

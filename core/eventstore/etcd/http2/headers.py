@@ -19,12 +19,12 @@ Metadata = tuple[tuple[str, str], ...]
 """(name, value) pairs in addition to gRPC's headers."""
 
 HEADER_LIST_BYTES_MAX: Final = 65_536
-"""The limit of a response, encoded and decoded."""
+"""The limit of a response's header list, both encoded and decoded."""
 
 FRAMES_OF_A_BLOCK_MAX: Final = 64
-"""``HEADER_LIST_BYTES_MAX`` does not limit empty frames (RFC 9113, 6.10)."""
+"""Limits empty frames, which ``HEADER_LIST_BYTES_MAX`` cannot limit (RFC 9113, 6.10)."""
 
-BLOCKS_MAX: Final = 128
+CACHED_BLOCKS_MAX: Final = 128
 
 _NO_TABLE: Final = b"\x20"  # the size of the dynamic table is 0
 
@@ -93,7 +93,7 @@ class BlockAssembler:
 
 
 class ResponseHeaders(NamedTuple):
-    """The headers of a response that calls use.
+    """The part of a response's headers that a call reads.
 
     A missing text is ""; a missing or malformed number is None.
     """
@@ -104,11 +104,11 @@ class ResponseHeaders(NamedTuple):
     grpc_message: str
 
 
-@lru_cache(maxsize=BLOCKS_MAX)
+@lru_cache(maxsize=CACHED_BLOCKS_MAX)
 def request_headers(
     path: str, authority: str, metadata: Metadata, timeout_ms: int, *, secure: bool
 ) -> bytes:
-    """A ``timeout_ms`` of 0 means no deadline."""
+    """Encode a request's headers. A ``timeout_ms`` of 0 means no deadline."""
     pairs = [("te", "trailers"), *metadata]
     if timeout_ms:
         pairs.append(("grpc-timeout", f"{timeout_ms}m"))
@@ -123,9 +123,9 @@ def request_headers(
     )
 
 
-@lru_cache(maxsize=BLOCKS_MAX)
+@lru_cache(maxsize=CACHED_BLOCKS_MAX)
 def response_headers(block: bytes) -> ResponseHeaders:
-    """Raises ProtocolError."""
+    """Decode a response's headers. Raises ProtocolError."""
     decoder = hpack.Decoder(max_header_list_size=HEADER_LIST_BYTES_MAX)
     decoder.max_allowed_table_size = 0
     decoder.header_table_size = 0

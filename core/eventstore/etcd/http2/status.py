@@ -58,7 +58,7 @@ _HTTP_STATUS: Final = {
 
 
 def status_code(number: int) -> StatusCode:
-    """UNKNOWN for an undefined number."""
+    """The code with this number; UNKNOWN if gRPC does not define it."""
     try:
         return StatusCode(number)
     except ValueError:

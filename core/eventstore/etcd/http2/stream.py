@@ -36,12 +36,12 @@ class CallOwner(Protocol):
 
 
 class RpcCall(ABC):
-    """The receiving half of a stream. Only the connection calls ``on_*``."""
+    """The receiving half of a stream. The connection calls ``on_*``."""
 
     __slots__ = (
         "_buffer",
         "_owner",
-        "_received",
+        "_received_bytes",
         "answered",
         "half_closed",
         "send_window",
@@ -51,7 +51,7 @@ class RpcCall(ABC):
     def __init__(self, owner: CallOwner) -> None:
         self._owner = owner
         self._buffer = bytearray()
-        self._received = 0
+        self._received_bytes = 0
         self.answered = False  # the headers of the answer have arrived
         self.half_closed = False  # the last message of the call was given to ``send``
         self.send_window = 0
@@ -75,7 +75,7 @@ class RpcCall(ABC):
         else:
             self._buffer += content
             self._take_messages()
-        self._received += size
+        self._received_bytes += size
         self._grant()
 
     @abstractmethod
@@ -92,9 +92,9 @@ class RpcCall(ABC):
         return True
 
     def _grant(self) -> None:
-        if self._received >= STREAM_WINDOW_BYTES // 2 and self._accepts_more():
-            self._owner.grant(self, self._received)
-            self._received = 0
+        if self._received_bytes >= STREAM_WINDOW_BYTES // 2 and self._accepts_more():
+            self._owner.grant(self, self._received_bytes)
+            self._received_bytes = 0
 
     def _take_messages(self) -> None:
         buffer = self._buffer
@@ -177,19 +177,19 @@ class StreamingCall(RpcCall):
     The receive window grows only while no received message waits for ``receive``.
     """
 
-    __slots__ = ("_end", "_messages", "_reader", "done")
+    __slots__ = ("_end_error", "_messages", "_reader", "done")
 
     def __init__(self, owner: CallOwner) -> None:
         super().__init__(owner)
         self._messages: deque[bytes] = deque()
         self._reader: asyncio.Future[None] | None = None
-        self._end: RpcError | None = None
+        self._end_error: RpcError | None = None
         self.done = False
 
     def send(self, message: bytes) -> None:
-        """Raises RpcError after the end."""
+        """Send one message. Raises RpcError if the stream has ended."""
         if self.done:
-            raise self._end or RpcError(StatusCode.UNAVAILABLE, "the stream has ended")
+            raise self._end_error or RpcError(StatusCode.UNAVAILABLE, "the stream has ended")
         self._owner.send(self, message, ends=False)
 
     async def receive(self) -> bytes | None:
@@ -199,8 +199,8 @@ class StreamingCall(RpcCall):
         """
         while not self._messages:
             if self.done:
-                if self._end is not None:
-                    raise self._end
+                if self._end_error is not None:
+                    raise self._end_error
                 return None
             self._reader = asyncio.get_running_loop().create_future()
             try:
@@ -217,7 +217,7 @@ class StreamingCall(RpcCall):
 
     def on_end(self, error: RpcError | None) -> None:
         if not self.done:
-            self.done, self._end = True, error
+            self.done, self._end_error = True, error
             self._wake()
 
     def _on_message(self, message: bytes) -> None:
