@@ -23,7 +23,7 @@ FULL_REMEDY: Final = (
 
 
 def store_full(subject: str = "etcd") -> StoreFull:
-    """The error of a request that wrote nothing."""
+    """The error for a request that a full etcd rejected."""
     text = f"etcd's database is full (alarm {NOSPACE}) and rejects every write"
     return StoreFull(text, subject=subject, remedy=FULL_REMEDY)
 
@@ -40,7 +40,7 @@ def alarm_error(alarms: Sequence[str]) -> StoreError:
 
 
 RESERVE_BYTES: Final = 1 << 20
-"""The archive's cursor takes 0.2 MB for 5,000 nodes; etcd's requests are limited to 1.5 MiB."""
+"""Space for the archive's cursor: 0.2 MB for 5,000 nodes. A request has at most 1.5 MiB."""
 
 RESERVE_KEYS: Final[KeyKind[bytes]] = KeyKind(
     name="reserve",
@@ -59,5 +59,5 @@ async def make_reserve(store: KeyValueStore, keys: Keys) -> None:
 
 
 async def delete_reserve(store: KeyValueStore, keys: Keys) -> int:
-    """Possible in a full etcd. Returns the revision."""
+    """Delete the reserve, which a full etcd permits. Returns the revision."""
     return (await store.commit([], [Delete(keys.meta("reserve"))])).revision

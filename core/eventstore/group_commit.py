@@ -46,13 +46,13 @@ WRITES_MAX = TXN_OPERATIONS_MAX - 2
 """etcd's limit minus two: the log's writer adds segment and head."""
 
 BATCH_BYTES_MAX = REQUEST_BYTES_MAX // 2
-"""Half of etcd's limit: events are in the request twice, in segment and state."""
+"""Half of etcd's limit. ``add`` counts each value twice: it is in the segment and in the state."""
 
 OPERATION_BYTES = 128
 """Rough size of a key and its operation."""
 
 Reads = Callable[[], Sequence[Get]]
-"""The reads of a lost proposal; each starts at a key that the proposal guards."""
+"""Called after a failed transaction. Each read starts at a key that the proposal guards."""
 
 NO_PROPOSAL_READS: Final[Reads] = tuple
 
@@ -164,14 +164,14 @@ class TransactionBatch:
 
 
 def _has_range(proposal: Proposal) -> bool:
-    """Whether the proposal has a range, which may contain keys of other proposals."""
+    """Whether the proposal guards or deletes a range, perhaps with keys of other proposals."""
     return NothingNewer in map(type, proposal.guards) or any(
         isinstance(write, Delete) and write.end for write in proposal.writes
     )
 
 
 def lost_proposals(batch: TransactionBatch, result: TxnResult) -> list[Lost | None]:
-    """For each proposal, ``Lost`` if a guard failed, else None. ``result``: of ``batch.gets``."""
+    """For each proposal, ``Lost`` if a guard failed, else None. ``result`` answers ``gets``."""
     if batch.alone:
         return [Lost(result.revision, {}, NO_READS)]
     return [_lost_or_none(proposal, result) for proposal in batch.members]
@@ -209,9 +209,9 @@ SKIPPED_MAX = 8
 """After so many proposals that do not fit, a batch counts as full. This bounds the search."""
 
 COMMITTED_WITH: Final = "committed-with"
-"""The kind of a link to the span of the first proposal in the transaction.
+"""The kind of the links from the spans of other proposals to the span of the first proposal.
 
-Only the trace of this proposal contains the transaction.
+Only the trace of the first proposal contains the transaction.
 """
 
 
@@ -224,16 +224,18 @@ class Committed(NamedTuple):
 Outcome = Committed | Lost
 
 FAILURES_WITHOUT_LOSS_MAX = 16
-"""The most successive failed transactions whose guards all hold in the second request.
+"""The most successive failed transactions after which the second request finds all guards true.
 
-A guarded key may change back in between, but not every time.
+Another writer may create and delete a guarded key before that request, but not every time.
 """
 
 Transact = Callable[[TransactionBatch], Awaitable[TxnResult]]
 """Commits a batch with a fence. After a failed guard, the result has the batch's ``gets``."""
 
 
-async def read_failed(store: KeyValueStore, fence: Get, batch: TransactionBatch) -> TxnResult:
+async def read_after_failure(
+    store: KeyValueStore, fence: Get, batch: TransactionBatch
+) -> TxnResult:
     """Read the fence and the batch's ``gets`` after a failed transaction, which wrote nothing.
 
     Raises StoreUnavailable, StoreRejected.
@@ -253,7 +255,7 @@ class _QueuedProposal(NamedTuple):
 class GroupCommit:
     """One queue, one transaction in flight.
 
-    After an error of type ``ends``, nothing can be written: every waiting proposal gets the error.
+    After an error of type ``fatal``, nothing can be written: every waiting proposal gets the error.
     ``depth_max``: the most proposals that may wait. ``passes``: the most passes of the event loop
     that a transaction waits for more proposals.
     """
@@ -262,14 +264,14 @@ class GroupCommit:
         self,
         transact: Transact,
         *,
-        ends: type[OrbweaverError],
+        fatal: type[OrbweaverError],
         name: str,
         depth_max: int,
         passes: int,
     ) -> None:
         self._passes = passes
         self._transact = transact
-        self._ends = ends
+        self._fatal = fatal
         self._name = name
         self._depth_max = depth_max
         self._queue: deque[_QueuedProposal] = deque()
@@ -378,7 +380,7 @@ class GroupCommit:
             await self._one_by_one(members, error)
         except Exception as error:  # noqa: BLE001 - every caller must get an answer
             _fail(members, error)
-            if isinstance(error, self._ends):
+            if isinstance(error, self._fatal):
                 self._fail_all(error)
         else:
             self._answer_all(batch, members, result)
@@ -407,7 +409,9 @@ class GroupCommit:
             return
         verdicts = lost_proposals(batch, result)
         self._failures_without_loss = 0 if any(verdicts) else self._failures_without_loss + 1
-        assert self._failures_without_loss <= FAILURES_WITHOUT_LOSS_MAX, "every guard holds"
+        assert self._failures_without_loss <= FAILURES_WITHOUT_LOSS_MAX, (
+            "transactions fail without a lost race"
+        )
         for member, lost in zip(reversed(members), reversed(verdicts), strict=True):
             if lost is None:
                 self._queue.appendleft(member)
@@ -416,7 +420,7 @@ class GroupCommit:
                 _answer(member, lost)
 
     async def _one_by_one(self, members: Sequence[_QueuedProposal], error: StoreRejected) -> None:
-        """A rejected proposal must not fail the others."""
+        """Commit each member alone, so that a rejected one does not fail the others."""
         if len(members) == 1:
             _fail(members, error)
             return

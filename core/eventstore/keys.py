@@ -40,13 +40,12 @@ LAYOUT_VERSION = "v1"
 GUARD_TOPICS: Final = ("pools", "subnets", "reservations", "quarantine", "records")
 """Topics with a guard key for each family; ``records`` has only the key of family 4."""
 
-_ADDRESS_BITS: Final = {"4": 32, "6": 128}
 _FAMILY_BITS: Final = {b"4/": 32, b"6/": 128}
 _HEXADECIMAL_BYTES: Final = b"0123456789abcdef"
 _ADDRESS_DIGITS: Final = 32
 _SEQ_DIGITS: Final = 16
 _GUID_DIGITS: Final = 16
-_HEXADECIMAL: Final = frozenset("0123456789abcdef")
+_HEXADECIMAL_CHARS: Final = frozenset("0123456789abcdef")
 
 CONTROLLER_WRITERS = "Controller."
 """Prefix of the writer names of controllers and of orbctl.
@@ -239,7 +238,7 @@ class Keys:
     def check_segment(self, key: bytes) -> tuple[str, int]:
         """Writer and number of a ``log/`` key. Raises ValueError."""
         _, writer, digits = self.check_parts(key, 3)
-        if len(digits) != _SEQ_DIGITS or not _HEXADECIMAL.issuperset(digits):
+        if len(digits) != _SEQ_DIGITS or not _HEXADECIMAL_CHARS.issuperset(digits):
             raise ValueError("the key must be log/WRITER/ and 16 hexadecimal digits")
         return writer, int(digits, 16)
 
@@ -250,7 +249,7 @@ class Keys:
     def check_guid(self, key: bytes) -> str:
         """The GUID of a ``guid/`` key. Raises ValueError."""
         _, digits = self.check_parts(key, 2)
-        if len(digits) != _GUID_DIGITS or not _HEXADECIMAL.issuperset(digits):
+        if len(digits) != _GUID_DIGITS or not _HEXADECIMAL_CHARS.issuperset(digits):
             raise ValueError("the key must be guid/ and 16 hexadecimal digits")
         return bytes.fromhex(digits).hex(":")
 
@@ -262,7 +261,7 @@ class Keys:
     def check_guard(self, key: bytes) -> None:
         """Raise ValueError unless ``guard`` can build the key."""
         _, topic, family = self.check_parts(key, 3)
-        if topic not in GUARD_TOPICS or family not in _ADDRESS_BITS:
+        if topic not in GUARD_TOPICS or family not in ("4", "6"):
             topics = ", ".join(GUARD_TOPICS)
             raise ValueError(
                 f"the key must be guard/TOPIC/4 or guard/TOPIC/6, TOPIC one of {topics}"

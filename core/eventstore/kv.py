@@ -24,8 +24,8 @@ WATCH_SILENT_S_MAX = 15.0
 FROM_NOW: Final = -1
 """The value of ``after`` that starts a watch at the newest revision of the connected etcd member.
 
-The first batch has this revision and no changes; the caller then reads the current state. etcd
-delays a watch from an older revision by up to 100 ms.
+The first batch has this revision and no changes; the caller then reads the current state. This
+is faster than a watch from an older revision, which etcd delays by up to 100 ms.
 """
 
 
@@ -112,7 +112,7 @@ class RangeResult(NamedTuple):
 class TxnResult(NamedTuple):
     """The result of a transaction.
 
-    ``reads``: the answers to ``otherwise`` of ``commit``; empty after success.
+    ``reads``: the answers to the reads ``otherwise``; empty after success.
     """
 
     succeeded: bool
@@ -141,8 +141,8 @@ class KeyChange(NamedTuple):
 class WatchBatch(NamedTuple):
     """Changes in order. After this batch the watch is complete up to ``revision``.
 
-    A batch without changes reports progress. With ``is_whole``, a batch may also contain all
-    changes of one newer revision.
+    A batch without changes reports progress. A batch may also contain newer revisions
+    that ``is_whole`` accepted.
     """
 
     revision: int

@@ -5,7 +5,7 @@ missing number), the caller continues from the state keys or the archive. Live s
 etcd.
 
 ``LiveLog`` reads a window of segments for each writer. It yields segments up to the lowest position
-at which a window ends, because later reads return only segments after this position.
+at which a window ends. Later segments wait, because the next read may return older ones.
 """
 
 from __future__ import annotations
@@ -121,10 +121,10 @@ async def head_from_log(
 
 
 SEGMENTS_PER_READ_MAX = 2_000
-"""At most some 60 MB, usually 1 MB."""
+"""They take at most some 60 MB, usually 1 MB."""
 
 WINDOW_SEGMENTS = 1_000
-"""Of all writers together. Measured: 500 and 4,000 take more CPU time."""
+"""The segments in all windows together. Measured: 500 and 4,000 take more CPU time."""
 
 WINDOW_PER_WRITER_MIN = 8
 """Smaller windows would need many reads for thousands of writers."""
@@ -177,12 +177,14 @@ class LiveLog:
         }
         size = max(WINDOW_PER_WRITER_MIN, WINDOW_SEGMENTS // max(len(windows), 1))
         last = self.revision if upto is None else min(upto, self.revision)
-        certain = 0
-        while certain < last:
+        complete_until = 0
+        while complete_until < last:
             await self._fill(windows, size)
             ends = [window.end for window in windows.values() if window.has_more]
-            certain = min([*ends, self.revision])
-            taken = [segment for window in windows.values() for segment in window.take(certain)]
+            complete_until = min([*ends, self.revision])
+            taken = [
+                segment for window in windows.values() for segment in window.take(complete_until)
+            ]
             batch = sorted(segment for segment in taken if after < segment.position <= last)
             for first in range(0, len(batch), SEGMENTS_PER_READ_MAX):
                 yield batch[first : first + SEGMENTS_PER_READ_MAX]
@@ -215,7 +217,7 @@ class LiveLog:
         return segments
 
 
-async def first_live(
+async def seqs_before_live(
     store: KeyValueStore, keys: Keys, heads: Mapping[str, int], revision: int
 ) -> dict[str, int]:
     """For each writer, the number before the oldest live segment, or the head if none is live.
@@ -277,8 +279,8 @@ class _Window:
     def end(self) -> int:
         return self.segments[-1].position if self.segments else 0
 
-    def take(self, certain: int) -> Iterator[Segment]:
-        while self.segments and self.segments[0].position <= certain:
+    def take(self, complete_until: int) -> Iterator[Segment]:
+        while self.segments and self.segments[0].position <= complete_until:
             yield self.segments.popleft()
 
 
@@ -347,7 +349,7 @@ class LogReader:
     async def live(self) -> tuple[list[Segment], Cursor]:
         """Every live segment and the newest cursor; gaps are allowed."""
         now = await self.cursor_now()
-        sealed = await first_live(self._store, self._keys, now.seqs, now.position)
+        sealed = await seqs_before_live(self._store, self._keys, now.seqs, now.position)
         live = LiveLog(
             self._store, self._keys, now.position, now.seqs, sealed, self._faults, remedy=None
         )

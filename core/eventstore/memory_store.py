@@ -174,7 +174,7 @@ class MemoryStore:
             raise _rejected("required revision is a future revision")
         if revision > self._compacted:
             self._compacted = revision
-            self._forget()
+            self._delete_history()
 
     async def alarms(self) -> tuple[str, ...]:
         """Always empty."""
@@ -182,7 +182,7 @@ class MemoryStore:
         return ()
 
     @property
-    def is_followed(self) -> bool:
+    def watches_are_current(self) -> bool:
         """Whether every open watch has returned all changes."""
         return all(position == self._revision for position in self._watching.values())
 
@@ -284,12 +284,12 @@ class MemoryStore:
         first = bisect_right(self._log, position, key=lambda batch: batch.revision)
         return self._log[first:]
 
-    def _forget(self) -> None:
+    def _delete_history(self) -> None:
         watched = min(self._watching.values(), default=math.inf)
-        passed = bisect_right(
+        deletable = bisect_right(
             self._log, min(watched, self._compacted), key=lambda entry: entry.revision
         )
-        del self._log[:passed]
+        del self._log[:deletable]
         for key in list(self._versions):
             versions = self._versions[key]
             last = bisect_right(versions, self._compacted, key=lambda entry: entry.mod_revision) - 1
@@ -322,14 +322,14 @@ def _within(key: bytes, ranges: Sequence[tuple[bytes, bytes]]) -> bool:
 def _check_request(guards: Sequence[Guard], writes: Sequence[Write], gets: Sequence[Get]) -> None:
     longest = max(len(guards), len(writes), len(gets))
     if longest > TXN_OPERATIONS_MAX:
-        raise _rejected(f"a transaction has {longest} operations of one kind")
+        raise _rejected(f"more than {TXN_OPERATIONS_MAX} operations of one kind: {longest}")
     size = sum(len(write.key) + len(write.value) for write in writes if isinstance(write, Put))
     if size > REQUEST_BYTES_MAX:
         raise _rejected(f"the request is too large: {size} bytes")
     keys = [guard.start if isinstance(guard, NothingNewer) else guard.key for guard in guards]
     keys += [write.key if isinstance(write, Put) else write.start for write in writes]
     if not all(keys) or not all(get.start for get in gets):
-        raise _rejected("an empty key")
+        raise _rejected("a key is empty")
     _check_puts(writes)
 
 

@@ -40,10 +40,10 @@ COMPLETE_INDEX: Final = b"indexed"
 """The value of a topic's guard key while the topic's index is complete."""
 
 BLOCKS_MAX: Final = 48
-"""Of one pool; one transaction replaces all of them."""
+"""The most blocks of one pool; one transaction replaces all of them."""
 
 LOOKUP_RANGES_MAX: Final = 24
-"""If there are more, neighbours are joined."""
+"""The most address ranges of a look-up; it joins neighbours if there are more."""
 
 TOPICS: Final[tuple[Topic, ...]] = get_args(Topic)
 FAMILIES: Final[tuple[Family, ...]] = get_args(Family)
@@ -151,8 +151,8 @@ class Index:
     def _containing(self, kind: str, value: int, lengths: range) -> list[Get]:
         gets = []
         for length in lengths:
-            low = ADDRESS_BITS[self.family] - length
-            gets.append(self._under(self._block(kind, value >> low << low, length)))
+            host_bits = ADDRESS_BITS[self.family] - length
+            gets.append(self._under(self._block(kind, value >> host_bits << host_bits, length)))
         return gets
 
     def _application(self, application: ApplicationKey) -> bytes:
@@ -166,15 +166,18 @@ def blocks_of(addresses: AddressSet) -> list[tuple[int, int]]:
     If an exact cover needs more blocks, the smallest block size doubles until they suffice.
     """
     bits = ADDRESS_BITS[addresses.family]
-    for low in range(bits + 1):
+    for host_bits in range(bits + 1):
         rounded = AddressSet.from_intervals(
-            ((first >> low << low, last | (1 << low) - 1) for first, last in addresses),
+            (
+                (first >> host_bits << host_bits, last | (1 << host_bits) - 1)
+                for first, last in addresses
+            ),
             addresses.family,
         )
         blocks = list(islice(_aligned(rounded, bits), BLOCKS_MAX + 1))
         if len(blocks) <= BLOCKS_MAX:
             return blocks
-    raise AssertionError("one block covers everything")
+    raise AssertionError("even the largest block size needs too many blocks")
 
 
 def _aligned(addresses: AddressSet, bits: int) -> Iterator[tuple[int, int]]:
@@ -182,11 +185,11 @@ def _aligned(addresses: AddressSet, bits: int) -> Iterator[tuple[int, int]]:
     for start, last in addresses:
         first = start
         while first <= last:
-            low = (last - first + 1).bit_length() - 1
+            host_bits = (last - first + 1).bit_length() - 1
             if first:
-                low = min(low, (first & -first).bit_length() - 1)
-            yield first, bits - low
-            first += 1 << low
+                host_bits = min(host_bits, (first & -first).bit_length() - 1)
+            yield first, bits - host_bits
+            first += 1 << host_bits
 
 
 def check_entry(keys: Keys, key: bytes) -> None:

@@ -26,7 +26,7 @@ LOST_RACE_S_MAX = 8.0
 UNAVAILABLE_S_MAX = 5.0
 
 
-def _is_retryable(error: BaseException) -> bool:
+def _may_succeed_later(error: BaseException) -> bool:
     return is_retryable(error) and not _is_full(error)
 
 
@@ -68,7 +68,7 @@ def retry_lost_races(seconds: float = LOST_RACE_S_MAX) -> AsyncRetrying:
 def retry_unavailable(seconds: float = UNAVAILABLE_S_MAX) -> AsyncRetrying:
     """Retries reads and idempotent steps while etcd is not available."""
     return AsyncRetrying(
-        retry=retry_if_exception(_is_retryable),
+        retry=retry_if_exception(_may_succeed_later),
         wait=wait_exponential_jitter(multiplier=0.05, max=1.0, jitter=0.1),
         stop=stop_after_delay(seconds),
         reraise=True,

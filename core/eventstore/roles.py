@@ -15,7 +15,7 @@ AGENT_USER: Final = "orbweaver-agent"
 """The common name of the agents' client certificate."""
 
 CONTROLLER_USER: Final = "orbweaver-controller"
-"""Also the user of the Helm chart's hooks, and of orbctl in these Pods."""
+"""Also the user of the chart's hooks, and of orbctl in a Pod of a controller or hook."""
 
 ROOT_USER: Final = "root"
 """etcd requires this user to enable authentication."""
@@ -33,7 +33,7 @@ _AGENT_PREFIXES: Final = (
 )
 """Prefixes of keys that an agent may write, besides its log and head."""
 
-_NODE_NAMES: Final = ((b"0", b":"), (b"a", b"{"))
+_NODE_NAME_STARTS: Final = ((b"0", b":"), (b"a", b"{"))
 """Ranges [start, end) of the first character of a node name.
 
 The prefix ``CONTROLLER_WRITERS`` is outside these ranges.
@@ -64,7 +64,7 @@ def roles_of(
     writable = [
         (keys.root + prefix + first, keys.root + prefix + last)
         for prefix in (b"log/", b"head/")
-        for first, last in _NODE_NAMES
+        for first, last in _NODE_NAME_STARTS
     ]
     writable += [keys.range_of(*parts) for parts in _AGENT_PREFIXES]
     agent = (

@@ -40,7 +40,7 @@ T = TypeVar("T")
 STATE_KINDS = (*CONFIGURATION_KINDS, CLAIM_KEYS, ENDPOINT_KEYS, GUID_CLAIM_KEYS)
 
 DECODED_AT_ONCE_MAX: Final = 2_000
-"""Values decoded (about 10 ms) before other tasks run, such as lease renewals."""
+"""After so many values (about 10 ms) other tasks run, such as lease renewals."""
 
 
 async def read_configuration(

@@ -1,4 +1,4 @@
-"""The registry of stored values that cannot be decoded and are skipped."""
+"""The registry of stored values that are skipped: they cannot be decoded, or exceed a limit."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ class Faults:
         return self._keep(ContainedFault(kind, key, error.message, error.remedy))
 
     def reach_limit(self, name: str, why: str, remedy: str) -> None:
-        """Report that objects are skipped because of the limit ``name``, a constant."""
+        """Report that objects are skipped because of a limit. ``name``: the limit's constant."""
         self._keep(ContainedFault(LIMIT, f"{LIMIT}/{name}", f"{why} ({name})", remedy))
 
-    def keep_within(self, name: str) -> None:
+    def clear_limit(self, name: str) -> None:
         """Remove the fault of a limit."""
         self.clear(f"{LIMIT}/{name}")
 

@@ -33,7 +33,7 @@ from core.eventstore.group_commit import (
     Outcome,
     Proposal,
     TransactionBatch,
-    read_failed,
+    read_after_failure,
 )
 from core.eventstore.keys import Keys, check_name
 from core.eventstore.kinds import HEAD_KEYS
@@ -78,7 +78,7 @@ class Writer:
         self._now_ms = now_ms
         self._queue = GroupCommit(
             self._transact,
-            ends=WriterFenced,
+            fatal=WriterFenced,
             name="writer queue",
             depth_max=QUEUE_DEPTH_MAX,
             passes=GATHERING_PASSES_MAX,
@@ -190,7 +190,7 @@ class Writer:
             self._head, self._head_revision = head, result.revision
             return result
         head_get = Get(head_key)
-        result = await read_failed(self._store, head_get, batch)
+        result = await read_after_failure(self._store, head_get, batch)
         self._head_revision = self._check_head(result.reads[head_get].first)
         return result
 

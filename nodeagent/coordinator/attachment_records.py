@@ -146,7 +146,7 @@ class AttachmentRecords:
 
     def _report_limit(self, count: int) -> None:
         if count <= RECORDS_MAX:
-            self._faults.keep_within("RECORDS_MAX")
+            self._faults.clear_limit("RECORDS_MAX")
             return
         why = f"only {RECORDS_MAX} of {count} records in {self._directory} are read"
         self._faults.reach_limit("RECORDS_MAX", why, LIMIT_REMEDY)

@@ -250,7 +250,7 @@ class StatusHandler:
     def _report_limit(self, count: int) -> None:
         faults = self._view.faults
         if count <= QUARANTINED_MAX:
-            faults.keep_within("QUARANTINED_MAX")
+            faults.clear_limit("QUARANTINED_MAX")
             return
         why = f"STATUS checks only {QUARANTINED_MAX} of {count} quarantined addresses"
         faults.reach_limit(

@@ -137,7 +137,7 @@ class WorkflowEnvironment:
         """Return when nothing more happens at the current time."""
         while True:
             # Watches must first return all changes, and woken tasks must continue.
-            if not self._store.is_followed or self._clock.is_waking:
+            if not self._store.watches_are_current or self._clock.is_waking:
                 await asyncio.sleep(0)
                 continue
             running = [task for task in self._worker.tasks() if not self._clock.is_asleep(task)]

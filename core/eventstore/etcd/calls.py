@@ -23,7 +23,7 @@ from core.eventstore.etcd.http2 import Metadata, RpcError, StreamingCall
 from core.eventstore.etcd.messages import Request
 from core.eventstore.etcd.methods import METHOD_NAMES, Method
 from core.eventstore.etcd.settings import RETRY_WAIT_S_MAX, EtcdSettings
-from core.eventstore.etcd.user_token import Tokens
+from core.eventstore.etcd.user_token import UserToken
 from core.process.tracing import Span, child_span
 
 _DATABASE = {"db.system.name": "etcd"}
@@ -51,7 +51,7 @@ class Calls:
         self._settings = settings
         self._observer = observer
         self._endpoints = Endpoints(settings)
-        self._tokens = Tokens(settings)
+        self._token = UserToken(settings)
         self._closed = False
 
     @property
@@ -104,7 +104,7 @@ class Calls:
         """Open a watch stream on a channel, and return both. Raises CallFailed."""
         self._check_open()
         channel = await self._endpoints.ready()
-        metadata = self._tokens.metadata or await self._tokens.renew(channel, stale=None)
+        metadata = self._token.metadata or await self._token.renew(channel, stale=None)
         try:
             return channel, await channel.open_watch(metadata)
         except RpcError as error:
@@ -113,7 +113,7 @@ class Calls:
     def watch_failed(self, channel: EndpointChannel, failure: CallFailure) -> None:
         """Let the next watch use a new token after STALE_TOKEN, else another endpoint."""
         if failure.state is CallState.STALE_TOKEN:
-            self._tokens.forget()
+            self._token.forget()
         else:
             self._endpoints.leave(channel)
 
@@ -169,19 +169,19 @@ class Calls:
     async def _attempt(self, method: Method, request: Request, timeout_s: float) -> Any:
         self._check_open()
         channel = await self._endpoints.ready()
-        metadata = self._tokens.metadata
+        metadata = self._token.metadata
         try:
             if metadata is None:
-                metadata = await self._tokens.renew(channel, stale=None)
+                metadata = await self._token.renew(channel, stale=None)
             try:
                 return await self._send(channel, method, request, timeout_s, metadata)
             except CallFailed as failed:
                 if failed.failure.state is not CallState.STALE_TOKEN:
                     raise
-            # etcd checks the token before the request, so nothing was written. A client with a
-            # certificate has no token; it gets this error only while roles change.
-            if self._tokens.renewable:
-                metadata = await self._tokens.renew(channel, metadata)
+            # etcd checks the token first, so nothing was written. A client with a certificate gets
+            # this error only during a change of roles.
+            if self._token.renewable:
+                metadata = await self._token.renew(channel, metadata)
             return await self._send(channel, method, request, timeout_s, metadata)
         except CallFailed as failed:
             if failed.failure.state in _RETRYABLE_STATES and not failed.failure.is_full:

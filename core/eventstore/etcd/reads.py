@@ -34,7 +34,7 @@ async def read(calls: Calls, gets: Sequence[Get], revision: int) -> ReadResult:
         try:
             return await _read(calls, gets, revision)
         except CallFailed:  # raised by ``repeat`` only if the revision was compacted
-            # Without a requested revision, a compaction came between two pages: read again.
+            # A compaction came between two pages: read a newer revision if the caller permits it.
             if revision:
                 break
     raise Compacted(await oldest_revision(calls, gets[0].start, revision or 1))
@@ -73,10 +73,11 @@ async def _read_remaining(calls: Calls, get: Get, page: RangeResult, revision: i
 
 
 def _smaller(limit: int, bound: int) -> int:
+    """A ``limit`` of 0 means no limit."""
     return min(limit, bound) if limit else bound
 
 
 def _page_keys(previous: Sequence[KeyValue]) -> int:
-    """Estimated from the previous page."""
+    """How many keys fit into the next page, estimated from the previous page."""
     size = sum(len(kv.key) + len(kv.value) + _KEY_OVERHEAD_BYTES for kv in previous)
     return max(1, min(PAGE_KEYS_MAX, PAGE_BYTES * len(previous) // size))

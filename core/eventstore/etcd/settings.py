@@ -47,13 +47,13 @@ READ_ATTEMPTS_MAX = 3
 """A compaction between two pages makes a read start again."""
 
 KEEPALIVE_S = 7.0
-"""The silence before a ping. etcd permits one ping every 5 s, only during calls."""
+"""A ping follows after this silence. etcd permits one ping in 5 s, and none without a call."""
 
 KEEPALIVE_TIMEOUT_S = 3.0
 """A connection whose ping has no answer in this time counts as dead."""
 
-RECONNECT_MIN_S = 0.1
-"""The longest pause after the first failed connect; it grows to ``RECONNECT_MAX_S``."""
+RECONNECT_FIRST_S = 0.1
+"""The upper limit of the first pause; it doubles with each failure, to ``RECONNECT_MAX_S``."""
 
 RECONNECT_MAX_S = 2.0
 

@@ -1,7 +1,7 @@
 """Validate a user's settings for etcd; an error names the setting.
 
-Each program passes the names that its users know, for error messages: of keys in a file, of
-environment variables or of options.
+Each program passes its names of the settings for error messages: keys of a file, environment
+variables or options.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PASSWORD_BYTES_MAX = 4_096
 
 
 class Access(NamedTuple):
-    """The value of each setting ("" if not set), or the name of each setting in errors.
+    """One text for each setting: its value ("" if not set), or its name in errors.
 
     The value of ``endpoints`` is a list with commas.
     """

@@ -43,7 +43,7 @@ _COUNT_ONLY: Final = b"\x48\x01"
 
 
 def encode_txn(guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get]) -> bytes:
-    """``otherwise``: the reads if a guard fails."""
+    """A guard that fails makes etcd do the reads ``otherwise``."""
     parts: list[bytes] = []
     for guard in guards:
         parts += _compare(guard)
@@ -101,8 +101,8 @@ def _absent_head(key_bytes: int) -> bytes:
 @lru_cache(maxsize=HEADS_MAX)
 def _unchanged_head(key_bytes: int, revision: bytes) -> bytes:
     before = _CHANGED_KEY + _number(key_bytes)
-    after = len(_CHANGED_AT) + len(revision)
-    return _COMPARE + _number(len(before) + key_bytes + after) + before
+    after_bytes = len(_CHANGED_AT) + len(revision)
+    return _COMPARE + _number(len(before) + key_bytes + after_bytes) + before
 
 
 def _put(write: Put) -> tuple[bytes, ...]:
@@ -144,10 +144,10 @@ def _range(tags: bytes, get: Get, at: bytes = b"") -> tuple[bytes, ...]:
 
 
 @lru_cache(maxsize=HEADS_MAX)
-def _operation_head(tags: bytes, key_bytes: int, after: int) -> bytes:
+def _operation_head(tags: bytes, key_bytes: int, after_bytes: int) -> bytes:
     # ``tags``: branch, then operation
     key_head = _KEY + _number(key_bytes)
-    length = len(key_head) + key_bytes + after
+    length = len(key_head) + key_bytes + after_bytes
     operation = tags[1:] + _number(length)
     return tags[:1] + _number(len(operation) + length) + operation + key_head
 

@@ -20,8 +20,8 @@ _AUTH_DISABLED = "etcdserver: authentication is not enabled"
 _REQUIRE_LEADER: Metadata = (("hasleader", "true"),)
 
 
-class Tokens:
-    """The metadata of calls. ``metadata`` is None if a token must be requested first."""
+class UserToken:
+    """Keeps the token as ``metadata`` of calls, None if a token must be requested first."""
 
     def __init__(self, settings: EtcdSettings) -> None:
         self._user = settings.user

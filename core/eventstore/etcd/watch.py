@@ -76,7 +76,7 @@ async def watch(
     """
     position = after
     failures = 0
-    was_stale = False
+    token_was_stale = False
     watched = disjoint(ranges)
     early = None if is_whole is None else _EarlyRevisions(watched, is_whole)
     while True:
@@ -85,7 +85,7 @@ async def watch(
         try:
             starts_now = position == FROM_NOW
             position = await stream.open(watched, position)
-            failures, was_stale = 0, False
+            failures, token_was_stale = 0, False
             if starts_now:
                 yield WatchBatch(position, ())
             while True:
@@ -95,11 +95,11 @@ async def watch(
         except CallFailed as failed:
             error = read_error(failed.failure, calls.endpoint)
             calls.observe("watch", started, error)
-            is_stale = failed.failure.state is CallState.STALE_TOKEN
+            token_is_stale = failed.failure.state is CallState.STALE_TOKEN
             refused = failed.failure.state is CallState.REJECTED
-            if calls.closed or refused or (is_stale and was_stale):
+            if calls.closed or refused or (token_is_stale and token_was_stale):
                 raise error from failed
-            was_stale = is_stale
+            token_was_stale = token_is_stale
             stream.give_up(failed.failure)
         finally:
             stream.close()
@@ -108,7 +108,10 @@ async def watch(
 
 
 async def oldest_revision(calls: Calls, key: bytes, compacted: int) -> int:
-    """The oldest readable revision; only a watch reports it. Raises StoreUnavailable."""
+    """The oldest readable revision. etcd reports it only to a watch after ``compacted``.
+
+    Raises StoreUnavailable.
+    """
     stream = _Stream(calls)
     try:
         async with asyncio.timeout(READ_ATTEMPT_S):
@@ -144,19 +147,19 @@ class _EarlyRevisions:
     """Selects revisions that ``is_whole`` accepts.
 
     After a broken connection, the next stream begins at the last confirmed revision, so etcd sends
-    some yielded changes again; ``_passed`` has each range's last yielded revision.
+    some yielded changes again; ``_yielded`` has each range's last yielded revision.
     """
 
     def __init__(self, ranges: Sequence[Range], is_whole: IsWhole) -> None:
         self._starts = [start for start, _ in ranges]
-        self._passed = [0] * len(ranges)
+        self._yielded = [0] * len(ranges)
         self._is_whole = is_whole
 
     def new(self, changes: Sequence[KeyChange]) -> list[KeyChange]:
         return [
             change
             for change in changes
-            if change.mod_revision > self._passed[self._range_of(change)]
+            if change.mod_revision > self._yielded[self._range_of(change)]
         ]
 
     def take(self, held: Sequence[KeyChange]) -> list[KeyChange]:
@@ -171,7 +174,7 @@ class _EarlyRevisions:
                 break
             complete_changes += changes
         for change in complete_changes:
-            self._passed[self._range_of(change)] = change.mod_revision
+            self._yielded[self._range_of(change)] = change.mod_revision
         return complete_changes
 
     def _range_of(self, change: KeyChange) -> int:
@@ -215,7 +218,7 @@ class _Stream:
             raise CallFailed(
                 CallFailure(CallState.UNKNOWN, "a watch was not created in time")
             ) from error
-        # Before all watches exist, etcd's answer may overtake changes.
+        # Until all watches exist, an answer to a progress request may overtake changes.
         self._progress_task = asyncio.create_task(self._request_progress())
         return after
 
@@ -241,7 +244,7 @@ class _Stream:
             elif changes:
                 return WatchBatch(changes[-1].mod_revision, tuple(changes))
             elif _is_progress(response) and response.header.revision >= position:
-                return self._release(response.header.revision)
+                return self._take_confirmed(response.header.revision)
 
     def give_up(self, failure: CallFailure) -> None:
         if self._channel is not None:
@@ -324,7 +327,7 @@ class _Stream:
         if self._held_changes:
             self._request_now.set()
 
-    def _release(self, revision: int) -> WatchBatch:
+    def _take_confirmed(self, revision: int) -> WatchBatch:
         """Remove and return the held changes up to a revision that etcd has confirmed."""
         self._held_changes.sort(key=_REVISION_AND_KEY)
         confirmed_changes = [
@@ -351,8 +354,8 @@ class _Stream:
 
 def _create_request(start: bytes, end: bytes, after: int) -> messages.ProtobufMessage:
     # The caller needs the changes from ``after`` + 1, but the watch starts at ``after``;
-    # ``changes_after`` drops the changes of ``after``. After a compaction at ``after`` + 1, the
-    # deletions of that revision are missing: etcd accepts a start there, but not at ``after``.
+    # ``changes_after`` drops the changes of ``after``. A compaction at ``after`` + 1 removes the
+    # deletions of that revision; etcd reports this compaction only to a watch that starts before.
     create = messages.WatchCreateRequest(key=start, range_end=end, start_revision=max(after, 1))
     request: messages.ProtobufMessage = messages.WatchRequest(create_request=create)
     return request

@@ -14,7 +14,7 @@ from core.eventstore.group_commit import (
     Lost,
     Proposal,
     TransactionBatch,
-    read_failed,
+    read_after_failure,
 )
 from core.eventstore.kv import Absent, Get, Put, TxnResult
 from core.eventstore.memory_store import MemoryStore
@@ -33,7 +33,7 @@ class GroupCommitHarness:
         self.gate = asyncio.Event()
         self.gate.set()
         self.group_commit = GroupCommit(
-            self.transact, ends=WriterFenced, name="queue", depth_max=100, passes=1
+            self.transact, fatal=WriterFenced, name="queue", depth_max=100, passes=1
         )
 
     async def transact(self, batch: TransactionBatch) -> TxnResult:
@@ -169,7 +169,7 @@ async def test_an_inconsistent_transaction_result_fails_all_proposals() -> None:
         return inconsistent
 
     harness.group_commit = GroupCommit(
-        transact_inconsistently, ends=WriterFenced, name="queue", depth_max=100, passes=1
+        transact_inconsistently, fatal=WriterFenced, name="queue", depth_max=100, passes=1
     )
     results = await asyncio.gather(harness.put("a"), harness.put("a"), return_exceptions=True)
     await harness.group_commit.drain()
@@ -189,11 +189,11 @@ async def test_retries_of_a_batch_whose_guards_hold_are_limited(
     async def fail_at_first(batch: TransactionBatch) -> TxnResult:
         if harness.transactions < failures:
             harness.transactions += 1
-            return await read_failed(harness.store, Get(b"fence"), batch)
+            return await read_after_failure(harness.store, Get(b"fence"), batch)
         return await harness.transact(batch)
 
     harness.group_commit = GroupCommit(
-        fail_at_first, ends=WriterFenced, name="queue", depth_max=100, passes=1
+        fail_at_first, fatal=WriterFenced, name="queue", depth_max=100, passes=1
     )
     results = await asyncio.gather(harness.put("a"), harness.put("b"), return_exceptions=True)
     await asyncio.gather(harness.group_commit.drain(), return_exceptions=True)

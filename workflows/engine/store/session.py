@@ -33,7 +33,7 @@ from core.eventstore.group_commit import (
     Outcome,
     Proposal,
     TransactionBatch,
-    read_failed,
+    read_after_failure,
 )
 from core.eventstore.keys import check_name
 from core.eventstore.kv import (
@@ -215,7 +215,7 @@ class Committer:
         self._seq = 0
         self._group_commit = GroupCommit(
             self._transact,
-            ends=SessionLost,
+            fatal=SessionLost,
             name="committer queue",
             depth_max=QUEUE_DEPTH_MAX,
             passes=GATHERING_PASSES_MAX,
@@ -255,7 +255,7 @@ class Committer:
                 result = await self._store.commit(guards, writes)
                 if not result.succeeded:
                     # The current values show whether the guard of the fence has failed.
-                    result = await read_failed(self._store, session_get, batch)
+                    result = await read_after_failure(self._store, session_get, batch)
             except StoreUnavailable:
                 await self._pause(next(tries))
                 continue

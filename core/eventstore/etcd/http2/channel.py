@@ -17,7 +17,7 @@ from core.eventstore.etcd.http2.connection import Http2Connection
 from core.eventstore.etcd.http2.headers import Metadata, request_headers
 from core.eventstore.etcd.http2.status import RpcError, StatusCode
 from core.eventstore.etcd.http2.stream import StreamingCall, UnaryCall
-from core.eventstore.etcd.settings import CONNECT_ATTEMPT_S, RECONNECT_MAX_S, RECONNECT_MIN_S
+from core.eventstore.etcd.settings import CONNECT_ATTEMPT_S, RECONNECT_FIRST_S, RECONNECT_MAX_S
 from core.process.retry import pause_s
 
 DEFAULT_PORT: Final = 2379
@@ -167,7 +167,7 @@ def _address(target: str) -> tuple[str, int]:
 
 
 def _reconnect_pause_s(failures: int) -> float:
-    longest = pause_s(failures, RECONNECT_MIN_S, RECONNECT_MAX_S)
+    longest = pause_s(failures, RECONNECT_FIRST_S, RECONNECT_MAX_S)
     return random.uniform(longest / 2, longest)  # noqa: S311  # spreads clients; no secret
 
 

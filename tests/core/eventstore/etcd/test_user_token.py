@@ -66,13 +66,13 @@ async def test_an_expired_token_is_renewed_and_the_write_succeeds(
 ) -> None:
     store = open_store(agent_settings(etcd_with_users))
     await store.commit([], [Put(b"/agent/k", b"1")])
-    first_metadata = store._calls._tokens.metadata
+    first_metadata = store._calls._token.metadata
 
     await until_logged(etcd_with_users, "deleted a simple token")
     committed = await store.commit([], [Put(b"/agent/k", b"2")])
 
     assert committed.succeeded
-    assert store._calls._tokens.metadata != first_metadata
+    assert store._calls._token.metadata != first_metadata
 
 
 async def test_many_calls_succeed_after_etcd_has_lost_their_token(
@@ -131,7 +131,7 @@ async def test_closing_a_store_that_waits_for_a_token_fails_its_calls(
     store = open_store(agent_settings(etcd_with_users))
     await store.read([Get(b"/agent/k")])
     etcd_with_users.members[0].pause()
-    store._calls._tokens.forget()  # the next call requests a token, which etcd does not answer
+    store._calls._token.forget()  # the next call requests a token, which etcd does not answer
     reading = asyncio.create_task(store.read([Get(b"/agent/k")]))
     writing = asyncio.create_task(store.commit([], [Put(b"/agent/k", b"")]))
     for _ in range(100):

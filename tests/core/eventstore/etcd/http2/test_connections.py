@@ -147,7 +147,7 @@ async def test_connecting_fails_when_the_server_sends_no_settings(
 async def test_connect_makes_no_attempt_directly_after_a_failure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name in ("RECONNECT_MIN_S", "RECONNECT_MAX_S"):  # the pause after a failure
+    for name in ("RECONNECT_FIRST_S", "RECONNECT_MAX_S"):  # the pause after a failure
         monkeypatch.setattr(f"core.eventstore.etcd.http2.channel.{name}", DEADLINE_S)
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
