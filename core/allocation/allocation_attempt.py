@@ -256,7 +256,7 @@ class AllocationAttempt:
     ) -> PickedAddress | None:
         avoid = constraints.claiming.values[demand.family]
         # With sequential order no list is used: a list may lack the lowest free address.
-        uses_list = self._order == "spread" and free.note_choice(pool)
+        uses_list = self._order == "spread" and free.count_pick(pool)
         if search.has_preferred_address or not uses_list:
             value = search.next(avoid)
             if value is not None:

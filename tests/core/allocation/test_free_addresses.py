@@ -332,5 +332,5 @@ async def test_the_number_of_lists_is_bounded(
         True,
         True,
     ]
-    free_lists.released(Release("10.0.0.1", "red", holder="x", claim_revision=1))
+    free_lists.add_released(Release("10.0.0.1", "red", holder="x", claim_revision=1))
     assert free_lists.take("red", USABLE, ()) is None
