@@ -87,7 +87,7 @@ class Writer:
         self._head_revision = -1
         self._event_counter = 0
         self._fenced: WriterFenced | None = None
-        self._unsettled: bytes | None = None
+        self._unsettled_segment: bytes | None = None
         self._is_traced = tracing.current_tracer() is not None
         self.transactions = 0
 
@@ -167,8 +167,8 @@ class Writer:
 
     async def _transact(self, batch: TransactionBatch) -> TxnResult:
         """Commit the batch and its segment if the head is unchanged. Raises as ``append`` does."""
-        if self._unsettled is not None:
-            await self._settle_earlier(self._unsettled)
+        if self._unsettled_segment is not None:
+            await self._settle_earlier(self._unsettled_segment)
         segment = encode_segment(self._now_ms(), batch.drafts)
         head = WriterHead(self._head.seq + 1, self._head.epoch)
         head_key = self._keys.head(self.name)
@@ -195,10 +195,10 @@ class Writer:
         return result
 
     async def _settle_lost(self, segment: bytes, unknown: OutcomeUnknown) -> int:
-        """The revision of a transaction whose answer was lost.
+        """Call ``_settle``; return the revision of the transaction whose answer was lost.
 
-        Raises StoreUnavailable if it will never be applied, and ``unknown`` if its outcome cannot
-        be read.
+        Raises StoreUnavailable if etcd will never apply the transaction, and ``unknown`` if its
+        outcome cannot be read.
         """
         try:
             revision = await self._settle(segment)
@@ -218,13 +218,13 @@ class Writer:
         It is not in flight any more, so a read without a rewrite suffices. Raises StoreFull if it
         was not applied, and ``unknown`` if the read fails.
         """
-        self._unsettled = segment
+        self._unsettled_segment = segment
         head, log = self._keys.head(self.name), self._keys.log(self.name, self._head.seq + 1)
         try:
             head_now, log_now = (await self._store.read([Get(head), Get(log)])).ranges
         except StoreUnavailable as error:
             raise unknown from error
-        self._unsettled = None
+        self._unsettled_segment = None
         revision = self._read_back(segment, head_now.first, log_now.first)
         if revision is None:
             raise store_full(self.name) from unknown
@@ -247,7 +247,7 @@ class Writer:
 
         The head is rewritten, so that the guard of a transaction that is still in flight fails.
         """
-        self._unsettled = segment
+        self._unsettled_segment = segment
         head_key = self._keys.head(self.name)
         head_get = Get(head_key)
         log_get = Get(self._keys.log(self.name, self._head.seq + 1))
@@ -257,7 +257,7 @@ class Writer:
             [Put(head_key, HEAD_CODEC.encode(self._head))],
             [head_get, log_get],
         )
-        self._unsettled = None
+        self._unsettled_segment = None
         if result.succeeded:
             self._head_revision = result.revision
             return None
@@ -278,7 +278,7 @@ class Writer:
             if head_now is not None and head is not None and head.epoch == self._head.epoch:
                 self._head_revision = head_now.mod_revision
             return log_now.mod_revision
-        # An earlier ``_settle`` may have rewritten the head with the same value.
+        # ``_settle`` may have rewritten the head: the same value, a new revision.
         self._head_revision = self._check_head(head_now)
         return None
 

@@ -36,7 +36,7 @@ T = TypeVar("T")
 REQUEST_DEADLINE_S: Final = 30.0
 
 PAGE_OBJECTS: Final = 200
-"""Small, because Python does not return a page's memory to the system."""
+"""The page size is small, because Python does not return a page's memory to the system."""
 
 WATCH_S: Final = 40
 """The server ends a watch after this time."""
@@ -48,7 +48,7 @@ The kernel usually detects a dead peer earlier (``DEAD_PEER_S``).
 """
 
 WATCH_OPEN_S_MAX: Final = 10.0
-"""From the request to the head of the response."""
+"""The server must send the head of the response within this time."""
 
 MESSAGE_CHARS_MAX: Final = 1_000
 
@@ -59,8 +59,8 @@ _MERGE: Final = "application/merge-patch+json"
 _APPLY: Final = "application/apply-patch+yaml"
 _METADATA: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
-_UNCHECKED: Final = {"fieldValidation": "Ignore"}
-"""Without field validation, because the server's warnings are not read."""
+_NO_FIELD_VALIDATION: Final = {"fieldValidation": "Ignore"}
+"""Requests ask for no field validation, because the server's warnings are not read."""
 
 _FAILURES: Final[dict[int, type[OrbweaverError]]] = {
     404: ApiNotFound,
@@ -144,7 +144,7 @@ class Api:
 
     @property
     def server_clock_s(self) -> float:
-        """The server's Unix time, monotonic after the first response; before it, this machine's."""
+        """Before the first response, this machine's Unix time; then the server's, monotonic."""
         return time.time() if self._ahead_s is None else time.monotonic() + self._ahead_s
 
     async def get(self, path: str) -> Object:
@@ -248,7 +248,7 @@ class Api:
                 opened()
                 try:
                     async for line in response.content:
-                        yield _change(line, path)
+                        yield _decode_event(line, path)
                 finally:
                     _abort(response)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
@@ -299,7 +299,7 @@ class Api:
 
 
 def segment(name: str) -> str:
-    """A name as one segment of a path. Raises BadInput if no object can have it."""
+    """A name as one segment of a path. Raises BadInput if no object can have this name."""
     if not name or name in (".", "..") or "/" in name or "%" in name:
         raise BadInput(
             f"{name[:NAME_CHARS_MAX]!r} is not the name of an object",
@@ -321,10 +321,10 @@ def _with_query(path: str, query: Mapping[str, str]) -> str:
 
 
 def _managed_by(manager: str) -> dict[str, str]:
-    return _UNCHECKED | ({"fieldManager": manager} if manager else {})
+    return _NO_FIELD_VALIDATION | ({"fieldManager": manager} if manager else {})
 
 
-def _change(line: bytes, path: str) -> WatchEvent:
+def _decode_event(line: bytes, path: str) -> WatchEvent:
     """Decode a line of a watch. Raises the error in the line as an ApiError."""
     body = _WATCH_LINE.decode(line)
     if body.type == "ERROR":
@@ -369,32 +369,32 @@ def _unavailable(path: str, error: Exception) -> ApiUnavailable:
 
 
 class ServedKind(NamedTuple):
-    """A kind that the server serves. ``group``: a path, such as ``/apis/apps/v1``."""
+    """A kind that the server serves. ``group_path``: such as ``/apis/apps/v1``."""
 
-    group: str
+    group_path: str
     plural: str
     namespaced: bool
 
     @property
     def collection(self) -> str:
         """The path of the objects in all namespaces."""
-        return f"{self.group}/{self.plural}"
+        return f"{self.group_path}/{self.plural}"
 
     def path(self, namespace: str, name: str) -> str:
         """The path of one object."""
         namespace_path = f"/namespaces/{segment(namespace)}" if self.namespaced else ""
-        return f"{self.group}{namespace_path}/{self.plural}/{segment(name)}"
+        return f"{self.group_path}{namespace_path}/{self.plural}/{segment(name)}"
 
 
 async def served_kind(api: Api, api_version: str, kind: str) -> ServedKind | None:
     """Find a kind by discovery; None if it is not served. Raises ApiError."""
-    group = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+    group_path = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
     try:
-        resources = await api.get(group)
+        resources = await api.get(group_path)
     except ApiNotFound:
         return None
     for resource in resources.get("resources") or ():
         is_subresource = "/" in resource["name"]
         if resource["kind"] == kind and not is_subresource:
-            return ServedKind(group, str(resource["name"]), bool(resource["namespaced"]))
+            return ServedKind(group_path, str(resource["name"]), bool(resource["namespaced"]))
     return None

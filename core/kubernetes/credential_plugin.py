@@ -1,7 +1,7 @@
 """Runs the exec credential plugin of a kubeconfig (``client.authentication.k8s.io``).
 
-The plugin prints a token or a certificate, and is run again shortly before it expires. Error texts
-contain no tokens.
+The plugin prints a token or a certificate, and is run again shortly before this credential expires.
+Error texts contain no tokens.
 """
 
 from __future__ import annotations

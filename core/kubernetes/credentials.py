@@ -52,7 +52,7 @@ async def access_of(kubeconfig: str, context: str = "") -> ClusterAccess:
 
 def tls_context(tls: Tls) -> ssl.SSLContext:
     """The SSL context for these settings. Raises OSError for an unusable certificate."""
-    if tls.is_verified:
+    if tls.verifies_server:
         context = without_strict_x509(ssl.create_default_context(cadata=tls.authorities or None))
     else:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -18,7 +18,7 @@ from core.kubernetes.kubeconfig import ClusterAccess
 from core.process import tracing
 
 CONNECTIONS_MAX: Final = 100
-"""Each watch uses one."""
+"""Each watch uses one connection."""
 
 READ_BYTES: Final = 2**21
 """A watch sends each object in one line, which may have 1.5 MB."""

@@ -30,7 +30,7 @@ PAUSE_S_MAX: Final = 15.0
 """Each failure doubles the pause before the next list or watch."""
 
 STALE_S_MAX: Final = SILENCE_S_MAX + PAUSE_S_MAX
-"""A reflector is stuck after so long without a response or a failed request."""
+"""A reflector is stuck if it had neither a response nor a failed request for this time."""
 
 OBJECTS_MAX: Final = 100_000
 
@@ -52,8 +52,8 @@ def without_managed_fields(item: Object) -> Object:
 class Transition(NamedTuple, Generic[T]):
     """The stored values of an object before and after a change; None if the object is missing.
 
-    ``reported``: the change came from a watch event. In a difference between two lists, a missing
-    object was not necessarily deleted.
+    ``reported``: a watch event reported the change. A difference between two lists does not prove
+    that an object was deleted.
     """
 
     key: ObjectKey
@@ -173,7 +173,7 @@ class Reflector(Generic[T]):
         after = self._transform(change.object)
         self.objects[key], self._versions[key] = after, version
         self._handle_transition(Transition(key, before, after, reported=True))
-        if change.kind == "DELETED":  # handlers first got the last state
+        if change.kind == "DELETED":  # the transition above had the last state
             del self.objects[key], self._versions[key]
             self._handle_transition(Transition(key, after, None, reported=True))
         self._notify({key})

@@ -17,10 +17,10 @@ import yaml
 from core.kubernetes.credential_plugin import CredentialPlugin
 from core.kubernetes.tokens import (
     FileToken,
-    FixedToken,
+    FixedHeader,
     NoAccess,
     TokenSource,
-    basic,
+    basic_authorization,
 )
 
 _NO_IMPERSONATION: Final = "use the credentials of that user instead of impersonating it"
@@ -44,7 +44,7 @@ class Tls(NamedTuple):
     authorities: str = ""
     certificate: bytes = b""
     key: bytes = b""
-    is_verified: bool = True
+    verifies_server: bool = True
     server_name: str = ""
 
 
@@ -58,7 +58,7 @@ class ClusterAccess(NamedTuple):
 
 
 def read_kubeconfig(path: Path, context: str = "") -> ClusterAccess:
-    """The server and identity of a context, "" for the current one. Raises NoAccess."""
+    """The server and identity of a context; "" means the current context. Raises NoAccess."""
     try:
         document = yaml.safe_load(path.read_bytes())
         if not isinstance(document, dict):
@@ -66,9 +66,9 @@ def read_kubeconfig(path: Path, context: str = "") -> ClusterAccess:
         context = context or document.get("current-context") or ""
         if not context:
             raise NoAccess("the file has no current context, and no context was named")
-        names = _entry(document, "contexts", "context", context)
-        cluster = _entry(document, "clusters", "cluster", names.get("cluster"))
-        user_name = names.get("user")
+        context_entry = _entry(document, "contexts", "context", context)
+        cluster = _entry(document, "clusters", "cluster", context_entry.get("cluster"))
+        user_name = context_entry.get("user")
         user = _entry(document, "users", "user", user_name) if user_name else {}
         return _access(cluster, user, path.parent)
     except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
@@ -102,7 +102,7 @@ def _access(cluster: Section, user: Section, directory: Path) -> ClusterAccess:
         _text(_pem(cluster, "certificate-authority", directory)),
         _pem(user, "client-certificate", directory),
         _pem(user, "client-key", directory),
-        is_verified=not cluster.get("insecure-skip-tls-verify", False),
+        verifies_server=not cluster.get("insecure-skip-tls-verify", False),
         server_name=cluster.get("tls-server-name", ""),
     )
     return ClusterAccess(server, tls, _token(user, directory), cluster.get("proxy-url", ""))
@@ -114,10 +114,10 @@ def _token(user: Section, directory: Path) -> TokenSource:
     if "tokenFile" in user:
         return FileToken(directory / user["tokenFile"])
     if "token" in user:
-        return FixedToken(f"Bearer {user['token']}")
+        return FixedHeader(f"Bearer {user['token']}")
     if "username" in user and "password" in user:
-        return basic(user["username"], user["password"])
-    return FixedToken()
+        return basic_authorization(user["username"], user["password"])
+    return FixedHeader()
 
 
 def _entry(document: Section, collection: str, kind: str, name: object) -> Section:
@@ -147,5 +147,5 @@ def _read(path: Path) -> bytes:
 
 
 def _text(pem: bytes) -> str:
-    """Python's ssl requires ASCII; only comments have other characters."""
+    """Remove non-ASCII characters, which only comments have and Python's ssl refuses."""
     return pem.decode("ascii", "ignore")

@@ -24,7 +24,7 @@ class TokenSource(Protocol):
         ...
 
 
-class FixedToken:
+class FixedHeader:
     """A constant header; "" for none."""
 
     def __init__(self, value: str = "") -> None:
@@ -35,9 +35,9 @@ class FixedToken:
         return self._value
 
 
-def basic(user: str, password: str) -> FixedToken:
+def basic_authorization(user: str, password: str) -> FixedHeader:
     """HTTP Basic authentication, which some proxies require."""
-    return FixedToken(f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}")
+    return FixedHeader(f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}")
 
 
 class FileToken:

@@ -1,7 +1,7 @@
 """Makes commands from typed manifests.
 
-Two inputs are refused here, because a domain object cannot store them: ``gateway: ""``, and a
-missing IP version that cannot be derived.
+Inputs that a domain object cannot store are refused here: ``gateway: ""``, and an IP version that
+is neither 4 nor 6, or is missing and cannot be derived.
 """
 
 from __future__ import annotations
@@ -54,16 +54,16 @@ from core.manifests.schemas import Body, RecordBody
 from core.manifests.services import service_of, slice_of
 
 REPLICAS_DEFAULT: Final = 1
-"""Of a Deployment, ReplicaSet or StatefulSet."""
+"""A Deployment, ReplicaSet or StatefulSet without ``replicas`` has this number."""
 
 DEFAULT_NAMESPACE: Final = "default"
-"""For a Pod or application without a namespace, as in kubectl."""
+"""A Pod or application without a namespace is in this one, as in kubectl."""
 
 
 def apply_command(body: Body) -> Command:
     """The command that applies an object.
 
-    Raises Refused for a wrong IP version or an empty gateway.
+    Raises Refused for an IP version or a gateway that a domain object cannot store.
     """
     match body:
         case PoolManifest():
@@ -180,7 +180,7 @@ def _record(body: RecordBody) -> RecordDefined:
     )
     match body:
         case WorkloadManifest():
-            return _application(record, body)
+            return _application_record(record, body)
         case ServiceManifest():
             return record._replace(service=service_of(body.spec or ServiceSpec()))
         case SliceManifest():
@@ -189,7 +189,7 @@ def _record(body: RecordBody) -> RecordDefined:
             return record
 
 
-def _application(record: RecordDefined, body: WorkloadManifest) -> RecordDefined:
+def _application_record(record: RecordDefined, body: WorkloadManifest) -> RecordDefined:
     spec = body.spec or WorkloadSpec()
     replicas = REPLICAS_DEFAULT if spec.replicas is None else spec.replicas
     return record._replace(
@@ -217,7 +217,7 @@ def _workload(body: WorkloadManifest) -> Workload:
 
 
 def _spec(body: WorkloadManifest) -> WorkloadSpec:
-    """For a CronJob, the spec of its Jobs."""
+    """The spec of the application; for a CronJob, the spec of its Jobs."""
     spec = body.spec or WorkloadSpec()
     if spec.job_template is not None:
         spec = spec.job_template.spec or WorkloadSpec()

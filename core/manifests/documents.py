@@ -19,7 +19,7 @@ TEXT_BYTES_MAX: Final = 8 * 1024 * 1024
 DOCUMENTS_MAX: Final = 10_000
 
 DOCUMENT_VALUES_MAX: Final = 200_000
-"""Including keys and the values of each alias."""
+"""Keys count too, and an alias counts as all values behind it."""
 
 DOCUMENT_DEPTH_MAX: Final = 64
 
@@ -72,7 +72,7 @@ def load_yaml(text: str) -> Iterator[Document]:
 
 
 class _Loader(Composer, yaml.CSafeLoader):
-    """Composes nodes in Python, to count them, from the events of the C parser."""
+    """Counts values while it composes nodes from the events of the C parser."""
 
     yaml_constructors: ClassVar = {
         tag: yaml.CSafeLoader.yaml_constructors[tag]

@@ -15,7 +15,7 @@ from core.kubernetes.http_connection import open_connection
 from core.manifests.foreign.calico import read_calico
 from core.manifests.foreign.host_local import read_host_local
 from core.manifests.foreign.ipam_configurations import NETWORK_KIND
-from core.manifests.foreign.node_slices import NODE_SLICES
+from core.manifests.foreign.node_slices import NODE_SLICE_KIND
 from core.manifests.foreign.whereabouts import read_whereabouts
 from core.manifests.kinds.fields import API_VERSION
 from core.manifests.spiderpool import Dump, read_spiderpool, values_in
@@ -68,7 +68,7 @@ WHEREABOUTS: Final = ForeignSystem(
     {
         "/apis/k8s.cni.cncf.io/v1/network-attachment-definitions": NETWORK_KIND,
         "/apis/whereabouts.cni.cncf.io/v1alpha1/ippools": "IPPool",
-        "/apis/whereabouts.cni.cncf.io/v1alpha1/nodeslicepools": NODE_SLICES,
+        "/apis/whereabouts.cni.cncf.io/v1alpha1/nodeslicepools": NODE_SLICE_KIND,
         **_PODS,
     },
     read_whereabouts,

@@ -30,7 +30,7 @@ _NO_ANNOTATIONS: Final[dict[str, str]] = {}
 
 
 def application_of(kind: str, item: Object) -> Application:
-    """The object as an application. Objects in a list lack ``kind``."""
+    """The object as an application. ``kind``: of the object, because objects in a list lack it."""
     metadata = item["metadata"]
     key = ApplicationKey(BUILT_IN[kind], kind, metadata["namespace"], metadata["name"])
     spec = item.get("spec") or {}
@@ -69,20 +69,20 @@ def stateful_set_state(item: Object) -> StatefulSetState:
 def vmi_state(vmi: Object) -> VmiState:
     """The state of a VirtualMachineInstance."""
     owner = controller_of(vmi)
-    return VmiState(*_named(vmi), of_vm=owner is not None and owner.kind == VM)
+    return VmiState(*_name_and_deletion(vmi), of_vm=owner is not None and owner.kind == VM)
 
 
 def vm_state(vm: Object) -> VmState:
     """The state of a VirtualMachine."""
-    return VmState(*_named(vm))
+    return VmState(*_name_and_deletion(vm))
 
 
 def ipam_claim_state(claim: Object) -> IpamClaimState:
     """The state of an IPAMClaim."""
-    return IpamClaimState(*_named(claim))
+    return IpamClaimState(*_name_and_deletion(claim))
 
 
-def _named(item: Object) -> tuple[str, str, bool]:
+def _name_and_deletion(item: Object) -> tuple[str, str, bool]:
     """Namespace, name, and whether the object is being deleted."""
     metadata = item["metadata"]
     return metadata["namespace"], metadata["name"], "deletionTimestamp" in metadata

@@ -90,12 +90,12 @@ def pod_state(pod: Object) -> PodState:
         reason=sys.intern(status.get("reason") or ""),
         finished_s=tuple(_finish_times(status)),
         host_network=bool(spec.get("hostNetwork")),
-        claims=tuple(dict.fromkeys(_claims(metadata).values())),
+        claims=tuple(dict.fromkeys(_ipam_claims(metadata).values())),
     )
 
 
-def _claims(metadata: Object) -> Mapping[str, str]:
-    return ipam_claims_of(metadata.get("annotations") or {}, metadata["namespace"])
+def _ipam_claims(metadata: Object) -> Mapping[str, str]:
+    return claims_of(metadata.get("annotations") or {}, metadata["namespace"])
 
 
 def node_state(node: Object) -> NodeState:

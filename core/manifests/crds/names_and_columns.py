@@ -27,11 +27,11 @@ from core.manifests.kinds.pools import (
 
 CATEGORY: Final = "spiderpool"
 WIDE_PRIORITY: Final = 10
-"""Of columns that only ``-o wide`` shows."""
+"""``kubectl get`` shows columns of this priority only with ``-o wide``."""
 
 
 class PrinterColumn(NamedTuple):
-    """A printer column."""
+    """A column of ``kubectl get``."""
 
     name: str
     path: str
@@ -55,7 +55,7 @@ class CustomResourceKind(NamedTuple):
     columns: tuple[PrinterColumn, ...] = ()
     selectable: tuple[str, ...] = ()
     namespaced: bool = False
-    subresource: bool = True
+    status_subresource: bool = True
     required: tuple[str, ...] = ("spec",)
     api_version: str = API_VERSION
     categories: tuple[str, ...] = (CATEGORY,)
@@ -93,7 +93,7 @@ _FULL_SOON: Final = '.status.conditions[?(@.type=="FullSoon")].reason'
 _APP_NAMESPACE: Final = r".spec.podAffinity.matchLabels['ipam\.spidernet\.io/app\-namespace']"
 
 
-def _ruled(schema: Schema, rules: tuple[ValidationRule, ...]) -> Schema:
+def _with_rules(schema: Schema, rules: tuple[ValidationRule, ...]) -> Schema:
     items = [{"rule": rule.expression, "message": rule.message} for rule in rules]
     return schema | {CEL_RULES: items}
 
@@ -103,7 +103,7 @@ CUSTOM_RESOURCE_KINDS: Final = (
         name="SpiderIPPool",
         short_name="sp",
         description="A pool of addresses for Pods.",
-        spec=_ruled(
+        spec=_with_rules(
             schema_of(PoolSpec, "The addresses of the pool, and which Pods may use it."),
             NETWORK_RULES,
         ),
@@ -123,7 +123,7 @@ CUSTOM_RESOURCE_KINDS: Final = (
         name="SpiderSubnet",
         short_name="ss",
         description="The addresses of one CIDR, which its pools divide among themselves.",
-        spec=_ruled(schema_of(SubnetSpec, "The addresses of the subnet."), NETWORK_RULES),
+        spec=_with_rules(schema_of(SubnetSpec, "The addresses of the subnet."), NETWORK_RULES),
         status=schema_of(SubnetReport, "The pools of the subnet, as a report."),
         columns=_NETWORK_COLUMNS,
         selectable=(".spec.subnet", ".spec.ipVersion"),
@@ -132,7 +132,7 @@ CUSTOM_RESOURCE_KINDS: Final = (
         name="SpiderReservedIP",
         short_name="sr",
         description="Addresses that no pool allocates.",
-        spec=_ruled(schema_of(ReservationSpec, "The reserved addresses."), RESERVATION_RULES),
+        spec=_with_rules(schema_of(ReservationSpec, "The reserved addresses."), RESERVATION_RULES),
         status=schema_of(ReservationReport, "Whether the reservation is applied, as a report."),
         columns=(PrinterColumn("VERSION", ".spec.ipVersion"),),
         selectable=(".spec.ipVersion",),
@@ -142,7 +142,7 @@ CUSTOM_RESOURCE_KINDS: Final = (
         short_name="se",
         description="The addresses of one Pod or virtual machine, as a report.",
         spec=None,
-        # Without ``atomic``, managedFields would list each field of the status and slow creates.
+        # Without ``atomic``, creates are slow: managedFields would list each field of the status.
         status=schema_of(EndpointReport, "Interfaces, addresses and owner.")
         | {"x-kubernetes-map-type": "atomic"},
         columns=(
@@ -155,28 +155,28 @@ CUSTOM_RESOURCE_KINDS: Final = (
         ),
         selectable=(".status.current.node", ".status.current.uid"),
         namespaced=True,
-        subresource=False,
+        status_subresource=False,
         required=(),
     ),
     CustomResourceKind(
         name="SpiderMultusConfig",
         short_name="smc",
         description="A network of Multus; its NetworkAttachmentDefinition is created from it.",
-        spec=_ruled(
+        spec=_with_rules(
             schema_of(MultusConfigSpec, "The configuration of the network's interfaces."),
             MULTUS_RULES,
         ),
         status=None,
         selectable=(".spec.cniType",),
         namespaced=True,
-        subresource=False,
+        status_subresource=False,
         required=(),
     ),
     CustomResourceKind(
         name="SpiderCoordinator",
         short_name="scc",
         description="The settings of the coordinator plugin for the whole cluster.",
-        spec=_ruled(
+        spec=_with_rules(
             schema_of(CoordinatorSpec, "The settings of the coordinator plugin."), CLUSTER_RULES
         ),
         status=schema_of(CoordinatorReport, "The CIDRs of the cluster, as a report."),
@@ -218,7 +218,7 @@ def _version(kind: CustomResourceKind) -> Schema:
         version["additionalPrinterColumns"] = [column.to_schema() for column in kind.columns]
     if kind.selectable:
         version["selectableFields"] = [{"jsonPath": path} for path in kind.selectable]
-    if kind.subresource:
+    if kind.status_subresource:
         version["subresources"] = {"status": {}}
     return version | {"schema": {"openAPIV3Schema": _root(kind)}}
 

@@ -32,7 +32,7 @@ NODE_POLICY_KIND: Final = CustomResourceKind(
         PrinterColumn("PRIORITY", ".spec.priority", "integer"),
     ),
     namespaced=True,
-    subresource=False,
+    status_subresource=False,
     api_version=API_VERSION,
     categories=(),
 )

@@ -52,7 +52,7 @@ class _BlockManifest(Struct, frozen=True):
     spec: _BlockSpec
 
 
-class _Used(NamedTuple):
+class _UsedAddress(NamedTuple):
     """An address in use. ``pod``: namespace and name, None for an address without a Pod."""
 
     address: Address
@@ -65,7 +65,7 @@ def read_calico(values: Iterable[tuple[str, object]]) -> Dump:
     pools = [_pool(value, location) for location, value in by_kind["IPPool"]]
     allocations, reserved = [], []
     for location, value in by_kind["IPAMBlock"]:
-        for used in _used(value, location):
+        for used in _used_addresses(value, location):
             pool = _pool_of(used.address, pools, location)
             if used.pod is None:
                 reserved.append(used.address)
@@ -88,7 +88,7 @@ def _pool(value: object, location: str) -> Pool:
     )
 
 
-def _used(value: object, location: str) -> Iterator[_Used]:
+def _used_addresses(value: object, location: str) -> Iterator[_UsedAddress]:
     body = convert(value, _BlockManifest, f"{location} (IPAMBlock)")
     where = f"{location} (IPAMBlock {body.metadata.name})"
     cidr, attributes = read_cidr(body.spec.cidr, where), body.spec.attributes
@@ -105,7 +105,7 @@ def _used(value: object, location: str) -> Iterator[_Used]:
         pod = None
         if "namespace" in secondary and "pod" in secondary:
             pod = (secondary["namespace"], secondary["pod"])
-        yield _Used(Address(cidr.family, cidr.first + ordinal), pod)
+        yield _UsedAddress(Address(cidr.family, cidr.first + ordinal), pod)
 
 
 def _pool_of(address: Address, pools: Iterable[Pool], location: str) -> str:

@@ -46,9 +46,9 @@ from core.manifests.kinds.records import OpenMetadata
 from core.manifests.spiderpool import Dump, convert
 
 IPAM_TYPE: Final = "host-local"
-LAST_RESERVED: Final = "last_reserved_ip."
+LAST_RESERVED_PREFIX: Final = "last_reserved_ip."
 LOCK: Final = "lock"
-"""These files are not named after an address."""
+"""``LOCK``, and files with the prefix, are not named after an address."""
 
 CONTAINER_ID_CHARS: Final = 12
 
@@ -89,7 +89,10 @@ class _NodeManifest(Struct, frozen=True):
 
 
 class _NetworkRange(NamedTuple):
-    """A range of a network. ``node``: "" for all nodes. ``nad``: NAMESPACE/NAME, "" for none."""
+    """A range of a network. ``node``: "" for all nodes.
+
+    ``nad``: the NetworkAttachmentDefinition as NAMESPACE/NAME, "" for none.
+    """
 
     network: str
     node: str
@@ -100,6 +103,7 @@ class _NetworkRange(NamedTuple):
     routes: tuple[Route, ...]
 
     def serves(self, node: str, address: Address) -> bool:
+        """Whether the address is in the subnet, and the range is for this node."""
         return self.contains(address) and self.node in {"", node}
 
     def contains(self, address: Address) -> bool:
@@ -183,7 +187,10 @@ def _ranges_of_network(value: object, location: str) -> Iterator[_NetworkRange]:
 
 
 def _ranges_of_node(node: NodeFiles, pod_cidrs: Iterable[Cidr]) -> Iterator[_NetworkRange]:
-    """Networks without configured range use the node's podCIDRs, as with flannel and kubenet."""
+    """Yield the ranges of a node's networks.
+
+    A network without a configured range uses the node's podCIDRs, as with flannel and kubenet.
+    """
     configured = [
         network_range
         for path, text in node.configurations
@@ -203,7 +210,7 @@ def _ranges_of_node(node: NodeFiles, pod_cidrs: Iterable[Cidr]) -> Iterator[_Net
 
 
 def _ranges(network_ipam: NetworkIpam, node: str, nad: str, where: str) -> Iterator[_NetworkRange]:
-    """An old configuration has one range, at the top level."""
+    """Yield the ranges of an ``ipam``; an old configuration has one, at the top level."""
     ipam = convert(network_ipam.ipam, _Ipam, where)
     routes = tuple(Route(route.dst, route.gw) for route in ipam.routes or ())
     for bounds in (ipam, *chain.from_iterable(ipam.ranges)):
@@ -214,7 +221,7 @@ def _ranges(network_ipam: NetworkIpam, node: str, nad: str, where: str) -> Itera
 def _network_range(
     network_ipam: NetworkIpam, bounds: _Range, routes: tuple[Route, ...], where: str
 ) -> _NetworkRange:
-    """host-local's defaults: all hosts of the subnet, the first as gateway."""
+    """Make a range, by default with all hosts of the subnet and the first as gateway."""
     cidr = read_cidr(bounds.subnet, where)
     gateway = read_address(bounds.gateway, where) if bounds.gateway else None
     gateway = gateway or Address(cidr.family, cidr.first + 1)
@@ -236,7 +243,7 @@ def _network_range(
 def _address_files(node: NodeFiles, findings: list[Finding]) -> Iterator[_AddressFile]:
     for network, files in sorted(node.networks.items()):
         for name, text in sorted(files.items()):
-            if name == LOCK or name.startswith(LAST_RESERVED):
+            if name == LOCK or name.startswith(LAST_RESERVED_PREFIX):
                 continue
             address = _address(name)
             if address is None:
@@ -262,7 +269,10 @@ def _require_folders(
     ranges: Sequence[_NetworkRange],
     pods: Mapping[PodKey, ForeignPod],
 ) -> None:
-    """Refuse a folder without a node, and a Pod of these ranges whose node has no folder."""
+    """Require a Node for each folder of files, and a folder for each node of a Pod in ``ranges``.
+
+    Raises BadInput.
+    """
     unknown = sorted(folders - set(nodes)) if nodes else []
     if unknown:
         raise BadInput(
@@ -271,7 +281,7 @@ def _require_folders(
             remedy="rename the folder to its node's name, or remove it if the node was deleted",
         )
     for key, pod in sorted(pods.items()):
-        for address in pod.interfaces if pod.node not in folders else ():
+        for address in pod.addresses if pod.node not in folders else ():
             if any(network_range.contains(address) for network_range in ranges):
                 raise BadInput(
                     f"Pod {'/'.join(key)} has {address} of a host-local range, but node"
@@ -287,8 +297,8 @@ def _require_started_pods(
     pods: Mapping[PodKey, ForeignPod],
 ) -> None:
     """Refuse a file that may belong to a Pod whose status has no address yet."""
-    pod_addresses = {(pod.node, address) for pod in pods.values() for address in pod.interfaces}
-    starting = {pod.node: key for key, pod in pods.items() if not pod.interfaces}
+    pod_addresses = {(pod.node, address) for pod in pods.values() for address in pod.addresses}
+    starting = {pod.node: key for key, pod in pods.items() if not pod.addresses}
     for file in files:
         key = starting.get(file.node)
         has_no_pod = (file.node, file.address) not in pod_addresses
@@ -308,15 +318,15 @@ def _require_started_pods(
 def _serving(
     ranges: Sequence[_NetworkRange], node: str, address: Address, network: str = ""
 ) -> _NetworkRange | None:
-    """The range that serves an address, or None.
+    """The range to which an address belongs, or None.
 
-    Prefers ranges of ``network`` on the node, then other ranges on the node, then ranges that offer
-    the address.
+    Prefers ranges of ``network`` on the node, then other ranges on the node, then ranges of other
+    nodes that offer the address.
     """
     on_node = [network_range for network_range in ranges if network_range.serves(node, address)]
     of_network = [network_range for network_range in on_node if network_range.network == network]
-    of_pools = [network_range for network_range in ranges if network_range.offers(address)]
-    candidates = [*of_network, *on_node, *of_pools]
+    offering = [network_range for network_range in ranges if network_range.offers(address)]
+    candidates = [*of_network, *on_node, *offering]
     return candidates[0] if candidates else None
 
 
@@ -326,7 +336,7 @@ def _addresses_with_file(
     pods: Mapping[PodKey, ForeignPod],
     findings: list[Finding],
 ) -> Iterator[PodAddress]:
-    holders = {(pod.node, address): key for key, pod in pods.items() for address in pod.interfaces}
+    holders = {(pod.node, address): key for key, pod in pods.items() for address in pod.addresses}
     for file in files:
         key = holders.get((file.node, file.address))
         subject, path = f"Node/{file.node}", f"{file.network}/{file.address}"
@@ -352,7 +362,7 @@ def _addresses_without_file(
 ) -> Iterator[PodAddress]:
     with_file = {(file.node, file.address) for file in files}
     for key, pod in pods.items():
-        for address, (interface, _) in pod.interfaces.items():
+        for address, (interface, _) in pod.addresses.items():
             serving = _serving(ranges, pod.node, address)
             if serving is None or (pod.node, address) in with_file:
                 continue
@@ -380,7 +390,7 @@ def _pool(name: str, ranges: Sequence[_NetworkRange], used: list[int], nodes: se
         addresses |= network_range.addresses
     gateways = {network_range.gateway for network_range in ranges}
     routes = {network_range.routes for network_range in ranges if network_range.routes}
-    serving = {network_range.node for network_range in ranges}
+    range_nodes = {network_range.node for network_range in ranges}
     return Pool(
         name,
         cidr.family,
@@ -388,7 +398,7 @@ def _pool(name: str, ranges: Sequence[_NetworkRange], used: list[int], nodes: se
         tuple(addresses.to_items()),
         gateway=gateways.pop() if len(gateways) == 1 else "",
         routes=routes.pop() if len(routes) == 1 else None,
-        node_names=() if "" in serving or serving >= nodes else tuple(sorted(serving)),
+        node_names=() if "" in range_nodes or range_nodes >= nodes else tuple(sorted(range_nodes)),
         multus_names=tuple(
             sorted({network_range.nad for network_range in ranges if network_range.nad})
         ),

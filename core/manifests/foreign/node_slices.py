@@ -1,7 +1,7 @@
 """Parse the NodeSlicePools of Whereabouts (``nodeslicepools.whereabouts.cni.cncf.io/v1alpha1``).
 
 With ``node_slice_size`` in the ``ipam`` of a network, Whereabouts divides the network's range among
-the nodes. Each node's part, a slice, has an IPPool with the same range. Raises only ``BadInput``.
+the nodes. Each node's part, a slice, has an IPPool for the slice. Raises only ``BadInput``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from core.manifests.foreign.pods import read_cidr
 from core.manifests.kinds.records import OpenMetadata
 from core.manifests.spiderpool import convert
 
-NODE_SLICES: Final = "NodeSlicePool"
+NODE_SLICE_KIND: Final = "NodeSlicePool"
 
 
 class _Allocation(Struct, frozen=True, rename="camel"):
@@ -53,8 +53,8 @@ def read_node_slices(values: Iterable[tuple[str, object]]) -> list[NodeSlice]:
     """The slices of these objects."""
     slices = []
     for location, value in values:
-        body = convert(value, _Manifest, f"{location} ({NODE_SLICES})")
-        where = f"{location} ({NODE_SLICES} {body.metadata.name})"
+        body = convert(value, _Manifest, f"{location} ({NODE_SLICE_KIND})")
+        where = f"{location} ({NODE_SLICE_KIND} {body.metadata.name})"
         network_range = read_cidr(body.spec.range, where)
         for node_slice in body.status.allocations:
             cidr = read_cidr(node_slice.slice_range, where)
@@ -81,5 +81,5 @@ def findings_of(slices: Sequence[NodeSlice]) -> list[Finding]:
         if count:
             what = f"{count} slices have no node yet"
             done = "not taken over: a pool without a node would serve every node"
-            findings.append(Finding(f"{NODE_SLICES}/{pool}", what, done))
+            findings.append(Finding(f"{NODE_SLICE_KIND}/{pool}", what, done))
     return findings

@@ -31,7 +31,7 @@ from core.manifests.spiderpool import EXPORT_REMEDY, convert
 NETWORK_STATUS: Final = "k8s.v1.cni.cncf.io/network-status"
 
 FIRST_INTERFACE: Final = "eth0"
-"""Of a Pod's default network in every container runtime."""
+"""Every container runtime gives a Pod's default network this interface."""
 
 PodKey = tuple[str, str]
 """Namespace and name."""
@@ -66,7 +66,7 @@ class _NetworkStatus(Struct, frozen=True):
 
 
 class ForeignPod(NamedTuple):
-    """A Pod that may have addresses. ``interfaces``: address -> (interface, MAC)."""
+    """A Pod that may have addresses. ``addresses``: address -> (interface, MAC)."""
 
     namespace: str
     name: str
@@ -74,7 +74,7 @@ class ForeignPod(NamedTuple):
     node: str
     owner_kind: str
     owner_name: str
-    interfaces: Mapping[Address, tuple[str, str]]
+    addresses: Mapping[Address, tuple[str, str]]
 
 
 class PodAddress(NamedTuple):
@@ -164,7 +164,7 @@ def _pod(body: _PodManifest, location: str) -> ForeignPod:
     text = (metadata.annotations or {}).get(NETWORK_STATUS, "[]")
     namespace = metadata.namespace or "default"
     where = f"{location} (Pod {namespace}/{metadata.name})"
-    interfaces = _first_interface(body.status.pod_ips or (), where)
+    addresses = _first_interface_addresses(body.status.pod_ips or (), where)
     return ForeignPod(
         namespace,
         metadata.name,
@@ -172,11 +172,11 @@ def _pod(body: _PodManifest, location: str) -> ForeignPod:
         body.spec.node_name,
         owner.kind if owner else "Pod",
         owner.name if owner else metadata.name,
-        interfaces | _interfaces(text, f"{where}: {NETWORK_STATUS}"),
+        addresses | _network_status_addresses(text, f"{where}: {NETWORK_STATUS}"),
     )
 
 
-def _first_interface(ips: Iterable[_PodIp], where: str) -> dict[Address, tuple[str, str]]:
+def _first_interface_addresses(ips: Iterable[_PodIp], where: str) -> dict[Address, tuple[str, str]]:
     try:
         return {parse_address(item.ip): (FIRST_INTERFACE, "") for item in ips if item.ip}
     except AddressSyntaxError as error:
@@ -185,7 +185,7 @@ def _first_interface(ips: Iterable[_PodIp], where: str) -> dict[Address, tuple[s
         ) from None
 
 
-def _interfaces(text: str, where: str) -> dict[Address, tuple[str, str]]:
+def _network_status_addresses(text: str, where: str) -> dict[Address, tuple[str, str]]:
     try:
         statuses = msgspec.json.decode(text, type=list[_NetworkStatus])
         return {
@@ -203,7 +203,7 @@ def _endpoint(
     by_interface: defaultdict[str, list[PodAddress]] = defaultdict(list)
     macs: dict[str, str] = {}
     for allocation in allocations:
-        interface, mac = pod.interfaces.get(allocation.address, ("", ""))
+        interface, mac = pod.addresses.get(allocation.address, ("", ""))
         name = allocation.interface or interface
         by_interface[name].append(allocation)
         macs[name] = mac or macs.get(name, "")

@@ -1,7 +1,8 @@
 """Parse the objects of Whereabouts (``whereabouts.cni.cncf.io/v1alpha1``).
 
-The key of an allocation is the offset from the range's address; before release 0.5, it was the
-address. Bounds, gateway and routes are in the ``ipam`` of a NetworkAttachmentDefinition.
+The key of an allocation is the offset of its address from the range's address; before release 0.5,
+the key was the address itself. Bounds, gateway and routes are in the ``ipam`` of a
+NetworkAttachmentDefinition.
 
 Raises only ``BadInput``.
 """
@@ -31,7 +32,7 @@ from core.manifests.foreign.ipam_configurations import (
     read_network,
 )
 from core.manifests.foreign.node_slices import (
-    NODE_SLICES,
+    NODE_SLICE_KIND,
     NodeSlice,
     findings_of,
     read_node_slices,
@@ -83,7 +84,7 @@ class _Ipam(_Range, frozen=True):
 
 
 class _NetworkRange(NamedTuple):
-    """A range of a network. ``name``: NAMESPACE/NAME. ``pool``: the name of the range's IPPool.
+    """A range of the network ``name`` (NAMESPACE/NAME). ``pool``: the name of the range's IPPool.
 
     ``is_sliced``: each node has a part of ``cidr``; range_start and range_end are ignored.
     """
@@ -99,13 +100,13 @@ class _NetworkRange(NamedTuple):
 
 def read_whereabouts(values: Iterable[tuple[str, object]]) -> Dump:
     """Parse pairs of (location, object)."""
-    by_kind, skipped = split_by_kind(values, ("IPPool", "Pod", NETWORK_KIND, NODE_SLICES))
+    by_kind, skipped = split_by_kind(values, ("IPPool", "Pod", NETWORK_KIND, NODE_SLICE_KIND))
     networks = [
         network
         for location, value in by_kind[NETWORK_KIND]
         for network in _networks(value, location)
     ]
-    slices = read_node_slices(by_kind[NODE_SLICES])
+    slices = read_node_slices(by_kind[NODE_SLICE_KIND])
     _require_slices(networks, slices)
     pools, allocations = [], []
     for location, value in by_kind["IPPool"]:
@@ -127,7 +128,7 @@ def _require_slices(networks: list[_NetworkRange], slices: list[NodeSlice]) -> N
         if network.is_sliced and network.cidr not in sliced_ranges:
             raise BadInput(
                 f"network {network.name} divides {network.cidr} among the nodes, but the input has"
-                f" no {NODE_SLICES} with this range",
+                f" no {NODE_SLICE_KIND} with this range",
                 subject=network.name,
                 remedy="add nodeslicepools.whereabouts.cni.cncf.io to the input",
             )
@@ -207,7 +208,7 @@ def _network(name: str, ipam: _Ipam, bounds: _Range, where: str) -> _NetworkRang
 
 
 def _range_cidr(text: str, where: str) -> Cidr:
-    """A range may be written FIRST-LAST/LENGTH."""
+    """The CIDR of a range, which may be written FIRST-LAST/LENGTH."""
     first, dash, last = text.partition("-")
     return read_cidr(f"{first}/{last.partition('/')[2]}" if dash else text, where)
 
