@@ -1,4 +1,4 @@
-"""Writes domain values as manifests, for ``orbctl get``; parsing gives the same values again."""
+"""Writes domain values as manifests, for ``orbctl get``. Parsing one gives an equal value."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from core.manifests.services import service_fields, slice_fields
 Plain: TypeAlias = dict[str, object]
 
 _LINE_CHARS_MAX: Final = 2**20
-"""The width of a YAML line: a long text stays on one line, as in kubectl's output."""
+"""YAML folds only longer lines. kubectl's output folds no line."""
 
 
 class Allocation(NamedTuple):
@@ -33,7 +33,7 @@ class Allocation(NamedTuple):
 
 
 class PoolStatus(NamedTuple):
-    """The claims of a pool. ``allocations``: address -> Pod."""
+    """The claims of a pool. ``allocations`` maps an address to its Pod."""
 
     allocated_count: int = 0
     allocations: Mapping[str, Allocation] = {}
@@ -92,7 +92,7 @@ def _resource(kind: str, value: Value, **parts: Plain) -> Plain:
 
 
 def _pool_manifest(pool: Pool, status: PoolStatus | None) -> Plain:
-    spec = _network(pool)
+    spec = _common_spec(pool)
     for field, selector in (
         ("podAffinity", pool.pod_affinity),
         ("namespaceAffinity", pool.namespace_affinity),
@@ -108,11 +108,11 @@ def _pool_manifest(pool: Pool, status: PoolStatus | None) -> Plain:
     spec |= {"default": pool.default, "disable": pool.disabled}
     if status is None:
         return _resource("SpiderIPPool", pool, spec=spec)
-    return _resource("SpiderIPPool", pool, spec=spec, status=_status(pool, status))
+    return _resource("SpiderIPPool", pool, spec=spec, status=_pool_report(pool, status))
 
 
 def _subnet_manifest(subnet: Subnet, status: SubnetStatus | None) -> Plain:
-    spec = _network(subnet)
+    spec = _common_spec(subnet)
     if status is None:
         return _resource("SpiderSubnet", subnet, spec=spec)
     report: Plain = {
@@ -136,7 +136,7 @@ def controlled_pools(shares: Sequence[Share]) -> str:
     return msgspec.json.encode(pools, order="sorted").decode()
 
 
-def _network(value: Pool | Subnet) -> Plain:
+def _common_spec(value: Pool | Subnet) -> Plain:
     spec: Plain = {"ipVersion": value.family, "subnet": value.subnet}
     spec |= _non_empty(
         ips=list(value.ips), excludeIPs=list(value.exclude_ips), gateway=value.gateway
@@ -146,7 +146,7 @@ def _network(value: Pool | Subnet) -> Plain:
     return spec
 
 
-def _status(pool: Pool, status: PoolStatus) -> Plain:
+def _pool_report(pool: Pool, status: PoolStatus) -> Plain:
     """See docs/reference/custom-resource-rules.md, "SpiderIPPool"."""
     report: Plain = {
         "allocatedIPCount": status.allocated_count,

@@ -19,7 +19,7 @@ _UNKNOWN: Final = re.compile(r"Object contains unknown field `(?P<name>.*)`\Z", 
 _MISSING: Final = re.compile(r"Object missing required field `(?P<name>.*)`\Z")
 _WRONG_TYPE: Final = re.compile(r"Expected `(?P<expected>[^`]*)`(, got `(?P<actual>[^`]*)`)?\Z")
 _INDEX: Final = re.compile(r"\[\d+\]")
-_ANY_KEY: Final = "[...]"
+_UNNAMED_KEY: Final = "[...]"
 _OUT_OF_RANGE: Final = re.compile(r"Expected `int` [<>]=")
 _SIMILARITY_MIN: Final = 0.7
 _TYPE_NAMES: Final = {
@@ -50,8 +50,8 @@ def explain(
     path = match["path"] if match else ""
     if match and match["key"]:
         return FieldFault(path, "a key is not a string", "put the key into quotes")
-    if path.endswith(_ANY_KEY):
-        path = _path_with_key(path.removesuffix(_ANY_KEY), value)
+    if path.endswith(_UNNAMED_KEY):
+        path = _path_with_key(path.removesuffix(_UNNAMED_KEY), value)
     if unknown := _UNKNOWN.match(text):
         return _unknown_field_fault(path, unknown["name"], schema)
     if missing := _MISSING.match(text):
@@ -64,7 +64,7 @@ def explain(
 
 
 def find_unknown_field(schema: type[msgspec.Struct], value: object) -> FieldFault | None:
-    """The fault of the first field that is not in the schema; None if every field is."""
+    """The fault of the first field that the schema lacks; None if it lacks none."""
     paths_of_schema = frozenset(known_paths(schema))
     for path, name in _fields_in(value, ""):
         if _joined(_INDEX.sub("", path), name) not in paths_of_schema:
@@ -127,7 +127,7 @@ def _structs_in(annotation: object) -> Iterator[type[msgspec.Struct]]:
 
 
 def _path_with_key(path: str, value: object) -> str:
-    """The path with the key, which msgspec does not report.
+    """The path with the key of the faulty item; msgspec does not report keys.
 
     All mappings with free keys (such as labels) have strings as values, so msgspec refused the
     first value that is not a string.

@@ -34,3 +34,4 @@ KINDS_NOT_SUPPORTED: Final = (
     "SpiderEndpoint",
     "SpiderMultusConfig",
 )
+"""Kinds of Spiderpool that the manifest parser does not parse."""

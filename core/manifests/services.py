@@ -11,7 +11,7 @@ from core.manifests.kinds.services import EndpointSpec, PortSpec, ServiceSpec, S
 
 SERVICE_NAME_LABEL: Final = "kubernetes.io/service-name"
 
-AFFINITY_S: Final = 10_800
+AFFINITY_DEFAULT_S: Final = 10_800
 """The default timeout of session affinity, in seconds."""
 
 NO_CLUSTER_IP: Final = ("", "None")
@@ -80,7 +80,7 @@ def _affinity_s(spec: ServiceSpec) -> int:
         return 0
     config = spec.session_affinity_config
     timeout_s = config.client_ip.timeout_seconds if config and config.client_ip else None
-    return AFFINITY_S if timeout_s is None else timeout_s
+    return AFFINITY_DEFAULT_S if timeout_s is None else timeout_s
 
 
 def _endpoint(spec: EndpointSpec) -> SliceEndpoint:

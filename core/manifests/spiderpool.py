@@ -40,11 +40,11 @@ T = TypeVar("T")
 TEXT_BYTES_MAX: Final = 256 * 1024 * 1024
 """The most bytes of one JSON document: enough for about 100,000 SpiderEndpoints."""
 
-SEPARATOR: Final = "\n---\n"
+DOCUMENT_SEPARATOR: Final = "\n---\n"
 
 EXPORT_REMEDY: Final = "correct this field, or export the object again with `kubectl get -o yaml`"
 
-READ_KINDS: Final = ("SpiderIPPool", "SpiderSubnet", "SpiderReservedIP", "SpiderEndpoint")
+PARSED_KINDS: Final = ("SpiderIPPool", "SpiderSubnet", "SpiderReservedIP", "SpiderEndpoint")
 FIXED_KINDS: Final[Mapping[str, FixedKind]] = {
     "StatefulSet": "statefulset",
     "VirtualMachine": "vm",
@@ -64,7 +64,7 @@ class _AllocatedIPValue(Struct, rename="camel", frozen=True):
 
 
 class Dump(NamedTuple):
-    """The parsed objects. ``skipped``: kind -> number of skipped objects."""
+    """The parsed objects. ``skipped`` maps a kind to its number of skipped objects."""
 
     cluster: ForeignCluster
     skipped: dict[str, int]
@@ -81,7 +81,7 @@ def read_spiderpool(values: Iterable[tuple[str, object]]) -> Dump:
         kind = value.get("kind") if isinstance(value, Mapping) else None
         if kind == "SpiderEndpoint":
             endpoints.append(_endpoint(value, location))
-        elif kind not in READ_KINDS:
+        elif kind not in PARSED_KINDS:
             skipped[str(kind)[:80]] += 1
         else:
             match _parse_manifest(value, location):
@@ -125,7 +125,8 @@ def values_in(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
 
 
 def _parts(text: str) -> list[str]:
-    return text.split(SEPARATOR) if text.lstrip().startswith("{") else [text]
+    """The JSON documents of a text. YAML documents are not separated here."""
+    return text.split(DOCUMENT_SEPARATOR) if text.lstrip().startswith("{") else [text]
 
 
 def _parse_manifest(value: object, location: str) -> tuple[object, object]:
@@ -175,7 +176,7 @@ def _endpoint(value: object, location: str) -> Endpoint:
     where = f"{location} (SpiderEndpoint {namespace}/{metadata.name})"
     fixed_kind = FIXED_KINDS.get(status.owner_controller_type)
     if any(owner.kind == "Pod" for owner in metadata.owner_references or ()):
-        fixed_kind = None  # Kubernetes deletes the SpiderEndpoint with the Pod
+        fixed_kind = None  # Kubernetes deletes this SpiderEndpoint with its Pod
     holder = (
         pod_holder(current.uid)
         if fixed_kind is None

@@ -94,5 +94,5 @@ def _selector(spec: NicSelectorSpec, where: str) -> NicSelector:
                 remedy="write it as ens1f0, or as ens1f0#0-3 for a range of virtual functions",
             )
         names.append(name)
-    devices = tuple(address.lower() for address in spec.root_devices or ())
-    return NicSelector(tuple(names), spec.vendor.lower(), spec.device_id.lower(), devices)
+    pci_addresses = tuple(address.lower() for address in spec.root_devices or ())
+    return NicSelector(tuple(names), spec.vendor.lower(), spec.device_id.lower(), pci_addresses)

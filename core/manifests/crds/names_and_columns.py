@@ -10,8 +10,12 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from core.manifests.crds.structural import Schema, schema_of
-from core.manifests.kinds.addresses import NETWORK_RULES
-from core.manifests.kinds.coordinators import CLUSTER_RULES, CoordinatorReport, CoordinatorSpec
+from core.manifests.kinds.addresses import POOL_AND_SUBNET_RULES
+from core.manifests.kinds.coordinators import (
+    SPIDER_COORDINATOR_RULES,
+    CoordinatorReport,
+    CoordinatorSpec,
+)
 from core.manifests.kinds.endpoints import EndpointReport
 from core.manifests.kinds.fields import API_VERSION, CEL_RULES, ValidationRule
 from core.manifests.kinds.multus_configs import MULTUS_RULES, MultusConfigSpec
@@ -105,7 +109,7 @@ CUSTOM_RESOURCE_KINDS: Final = (
         description="A pool of addresses for Pods.",
         spec=_with_rules(
             schema_of(PoolSpec, "The addresses of the pool, and which Pods may use it."),
-            NETWORK_RULES,
+            POOL_AND_SUBNET_RULES,
         ),
         status=schema_of(PoolReport, "The allocated addresses of the pool, as a report."),
         columns=(
@@ -123,7 +127,7 @@ CUSTOM_RESOURCE_KINDS: Final = (
         name="SpiderSubnet",
         short_name="ss",
         description="The addresses of one CIDR, which its pools divide among themselves.",
-        spec=_with_rules(schema_of(SubnetSpec, "The addresses of the subnet."), NETWORK_RULES),
+        spec=_ruled(schema_of(SubnetSpec, "The addresses of the subnet."), POOL_AND_SUBNET_RULES),
         status=schema_of(SubnetReport, "The pools of the subnet, as a report."),
         columns=_NETWORK_COLUMNS,
         selectable=(".spec.subnet", ".spec.ipVersion"),
@@ -176,8 +180,9 @@ CUSTOM_RESOURCE_KINDS: Final = (
         name="SpiderCoordinator",
         short_name="scc",
         description="The settings of the coordinator plugin for the whole cluster.",
-        spec=_with_rules(
-            schema_of(CoordinatorSpec, "The settings of the coordinator plugin."), CLUSTER_RULES
+        spec=_ruled(
+            schema_of(CoordinatorSpec, "The settings of the coordinator plugin."),
+            SPIDER_COORDINATOR_RULES,
         ),
         status=schema_of(CoordinatorReport, "The CIDRs of the cluster, as a report."),
     ),

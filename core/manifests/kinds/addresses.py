@@ -1,9 +1,9 @@
 """Fields with addresses, and their CEL rules.
 
 CEL's address functions reject IPv4-mapped addresses (``::ffff:10.0.0.1``), which are IPv4 here
-(docs/reference/admission.md, "Addresses and ranges"). So every rule accepts texts with ``ffff:``;
-the domain checks them. CEL cannot compare addresses, so only the domain detects reversed ranges
-and overlaps.
+(docs/reference/admission.md, "Addresses and ranges"). So every rule accepts a text with
+``ffff:``, which only ``core.domain`` checks. CEL cannot compare addresses, so only ``core.domain``
+detects reversed ranges and overlaps.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ ADDRESS_CHARS_MAX: Final = 45
 CIDR_CHARS_MAX: Final = 49
 
 ITEM_PATTERN: Final = "^[0-9A-Fa-f:.]+(-[0-9A-Fa-f:.]+)?$"
-MAPPED: Final = "matches('(?i)ffff:')"
-"""CEL: true for an IPv4-mapped text."""
+MATCHES_MAPPED: Final = "matches('(?i)ffff:')"
+"""CEL: a method call that is true if its receiver is an IPv4-mapped text."""
 
 
 def is_address(text: str) -> str:
     """CEL: whether ``text`` is an address; true for all IPv4-mapped texts."""
-    return f"(isIP({text}) || {text}.{MAPPED})"
+    return f"(isIP({text}) || {text}.{MATCHES_MAPPED})"
 
 
 def ends_of(item: str) -> tuple[str, str]:
-    """CEL: the two ends of the item ``A-B``; for the item ``A`` both are ``A``."""
+    """CEL: the first and last address of ``item``. Both are the same if ``item`` is no range."""
     return f"{item}.split('-')[0]", f"{item}.split('-')[{item}.split('-').size() - 1]"
 
 
@@ -50,7 +50,7 @@ def for_both_ends(item: str, rule: str) -> str:
 
 
 ITEM_RULE: Final = ValidationRule(
-    for_both_ends("self", "isIP({0}) || {0}." + MAPPED),
+    for_both_ends("self", "isIP({0}) || {0}." + MATCHES_MAPPED),
     "must be an address or a range of two addresses, such as 10.6.0.10-10.6.0.20",
 )
 Item = Annotated[
@@ -85,7 +85,7 @@ IMMUTABLE_FAMILY_RULE: Final = ValidationRule(
 )
 
 
-def _inside(field: str) -> ValidationRule:
+def _all_in_subnet(field: str) -> ValidationRule:
     is_inside = "!isIP({0}) || cidr(self.subnet).containsIP({0})"
     return ValidationRule(
         f"!has(self.{field}) || !isCIDR(self.subnet)"
@@ -94,11 +94,11 @@ def _inside(field: str) -> ValidationRule:
     )
 
 
-NETWORK_RULES: Final = (
+POOL_AND_SUBNET_RULES: Final = (
     FAMILY_RULE,
     IMMUTABLE_FAMILY_RULE,
-    _inside("ips"),
-    _inside("excludeIPs"),
+    _all_in_subnet("ips"),
+    _all_in_subnet("excludeIPs"),
     ValidationRule(
         "!has(self.gateway) || !isIP(self.gateway) || !isCIDR(self.subnet)"
         " || cidr(self.subnet).containsIP(self.gateway)",
@@ -115,7 +115,7 @@ NETWORK_RULES: Final = (
         "the dst of every route must be of the family of subnet",
     ),
 )
-"""The rules that the API server can check with the pool or subnet alone.
+"""The rules that the API server can check without reading another object.
 
 See docs/reference/admission.md, "SpiderIPPool", rules 1 to 3.
 """

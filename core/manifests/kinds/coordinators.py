@@ -12,10 +12,10 @@ from msgspec import Struct, field
 from core.manifests.kinds.addresses import ADDRESS_CHARS_MAX, CIDR_CHARS_MAX, is_address
 from core.manifests.kinds.fields import ROUTES_MAX, ValidationRule, described
 
-NETWORKS_MAX: Final = 256
-"""Destinations in ``hijackCIDR``."""
+DESTINATIONS_MAX: Final = 256
+"""Entries of ``hijackCIDR``."""
 
-_NETWORK_RULE: Final = ValidationRule(
+_DESTINATION_RULE: Final = ValidationRule(
     f"isCIDR(self) || {is_address('self')}", "must be an address or a CIDR"
 )
 
@@ -27,7 +27,7 @@ class PolicyRoute(Struct, rename="camel", frozen=True):
         str,
         described(
             "The destination: an address or a CIDR.",
-            rules=(_NETWORK_RULE,),
+            rules=(_DESTINATION_RULE,),
             maxLength=CIDR_CHARS_MAX,
         ),
     ]
@@ -41,8 +41,8 @@ class PolicyRoute(Struct, rename="camel", frozen=True):
     ]
 
 
-Network = Annotated[
-    str, described("An address or a CIDR.", rules=(_NETWORK_RULE,), maxLength=CIDR_CHARS_MAX)
+Destination = Annotated[
+    str, described("An address or a CIDR.", rules=(_DESTINATION_RULE,), maxLength=CIDR_CHARS_MAX)
 ]
 
 
@@ -96,10 +96,10 @@ class CoordinatorSpec(Struct, rename="camel", frozen=True):
         ),
     ] = field(default=None, name="podCIDRType")
     hijack_cidr: Annotated[
-        list[Network] | None,
+        list[Destination] | None,
         described(
             "Further destinations that Pods reach through the network stack of the host.",
-            maxItems=NETWORKS_MAX,
+            maxItems=DESTINATIONS_MAX,
         ),
     ] = field(default=None, name="hijackCIDR")
     policy_routes: Annotated[
@@ -179,7 +179,9 @@ class CoordinatorSpec(Struct, rename="camel", frozen=True):
     ] = field(default=None, name="vethMTU")
 
 
-CLUSTER_RULES: Final = (ValidationRule("has(self.podCIDRType)", "podCIDRType is required"),)
+SPIDER_COORDINATOR_RULES: Final = (
+    ValidationRule("has(self.podCIDRType)", "podCIDRType is required"),
+)
 
 
 class CoordinatorReport(Struct, rename="camel", frozen=True):

@@ -13,14 +13,14 @@ from core.manifests.kinds.fields import described
 
 
 class EndpointRoute(Struct, rename="camel", frozen=True):
-    """A route of the interface."""
+    """A route of an interface."""
 
     dst: Annotated[str, described("The destination as a CIDR.")]
     gw: Annotated[str, described("The next hop.")]
 
 
 class EndpointNic(Struct, rename="camel", frozen=True):
-    """One interface."""
+    """An interface with its addresses."""
 
     interface: Annotated[
         str,
@@ -55,7 +55,7 @@ class EndpointNic(Struct, rename="camel", frozen=True):
 
 
 class EndpointCurrent(Struct, rename="camel", frozen=True):
-    """The current addresses."""
+    """The addresses of the current Pod."""
 
     uid: Annotated[str, described("The UID of the Pod.")]
     node: Annotated[str, described("The node of the Pod.")]

@@ -1,8 +1,7 @@
 """Descriptions of fields, and the structs that several kinds share.
 
 ``described`` adds a description, limits and CEL rules to a field of a CRD; the decoder ignores
-them. The API server checks values by the CRD. The domain checks all values again, also in
-standalone mode.
+them. The API server checks values by the CRD. The domain checks all values in every mode.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ NAMES_MAX: Final = 1024
 """Namespaces, nodes or networks in one object."""
 
 NAME_CHARS_MAX: Final = 253
-"""Of an object's name in Kubernetes."""
+"""The longest name of a Kubernetes object."""
 
 ROUTES_MAX: Final = 256
 ROUTE_CHARS_MAX: Final = 64
-"""Of a route's destination."""
+"""The longest destination of a route."""
 
 EXPRESSIONS_MAX: Final = 64
 """Requirements of a label selector."""
@@ -46,7 +45,7 @@ class ValidationRule(NamedTuple):
 
 
 def described(description: str, *, rules: Sequence[ValidationRule] = (), **schema: object) -> Meta:
-    """Describe a field of a struct; ``schema``: further OpenAPI keywords."""
+    """Describe a field of a struct. ``schema`` has further OpenAPI keywords."""
     if rules:
         schema[CEL_RULES] = [{"rule": rule.expression, "message": rule.message} for rule in rules]
     return Meta(description=description, extra_json_schema=schema)

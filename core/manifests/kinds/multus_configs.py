@@ -27,10 +27,7 @@ CNI_TYPES: Final = {
     "ib-sriov": "ibsriov",
     "ipoib": "ipoib",
 }
-"""``cniType`` -> the field of ``spec`` that must be set with this type.
-
-The type ``custom`` is missing: its field is ``customCNI``.
-"""
+"""``cniType`` -> the field of ``spec`` that this type requires. ``custom`` requires no field."""
 
 PoolName = Annotated[str, described("A SpiderIPPool.", maxLength=NAME_CHARS_MAX)]
 VlanId = Annotated[
@@ -56,11 +53,11 @@ SharedRdma = Annotated[
         " rdmaResourceName requests the device."
     ),
 ]
-Rate = {"format": "int64", "minimum": 0}
+RATE_SCHEMA = {"format": "int64", "minimum": 0}
 
 
 class NetworkPools(Struct, rename="camel", frozen=True):
-    """The default pools of the network's interfaces."""
+    """The default pools of a network."""
 
     match_master_subnet: Annotated[
         bool | None,
@@ -142,10 +139,10 @@ class SriovSpec(Struct, rename="camel", frozen=True):
     vlan_id: VlanId = field(default=None, name="vlanID")
     mtu: Mtu = None
     min_tx_rate_mbps: Annotated[
-        int | None, described("The minimum transmit rate in Mbit/s; 0 means none.", **Rate)
+        int | None, described("The minimum transmit rate in Mbit/s; 0 means none.", **RATE_SCHEMA)
     ] = None
     max_tx_rate_mbps: Annotated[
-        int | None, described("The maximum transmit rate in Mbit/s; 0 means none.", **Rate)
+        int | None, described("The maximum transmit rate in Mbit/s; 0 means none.", **RATE_SCHEMA)
     ] = None
     trust: Annotated[
         str | None,

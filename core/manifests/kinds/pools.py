@@ -37,7 +37,7 @@ Vlan = Annotated[
     described("Deprecated in Spiderpool 1.0; accepted without effect.", format="int64"),
 ]
 Names = list[Annotated[str, described("A name.", maxLength=NAME_CHARS_MAX)]]
-Count = {"format": "int64", "minimum": 0}
+COUNT_SCHEMA = {"format": "int64", "minimum": 0}
 
 SELECTOR_OPERATORS_RULE: Final = ValidationRule(
     "!has(self.matchExpressions) || self.matchExpressions.all(item,"
@@ -119,10 +119,10 @@ class PoolReport(Struct, rename="camel", frozen=True):
         ),
     ] = field(default=None, name="allocatedIPs")
     total_ip_count: Annotated[
-        int | None, described("The number of addresses in ips without excludeIPs.", **Count)
+        int | None, described("The number of addresses in ips without excludeIPs.", **COUNT_SCHEMA)
     ] = field(default=None, name="totalIPCount")
     allocated_ip_count: Annotated[
-        int | None, described("The number of allocated addresses.", **Count)
+        int | None, described("The number of allocated addresses.", **COUNT_SCHEMA)
     ] = field(default=None, name="allocatedIPCount")
     conditions: Conditions = None
 
@@ -138,10 +138,10 @@ class SubnetReport(Struct, rename="camel", frozen=True):
         ),
     ] = field(default=None, name="controlledIPPools")
     total_ip_count: Annotated[
-        int | None, described("The number of addresses in ips without excludeIPs.", **Count)
+        int | None, described("The number of addresses in ips without excludeIPs.", **COUNT_SCHEMA)
     ] = field(default=None, name="totalIPCount")
     allocated_ip_count: Annotated[
-        int | None, described("The number of addresses in pools.", **Count)
+        int | None, described("The number of addresses in pools.", **COUNT_SCHEMA)
     ] = field(default=None, name="allocatedIPCount")
     conditions: Conditions = None
 

@@ -83,7 +83,7 @@ class JobTemplate(Struct, rename="camel", frozen=True):
 
 
 class WorkloadStatus(Struct, rename="camel", frozen=True):
-    """``status`` of an application; only a DaemonSet has this field."""
+    """``status`` of an application. Only a DaemonSet has ``desiredNumberScheduled``."""
 
     desired_number_scheduled: Int32 | None = None
 

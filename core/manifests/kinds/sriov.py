@@ -17,9 +17,9 @@ NODE_POLICY: Final = "SriovNetworkNodePolicy"
 NODE_STATE: Final = "SriovNetworkNodeState"
 
 SELECTED_MAX: Final = 256
-"""The most entries of ``rootDevices``, and of ``pfNames``."""
+"""The most entries of each of ``rootDevices`` and ``pfNames``."""
 
-NicText = Annotated[
+PfName = Annotated[
     str,
     described("A NIC, or a range of its virtual functions as in ens1f0#0-3.", maxLength=64),
 ]
@@ -37,7 +37,7 @@ class NicSelectorSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields
         list[PciAddress] | None, described("PCI addresses.", maxItems=SELECTED_MAX)
     ] = None
     pf_names: Annotated[
-        list[NicText] | None, described("Names of interfaces.", maxItems=SELECTED_MAX)
+        list[PfName] | None, described("Names of interfaces.", maxItems=SELECTED_MAX)
     ] = None
     net_filter: Annotated[str, described("Not supported: it is for OpenStack.")] = ""
 

@@ -21,13 +21,13 @@ _TYPES: Final[Mapping[str, type]] = {
     "dns": Mapping,
     "prevresult": Mapping,
 }
-"""Keys are in lower case."""
+"""The name of a field, in lower case -> the type of its value."""
 
 _TYPE_NAMES: Final[Mapping[type, str]] = {str: "a string", Mapping: "an object"}
 
 
 def chain_item(text: str) -> Json:
-    """Parse an item, and sort the keys. Raises BadInput."""
+    """Parse an item of ``chainCNIJsonData``, and sort its keys. Raises BadInput."""
     value = loads(text)
     if not isinstance(value, Mapping):
         raise BadInput("a plugin's configuration must be a JSON object")

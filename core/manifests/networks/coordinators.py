@@ -1,7 +1,8 @@
 """The rules for ``spec`` of a SpiderCoordinator and ``spec.coordinator`` of a SpiderMultusConfig.
 
 See docs/reference/admission.md, "SpiderCoordinator". Values that Spiderpool accepts but no network
-can use, such as an address with a zone, are refused. An IPv4-mapped address counts as IPv6.
+can use, such as an address with a zone, are refused. An IPv4-mapped address counts as
+IPv6 here, unlike in pools.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def coordinator_rules(subject: ObjectReference, spec: CoordinatorSpec) -> Iterat
         message = f"{shortened(spec.pod_cidr_type)!r} is not one of {', '.join(CIDR_TYPES)}"
         yield subject.refuse("NotSupported", "pod-cidr-type", "spec.podCIDRType", message)
     for index, text in enumerate(spec.hijack_cidr or ()):
-        if _family(text) is None:
+        if _destination_family(text) is None:
             message = f"{shortened(text)!r} is neither an address nor a CIDR"
             # Spiderpool reports hijackCIDR under the older name of the field, extraCIDR.
             yield subject.refuse("Invalid", "hijack-cidr", f"spec.extraCIDR[{index}]", message)
@@ -43,7 +44,7 @@ def coordinator_rules(subject: ObjectReference, spec: CoordinatorSpec) -> Iterat
         yield from _route_rule(subject, f"spec.policyRoutes[{index}]", route)
     if spec.pod_mac_prefix and not _MAC_PREFIX.match(spec.pod_mac_prefix):
         prefix = shortened(spec.pod_mac_prefix)
-        message = f"{prefix!r} does not begin a unicast MAC: set two octets such as 0a:1b"
+        message = f"{prefix!r} is not the beginning of a unicast MAC: set two octets such as 0a:1b"
         yield subject.refuse("Invalid", "mac-prefix", "spec.podMACPrefix", message)
     if (spec.tx_queue_len or 0) < 0:
         message = f"{spec.tx_queue_len} is negative: set a positive number, or 0 for no change"
@@ -70,7 +71,7 @@ def _rp_filter_rule(subject: ObjectReference, field: str, value: int | None) -> 
 
 
 def _route_rule(subject: ObjectReference, field: str, route: PolicyRoute) -> Iterator[Refusal]:
-    destination, gateway = _family(route.dst), _address_family(route.gw)
+    destination, gateway = _destination_family(route.dst), _address_family(route.gw)
     if destination is None:
         message = f"dst {shortened(route.dst)!r} is neither an address nor a CIDR"
         yield subject.refuse("Invalid", "policy-route", f"{field}.dst", message)
@@ -82,7 +83,7 @@ def _route_rule(subject: ObjectReference, field: str, route: PolicyRoute) -> Ite
         yield subject.refuse("Invalid", "policy-route", field, message)
 
 
-def _family(text: str) -> Family | None:
+def _destination_family(text: str) -> Family | None:
     """The family of an address or CIDR; None if the text is neither."""
     try:
         return parse_cidr_as_written(text).family

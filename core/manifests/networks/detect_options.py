@@ -1,7 +1,7 @@
 """Reads ``detectOptions`` of a coordinator.
 
 See docs/concepts/conflict-detection.md, "Probes of a network". Numbers may exceed the agent's
-limits, because Spiderpool accepts such numbers.
+limits, because Spiderpool accepts such numbers; the agent then uses its limit.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PART: Final = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|\u00b5s|\u03bcs|ms|
 
 
 class DetectionTiming(NamedTuple):
-    """The conflict probes that a network requests. None means the agent's default."""
+    """The number and timing of the probes on a network. None means the agent's default."""
 
     probes: int | None = None
     interval_s: float | None = None

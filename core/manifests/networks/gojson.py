@@ -12,18 +12,20 @@ from core.errors import BadInput
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 
-PLAIN_FROM: Final = 1e-6
-EXPONENT_FROM: Final = 1e21
-"""Numbers from ``PLAIN_FROM`` to below ``EXPONENT_FROM`` have no exponent, as in Go."""
+WITHOUT_EXPONENT_MIN: Final = 1e-6
+"""Smaller numbers are written with an exponent, as in Go."""
+
+WITH_EXPONENT_MIN: Final = 1e21
+"""This number and larger ones are written with an exponent, as in Go."""
 
 DEPTH_MAX: Final = 64
-"""The most nested levels of lists and objects."""
+"""The deepest nesting of lists and objects."""
 
 _ESCAPES: Final = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 
 def loads(text: str) -> Json:
-    """Parse JSON; numbers become floats, and the last of equal keys counts. Raises BadInput."""
+    """Parse JSON; numbers become floats, and the last of equal keys wins. Raises BadInput."""
     try:
         value: Json = json.loads(
             text,
@@ -66,7 +68,7 @@ def _number(value: float) -> str:
     if value == 0:
         return "-0" if math.copysign(1, value) < 0 else "0"
     digits = Decimal(repr(value))
-    if PLAIN_FROM <= abs(value) < EXPONENT_FROM:
+    if WITHOUT_EXPONENT_MIN <= abs(value) < WITH_EXPONENT_MIN:
         text = format(digits, "f")
         return text.rstrip("0").rstrip(".") if "." in text else text
     sign, figures, _ = digits.normalize().as_tuple()

@@ -1,8 +1,8 @@
 """Renders a SpiderMultusConfig as a NetworkAttachmentDefinition (NAD).
 
 The plugins are ``ifacer?, main, rdma?, user's plugins, coordinator?, tuning?`` (``?``: optional).
-A NAD equals Spiderpool's byte for byte, so that a migration changes no NAD. Exceptions:
-hostRPFilter and detectOptions, which our agent reads from the NAD. See
+A NAD equals Spiderpool's byte for byte, so that a migration changes no NAD. Spiderpool
+omits only hostRPFilter and detectOptions, which our agent reads from the NAD. See
 docs/reference/cni-configuration.md, "NetworkAttachmentDefinition".
 """
 
@@ -28,14 +28,18 @@ from core.manifests.networks.gojson import Json, dumps
 from core.manifests.networks.network_defaults import CUSTOM_TYPE
 
 CR_NAME: Final = "multus.spidernet.io/cr-name"
+"""Annotation of a SpiderMultusConfig: the name of its NAD."""
+
 CNI_VERSION: Final = "multus.spidernet.io/cni-version"
+"""Annotation of a SpiderMultusConfig: ``cniVersion`` in its NAD."""
+
 CONFIG_NAME: Final = "cni.spidernet.io/cniconfig-name"
-"""Annotations of a SpiderMultusConfig: name, CNI version and network name of its NAD."""
+"""Annotation of a SpiderMultusConfig: the ``name`` of the CNI configuration in its NAD."""
 
 RESOURCE_NAME: Final = "k8s.v1.cni.cncf.io/resourceName"
 """Annotation of a NAD: the extended resource of its device."""
 
-OVS_RESOURCES: Final = "ovs-cni.network.kubevirt.io"
+OVS_RESOURCE_PREFIX: Final = "ovs-cni.network.kubevirt.io"
 CNI_VERSION_DEFAULT: Final = "0.3.1"
 BOND_MASTERS_MIN: Final = 2
 
@@ -56,7 +60,7 @@ def attachment_name(name: str, annotations: Mapping[str, str]) -> str:
 
 
 def render(name: str, annotations: Mapping[str, str], spec: MultusConfigSpec) -> NetworkAttachment:
-    """The NAD of a spec whose defaults are set. Raises BadInput for a malformed user's plugin."""
+    """The NAD of a spec whose defaults are set. Raises BadInput if a user's plugin is malformed."""
     nad_name = attachment_name(name, annotations)
     if spec.cni_type == CUSTOM_TYPE:
         return NetworkAttachment(nad_name, dict(annotations), spec.custom_cni or None)
@@ -73,7 +77,7 @@ def render(name: str, annotations: Mapping[str, str], spec: MultusConfigSpec) ->
 
 
 def _plugins(spec: MultusConfigSpec) -> list[Json]:
-    plugins = [*_main(spec), *map(chain_item, spec.chain_cni_json_data or ())]
+    plugins = [*_plugins_of_type(spec), *map(chain_item, spec.chain_cni_json_data or ())]
     if spec.enable_coordinator and spec.coordinator is not None:
         plugins.append(_coordinator(spec.coordinator))
     if spec.cni_type == "sriov" and spec.sriov is not None and spec.sriov.mtu:
@@ -81,7 +85,7 @@ def _plugins(spec: MultusConfigSpec) -> list[Json]:
     return plugins
 
 
-def _main(spec: MultusConfigSpec) -> list[Json]:
+def _plugins_of_type(spec: MultusConfigSpec) -> list[Json]:
     match spec.cni_type:
         case "macvlan" if spec.macvlan is not None:
             ipam = _ipam(spec, spec.macvlan.ippools)
@@ -98,7 +102,7 @@ def _main(spec: MultusConfigSpec) -> list[Json]:
             return [_ipoib(spec.ipoib, _ipam(spec, spec.ipoib.ippools))]
         case "ovs" if spec.ovs is not None:
             return [_ovs(spec.ovs, _ipam(spec, spec.ovs.ippools))]
-    raise AssertionError("the rules require the block of the cniType")
+    raise AssertionError(f"the block of cniType {spec.cni_type} is missing")
 
 
 def _ipam(spec: MultusConfigSpec, pools: NetworkPools | None) -> Plugin:
@@ -213,5 +217,5 @@ def _resource(spec: MultusConfigSpec) -> str:
         case "ib-sriov" if spec.ibsriov is not None:
             return spec.ibsriov.resource_name or ""
         case "ovs" if spec.ovs is not None and spec.ovs.device_id:
-            return f"{OVS_RESOURCES}/{spec.ovs.bridge}"
+            return f"{OVS_RESOURCE_PREFIX}/{spec.ovs.bridge}"
     return ""

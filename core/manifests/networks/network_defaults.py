@@ -30,14 +30,14 @@ CUSTOM_TYPE: Final = "custom"
 RDMA_INJECTION: Final = "cni.spidernet.io/rdma-resource-inject"
 NETWORK_INJECTION: Final = "cni.spidernet.io/network-resource-inject"
 INJECTION_ANNOTATIONS: Final = (RDMA_INJECTION, NETWORK_INJECTION)
-"""Annotations of a network that become labels of the same key and value.
+"""The webhook copies these annotations of a network to its labels.
 
 See docs/reference/annotations.md, "Annotations of a SpiderMultusConfig".
 """
 
 
 def completed(spec: MultusConfigSpec) -> MultusConfigSpec:
-    """The spec with defaults for its missing fields; ``custom`` loses the coordinator block."""
+    """The spec with its defaults. A spec of cniType ``custom`` loses its coordinator block."""
     kind = spec.cni_type or CUSTOM_TYPE
     changes: dict[str, Any] = {"cni_type": kind}
     if spec.chain_cni_json_data is None:
@@ -92,7 +92,7 @@ def _with_bond(block: T) -> T:
 
 
 def _coordinator(spec: CoordinatorSpec | None) -> CoordinatorSpec:
-    """As in Spiderpool, a new block has no txQueueLen until a second call."""
+    """As in Spiderpool, a block created here gets txQueueLen only in the next call."""
     if spec is None:
         spec = CoordinatorSpec(veth_link_address="")
     else:

@@ -1,7 +1,7 @@
 """The validation rules of a SpiderMultusConfig, for the validating webhook.
 
 See docs/reference/admission.md, "SpiderMultusConfig". Field paths are Spiderpool's.
-Specs that crash Spiderpool, and specs that no network can use, are refused too.
+Specs that crash Spiderpool or describe an unusable network are refused too.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 CNI_VERSIONS: Final = ("0.3.0", "0.3.1", "0.4.0", "1.0.0")
 MULTUS_CONFIG_KIND: Final = "SpiderMultusConfig"
-PATHS: Final = {
+FIELD_PATHS: Final = {
     "macvlan": "spec.macvlanConfig",
     "ipvlan": "spec.ipvlanConfig",
     "vlan": "spec.vlan",
@@ -54,7 +54,7 @@ PATHS: Final = {
     "ovs": "spec.ovsConfig",
     "custom": "spec.customCniTypeConfig",
 }
-"""cniType -> the field path of violations in the block of the cniType."""
+"""cniType -> the field path of violations in its block."""
 
 _OUT_OF_RANGE: Final = f"is out of range: set a number from 0 (untagged) to {VLAN_MAX}"
 
@@ -62,14 +62,14 @@ _OUT_OF_RANGE: Final = f"is out of range: set a number from 0 (untagged) to {VLA
 class ReviewedNetwork(NamedTuple):
     """The parts of a SpiderMultusConfig that the rules read.
 
-    ``before``: the annotations before an update; None for a new object.
+    ``old_annotations`` has the annotations before an update; it is None for a new object.
     """
 
     namespace: str
     name: str
     annotations: Mapping[str, str]
     spec: MultusConfigSpec
-    before: Mapping[str, str] | None = None
+    old_annotations: Mapping[str, str] | None = None
 
 
 def network_rules(network: ReviewedNetwork) -> Iterator[Refusal]:
@@ -99,7 +99,7 @@ def _annotation_rules(subject: ObjectReference, network: ReviewedNetwork) -> Ite
     field = "metadata.annotations"
     nad_name = network.annotations.get(CR_NAME)
     if nad_name is not None:
-        if network.before is not None and nad_name != network.before.get(CR_NAME):
+        if network.old_annotations is not None and nad_name != network.old_annotations.get(CR_NAME):
             message = f"{CR_NAME} cannot be changed or added after the object was created"
             yield subject.refuse("Invalid", "immutable", field, message, "create another object")
         for refusal in object_name_rule(ObjectReference(MULTUS_CONFIG_KIND, nad_name)):
@@ -117,23 +117,25 @@ def _type_rules(checks: _TypeRules) -> Iterator[Refusal]:
         case "macvlan" | "ipvlan" | "vlan":
             link = {"macvlan": spec.macvlan, "ipvlan": spec.ipvlan, "vlan": spec.vlan}[checks.kind]
             rules = (
-                checks.block(link, checks.link),
+                checks.own_block(link, checks.link),
                 checks.foreign_blocks(),
                 checks.injections(link),
             )
         case "sriov":
-            block = checks.block(spec.sriov, checks.sriov)
+            block = checks.own_block(spec.sriov, checks.sriov)
             rules = (block, checks.foreign_blocks(), checks.injections(spec.sriov))
         case "ib-sriov":
-            block = checks.block(
+            block = checks.own_block(
                 spec.ibsriov, lambda ib: checks.required(ib.resource_name, "resourceName")
             )
             rules = (block, checks.foreign_blocks(), checks.injections(spec.ibsriov))
         case "ipoib":
-            block = checks.block(spec.ipoib, lambda ipoib: checks.required(ipoib.master, "master"))
+            block = checks.own_block(
+                spec.ipoib, lambda ipoib: checks.required(ipoib.master, "master")
+            )
             rules = (block, checks.foreign_blocks(), checks.injections(spec.ipoib))
         case "ovs":
-            block = checks.block(spec.ovs, checks.ovs)
+            block = checks.own_block(spec.ovs, checks.ovs)
             rules = (checks.injections(None), block, checks.foreign_blocks())
         case "custom":
             rules = (checks.injections(None), checks.foreign_blocks(), checks.custom())
@@ -152,14 +154,16 @@ class _TypeRules:
         self.kind = network.spec.cni_type or CUSTOM_TYPE
         self._subject = subject
         self._annotations = network.annotations
-        self._path = PATHS.get(self.kind, "spec.cniType")
+        self._path = FIELD_PATHS.get(self.kind, "spec.cniType")
 
     def refuse(
         self, kind: RefusalKind, rule: str, message: str, field: str = ""
     ) -> Iterator[Refusal]:
         yield self._subject.refuse(kind, rule, field or self._path, message)
 
-    def block(self, block: T | None, rules: Callable[[T], Iterator[Refusal]]) -> Iterator[Refusal]:
+    def own_block(
+        self, block: T | None, rules: Callable[[T], Iterator[Refusal]]
+    ) -> Iterator[Refusal]:
         if block is None:
             message = f"cniType {self.kind} requires {CNI_TYPES[self.kind]}, which is not set"
             return self.refuse("Required", "block-missing", message)

@@ -1,8 +1,8 @@
 """Injects networks and devices into Pods: step A of the Pod webhook.
 
 See docs/reference/admission.md, "Pods". An annotation of a Pod, or else of its Namespace, requests
-all networks with a label of the same key and value. Their names are added to the Pod's Multus
-annotation, and their devices to its first container.
+all networks with a label of the same key and value. Their names replace the Pod's Multus
+annotation. Their devices are added to the limits of its first container.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ JsonObject = Mapping[str, Any]
 class InjectableNetwork(NamedTuple):
     """A network that may be injected into Pods.
 
-    ``labels``: include copies of its injection annotations. ``nad``: the name of its
+    ``labels`` include copies of its injection annotations. ``nad`` is the name of its
     NetworkAttachmentDefinition; "" means ``name``.
     """
 
@@ -178,7 +178,7 @@ def _resource(block: InjectableBlock) -> str:
 
 
 def _add_to_limits(containers: list[dict[str, Any]], counts: Mapping[str, int]) -> None:
-    """Add the devices to the first container, except resources with a limit in any container."""
+    """Add limits to the first container, except for resources that any container limits."""
     for name, count in counts.items():
         limits = [(item.get("resources") or {}).get("limits") or {} for item in containers]
         if not any(name in amounts for amounts in limits):

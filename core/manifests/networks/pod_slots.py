@@ -2,8 +2,8 @@
 
 A slot is one unit of an extended resource (``core.domain.slots``). Slots keep a Pod off nodes that
 cannot serve its networks. Step A (``core.manifests.networks.pod_networks``) comes first, because
-the networks are read from Multus annotations. No Pod is refused: Multus reports unknown networks
-and malformed annotations. See docs/reference/admission.md, "Pods".
+it writes a Multus annotation that names networks. No Pod is refused: Multus reports unknown
+networks and malformed annotations. See docs/reference/admission.md, "Pods".
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class SlotSettings(NamedTuple):
 
     ``request_nic_slots``: whether to request a slot for each master. ``provider_resource``: the
     resource for networks whose addresses the network provider binds; "" for none.
-    ``default_network_namespace``: used if the annotation of a default network has only a name.
+    ``default_network_namespace``: the namespace of a default network that is given without one.
     """
 
     request_nic_slots: bool = False
@@ -101,7 +101,7 @@ def _is_bound(network: InjectableNetwork) -> bool:
 
 
 def _add_requests(containers: list[dict[str, Any]], counts: Mapping[str, int]) -> None:
-    """Kubernetes requires equal requests and limits of an extended resource."""
+    """Add equal requests and limits to the first container, as Kubernetes requires."""
     for name, count in counts.items():
         if any(name in amounts for container in containers for amounts in _amounts(container)):
             continue

@@ -116,7 +116,7 @@ async def validate_network(admission_request: AdmissionRequest, api: Api) -> tup
         return (subject.refuse("Invalid", "unreadable", "spec", error.message),)
     if admission_request.operation == UPDATE:
         network = network._replace(
-            before=admission_request.old["metadata"].get("annotations") or {}
+            old_annotations=admission_request.old["metadata"].get("annotations") or {}
         )
     network = network._replace(spec=completed(network.spec))
     for refusal in network_rules(network):
