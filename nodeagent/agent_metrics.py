@@ -10,12 +10,12 @@ from nodeagent.telemetry.metrics import AgentMetrics
 
 def register_agent_metrics(parts: AgentParts) -> None:
     """Register the metrics of an agent. Call it once."""
-    _register_parts(parts)
+    _register_metrics_of_parts(parts)
     _register_server_metrics(parts.metrics, parts.connections)
     _register_detection_metrics(parts.metrics, parts.detector.counts)
 
 
-def _register_parts(parts: AgentParts) -> None:
+def _register_metrics_of_parts(parts: AgentParts) -> None:
     metrics, writer = parts.metrics, parts.writer
     metrics.gauge(
         "requests_under_way",

@@ -104,7 +104,7 @@ class AgentSources(NamedTuple):
 STANDALONE_SOURCES: Final = AgentSources()
 
 
-class _Base(NamedTuple):
+class _SharedParts(NamedTuple):
     settings: Settings
     store: KeyValueStore
     keys: Keys
@@ -131,43 +131,43 @@ def compose(
     monotonic: Callable[[], float],
 ) -> AgentParts:
     """Build all parts. An ``ObservedStore`` wraps ``plain_store`` for metrics and health."""
-    base = _base(settings, plain_store, sources, on_fenced, monotonic)
-    detector, connections = Detector(base.executor), ConnectionCounts()
-    withdrawal_handler = _withdrawal_handler(base)
+    shared = _shared_parts(settings, plain_store, sources, on_fenced, monotonic)
+    detector, connections = Detector(shared.executor), ConnectionCounts()
+    withdrawal_handler = _withdrawal_handler(shared)
     assigned_address_probe = AssignedAddressProbe(
-        detector, withdrawal_handler, base.facts, _detection_switches(settings), settings.actor
+        detector, withdrawal_handler, shared.facts, _detection_switches(settings), settings.actor
     )
-    coordinator_handler = _coordinator_handler(base, sources.coordinator, assigned_address_probe)
-    handlers = _cni_handlers(base, sources, detector, withdrawal_handler)
-    call_log = CallLog(base.plugin_log, settings.plugin_log_path)
-    chained = _chained_plugins(base, coordinator_handler)
-    cni = CniServer(base.runner, base.health, handlers, call_log, chained, settings.actor)
+    coordinator_handler = _coordinator_handler(shared, sources.coordinator, assigned_address_probe)
+    handlers = _cni_handlers(shared, sources, detector, withdrawal_handler)
+    call_log = CallLog(shared.plugin_log, settings.plugin_log_path)
+    chained = _chained_plugins(shared, coordinator_handler)
+    cni = CniServer(shared.runner, shared.health, handlers, call_log, chained, settings.actor)
     http = HttpApi(
         settings,
-        base.store,
-        base.keys,
-        base.runner,
-        base.health,
+        shared.store,
+        shared.keys,
+        shared.runner,
+        shared.health,
         HttpHandlers(handlers.add, handlers.delete, withdrawal_handler, coordinator_handler),
     )
     return AgentParts(
-        store=base.store,
-        keys=base.keys,
-        writer=base.writer,
-        view=base.view,
-        refusal_recorder=base.refusal_recorder,
-        facts=base.facts,
-        runner=base.runner,
-        health=base.health,
-        metrics=base.metrics,
-        plugin_log=base.plugin_log,
-        framed=FramedServer(_answer_call(cni), base.supervisor, connections),
+        store=shared.store,
+        keys=shared.keys,
+        writer=shared.writer,
+        view=shared.view,
+        refusal_recorder=shared.refusal_recorder,
+        facts=shared.facts,
+        runner=shared.runner,
+        health=shared.health,
+        metrics=shared.metrics,
+        plugin_log=shared.plugin_log,
+        framed=FramedServer(_answer_call(cni), shared.supervisor, connections),
         http=http,
-        executor=base.executor,
+        executor=shared.executor,
         detector=detector,
         coordinator_handler=coordinator_handler,
         handlers=handlers,
-        supervisor=base.supervisor,
+        supervisor=shared.supervisor,
         connections=connections,
     )
 
@@ -177,13 +177,13 @@ def _answer_call(cni: CniServer) -> AnswerCall:
     return cni.answer_call if tracer is None else TracedCalls(cni.answer_call, tracer).answer_call
 
 
-def _base(
+def _shared_parts(
     settings: Settings,
     plain_store: KeyValueStore,
     sources: AgentSources,
     on_fenced: Callable[[WriterFenced], None],
     monotonic: Callable[[], float],
-) -> _Base:
+) -> _SharedParts:
     metrics, watchdog = AgentMetrics(), StoreWatchdog()
     store, keys = ObservedStore(plain_store, watchdog, metrics), Keys(settings.cluster)
     writer = Writer(store, keys, settings.node_name, on_fenced=on_fenced)
@@ -192,7 +192,7 @@ def _base(
     cooldown = CoolDown(store, settings.cool_down_s)
     standalone_facts = StandaloneFactsSource(view, settings.node_name, settings.fixed_addresses)
     provider_release = _provider_release(store, keys, sources)
-    return _Base(
+    return _SharedParts(
         settings=settings,
         store=store,
         keys=keys,
@@ -222,25 +222,25 @@ def _provider_release(
     return Handover(store, keys).hand_over
 
 
-def _allocation_function(base: _Base, sources: AgentSources) -> Allocate:
-    settings, store, keys = base.settings, base.store, base.keys
-    confirm = base.facts.confirm_current
+def _allocation_function(shared: _SharedParts, sources: AgentSources) -> Allocate:
+    settings, store, keys = shared.settings, shared.store, shared.keys
+    confirm = shared.facts.confirm_current
     allocator = Allocator(
         store,
         keys,
-        base.writer,
-        base.view,
-        base.releaser,
-        base.cooldown,
+        shared.writer,
+        shared.view,
+        shared.releaser,
+        shared.cooldown,
         AllocatorSettings(settings.address_order, settings.records_max, settings.selection),
         confirm,
     )
     waiting_allocator = WaitingAllocator(
         allocator.allocate,
         PoolRequests(store, keys),
-        base.view,
+        shared.view,
         settings.selection,
-        on_wait=base.metrics.on_auto_pool_wait,
+        on_wait=shared.metrics.on_auto_pool_wait,
         wait_s=min(settings.pool_wait_s, WAIT_S_MAX),
         refusal_notes=RefusalNotes(store, keys),
     )
@@ -254,22 +254,22 @@ def _allocation_function(base: _Base, sources: AgentSources) -> Allocate:
     return binding_allocator.allocate_and_bind
 
 
-def _withdrawal_handler(base: _Base) -> WithdrawalHandler:
-    settings, store, keys = base.settings, base.store, base.keys
+def _withdrawal_handler(shared: _SharedParts) -> WithdrawalHandler:
+    settings, store, keys = shared.settings, shared.store, shared.keys
     configurator = Configurator(
         store,
         keys,
-        base.writer,
+        shared.writer,
         ipv4_enabled=settings.selection.ipv4_enabled,
         ipv6_enabled=settings.selection.ipv6_enabled,
     )
     return WithdrawalHandler(
         store,
         keys,
-        base.releaser,
+        shared.releaser,
         configurator,
-        base.view,
-        base.facts,
+        shared.view,
+        shared.facts,
         settings.actor,
         allowed=settings.release_conflicts,
     )
@@ -284,12 +284,14 @@ def _detection_switches(settings: Settings) -> DetectionSwitches:
 
 
 def _coordinator_handler(
-    base: _Base, defaults: CoordinatorDefaults | None, assigned_address_probe: AssignedAddressProbe
+    shared: _SharedParts,
+    defaults: CoordinatorDefaults | None,
+    assigned_address_probe: AssignedAddressProbe,
 ) -> CoordinatorHandler:
-    executor = base.executor
-    attachment_records = AttachmentRecords(base.settings.datapath_directory, base.view.faults)
+    executor = shared.executor
+    attachment_records = AttachmentRecords(shared.settings.datapath_directory, shared.view.faults)
     announcer = Announcer(executor)
-    rdma = RdmaIsolation(executor, executor.own_namespace, PciFiles(base.settings.sysfs))
+    rdma = RdmaIsolation(executor, executor.own_namespace, PciFiles(shared.settings.sysfs))
     rules = PreferredReplyMarkRules(executor)
     engine = Engine(
         executor, executor.own_namespace, rules, attachment_records, announcer, os.urandom, rdma
@@ -299,33 +301,36 @@ def _coordinator_handler(
         attachment_records,
         announcer,
         executor,
-        base.facts,
-        defaults or ConfiguredSettings(base.settings.coordinator),
+        shared.facts,
+        defaults or ConfiguredSettings(shared.settings.coordinator),
         assigned_address_probe.probe,
-        base.monotonic,
+        shared.monotonic,
     )
 
 
 def _cni_handlers(
-    base: _Base, sources: AgentSources, detector: Detector, withdrawal_handler: WithdrawalHandler
+    shared: _SharedParts,
+    sources: AgentSources,
+    detector: Detector,
+    withdrawal_handler: WithdrawalHandler,
 ) -> CniHandlers:
-    settings, store, keys, facts = base.settings, base.store, base.keys, base.facts
+    settings, store, keys, facts = shared.settings, shared.store, shared.keys, shared.facts
     add_handler = AddHandler(
-        base.runner,
-        base.metrics.allocation,
+        shared.runner,
+        shared.metrics.allocation,
         facts,
-        base.executor,
+        shared.executor,
         AllocationSteps(
-            _allocation_function(base, sources),
-            base.refusal_recorder.note,
+            _allocation_function(shared, sources),
+            shared.refusal_recorder.note,
             binds=sources.networks is not None,
         ),
-        _conflict_probe(base, detector, withdrawal_handler),
+        _conflict_probe(shared, detector, withdrawal_handler),
     )
     delete_handler = DeleteHandler(
-        base.runner,
-        base.metrics.release,
-        base.releaser,
+        shared.runner,
+        shared.metrics.release,
+        shared.releaser,
         facts,
         settings.actor,
         add_handler.deadline_s,
@@ -335,34 +340,36 @@ def _cni_handlers(
         add_handler,
         delete_handler,
         CheckHandler(store, keys, facts),
-        StatusHandler(store, keys, base.view, base.health, facts, status_settings, base.monotonic),
+        StatusHandler(
+            store, keys, shared.view, shared.health, facts, status_settings, shared.monotonic
+        ),
         GcHandler(
             store,
             keys,
-            base.releaser,
+            shared.releaser,
             facts,
             settings.node_name,
             settings.actor,
-            base.monotonic,
+            shared.monotonic,
         ),
     )
 
 
 def _conflict_probe(
-    base: _Base, detector: Detector, withdrawal_handler: WithdrawalHandler
+    shared: _SharedParts, detector: Detector, withdrawal_handler: WithdrawalHandler
 ) -> ConflictProbe:
-    switches = _detection_switches(base.settings)
-    return ConflictProbe(base.runner, detector, withdrawal_handler, base.facts, switches)
+    switches = _detection_switches(shared.settings)
+    return ConflictProbe(shared.runner, detector, withdrawal_handler, shared.facts, switches)
 
 
 def _chained_plugins(
-    base: _Base, coordinator_handler: CoordinatorHandler
+    shared: _SharedParts, coordinator_handler: CoordinatorHandler
 ) -> dict[str, ChainedPluginHandler]:
-    configurator = LinkConfigurator(base.executor, base.executor.own_namespace)
-    call_log = CallLog(base.plugin_log, base.settings.coordinator_log_path)
+    configurator = LinkConfigurator(shared.executor, shared.executor.own_namespace)
+    call_log = CallLog(shared.plugin_log, shared.settings.coordinator_log_path)
     return {
-        ifacer.NAME: ifacer.Ifacer(base.runner, configurator),
+        ifacer.NAME: ifacer.Ifacer(shared.runner, configurator),
         coordinator_server.NAME: coordinator_server.CoordinatorServer(
-            base.runner, base.health, coordinator_handler, call_log
+            shared.runner, shared.health, coordinator_handler, call_log
         ),
     }

@@ -1,4 +1,4 @@
-"""``agent.networkResourcePlugin`` of conf.yml: its schema and its checks.
+"""Defines and checks ``agent.networkResourcePlugin`` of conf.yml.
 
 A slot is one unit of an extended resource (``core.domain.slots``). Agents advertise slots, and the
 Pod webhook requests slots. Unknown keys of a node selector are refused: an ignored key could leave
@@ -34,7 +34,7 @@ RULES_MAX: Final = 64
 PATTERNS_MAX: Final = 256
 
 _KEY: Final = "agent.networkResourcePlugin"
-_ADVERTISED: Final = f"{_KEY}.resourceAdvertisement"
+_ADVERTISEMENT_KEY: Final = f"{_KEY}.resourceAdvertisement"
 
 _Slots = Annotated[int, msgspec.Meta(ge=0, le=SLOTS_MAX)]
 _Patterns = Annotated[tuple[str, ...], msgspec.Meta(max_length=PATTERNS_MAX)]
@@ -115,10 +115,10 @@ class DeviceSettings(NamedTuple):
 def device_settings(
     conf: DevicePluginConf, *, has_provider: bool, vf_prefix: str = "", rdma_config: str = ""
 ) -> DeviceSettings | None:
-    """The settings of the device plugin; None if it is not needed. Raises BadInput.
+    """The settings of the device plugin. Raises BadInput.
 
-    Without ``has_provider``, rules for slots of the network provider are ignored. ``conf.enabled``
-    enables only slots.
+    None if slots (``conf.enabled``), virtual functions and shared RDMA devices are all disabled.
+    Without ``has_provider``, rules for slots of the network provider are ignored.
     """
     kubelet = kubelet_directory(conf.kubelet_root_dir)
     rules = _rules(conf, has_provider=has_provider) if conf.enabled else DeviceRules()
@@ -130,11 +130,11 @@ def device_settings(
 def _rules(conf: DevicePluginConf, *, has_provider: bool) -> DeviceRules:
     advertisement = conf.resource_advertisement
     sub_eni = tuple(
-        _sub_eni_rule(rule, f"{_ADVERTISED}.subENI.rules[{index}]")
+        _sub_eni_rule(rule, f"{_ADVERTISEMENT_KEY}.subENI.rules[{index}]")
         for index, rule in enumerate(advertisement.sub_eni.rules)
     )
     nics = tuple(
-        _nic_rule(rule, f"{_ADVERTISED}.masterNIC.rules[{index}]")
+        _nic_rule(rule, f"{_ADVERTISEMENT_KEY}.masterNIC.rules[{index}]")
         for index, rule in enumerate(advertisement.nics.rules)
     )
     selector = conf.device_plugin_affinity.node_selector

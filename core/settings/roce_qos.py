@@ -1,7 +1,7 @@
 """``orbweaver.roceQos`` of conf.yml: quality of service of RoCE NICs.
 
-The first rule that matches a NIC applies. Every key has a default: ``[{}]`` sets the defaults of
-Spiderpool's script for lossless RoCE.
+The first rule that matches a NIC applies. Every key has a default: ``[{}]`` configures all NICs
+as Spiderpool's script for lossless RoCE does by default.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _TrafficClass = Annotated[int, msgspec.Meta(ge=0, le=255)]
 
 
 class RoceQosConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """One rule. By default, a DSCP is 8 * priority, such as ``rdma_dscp`` = 8 * ``rdma_priority``.
+    """One rule. By default, each DSCP is 8 times the priority with the same prefix.
 
     ``cnp``: congestion notification packets. ``pfc``: priority flow control.
     """

@@ -3,9 +3,10 @@
     {"configList": [{"resourcePrefix": "spidernet.io", "resourceName": "shared_cx5_gpu1",
                      "rdmaHcaMax": 100, "selectors": {"ifNames": ["enp11s0f0np0"]}}]}
 
-In the old format (Spiderpool 0.9 and older), the file has the fields of a single resource, and ids
-are separated by commas. Unknown fields are refused: if a misspelt selector were ignored, every
-device would match. ``periodicUpdateInterval`` has no effect: devices are read every few seconds.
+In the old format (Spiderpool 0.9 and older), the file has the fields of a single resource, and
+commas separate its vendors and device ids. Unknown fields are refused: if a misspelt selector were
+ignored, every device would match. ``periodicUpdateInterval`` has no effect: devices are read every
+few seconds.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from core.errors import BadInput
 
 CONFIG_BYTES_MAX: Final = 1 << 20
 
-_OLD_NAME: Final = "hca_shared_devices"
-_OLD_SLOTS: Final = 500
+_OLD_DEFAULT_NAME: Final = "hca_shared_devices"
+_OLD_DEFAULT_SLOTS: Final = 500
 
 _LINK_TYPES: Final = ("ether", "infiniband")
 
@@ -31,7 +32,7 @@ _Slots = Annotated[int, msgspec.Meta(ge=1, le=SLOTS_MAX)]
 
 
 class RdmaSelectorsConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """Selects devices; an empty field matches every device."""
+    """Selects the devices that match all non-empty fields; one field at least must be set."""
 
     vendors: _Texts = ()
     device_ids: _Texts = msgspec.field(default=(), name="deviceIDs")
@@ -59,13 +60,13 @@ class RdmaDevicesConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, r
     ) = None
     resource_prefix: str = ""
     resource_name: str = ""
-    rdma_hca_max: _Slots = _OLD_SLOTS
+    rdma_hca_max: _Slots = _OLD_DEFAULT_SLOTS
     vendors: str | int = ""
     device_ids: str | int = msgspec.field(default="", name="deviceIDs")
 
 
 def shared_rdma_rules(text: bytes) -> tuple[SharedRdmaRule, ...]:
-    """The rules of a configuration file. Raises BadInput; its subject is the field."""
+    """The rules of a configuration file. Raises BadInput, whose subject is the wrong field."""
     if len(text) > CONFIG_BYTES_MAX:
         raise BadInput(
             f"the configuration of shared RDMA devices has more than {CONFIG_BYTES_MAX} bytes",
@@ -97,7 +98,7 @@ def shared_rdma_rules(text: bytes) -> tuple[SharedRdmaRule, ...]:
 def _old_item(conf: RdmaDevicesConf) -> Iterator[SharedRdmaConf]:
     if conf.resource_name or conf.vendors or conf.device_ids:
         selectors = RdmaSelectorsConf(_split(conf.vendors), _split(conf.device_ids))
-        name = conf.resource_name or _OLD_NAME
+        name = conf.resource_name or _OLD_DEFAULT_NAME
         yield SharedRdmaConf(name, conf.rdma_hca_max, conf.resource_prefix, selectors)
 
 
@@ -109,7 +110,7 @@ def _rule(item: SharedRdmaConf, path: str) -> SharedRdmaRule:
     resource = f"{item.resource_prefix or RESOURCE_GROUP}/{item.resource_name}"
     if fault := resource_fault(resource):
         raise BadInput(
-            fault, subject=f"{path}.resourceName", remedy=f"use a name such as {_OLD_NAME}"
+            fault, subject=f"{path}.resourceName", remedy=f"use a name such as {_OLD_DEFAULT_NAME}"
         )
     conf = item.selectors
     selectors = RdmaSelectors(

@@ -61,7 +61,8 @@ def cool_down_s(conf: OrbweaverConf, env: EnvironmentVariables) -> int:
 def traces_endpoint(conf: OrbweaverConf, env: EnvironmentVariables) -> str:
     """The OTLP endpoint to which spans are sent; "" for none. Raises BadInput.
 
-    OpenTelemetry's variables are used only if Orbweaver's settings have no endpoint.
+    OpenTelemetry's endpoints are used only if Orbweaver's settings have none.
+    OTEL_SDK_DISABLED=true and OTEL_TRACES_EXPORTER=none always disable traces.
     """
     exporter = env.text("OTEL_TRACES_EXPORTER", "otlp")
     if exporter == "none" or env.boolean("OTEL_SDK_DISABLED", default=False):

@@ -28,7 +28,7 @@ class SriovConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
 
 
 class SriovSettings(NamedTuple):
-    """The checked settings. ``nodes``: the labels of the nodes to which policies apply.
+    """The checked settings. ``nodes``: policies apply only to nodes with these labels.
 
     ``drain``: whether nodes are drained before used virtual functions are removed; if False, the
     removal waits for the end of the Pods. ``max_unavailable``: the most nodes drained at a time.
@@ -42,7 +42,7 @@ class SriovSettings(NamedTuple):
 
     @property
     def drained_nodes_max(self) -> int:
-        """The most nodes drained at a time; with 0, nodes cordoned for a drain are uncordoned."""
+        """``max_unavailable``; 0 without ``drain``: nodes cordoned for a drain are uncordoned."""
         return self.max_unavailable if self.drain else 0
 
 

@@ -20,7 +20,7 @@ from nodeagent.clusterip import map_layout
 from nodeagent.clusterip.bpf_programs import PROGRAM_HOOKS, DesiredPrograms, Hook
 from nodeagent.clusterip.frontends import BackendGroup, Frontend
 from nodeagent.clusterip.map_plan import MapPlan, StoredMaps, contents_of
-from nodeagent.clusterip.pod_cgroups import can_pin
+from nodeagent.clusterip.pod_cgroups import is_in_bpffs
 from nodeagent.clusterip.program_loader import close_programs, load_programs
 from nodeagent.ebpf.calls import (
     Map,
@@ -50,7 +50,7 @@ class Installation:
     @classmethod
     def open(cls, bpffs: Path) -> Self:
         """Open the pinned maps, or create them. Raises BpfRefused, DatapathError."""
-        directory = bpffs / PIN_DIRECTORY if can_pin(bpffs) else None
+        directory = bpffs / PIN_DIRECTORY if is_in_bpffs(bpffs) else None
         maps: dict[str, Map] = {}
         installation = cls(directory, maps)
         try:
@@ -58,7 +58,7 @@ class Installation:
                 (directory / MAPS_DIRECTORY).mkdir(parents=True, exist_ok=True, mode=0o700)
                 (directory / LINKS_DIRECTORY).mkdir(exist_ok=True, mode=0o700)
             for spec in map_layout.MAPS:
-                maps[spec.name] = _opened_or_created(spec, directory)
+                maps[spec.name] = _pinned_or_new_map(spec, directory)
         except OSError as error:
             installation.close()
             raise DatapathError(
@@ -178,7 +178,7 @@ class Installation:
         return link
 
     def _remove_other_layouts(self) -> None:
-        """Call it after ``attach``: no program must use maps of other versions."""
+        """Remove maps of other layout versions. Call it when all links have the new programs."""
         if self.directory is None:
             return
         for path in self.directory.iterdir():
@@ -206,7 +206,7 @@ def served_frontends(bpffs: Path) -> dict[Frontend, BackendGroup]:
 def remove_pinned_objects(bpffs: Path) -> bool:
     """Remove pinned links and maps. Return False if there were none. Raises OSError."""
     directory = bpffs / PIN_DIRECTORY
-    if not directory.is_dir() or not can_pin(directory):
+    if not directory.is_dir() or not is_in_bpffs(directory):
         return False
     # Remove the links first, so that no program reads half-removed maps.
     for hook in PROGRAM_HOOKS:
@@ -226,7 +226,7 @@ def _end_link(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _opened_or_created(spec: MapSpec, directory: Path | None) -> Map:
+def _pinned_or_new_map(spec: MapSpec, directory: Path | None) -> Map:
     if directory is None:
         return create_map(spec)
     path = directory / MAPS_DIRECTORY / spec.name

@@ -51,7 +51,7 @@ from nodeagent.ebpf.instructions import (
 Direction = Literal["to_backend", "to_service"]
 PASS: Final = 1
 REFUSE: Final = 0
-LOOKUPS_MAX: Final = 2
+ATTEMPTS_MAX: Final = 2
 """Attempts to choose a backend. An attempt fails if the agent removes the backend meanwhile."""
 
 NANOSECONDS: Final = 1_000_000_000
@@ -132,11 +132,11 @@ def _replace_service(family: Family, desired: DesiredPrograms) -> Iterator[Line]
     yield load(Size.WORD, _R1, _CONTEXT, _PROTOCOL_AT)
     yield store(Size.BYTE, _FP, _FRONTEND + 18, _R1)
     yield store_number(Size.BYTE, _FP, _FRONTEND + 19, 0)
-    for attempt in range(LOOKUPS_MAX):
+    for attempt in range(ATTEMPTS_MAX):
         yield from _choose(attempt)
     yield jump("refuse")
     yield Label("chosen")
-    yield from _store_reversed()
+    yield from _store_reversed_entry()
     yield from _replace_address(family, _BACKEND, 0)
     yield Label("pass")
     yield put(_R0, PASS)
@@ -151,7 +151,7 @@ def _replace_service(family: Family, desired: DesiredPrograms) -> Iterator[Line]
 
 def _restore_service(family: Family) -> Iterator[Line]:
     yield from _store_address(family, _SOCKET + 8)
-    yield from _finish_socket()
+    yield from _complete_socket_key()
     yield from _find_entry(map_layout.REVERSED.name, _SOCKET)
     yield jump_if(n.BPF_JEQ, _R0, 0, "pass")
     yield copy(_SERVICE, _R0)
@@ -181,16 +181,16 @@ def _choose(attempt: int) -> Iterator[Line]:
 
     ``attempt`` makes the labels unique.
     """
-    chance, again = f"chance{attempt}", f"again{attempt}"
+    random_choice, end = f"random_choice{attempt}", f"end{attempt}"
     yield from _find_entry(map_layout.SERVICES.name, _FRONTEND)
     yield jump_if(n.BPF_JEQ, _R0, 0, "pass")
     yield copy(_SERVICE, _R0)
     yield load(Size.WORD, _R1, _SERVICE, _SIZE_AT)
     yield jump_if(n.BPF_JEQ, _R1, 0, "refuse")
     yield load(Size.WORD, _R1, _SERVICE, _AFFINITY_AT)
-    yield jump_if(n.BPF_JEQ, _R1, 0, chance)
-    yield from _reuse_backend(chance)
-    yield Label(chance)
+    yield jump_if(n.BPF_JEQ, _R1, 0, random_choice)
+    yield from _reuse_backend(random_choice)
+    yield Label(random_choice)
     yield call(n.BPF_FUNC_get_prandom_u32, "get_prandom_u32")
     yield load(Size.WORD, _R1, _SERVICE, _SIZE_AT)
     yield remainder32(_R0, _R1)
@@ -198,35 +198,35 @@ def _choose(attempt: int) -> Iterator[Line]:
     yield load(Size.WORD, _R1, _SERVICE, _GROUP_AT)
     yield store(Size.WORD, _FP, _SLOT, _R1)
     yield from _find_entry(map_layout.BACKENDS.name, _SLOT)
-    yield jump_if(n.BPF_JEQ, _R0, 0, again)
+    yield jump_if(n.BPF_JEQ, _R0, 0, end)
     yield copy(_BACKEND, _R0)
     yield load(Size.WORD, _R1, _SERVICE, _AFFINITY_AT)
     yield jump_if(n.BPF_JEQ, _R1, 0, "chosen")
     yield from _store_affinity()
     yield jump("chosen")
-    yield Label(again)
+    yield Label(end)
 
 
-def _reuse_backend(chance: str) -> Iterator[Line]:
-    """Jump to ``chosen`` if the client's last backend is valid, else to ``chance``."""
+def _reuse_backend(random_choice: str) -> Iterator[Line]:
+    """Jump to ``chosen`` if the client's last backend is valid, else to ``random_choice``."""
     yield store(Size.DOUBLE, _FP, _CLIENT, _COOKIE)
     yield from _copy_to_stack(_FP, _FRONTEND, _CLIENT + 8, 20)
     yield store_number(Size.WORD, _FP, _CLIENT + 28, 0)
     yield from _find_entry(map_layout.AFFINITY.name, _CLIENT)
-    yield jump_if(n.BPF_JEQ, _R0, 0, chance)
+    yield jump_if(n.BPF_JEQ, _R0, 0, random_choice)
     yield copy(_BACKEND, _R0)
     yield load(Size.WORD, _R1, _SERVICE, _GROUP_AT)
     yield store(Size.WORD, _FP, _MEMBER, _R1)
     yield from _copy_to_stack(_BACKEND, 0, _MEMBER + 4, 20)
     yield from _find_entry(map_layout.MEMBERS.name, _MEMBER)
-    yield jump_if(n.BPF_JEQ, _R0, 0, chance)
+    yield jump_if(n.BPF_JEQ, _R0, 0, random_choice)
     yield call(n.BPF_FUNC_ktime_get_ns, "ktime_get_ns")
     yield copy(_R2, _R0)
     yield load(Size.DOUBLE, _R1, _BACKEND, _TIME)
     yield subtract(_R2, _R1)
     yield load(Size.WORD, _R1, _SERVICE, _AFFINITY_AT)
     yield compute(n.BPF_MUL, _R1, NANOSECONDS)
-    yield jump_if_greater(_R2, _R1, chance)
+    yield jump_if_greater(_R2, _R1, random_choice)
     yield store(Size.DOUBLE, _BACKEND, _TIME, _R0)
     yield jump("chosen")
 
@@ -237,16 +237,16 @@ def _store_affinity() -> Iterator[Line]:
     yield store_number(Size.WORD, _FP, _CHOSEN + 20, 0)
     yield call(n.BPF_FUNC_ktime_get_ns, "ktime_get_ns")
     yield store(Size.DOUBLE, _FP, _CHOSEN + _TIME, _R0)
-    yield from _update(map_layout.AFFINITY.name, _CLIENT, _CHOSEN)
+    yield from _update_entry(map_layout.AFFINITY.name, _CLIENT, _CHOSEN)
 
 
-def _store_reversed() -> Iterator[Line]:
+def _store_reversed_entry() -> Iterator[Line]:
     yield from _copy_to_stack(_BACKEND, 0, _SOCKET + 8, 20)
-    yield from _finish_socket()
-    yield from _update(map_layout.REVERSED.name, _SOCKET, _FRONTEND)
+    yield from _complete_socket_key()
+    yield from _update_entry(map_layout.REVERSED.name, _SOCKET, _FRONTEND)
 
 
-def _finish_socket() -> Iterator[Line]:
+def _complete_socket_key() -> Iterator[Line]:
     yield store_number(Size.HALF, _FP, _SOCKET + 26, 0)
     yield store_number(Size.WORD, _FP, _SOCKET + 28, 0)
     yield copy(_R1, _CONTEXT)
@@ -276,7 +276,7 @@ def _find_entry(name: str, key: int) -> Iterator[Line]:
     yield call(n.BPF_FUNC_map_lookup_elem, "map_lookup_elem")
 
 
-def _update(name: str, key: int, value: int) -> Iterator[Line]:
+def _update_entry(name: str, key: int, value: int) -> Iterator[Line]:
     yield load_map(_R1, name)
     yield copy(_R2, _FP)
     yield compute(n.BPF_ADD, _R2, key)

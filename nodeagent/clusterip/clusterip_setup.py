@@ -84,7 +84,7 @@ def own_netns_cookie() -> int:
             raise DatapathError(
                 f"the kernel does not support network namespace cookies: {error.strerror}",
                 subject="orbweaver.clusterIP",
-                remedy="ClusterIPs need Linux 5.14 or newer",
+                remedy="use Linux 5.14 or newer, or disable ClusterIPs",
             ) from None
     return int.from_bytes(cookie, sys.byteorder)
 

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from core.domain.addresses.ip_address import Family, format_address, parse_address
 from core.domain.services import EndpointSlice, Service, ServicePort, SliceEndpoint
 
-OTHER_PROXY: Final = "service.kubernetes.io/service-proxy-name"
+OTHER_PROXY_LABEL: Final = "service.kubernetes.io/service-proxy-name"
 """The label of a Service that another proxy serves."""
 
 PROTOCOLS: Final = {"TCP": 6, "UDP": 17}
@@ -51,7 +51,7 @@ def frontends_of(
     service: Service, labels: Mapping[str, str], slices: Sequence[EndpointSlice], node: str
 ) -> dict[Frontend, BackendGroup]:
     """The frontends of one Service on this node."""
-    if OTHER_PROXY in labels:
+    if OTHER_PROXY_LABEL in labels:
         return {}
     groups = {}
     for text in service.addresses:
@@ -61,12 +61,12 @@ def frontends_of(
             if protocol is None:
                 continue
             backends = _backends(service, port, address.family, slices, node)
-            frontend = Frontend(packed(text), port.port, protocol)
+            frontend = Frontend(address_bytes(text), port.port, protocol)
             groups[frontend] = BackendGroup(tuple(sorted(set(backends))), service.affinity_s)
     return groups
 
 
-def packed(text: str) -> bytes:
+def address_bytes(text: str) -> bytes:
     """Encode an address as 16 bytes. IPv4 is mapped into IPv6."""
     family, value = parse_address(text)
     return (
@@ -97,13 +97,15 @@ def _backends(
         for endpoint in slice_.endpoints
         if not service.local or endpoint.node == node
     ]
-    ready_endpoints = [(endpoint, number) for endpoint, number in endpoints if endpoint.ready]
-    draining_endpoints = [
-        (endpoint, number) for endpoint, number in endpoints if _is_draining(endpoint)
+    ready_endpoints = [
+        (endpoint, port_number) for endpoint, port_number in endpoints if endpoint.ready
     ]
-    for endpoint, number in ready_endpoints or draining_endpoints:
+    draining_endpoints = [
+        (endpoint, port_number) for endpoint, port_number in endpoints if _is_draining(endpoint)
+    ]
+    for endpoint, port_number in ready_endpoints or draining_endpoints:
         for address in endpoint.addresses:
-            yield TransportAddress(packed(address), number)
+            yield TransportAddress(address_bytes(address), port_number)
 
 
 def _is_draining(endpoint: SliceEndpoint) -> bool:

@@ -41,7 +41,7 @@ MEMBER: Final = Struct("=I16s2s2x")
 CLIENT_BYTES: Final = 32
 CHOSEN_BYTES: Final = 32
 SOCKET_BYTES: Final = 32
-"""``bpf_programs`` lists the fields."""
+"""``bpf_programs`` lists the fields of a client, a chosen backend and a socket."""
 
 NOTHING: Final = bytes(4)
 

@@ -15,7 +15,7 @@ from nodeagent.clusterip.map_layout import BACKENDS_MAX, FRONTENDS_MAX, Frontend
 
 
 class StoredMaps(NamedTuple):
-    """The entries of the maps in the kernel. ``members``: only frontends with client affinity."""
+    """The entries of the maps in the kernel. ``members``: backends with client affinity."""
 
     services: Mapping[Frontend, FrontendHead]
     backends: Mapping[Slot, TransportAddress]
@@ -54,28 +54,28 @@ class MapPlan(NamedTuple):
     remove_members: frozenset[Member]
 
     @property
-    def writes(self) -> int:
+    def write_count(self) -> int:
         """The number of writes."""
         return sum(map(len, self))
 
 
-class Fitted(NamedTuple):
-    """The frontends that fit into the maps. ``limit``: name of the exceeded limit; "": all fit."""
+class LimitedFrontends(NamedTuple):
+    """``frontends`` fit into the maps. ``limit``: name of the exceeded limit; "": all fit."""
 
     frontends: Mapping[Frontend, BackendGroup]
     left_out: tuple[Frontend, ...] = ()
     limit: str = ""
 
 
-def fit(
+def limit_frontends(
     desired: Mapping[Frontend, BackendGroup],
     frontends_max: int = FRONTENDS_MAX,
     backends_max: int = BACKENDS_MAX,
-) -> Fitted:
+) -> LimitedFrontends:
     """Leave out frontends beyond a limit. Frontends with lower addresses are kept first."""
     count = sum(len(backend_group.backends) for backend_group in desired.values())
     if len(desired) <= frontends_max and count <= backends_max:
-        return Fitted(desired)
+        return LimitedFrontends(desired)
     limit = "FRONTENDS_MAX" if len(desired) > frontends_max else "BACKENDS_MAX"
     fitting: dict[Frontend, BackendGroup] = {}
     left_out = []
@@ -87,11 +87,11 @@ def fit(
             continue
         fitting[frontend] = desired[frontend]
         backends_left -= size
-    return Fitted(fitting, tuple(left_out), limit)
+    return LimitedFrontends(fitting, tuple(left_out), limit)
 
 
 def contents_of(stored: StoredMaps) -> Contents:
-    """Sort stored entries into complete frontends, broken frontends and orphans."""
+    """Divide stored entries into complete frontends, broken frontends and orphans."""
     entries, broken = {}, set()
     slots, members = set(stored.backends), set(stored.members)
     for frontend, head in stored.services.items():

@@ -7,14 +7,14 @@ from typing import Final
 
 from core.errors import BadInput, DatapathError
 
-ROOTS: Final = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
+CGROUP_ROOTS: Final = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
 KUBELET_CGROUPS: Final = (
     "kubepods.slice",
     "kubepods",
     "kubelet.slice/kubelet-kubepods.slice",
     "kubelet/kubepods",
 )
-"""As kubelet's systemd and cgroupfs drivers name the group. Other names must be configured."""
+"""Kubelet's systemd and cgroupfs drivers use these names. Other names must be configured."""
 
 BPFFS: Final = "/sys/fs/bpf"
 _CGROUP2_FILE: Final = "cgroup.controllers"
@@ -38,7 +38,7 @@ def pods_cgroup(configured: str) -> Path:
             remedy = "create the control group, or correct the setting; the agent tries again"
             raise DatapathError(text, subject=configured, remedy=remedy)
         return path
-    for root in ROOTS:
+    for root in CGROUP_ROOTS:
         for name in KUBELET_CGROUPS:
             if (root / name / _CGROUP2_FILE).exists():
                 return root / name
@@ -54,7 +54,7 @@ def cgroup2_mounts() -> list[str]:
     return _mounts("cgroup2")
 
 
-def can_pin(path: Path) -> bool:
+def is_in_bpffs(path: Path) -> bool:
     """Whether a path is in a bpffs."""
     return any(path.is_relative_to(mount) for mount in _mounts("bpf"))
 

@@ -20,11 +20,11 @@ def load_programs(maps: Mapping[str, Map], desired: DesiredPrograms) -> dict[Hoo
     On older kernels, the programs refuse calls with EPERM instead of ECONNREFUSED.
     """
     try:
-        return _loaded(maps, desired)
+        return _load_all(maps, desired)
     except BpfRefused:
         if not desired.econnrefused:
             raise
-    return _loaded(maps, desired._replace(econnrefused=False))
+    return _load_all(maps, desired._replace(econnrefused=False))
 
 
 def try_loading(desired: DesiredPrograms) -> int:
@@ -37,7 +37,7 @@ def try_loading(desired: DesiredPrograms) -> int:
         for spec in map_layout.MAPS:
             maps[spec.name] = create_map(spec._replace(entries_max=1))
         try:
-            close_programs(_loaded(maps, desired))
+            close_programs(_load_all(maps, desired))
         except BpfRefused:
             close_programs(load_programs(maps, desired))
             return errno.EPERM
@@ -53,7 +53,7 @@ def close_programs(programs: Mapping[Hook, int]) -> None:
         os.close(fd)
 
 
-def _loaded(maps: Mapping[str, Map], desired: DesiredPrograms) -> dict[Hook, int]:
+def _load_all(maps: Mapping[str, Map], desired: DesiredPrograms) -> dict[Hook, int]:
     descriptors = {name: bpf_map.fd for name, bpf_map in maps.items()}
     program_fds: dict[Hook, int] = {}
     try:

@@ -16,7 +16,13 @@ from core.errors import BadInput, DatapathError
 from nodeagent.clusterip.bpf_installation import Installation
 from nodeagent.clusterip.bpf_programs import DesiredPrograms
 from nodeagent.clusterip.frontends import BackendGroup, Frontend, address_text
-from nodeagent.clusterip.map_plan import Contents, Fitted, contents_of, fit, plan
+from nodeagent.clusterip.map_plan import (
+    Contents,
+    LimitedFrontends,
+    contents_of,
+    limit_frontends,
+    plan,
+)
 from nodeagent.clusterip.pod_cgroups import pods_cgroup
 from nodeagent.clusterip.service_sources import ServiceSource
 
@@ -33,11 +39,11 @@ _log: Final = logging.getLogger(__name__)
 
 
 class BpfLocation(NamedTuple):
-    """Where programs are pinned and attached. ``cgroup`` "": kubelet's control group of Pods."""
+    """Programs, and where to pin and attach them. ``cgroup`` "": kubelet's group of Pods."""
 
     bpffs: Path
     cgroup: str
-    desired: DesiredPrograms
+    programs: DesiredPrograms
 
 
 class ClusterIpCounters:
@@ -93,9 +99,9 @@ class ClusterIpReconciler:
         desired = self._source.frontends()
         if desired is None:
             return False
-        fitted = fit(desired)
-        await asyncio.to_thread(self._apply, fitted)
-        self._count(fitted)
+        limited = limit_frontends(desired)
+        await asyncio.to_thread(self._apply, limited)
+        self._count(limited)
         if self._fault:
             _log.info("ClusterIPs are served again")
             self._fault = ""
@@ -109,24 +115,24 @@ class ClusterIpReconciler:
         except TimeoutError:
             return
 
-    def _apply(self, fitted: Fitted) -> None:
+    def _apply(self, limited: LimitedFrontends) -> None:
         # Cancelling the task does not stop this thread: ``close`` may have run.
         with self._lock:
             if self._closed:
                 return
             if self._installation is None:
                 self._installation = Installation.open(self._location.bpffs)
-            self._update_maps(self._installation, fitted)
+            self._update_maps(self._installation, limited)
             self._attach(self._installation)
 
-    def _update_maps(self, installation: Installation, fitted: Fitted) -> None:
+    def _update_maps(self, installation: Installation, limited: LimitedFrontends) -> None:
         # After a failed write, ``_contents`` stays None, and the next round reads the maps.
         contents, self._contents = self._contents, None
         if contents is None:
             contents = contents_of(installation.read())
-        steps, after = plan(contents, fitted.frontends)
+        steps, after = plan(contents, limited.frontends)
         installation.write(steps)
-        self.counts.writes += steps.writes
+        self.counts.writes += steps.write_count
         self._contents = after
 
     def _attach(self, installation: Installation) -> None:
@@ -138,26 +144,26 @@ class ClusterIpReconciler:
             raise
         if not installation.is_attached(cgroup):
             self.counts.attached = 0
-            installation.attach(cgroup, self._location.desired)
+            installation.attach(cgroup, self._location.programs)
             fields = _fields(installation, cgroup)
             _log.info("attached the ClusterIP programs", extra={"fields": fields})
         self.counts.attached = 1
 
-    def _count(self, fitted: Fitted) -> None:
-        self.counts.frontends = len(fitted.frontends)
-        self.counts.backends = _backends(fitted.frontends)
-        self.counts.left_out = len(fitted.left_out)
-        if fitted.limit and fitted.limit != self._limit:
-            first = fitted.left_out[0]
+    def _count(self, limited: LimitedFrontends) -> None:
+        self.counts.frontends = len(limited.frontends)
+        self.counts.backends = _backend_count(limited.frontends)
+        self.counts.left_out = len(limited.left_out)
+        if limited.limit and limited.limit != self._limit:
+            first = limited.left_out[0]
             _log.warning(
                 "%d pairs of ClusterIP and port are not served, the first is %s port %d: the limit"
                 " %s is reached (delete Services that are not needed)",
-                len(fitted.left_out),
+                len(limited.left_out),
                 address_text(first.address),
                 first.port,
-                fitted.limit,
+                limited.limit,
             )
-        self._limit = fitted.limit
+        self._limit = limited.limit
 
     def _report(self, error: DatapathError | BadInput) -> None:
         self.counts.failures += 1
@@ -167,7 +173,7 @@ class ClusterIpReconciler:
             self._fault = text
 
 
-def _backends(frontends: Mapping[Frontend, BackendGroup]) -> int:
+def _backend_count(frontends: Mapping[Frontend, BackendGroup]) -> int:
     return sum(len(group.backends) for group in frontends.values())
 
 

@@ -1,4 +1,4 @@
-"""Sources of Services: interface, index, and a source for agents without Kubernetes."""
+"""Defines sources of Services, and implements the source for agents without Kubernetes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ServiceIndex:
         self._node = node
         self._services: dict[Name, _LabelledService] = {}
         self._slices: dict[Name, EndpointSlice] = {}
-        self._slices_of: dict[Name, dict[Name, EndpointSlice]] = {}
+        self._slices_by_service: dict[Name, dict[Name, EndpointSlice]] = {}
         self._frontends: dict[Name, dict[Frontend, BackendGroup]] = {}
         self._changed: set[Name] = set()
 
@@ -57,14 +57,14 @@ class ServiceIndex:
         before = self._slices.pop(name, None)
         if before is not None:
             owner = (name[0], before.service)
-            self._slices_of[owner].pop(name)
-            if not self._slices_of[owner]:
-                del self._slices_of[owner]
+            self._slices_by_service[owner].pop(name)
+            if not self._slices_by_service[owner]:
+                del self._slices_by_service[owner]
             self._changed.add(owner)
         if slice_ is not None:
             owner = (name[0], slice_.service)
             self._slices[name] = slice_
-            self._slices_of.setdefault(owner, {})[name] = slice_
+            self._slices_by_service.setdefault(owner, {})[name] = slice_
             self._changed.add(owner)
 
     def frontends(self) -> dict[Frontend, BackendGroup]:
@@ -74,7 +74,7 @@ class ServiceIndex:
             if labelled_service is None:
                 self._frontends.pop(name, None)
                 continue
-            slices = list(self._slices_of.get(name, {}).values())
+            slices = list(self._slices_by_service.get(name, {}).values())
             self._frontends[name] = frontends_of(*labelled_service, slices, self._node)
         self._changed.clear()
         merged: dict[Frontend, BackendGroup] = {}

@@ -1,6 +1,6 @@
-"""CNI calls as the executables send them, checked as libcni's ``skel`` does.
+"""Reads the CNI calls that the executables send, with the checks of libcni's ``skel``.
 
-A returned call has all variables that its command needs. Its names can be parts of etcd keys.
+A ``Call`` has all variables that its command needs. Its names can be parts of etcd keys.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ INFRA_CONTAINER: Final = "K8S_POD_INFRA_CONTAINER_ID"
 IGNORE_UNKNOWN: Final = "IgnoreUnknown"
 ADDRESS: Final = "IP"
 TRACEPARENT: Final = "TRACEPARENT"
-"""The trace context: a variable, or in CNI_ARGS if all calls share one environment."""
+"""The trace context is a variable, or in CNI_ARGS if all calls share one environment."""
 
 _TRUE: Final = ("1", "true")
 _FALSE: Final = ("0", "false")
@@ -111,7 +111,7 @@ def read_call(command: str, environment: dict[str, str], stdin: bytes) -> Call:
     if command not in _REQUIRED:
         return Call(command, conf, traceparent=traceparent)
     attachment = read_attachment(environment, conf)
-    pod = read_arguments(environment.get("CNI_ARGS", ""), attachment.container)
+    pod = read_pod_reference(environment.get("CNI_ARGS", ""), attachment.container)
     return Call(command, conf, attachment, pod, traceparent)
 
 
@@ -125,7 +125,7 @@ def read_add_request(
     traceparent = read_traceparent(environment)
     ipam = conf.ipam
     request = AddRequest(
-        read_arguments(environment.get("CNI_ARGS", ""), container),
+        read_pod_reference(environment.get("CNI_ARGS", ""), container),
         attachment,
         SelectionRequest(
             interface,
@@ -193,7 +193,7 @@ def _missing(command: str, environment: dict[str, str]) -> CniFailure:
     missing = [name for name in _REQUIRED[command] if not environment.get(name)]
     text = f"required env variables [{','.join(missing)}] missing"
     needed = ", ".join(_REQUIRED[command])
-    return CniFailure(INVALID_ENVIRONMENT, text, f"CNI_COMMAND={command} needs {needed}")
+    return CniFailure(INVALID_ENVIRONMENT, text, f"set {needed} for CNI_COMMAND={command}")
 
 
 def _checked_netns(path: str) -> str:
@@ -214,7 +214,7 @@ def _check_version(command: str, version: str) -> None:
         )
 
 
-def read_arguments(text: str, container: str = "") -> PodReference:
+def read_pod_reference(text: str, container: str = "") -> PodReference:
     """The Pod in CNI_ARGS (``KEY=value`` joined by ``;``). Raises CniFailure with code 4."""
     if not text:
         return PodReference(container=container)
@@ -227,7 +227,7 @@ def read_arguments(text: str, container: str = "") -> PodReference:
         raise _bad_args(f"invalid pair {pair!r}") from None
     pod_values = [arguments.pop(name, "") for name in _POD_ARGS]
     if arguments:
-        _check_others(arguments)
+        _check_other_arguments(arguments)
     for name, value in zip(_POD_ARGS, pod_values, strict=True):
         if value and not is_name(value):
             raise _bad_args(f"{name} {value[:64]!r} is not a name", NAME_HELP)
@@ -235,7 +235,7 @@ def read_arguments(text: str, container: str = "") -> PodReference:
     return PodReference(namespace, pod, uid, container)
 
 
-def _check_others(others: dict[str, str]) -> None:
+def _check_other_arguments(others: dict[str, str]) -> None:
     others.pop(TRACEPARENT, None)
     address = others.pop(ADDRESS, "")
     if address:

@@ -32,7 +32,7 @@ UNDECODABLE_CODE: Final = 6
 INVALID_CONFIG: Final = 7
 TRY_AGAIN_LATER: Final = 11
 NOT_AVAILABLE: Final = 50
-LIMITED_CODE: Final = 51
+LIMITED_CONNECTIVITY: Final = 51
 
 # Codes of this project.
 FRAME_REFUSED: Final = 101
@@ -43,9 +43,9 @@ NOT_ALLOCATED: Final = 113
 NO_ADDRESS_FOR_INTERFACE: Final = 114
 REFUSED: Final = 115
 CONFLICT_CODE: Final = 116
-UNREACHABLE_CODE: Final = 117
-NOT_DETECTED: Final = 118
-NOT_PREPARED: Final = 119
+GATEWAY_UNREACHABLE: Final = 117
+DETECTION_FAILED: Final = 118
+INTERFACE_NOT_PREPARED: Final = 119
 CHECK_FAILED: Final = 120
 GC_INCOMPLETE: Final = 121
 DATAPATH_FAILED: Final = 122
@@ -63,16 +63,16 @@ _CODES: Final[tuple[tuple[type[OrbweaverError], int], ...]] = (
     (NoPoolAvailable, NO_POOL),
     (WrongInput, WRONG_INPUT),
     (AddressConflict, CONFLICT_CODE),
-    (GatewayUnreachable, UNREACHABLE_CODE),
-    (DetectionFailed, NOT_DETECTED),
+    (GatewayUnreachable, GATEWAY_UNREACHABLE),
+    (DetectionFailed, DETECTION_FAILED),
     (StoreRejected, STORE_REFUSES),
     (LogError, LOG_BROKEN),
     (Refused, REFUSED),
     (DatapathError, DATAPATH_FAILED),
     (BadInput, INVALID_CONFIG),
 )
-"""The first matching class gives the code. A retryable error has TRY_AGAIN_LATER instead; only
-subclasses of ``AllocationError`` keep their codes, because users match these codes.
+"""The first matching class gives the code. Retryable errors have TRY_AGAIN_LATER, except
+the subclasses of ``AllocationError`` in this table, because users match their codes.
 """
 
 

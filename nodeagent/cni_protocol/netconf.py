@@ -33,7 +33,7 @@ LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal", "panic")
 POOLS_MAX: Final = 256
 
 ATTACHMENTS_MAX: Final = 20_000
-"""One request frame holds about this number."""
+"""One request frame holds about this number of attachments."""
 
 CACHED_MAX: Final = 64
 """Configurations are cached: a runtime sends the same bytes for every Pod of a network."""
@@ -55,7 +55,7 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 31)]
 
 
 class IpamConf(msgspec.Struct, frozen=True):
-    """The ``ipam`` object. 0 in ``log_file_max_...``: not set.
+    """The ``ipam`` object. A ``log_file_max_...`` of 0 is not set.
 
     See docs/reference/cni-configuration.md, "spiderpool".
     """
@@ -154,10 +154,10 @@ def previous_addresses(previous: dict[str, Any]) -> list[PreviousAddress]:
     entries = previous.get("ips") or []
     if not isinstance(entries, list) or not isinstance(interfaces, list):
         raise _invalid("prevResult.ips and prevResult.interfaces must be lists")
-    return [_previous(entry, interfaces) for entry in entries]
+    return [_previous_address(entry, interfaces) for entry in entries]
 
 
-def _previous(entry: object, interfaces: list[Any]) -> PreviousAddress:
+def _previous_address(entry: object, interfaces: list[Any]) -> PreviousAddress:
     if not isinstance(entry, dict) or not isinstance(entry.get("address"), str):
         raise _invalid("prevResult.ips: each entry needs an address")
     try:
@@ -195,7 +195,7 @@ def _read(data: bytes) -> NetConf:
     try:
         conf = msgspec.convert(document, NetConf)
     except msgspec.ValidationError as error:
-        raise _invalid(by_field(error)) from None
+        raise _invalid(field_first(error)) from None
     _check(conf)
     return conf
 
@@ -228,7 +228,7 @@ def normalized(document: dict[str, Any], names: dict[str, str]) -> dict[str, Any
 
 
 def _with_numbers(ipam: dict[str, Any]) -> dict[str, Any]:
-    """Convert log limits: Spiderpool's documents write them as text ("100")."""
+    """Convert log limits from text: Spiderpool's documentation has "100" in quotes."""
     texts = {name: ipam[name] for name in _LOG_COUNTS if isinstance(ipam.get(name), str)}
     numbers = {
         name: int(text)
@@ -242,7 +242,7 @@ def _normalized_attachment(entry: object) -> object:
     return normalized(entry, _ATTACHMENT_NAMES) if isinstance(entry, dict) else entry
 
 
-def by_field(error: msgspec.ValidationError) -> str:
+def field_first(error: msgspec.ValidationError) -> str:
     """The text of an error with the field first; msgspec puts it last."""
     text, _, path = str(error).partition(" - at ")
     field = path.strip("`").removeprefix("$").removeprefix(".")

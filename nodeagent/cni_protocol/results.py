@@ -20,29 +20,29 @@ _encode: Final = msgspec.json.Encoder().encode
 _indent: Final = msgspec.json.format
 
 SHAPES_MAX: Final = 256
-"""Cached shapes. A shape is a result without addresses; each pool has its own."""
+"""Cached shapes. A shape is a result without addresses; the results of one pool share it."""
 
 _ADDRESS: Final = "<address>"
 
 
 def add_result(version: str, nic: Nic, cidrs: Sequence[str]) -> bytes:
     """The result of an ADD for one NIC. ``cidrs``: ``nic.cidrs()``."""
-    has_families = bool(nic.ipv4), bool(nic.ipv6)
+    families_present = bool(nic.ipv4), bool(nic.ipv6)
     gateways = nic.ipv4_gateway, nic.ipv6_gateway
-    shape = _shape(version, has_families, gateways, nic.clean_gateway, nic.routes)
+    shape = _shape(version, families_present, gateways, nic.clean_gateway, nic.routes)
     return shape % tuple([cidr.encode() for cidr in cidrs])
 
 
 @lru_cache(maxsize=SHAPES_MAX)
 def _shape(
     version: str,
-    has_families: tuple[bool, bool],
+    families_present: tuple[bool, bool],
     gateways: tuple[str, str],
     clean_gateway: bool,  # noqa: FBT001  # as the NIC has it
     routes: tuple[Route, ...],
 ) -> bytes:
     """The result of a NIC with ``%b`` in place of each address."""
-    ipv4, ipv6 = (_ADDRESS if has_family else "" for has_family in has_families)
+    ipv4, ipv6 = (_ADDRESS if is_present else "" for is_present in families_present)
     nic = Nic(
         interface="",
         ipv4=ipv4,

@@ -33,7 +33,7 @@ from core.eventstore.keys import Keys
 from core.eventstore.kinds import CLAIM_KEYS, ENDPOINT_KEYS
 from core.eventstore.kv import Get, KeyValueStore, RangeResult
 from core.projections.configuration_view import ConfigurationSnapshot, ConfigurationView
-from nodeagent.cni_protocol.failures import LIMITED_CODE, NOT_AVAILABLE, CniFailure
+from nodeagent.cni_protocol.failures import LIMITED_CONNECTIVITY, NOT_AVAILABLE, CniFailure
 from nodeagent.cni_protocol.netconf import IpamConf
 from nodeagent.health import AgentHealth
 from nodeagent.pod_facts import FactsSource
@@ -132,7 +132,7 @@ class StatusHandler:
         if quarantined:
             text = f"Pods of this node hold quarantined addresses: {', '.join(quarantined)}"
             return CniFailure(
-                LIMITED_CODE,
+                LIMITED_CONNECTIVITY,
                 text if exhaustion is None else f"{text}; {exhaustion.message}",
                 "other hosts use the quarantined addresses too: find these hosts by their MAC"
                 " addresses (`orbctl get quarantine`)",

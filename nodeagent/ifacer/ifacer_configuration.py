@@ -12,7 +12,7 @@ import msgspec
 from core.errors import BadInput
 from nodeagent.cni_protocol.cni_call import INTERFACE_CHARACTERS_MAX, checked_interface
 from nodeagent.cni_protocol.failures import INCOMPATIBLE_VERSION, INVALID_CONFIG, CniFailure
-from nodeagent.cni_protocol.netconf import CNI_VERSIONS, by_field, normalized, read_document
+from nodeagent.cni_protocol.netconf import CNI_VERSIONS, field_first, normalized, read_document
 from nodeagent.ifacer.bond_options import BondOptions, read_options
 
 IFACER_VERSIONS: Final = ("0.1.0", "0.2.0", *CNI_VERSIONS)
@@ -84,7 +84,7 @@ def read_conf(stdin: bytes) -> IfacerConf:
     try:
         conf = msgspec.convert(document, _Conf)
     except msgspec.ValidationError as error:
-        raise CniFailure(INVALID_CONFIG, by_field(error)) from None
+        raise CniFailure(INVALID_CONFIG, field_first(error)) from None
     if conf.cni_version not in IFACER_VERSIONS:
         raise CniFailure(
             INCOMPATIBLE_VERSION,

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from core.errors import DatapathError
-from nodeagent.cni_protocol.failures import NOT_PREPARED, CniFailure
+from nodeagent.cni_protocol.failures import INTERFACE_NOT_PREPARED, CniFailure
 from nodeagent.ifacer.ifacer_configuration import InterfaceConfig, read_conf
 from nodeagent.ifacer.link_configurator import LinkConfigurator
 from nodeagent.request_runner import ADD_DEADLINE_S, RequestRunner
@@ -43,4 +43,4 @@ class Ifacer:
         except DatapathError as error:
             if error.retryable:
                 raise
-            raise CniFailure(NOT_PREPARED, error.message, error.remedy) from error
+            raise CniFailure(INTERFACE_NOT_PREPARED, error.message, error.remedy) from error

@@ -19,7 +19,7 @@ from core.process.tracing import (
     Tracer,
     trace_context,
 )
-from nodeagent.cni_protocol.cni_call import read_arguments, read_environment, read_traceparent
+from nodeagent.cni_protocol.cni_call import read_environment, read_pod_reference, read_traceparent
 from nodeagent.cni_protocol.failures import CniFailure
 from nodeagent.ifacer import ifacer_handler
 from nodeagent.servers import coordinator_server
@@ -108,7 +108,7 @@ def _attributes(
     }
     try:
         attributes["cni.network.name"] = msgspec.json.decode(stdin, type=_NetworkName).name
-        pod = read_arguments(variables.get("CNI_ARGS", ""))
+        pod = read_pod_reference(variables.get("CNI_ARGS", ""))
     except (CniFailure, msgspec.DecodeError):
         pass  # the answer reports the error
     else:

@@ -20,7 +20,7 @@ from core.domain.addresses.ip_address import Family
 from core.errors import DatapathError, OrbweaverError
 from nodeagent.clusterip.bpf_programs import DesiredPrograms
 from nodeagent.clusterip.clusterip_setup import own_netns_cookie
-from nodeagent.clusterip.pod_cgroups import BPFFS, can_pin, cgroup2_mounts
+from nodeagent.clusterip.pod_cgroups import BPFFS, cgroup2_mounts, is_in_bpffs
 from nodeagent.clusterip.program_loader import try_loading
 from nodeagent.coordinator.reply_mark_rules import (
     IptablesReplyMarkRules,
@@ -143,7 +143,7 @@ def _cluster_ips() -> Iterator[KernelFeature]:
     yield KernelFeature(f"{CLUSTER_IPS}: refusal by ECONNREFUSED", "", why or fault)
     why = "" if cgroup2_mounts() else "cgroup v2 is not mounted"
     yield KernelFeature(CGROUPS_FEATURE, "", why)
-    why = "" if can_pin(Path(BPFFS)) else f"{BPFFS} is not a bpffs: programs end with the agent"
+    why = "" if is_in_bpffs(Path(BPFFS)) else f"{BPFFS} is not a bpffs: programs end with the agent"
     yield KernelFeature(PINS_FEATURE, "", why)
 
 

@@ -17,7 +17,7 @@ from core.domain.addresses.ip_address import (
 from core.errors import BadInput, NotFound
 from nodeagent.clusterip.bpf_installation import served_frontends
 from nodeagent.clusterip.frontends import PROTOCOLS as PROTOCOL_NUMBERS
-from nodeagent.clusterip.frontends import BackendGroup, Frontend, address_text, packed
+from nodeagent.clusterip.frontends import BackendGroup, Frontend, address_bytes, address_text
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from ops.cli.action_runner import PodNamespace, perform
 from ops.cli.commands.release import find_endpoint
@@ -215,7 +215,7 @@ def _backend(
     target: TraceTarget, protocol: str, frontends: dict[Frontend, BackendGroup]
 ) -> tuple[str, Address]:
     """``Traced.backend``, and the destination of the packets (a backend for a ClusterIP)."""
-    address = packed(format_address(*target.address))
+    address = address_bytes(format_address(*target.address))
     protocol_number = PROTOCOL_NUMBERS[protocol.upper()]
     for frontend in sorted(frontends):
         is_address = (frontend.address, frontend.protocol) == (address, protocol_number)

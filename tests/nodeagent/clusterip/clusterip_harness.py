@@ -15,7 +15,7 @@ from typing import Final
 
 from nodeagent.clusterip.bpf_installation import Installation
 from nodeagent.clusterip.bpf_programs import DesiredPrograms
-from nodeagent.clusterip.frontends import BackendGroup, Frontend, TransportAddress, packed
+from nodeagent.clusterip.frontends import BackendGroup, Frontend, TransportAddress, address_bytes
 from nodeagent.clusterip.map_plan import contents_of, plan
 from nodeagent.clusterip.pod_cgroups import cgroup2_mounts
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
@@ -102,12 +102,12 @@ class ClusterIPHarness:
 
 
 def frontend(family: int, protocol: str = "TCP", port: int = SERVICE_PORT) -> Frontend:
-    return Frontend(packed(SERVICE_ADDRESS[family]), port, PROTOCOL_NUMBERS[protocol])
+    return Frontend(address_bytes(SERVICE_ADDRESS[family]), port, PROTOCOL_NUMBERS[protocol])
 
 
 def backends_of(family: int, *numbers: int) -> tuple[TransportAddress, ...]:
     """Backends by their indices in ``BACKEND_ADDRESSES``."""
     return tuple(
-        TransportAddress(packed(BACKEND_ADDRESSES[family][number]), BACKEND_PORT)
+        TransportAddress(address_bytes(BACKEND_ADDRESSES[family][number]), BACKEND_PORT)
         for number in numbers
     )

@@ -22,7 +22,7 @@ from nodeagent.clusterip.bpf_installation import (
 from nodeagent.clusterip.bpf_programs import PROGRAM_HOOKS, DesiredPrograms
 from nodeagent.clusterip.frontends import BackendGroup
 from nodeagent.clusterip.map_plan import contents_of
-from nodeagent.clusterip.pod_cgroups import can_pin, pods_cgroup
+from nodeagent.clusterip.pod_cgroups import is_in_bpffs, pods_cgroup
 from nodeagent.ebpf.calls import MapSpec, create_map, load_program
 from nodeagent.ebpf.instructions import Register, Size, assemble, leave, load
 from nodeagent.ebpf.numbers import (
@@ -183,8 +183,8 @@ def test_services_are_served_only_while_an_agent_runs_if_no_bpffs_is_mounted(
 def test_objects_can_be_pinned_only_in_a_bpffs(
     pinned_harness: ClusterIPHarness, tmp_path: Path
 ) -> None:
-    assert can_pin(pinned_harness.bpffs / PIN_DIRECTORY)
-    assert not can_pin(tmp_path)
+    assert is_in_bpffs(pinned_harness.bpffs / PIN_DIRECTORY)
+    assert not is_in_bpffs(tmp_path)
 
 
 def test_the_control_group_of_pods_must_be_of_version_2(

@@ -19,7 +19,7 @@ import pytest
 
 from nodeagent.clusterip import map_layout
 from nodeagent.clusterip.bpf_programs import (
-    LOOKUPS_MAX,
+    ATTEMPTS_MAX,
     PROGRAM_HOOKS,
     DesiredPrograms,
     Hook,
@@ -92,8 +92,8 @@ def test_programs_of_both_families_use_the_same_frontend_key() -> None:
     )
     # An IPv6 socket finds an IPv4 Service by the mapped address.
     lookup_of_frontend = "r2 += -24\n    call map_lookup_elem"
-    assert connect4.count(lookup_of_frontend) == LOOKUPS_MAX
-    assert connect6.count(lookup_of_frontend) == LOOKUPS_MAX
+    assert connect4.count(lookup_of_frontend) == ATTEMPTS_MAX
+    assert connect6.count(lookup_of_frontend) == ATTEMPTS_MAX
 
 
 @little_endian_only

@@ -16,7 +16,7 @@ from core.manifests.commands import apply_command
 from nodeagent.clusterip import reconciler
 from nodeagent.clusterip.bpf_installation import PIN_DIRECTORY, Installation
 from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
-from nodeagent.clusterip.map_plan import MapPlan, fit
+from nodeagent.clusterip.map_plan import MapPlan, limit_frontends
 from nodeagent.settings.agent_settings import Settings
 from tests.nodeagent.clusterip.clusterip_harness import (
     BACKEND_ADDRESSES,
@@ -162,7 +162,7 @@ async def test_a_refused_write_is_retried_from_the_current_contents_of_the_maps(
     write, refusals = Installation.write, iter(range(3))
 
     def refuse_at_first(installation: Installation, steps: MapPlan) -> None:
-        if steps.writes and next(refusals, None) is not None:
+        if steps.write_count and next(refusals, None) is not None:
             write(installation, steps._replace(put_services={}))
             raise DatapathError("the kernel refused the write")
         write(installation, steps)
@@ -183,7 +183,7 @@ async def test_frontends_above_a_limit_are_logged(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(reconciler, "fit", partial(fit, frontends_max=1))
+    monkeypatch.setattr(reconciler, "limit_frontends", partial(limit_frontends, frontends_max=1))
     async with serving(harness, settings, store) as node:
         await node.apply(*map(apply_command, load_documents(MANIFESTS)))
         await until(lambda: _counts(node)["left_out"]() == 1)

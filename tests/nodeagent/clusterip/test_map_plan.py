@@ -19,7 +19,14 @@ from nodeagent.clusterip.map_layout import (
     unpack_frontend,
     unpack_member,
 )
-from nodeagent.clusterip.map_plan import Contents, MapPlan, StoredMaps, contents_of, fit, plan
+from nodeagent.clusterip.map_plan import (
+    Contents,
+    MapPlan,
+    StoredMaps,
+    contents_of,
+    limit_frontends,
+    plan,
+)
 
 EMPTY = StoredMaps({}, {}, frozenset())
 
@@ -145,7 +152,7 @@ def test_the_next_plan_completes_the_maps_after_an_interrupted_plan(
 def test_unchanged_frontends_are_not_written(state: dict[Frontend, BackendGroup]) -> None:
     _, contents = plan(Contents(), state)
     steps, again = plan(contents, dict(state))
-    assert steps.writes == 0
+    assert steps.write_count == 0
     assert again.entries == contents.entries
 
 
@@ -153,11 +160,11 @@ def test_unchanged_frontends_are_not_written(state: dict[Frontend, BackendGroup]
 def test_frontends_above_a_limit_are_left_out_and_listed(
     state: dict[Frontend, BackendGroup], frontends_max: int, backends_max: int
 ) -> None:
-    fitted = fit(state, frontends_max, backends_max)
-    assert len(fitted.frontends) <= frontends_max
-    assert sum(len(group.backends) for group in fitted.frontends.values()) <= backends_max
-    assert fitted.frontends.keys() | set(fitted.left_out) == state.keys()
-    assert bool(fitted.left_out) == bool(fitted.limit)
+    limited = limit_frontends(state, frontends_max, backends_max)
+    assert len(limited.frontends) <= frontends_max
+    assert sum(len(group.backends) for group in limited.frontends.values()) <= backends_max
+    assert limited.frontends.keys() | set(limited.left_out) == state.keys()
+    assert bool(limited.left_out) == bool(limited.limit)
 
 
 def test_a_frontend_with_a_missing_backend_is_repaired() -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from core.domain.services import EndpointSlice, Service, ServicePort, SliceEndpoint
 from nodeagent.clusterip.frontends import (
-    OTHER_PROXY,
+    OTHER_PROXY_LABEL,
     BackendGroup,
     Frontend,
     TransportAddress,
+    address_bytes,
     address_text,
     frontends_of,
-    packed,
 )
 from nodeagent.clusterip.service_sources import ServiceIndex
 
@@ -91,13 +91,13 @@ def test_a_service_without_endpoints_has_a_frontend_without_backends() -> None:
 def test_headless_services_sctp_ports_and_services_of_other_proxies_have_no_frontends() -> None:
     assert backends_by_frontend(Service((), (HTTP,))) == {}
     assert backends_by_frontend(Service(("10.96.0.10",), (ServicePort(80, "SCTP"),))) == {}
-    assert frontends_of(SERVICE, {OTHER_PROXY: "other"}, [], "node-a") == {}
+    assert frontends_of(SERVICE, {OTHER_PROXY_LABEL: "other"}, [], "node-a") == {}
 
 
 def test_packed_addresses_of_both_families_can_be_formatted() -> None:
     for text in ("10.96.0.10", "0.0.0.0", "fd00:96::10", "::"):
-        assert address_text(packed(text)) == text
-    assert address_text(packed("::ffff:10.0.0.1")) == "10.0.0.1"
+        assert address_text(address_bytes(text)) == text
+    assert address_text(address_bytes("::ffff:10.0.0.1")) == "10.0.0.1"
 
 
 def test_the_index_has_the_frontends_of_the_current_services_and_slices() -> None:
@@ -106,13 +106,13 @@ def test_the_index_has_the_frontends_of_the_current_services_and_slices() -> Non
     index.put_slice(("shop", "web-1"), slice_of(SliceEndpoint(("10.6.0.1",))))
     assert index.frontends() == {}
     index.put_service(("shop", "web"), Service(("10.96.0.10",), (HTTP,)), {})
-    frontend = Frontend(packed("10.96.0.10"), 80, 6)
+    frontend = Frontend(address_bytes("10.96.0.10"), 80, 6)
     assert index.frontends() == {
-        frontend: BackendGroup((TransportAddress(packed("10.6.0.1"), 8080),))
+        frontend: BackendGroup((TransportAddress(address_bytes("10.6.0.1"), 8080),))
     }
     index.put_slice(("shop", "web-1"), slice_of(SliceEndpoint(("10.6.0.2",))))
     assert index.frontends() == {
-        frontend: BackendGroup((TransportAddress(packed("10.6.0.2"), 8080),))
+        frontend: BackendGroup((TransportAddress(address_bytes("10.6.0.2"), 8080),))
     }
     index.put_slice(("shop", "web-1"), None)
     assert index.frontends() == {frontend: BackendGroup()}

@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 from nodeagent.clusterip.bpf_installation import Installation
-from nodeagent.clusterip.frontends import BackendGroup, Frontend, TransportAddress, packed
+from nodeagent.clusterip.frontends import BackendGroup, Frontend, TransportAddress, address_bytes
 from nodeagent.netlink.namespaces import NetworkNamespace
 from tests.nodeagent.clusterip.clusterip_harness import ClusterIPHarness
 from tests.support.network_harness import SERVICE_CIDRS, NetworkPod
@@ -56,9 +56,9 @@ def addresses(number: int, *, with_length: bool = False) -> tuple[str, str]:
 
 
 def serve(harness: ClusterIPHarness, installation: Installation, family: int, backend: str) -> None:
-    frontend = Frontend(packed(CLUSTER_IPS[family]), 80, TCP)
+    frontend = Frontend(address_bytes(CLUSTER_IPS[family]), 80, TCP)
     harness.serve(
-        installation, {frontend: BackendGroup((TransportAddress(packed(backend), 8080),))}
+        installation, {frontend: BackendGroup((TransportAddress(address_bytes(backend), 8080),))}
     )
 
 

@@ -29,7 +29,7 @@ from core.errors import (
     RetriesExhausted,
     WriterFenced,
 )
-from nodeagent.cni_protocol.cni_call import read_arguments
+from nodeagent.cni_protocol.cni_call import read_pod_reference
 from nodeagent.cni_protocol.failures import _CODES, CniFailure, failure_of
 from nodeagent.cni_protocol.netconf import read_netconf
 from tests.support.agent_harness import AgentHarness, request_frame
@@ -276,7 +276,7 @@ def outcome(read: Callable[[], T]) -> tuple[int, T | None]:
 
 @given(st.text(max_size=60))
 def test_any_text_of_arguments_is_parsed_or_refused(text: str) -> None:
-    code, pod = outcome(lambda: read_arguments(text))
+    code, pod = outcome(lambda: read_pod_reference(text))
 
     assert code in (0, 4)
     assert pod is None or "/" not in f"{pod.namespace}{pod.name}{pod.uid}"

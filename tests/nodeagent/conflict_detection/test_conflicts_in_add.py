@@ -21,7 +21,7 @@ import pytest
 from core.domain.configuration.commands import LiftQuarantine
 from core.domain.quarantine.quarantine_decisions import evidence_text
 from core.eventstore.memory_store import MemoryStore
-from nodeagent.cni_protocol.failures import CONFLICT_CODE, NOT_DETECTED, UNREACHABLE_CODE
+from nodeagent.cni_protocol.failures import CONFLICT_CODE, DETECTION_FAILED, GATEWAY_UNREACHABLE
 from nodeagent.conflict_detection.detector import DetectionResult
 from nodeagent.handlers.conflict_probe import ROUNDS_MAX
 from nodeagent.handlers.withdrawal_handler import ADDRESSES_OF_A_HOST_MAX
@@ -202,7 +202,7 @@ async def test_an_add_fails_and_releases_its_address_if_the_gateway_is_silent(
 
         reply = await node.call("ADD", CNI_NETNS=pod.netns)
 
-        assert reply.error["code"] == UNREACHABLE_CODE
+        assert reply.error["code"] == GATEWAY_UNREACHABLE
         assert "gateway 10.6.0.1 is unreachable" in reply.error["msg"]
         assert await node.claims() == {}
         assert node.process.parts.view.current.quarantine == {}
@@ -275,7 +275,7 @@ async def test_an_add_for_a_missing_interface_fails_and_claims_nothing(
 
         reply = await node.call("ADD", CNI_NETNS=pod.netns, CNI_IFNAME="net9")
 
-        assert reply.error["code"] == NOT_DETECTED
+        assert reply.error["code"] == DETECTION_FAILED
         assert "No such device" in reply.error["msg"]
         assert (
             reply.error["details"]
@@ -313,7 +313,7 @@ async def test_a_del_waits_until_the_probe_has_ended(link: Link, run_agent: Agen
         await node.delete(CNI_NETNS=pod.netns)
 
         assert adding.done()
-        assert (await adding).error["code"] == UNREACHABLE_CODE
+        assert (await adding).error["code"] == GATEWAY_UNREACHABLE
         assert await node.claims() == {}
 
 

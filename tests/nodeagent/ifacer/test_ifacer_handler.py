@@ -14,7 +14,7 @@ import pytest
 
 from core.errors import DatapathError
 from core.eventstore.memory_store import MemoryStore
-from nodeagent.cni_protocol.failures import NOT_PREPARED
+from nodeagent.cni_protocol.failures import INTERFACE_NOT_PREPARED
 from nodeagent.ifacer.ifacer_configuration import InterfaceConfig
 from nodeagent.ifacer.link_configurator import LinkConfigurator
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
@@ -61,7 +61,7 @@ async def test_an_add_returns_the_prev_result(agent: AgentHarness) -> None:
 async def test_the_error_of_a_missing_master_names_the_master(agent: AgentHarness) -> None:
     error = (await call(agent, interfaces=[MISSING_LINK], vlanID=5)).error
 
-    assert error["code"] == NOT_PREPARED
+    assert error["code"] == INTERFACE_NOT_PREPARED
     assert error["msg"] == f"there is no interface {MISSING_LINK} on this node"
 
 
