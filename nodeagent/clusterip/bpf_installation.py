@@ -28,10 +28,10 @@ from nodeagent.ebpf.calls import (
     attach,
     create_map,
     detach,
-    exchange,
     link_info,
     open_pinned,
     pin,
+    replace_program,
 )
 
 PIN_DIRECTORY: Final = "orbweaver"
@@ -163,7 +163,7 @@ class Installation:
         if pinned_fd is not None:
             info = link_info(pinned_fd)
             if (info.cgroup, info.hook) == (os.fstat(cgroup_fd).st_ino, hook.number):
-                exchange(pinned_fd, program_fd)  # replaces the program atomically
+                replace_program(pinned_fd, program_fd)  # replaces the program atomically
                 return pinned_fd
             os.close(pinned_fd)
         link = attach(program_fd, cgroup_fd, hook.number)

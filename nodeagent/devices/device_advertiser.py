@@ -1,7 +1,8 @@
 """Advertises the node's devices to kubelet.
 
-If a source cannot be read, its resources stay advertised. Between rounds, the advertiser polls
-kubelet's socket, because a restarted kubelet has no registrations.
+A round reads all sources and registers their resources. If a source cannot be read, its resources
+stay advertised. A new kubelet socket starts a round, because a restarted kubelet has no
+registrations.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ KUBELET_POLL_S: Final = 0.25
 RESOURCES_MAX: Final = 256
 """Each resource needs a server, a socket and a stream to kubelet."""
 
-_MORE: Final = "further resources of this node"
+_FURTHER_RESOURCES: Final = "further resources of this node"
 
 _log: Final = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class DeviceAdvertiser:
         self._is_woken = True
 
     async def run(self) -> None:
-        """Run a round every ``ROUND_S``, when kubelet starts, and after ``wake``."""
+        """Run a round periodically, when kubelet starts, and after ``wake``."""
         while True:
             kubelet = file_identity(self._kubelet)
             self._is_woken = False
@@ -96,7 +97,7 @@ class DeviceAdvertiser:
                 faults[source.name] = "the node's labels or virtual functions are not known yet"
             else:
                 self._offers[source.name] = offers
-        await self._apply(self._merged_offers_of_sources(faults))
+        await self._apply(self._offers_by_resource(faults))
         plugin_faults = await asyncio.gather(
             *(plugin.keep_registered() for plugin in self.plugins.values())
         )
@@ -105,22 +106,22 @@ class DeviceAdvertiser:
         }
         self._report(faults)
 
-    def _merged_offers_of_sources(self, faults: dict[str, str]) -> dict[str, Offer]:
-        """One offer for each resource. Adds to ``faults`` why other offers are left out."""
-        merged_offers: dict[str, Offer] = {}
+    def _offers_by_resource(self, faults: dict[str, str]) -> dict[str, Offer]:
+        """One offer for each resource. Adds a text to ``faults`` for each rejected offer."""
+        offers_by_resource: dict[str, Offer] = {}
         for source, offers in self._offers.items():
             for resource, offer in offers.items():
                 if fault := resource_fault(resource):
                     faults[resource] = fault
-                elif resource in merged_offers:
+                elif resource in offers_by_resource:
                     text = f"{source} and another source offer a resource of this name"
                     faults[resource] = f"{text}; rename one of the two resources"
-                elif len(merged_offers) == RESOURCES_MAX:
+                elif len(offers_by_resource) == RESOURCES_MAX:
                     text = f"only {RESOURCES_MAX} resources are advertised, and there are more"
-                    faults[_MORE] = f"{text}; remove resources that no Pod requests"
+                    faults[_FURTHER_RESOURCES] = f"{text}; remove resources that no Pod requests"
                 else:
-                    merged_offers[resource] = offer
-        return merged_offers
+                    offers_by_resource[resource] = offer
+        return offers_by_resource
 
     async def _apply(self, offers: Mapping[str, Offer]) -> None:
         for resource in [name for name in self.plugins if name not in offers]:
@@ -129,7 +130,7 @@ class DeviceAdvertiser:
             del self.plugins[resource]
         for resource, offer in offers.items():
             if resource in self.plugins:
-                self.plugins[resource].offer(offer)
+                self.plugins[resource].replace_offer(offer)
             else:
                 plugin = DevicePlugin(resource, offer, self._directory, self.counts)
                 self.plugins[resource] = plugin

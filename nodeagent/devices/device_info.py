@@ -1,7 +1,7 @@
 """Writes files that describe a device for Multus (NPWG device information specification 1.1).
 
-Multus copies the file into an annotation, by which RDMA metrics find the Pod of a device. A failed
-write is logged, and the Pod starts without the file.
+Multus copies the file into an annotation of the Pod. RDMA metrics read the annotation to find the
+Pod of a device. A failed write is logged, and the Pod starts without the file.
 """
 
 from __future__ import annotations

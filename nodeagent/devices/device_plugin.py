@@ -82,8 +82,8 @@ class DevicePlugin:
         """The number of devices."""
         return self._offer.size
 
-    def offer(self, offer: Offer) -> None:
-        """Replace the devices. kubelet gets a changed list immediately."""
+    def replace_offer(self, offer: Offer) -> None:
+        """Replace the offered devices. kubelet gets a changed list immediately."""
         if offer != self._offer:
             self._offer = offer
             self._wake()

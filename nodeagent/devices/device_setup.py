@@ -1,4 +1,4 @@
-"""Starts the device plugin with the sources that the settings enable."""
+"""Starts the device plugin with the sources of offers that the settings enable."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def start_device_plugin(
     vf_inventory: VfInventory | None = None,
     pci: PciFiles = PciFiles(),  # immutable
 ) -> BackgroundService:
-    """Start to advertise devices; virtual functions only with ``vf_inventory``.
+    """Start to advertise devices. kubelet may start after the agent.
 
-    kubelet may start later.
+    Without ``vf_inventory``, no virtual functions are advertised.
     """
     sources: list[OfferSource] = []
     if settings.rules != DeviceRules():

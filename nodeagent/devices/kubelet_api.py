@@ -1,6 +1,6 @@
 """The messages and names of kubelet's device plugin API, v1beta1 (api.proto).
 
-The table is written by hand, because generated code cannot be reviewed. The notation is from
+``_MESSAGES`` is written by hand, because generated code cannot be reviewed. The notation is from
 ``core.protobuf``: ``*`` is repeated, ``%`` is a map of strings.
 """
 
@@ -100,22 +100,24 @@ def options() -> KubeletMessage:
     return _new_message("DevicePluginOptions")
 
 
-def devices(listed: Iterable[Device]) -> KubeletMessage:
+def devices(offered_devices: Iterable[Device]) -> KubeletMessage:
     """A ListAndWatchResponse."""
-    return _new_message("ListAndWatchResponse", devices=[_device(device) for device in listed])
+    return _new_message(
+        "ListAndWatchResponse", devices=[_device(device) for device in offered_devices]
+    )
 
 
-def allocated(containers: Iterable[DeviceAllocation]) -> KubeletMessage:
-    """An AllocateResponse."""
+def allocated(allocations: Iterable[DeviceAllocation]) -> KubeletMessage:
+    """An AllocateResponse with one allocation for each container."""
     responses = [
         {
-            "envs": container.variables,
+            "envs": allocation.variables,
             "devices": [
                 {"container_path": path, "host_path": path, "permissions": permissions}
-                for path, permissions in container.files
+                for path, permissions in allocation.files
             ],
         }
-        for container in containers
+        for allocation in allocations
     ]
     return _new_message("AllocateResponse", container_responses=responses)
 

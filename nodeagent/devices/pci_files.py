@@ -41,8 +41,8 @@ class PciFiles(NamedTuple):
         Raises OSError if the device has no IOMMU group.
         """
         group = (self._device(address) / "iommu_group").resolve(strict=True)
-        is_without_iommu = read_text(group / "name") == _NO_IOMMU
-        file = f"noiommu-{group.name}" if is_without_iommu else group.name
+        uses_noiommu = read_text(group / "name") == _NO_IOMMU
+        file = f"noiommu-{group.name}" if uses_noiommu else group.name
         return tuple(
             DeviceFile(f"{VFIO_DIRECTORY}/{name}", READ_WRITE_MKNOD) for name in ("vfio", file)
         )
@@ -52,8 +52,8 @@ class PciFiles(NamedTuple):
 
 
 def rdma_character_devices(sysfs: Path, names: list[str]) -> tuple[DeviceFile, ...]:
-    """rdma_cm, if it exists, and the files ``names``; no files if ``names`` is empty."""
-    # A container runtime does not start a container with a missing file.
+    """The device files with these names, after rdma_cm. Without names, there are no files."""
+    # A container runtime refuses a file that does not exist, so rdma_cm must exist.
     manager = ["rdma_cm"] if names and (sysfs / "class/misc/rdma_cm").exists() else []
     return tuple(DeviceFile(f"{RDMA_DIRECTORY}/{name}") for name in [*manager, *names])
 

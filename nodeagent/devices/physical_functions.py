@@ -46,7 +46,7 @@ def _port_and_name(link: Path) -> tuple[int, str]:
 
 
 def uplinks(session: NetlinkSession, own_addresses: Collection[str] = ()) -> set[str]:
-    """Names of the links that carry the node's own traffic. Raises DatapathError.
+    """Apply ``uplinks_of`` to the links and routes of a session. Raises DatapathError.
 
     ``own_addresses``, without prefix lengths: the addresses of the Node object, and the local
     addresses of connections to the API server.
@@ -60,9 +60,10 @@ def uplinks(session: NetlinkSession, own_addresses: Collection[str] = ()) -> set
 def uplinks_of(
     all_links: Collection[Link], routes: Iterable[KernelRoute], uplink_indexes: Iterable[int] = ()
 ) -> set[str]:
-    """Names of the uplinks, and of all devices below the uplinks.
+    """Names of the links that carry the node's own traffic.
 
-    Uplinks are the links of default routes, and the links with an ifindex in ``uplink_indexes``.
+    These are the links of default routes, the links with an ifindex in ``uplink_indexes``, and all
+    devices below these links.
     """
     links = {link.ifindex: link for link in all_links}
     to_visit = [ifindex for route in routes if route.is_default for ifindex in route.links]
@@ -87,7 +88,7 @@ def _physical_function(link: Path, device: Path, own_links: Collection[str]) -> 
     is_infiniband = int(_text(link / "type") or 0) == _ARPHRD_INFINIBAND
     link_type: LinkType = INFINIBAND if is_infiniband else ETHERNET
     vfs = tuple(_virtual_functions(device))
-    links = [*_links(device), *(vf.link for vf in vfs)]
+    links = [*_link_names(device), *(vf.link for vf in vfs)]
     return PhysicalFunction(
         name=link.name,
         address=device.name,
@@ -106,15 +107,15 @@ def _physical_function(link: Path, device: Path, own_links: Collection[str]) -> 
     )
 
 
-def _links(device: Path) -> list[str]:
-    """Names of a PCI device's links, with representors."""
+def _link_names(device: Path) -> list[str]:
+    """Names of a PCI device's links."""
     net = device / "net"
     return [link.name for link in net.iterdir()] if net.is_dir() else []
 
 
 def _ports(device: Path) -> Iterator[Path]:
-    """Paths of a PCI device's links, without representors."""
-    links = (device / "net" / name for name in _links(device))
+    """Paths of a PCI device's links that are not representors."""
+    links = (device / "net" / name for name in _link_names(device))
     return (link for link in links if not is_representor(link))
 
 
@@ -160,7 +161,7 @@ def rdma_devices(device: Path) -> tuple[str, ...]:
 
 
 def _mac(link: Path) -> str:
-    """For InfiniBand: the last 8 bytes (the GUID)."""
+    """The hardware address of a link; of InfiniBand, only its last 8 bytes (the GUID)."""
     address = _text(link / "address")
     parts = address.split(":")
     return ":".join(parts[-_GUID_BYTES:]) if len(parts) > _GUID_BYTES else address

@@ -1,4 +1,4 @@
-"""Reads the devices of Pods from kubelet's pod-resources API (v1, List)."""
+"""Reads which Pod has each device from kubelet's pod-resources API (v1, List)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MESSAGES: Final[Table] = {
 _types: Final = message_classes("orbweaver.podresources.v1", _MESSAGES)
 
 
-async def devices_of_pods(kubelet: Path) -> Mapping[str, str] | None:
+async def pods_by_device(kubelet: Path) -> Mapping[str, str] | None:
     """Device ID -> ``namespace/name`` of the Pod; None if kubelet gives no valid answer.
 
     ``kubelet``: kubelet's root directory.
@@ -45,12 +45,12 @@ async def devices_of_pods(kubelet: Path) -> Mapping[str, str] | None:
         )
         try:
             answer = await list_pods(None, timeout=ANSWER_S_MAX)
-            return _devices(answer)
+            return _pods_by_device(answer)
         except (grpc.aio.AioRpcError, DecodeError):
             return None
 
 
-def _devices(answer: bytes) -> dict[str, str]:
+def _pods_by_device(answer: bytes) -> dict[str, str]:
     response: Any = _types["ListPodResourcesResponse"].FromString(answer)
     return {
         device: f"{pod.namespace}/{pod.name}"

@@ -1,4 +1,4 @@
-"""Offers shared RDMA devices as extended resources, by the configuration file of the chart.
+"""Offers shared RDMA devices as extended resources. The chart's configuration file has the rules.
 
 A container with a share gets the files of all RDMA devices that the resource's rule selects. Shares
 are healthy while a port of a selected device is active. The configuration file is read each time;
@@ -29,10 +29,10 @@ _LINK_TYPES: Final = {"1": "ether", "32": "infiniband"}  # include/uapi/linux/if
 
 
 class SharedRdmaOffer(NamedTuple):
-    """The shares of one resource. ``names``: the RDMA devices that its rule selects."""
+    """The shares of one resource. ``rdma_names``: the RDMA devices that its rule selects."""
 
     shares: SlotResource
-    names: tuple[str, ...]
+    rdma_names: tuple[str, ...]
     is_healthy: bool
     sysfs: Path = SYSFS
 
@@ -47,14 +47,14 @@ class SharedRdmaOffer(NamedTuple):
         return self.shares.has(device)
 
     def allocation(self, _: Sequence[str], /) -> DeviceAllocation:
-        """The files of all selected RDMA devices, for any number of shares. Raises OSError."""
-        files = [
+        """The files of all selected RDMA devices. Raises OSError."""
+        file_names = [
             entry.name
             for kind in RDMA_CLASSES
             for entry in _entries(self.sysfs / "class" / kind)
-            if read_text(entry / "ibdev") in self.names
+            if read_text(entry / "ibdev") in self.rdma_names
         ]
-        return DeviceAllocation(files=rdma_character_devices(self.sysfs, files))
+        return DeviceAllocation(files=rdma_character_devices(self.sysfs, file_names))
 
 
 class SharedRdmaSource(NamedTuple):
@@ -87,8 +87,8 @@ class SharedRdmaSource(NamedTuple):
             rule.resource.rpartition("/")[2], rule.slots if selected_devices else 0
         )
         is_healthy = any(device.is_active for device in selected_devices)
-        names = tuple(device.name for device in selected_devices)
-        return SharedRdmaOffer(shares, names, is_healthy, self.sysfs)
+        rdma_names = tuple(device.name for device in selected_devices)
+        return SharedRdmaOffer(shares, rdma_names, is_healthy, self.sysfs)
 
 
 def host_rdma_devices(sysfs: Path = SYSFS) -> tuple[HostRdmaDevice, ...]:
@@ -101,7 +101,7 @@ def _device(entry: Path, sysfs: Path) -> HostRdmaDevice:
     pci = entry / "device"
     driver = pci / "driver"
     links = tuple(link.name for link in _entries(pci / "net")) or _software_links(entry)
-    kinds = (read_text(sysfs / "class/net" / link / "type") for link in links)
+    link_types = (read_text(sysfs / "class/net" / link / "type") for link in links)
     ports = _entries(entry / "ports")
     return HostRdmaDevice(
         name=entry.name,
@@ -109,13 +109,13 @@ def _device(entry: Path, sysfs: Path) -> HostRdmaDevice:
         device=read_text(pci / "device").removeprefix("0x").lower(),
         driver=driver.resolve().name if driver.exists() else "",
         links=links,
-        link_type=_LINK_TYPES.get(next(kinds, ""), ""),
+        link_type=_LINK_TYPES.get(next(link_types, ""), ""),
         is_active=any(read_text(port / "state") == _ACTIVE for port in ports),
     )
 
 
 def _software_links(entry: Path) -> tuple[str, ...]:
-    """For RDMA devices without hardware (soft RoCE)."""
+    """The link of an RDMA device without hardware (soft RoCE)."""
     link = read_text(entry / "parent")
     return (link,) if link else ()
 

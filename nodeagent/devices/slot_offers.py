@@ -1,4 +1,4 @@
-"""Offers the slots of a node as extended resources, by the rules of conf.yml.
+"""Offers the slots of a node as extended resources. conf.yml has the rules.
 
 Slots limit how many Pods use a node's NICs (docs/how-to/limit-pods-by-nic.md). A slot has no file
 in /dev.
@@ -39,7 +39,7 @@ class SlotSource(NamedTuple):
         return "the slots of this node"
 
     async def read(self) -> dict[str, Offer] | None:
-        """None if the rules need node labels that are not known yet.
+        """Slots by resource; None if the rules need node labels that are not known yet.
 
         Raises DatapathError, OSError.
         """

@@ -36,8 +36,8 @@ class VfInventory(Protocol):
         ...
 
 
-Info = dict[str, dict[str, str]]
-"""A device's value in the variable ``..._INFO``: group (such as "rdma") -> field -> value."""
+VfInfo = dict[str, dict[str, str]]
+"""A virtual function in the variable ``..._INFO``: group (such as "rdma") -> field -> value."""
 
 
 class VfOffer(NamedTuple):
@@ -65,26 +65,29 @@ class VfOffer(NamedTuple):
         """
         vfs_by_address = {vf.address: vf for vf in self.vfs}
         device_files: dict[DeviceFile, None] = {}
-        infos: dict[str, Info] = {}
+        infos: dict[str, VfInfo] = {}
         for address in devices:
-            infos[address] = self._describe(vfs_by_address[address], device_files)
+            infos[address] = self._info_of(vfs_by_address[address], device_files)
         name = pci_variable(self.resource)
         variables = {name: ",".join(devices), f"{name}_INFO": json.dumps(infos)}
         return DeviceAllocation(variables, tuple(device_files))
 
-    def _describe(self, vf: VfDevice, device_files: dict[DeviceFile, None]) -> Info:
-        """Adds the character devices to ``device_files``. Writes the information file."""
+    def _info_of(self, vf: VfDevice, device_files: dict[DeviceFile, None]) -> VfInfo:
+        """The info of a virtual function. Writes its information file.
+
+        Adds its character devices to ``device_files``.
+        """
         address, rdma = vf.address, ""
-        info: Info = {"generic": {"deviceID": address}}
+        info: VfInfo = {"generic": {"deviceID": address}}
         if vf.device_type == VFIO:
             control, group = self.pci.vfio_files(address)
             device_files |= dict.fromkeys((control, group))
             info["vfio"] = {"mount": control.path, "dev-mount": group.path}
         if vf.is_rdma:
             rdma = self.pci.rdma_name(address)
-            verbs = self.pci.rdma_files(address)
-            device_files |= dict.fromkeys(verbs)
-            info["rdma"] = {"rdma_dev": rdma} | {_kind(file): file.path for file in verbs}
+            rdma_files = self.pci.rdma_files(address)
+            device_files |= dict.fromkeys(rdma_files)
+            info["rdma"] = {"rdma_dev": rdma} | {_kind(file): file.path for file in rdma_files}
         self.info_files.write(self.resource, address, vf.pf_address, rdma)
         return info
 

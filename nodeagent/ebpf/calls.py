@@ -67,7 +67,7 @@ class Map:
         assert len(value) == self.spec.value_bytes
         value_buffer = ctypes.create_string_buffer(value, len(value))
         try:
-            self._element(n.BPF_MAP_UPDATE_ELEM, key, value_buffer)
+            self._use_map(n.BPF_MAP_UPDATE_ELEM, key, value_buffer)
         except BpfRefused as error:
             if error.errno != E2BIG:
                 raise
@@ -80,7 +80,7 @@ class Map:
         """The value at a key; None if the entry does not exist."""
         value = ctypes.create_string_buffer(self.spec.value_bytes)
         try:
-            self._element(n.BPF_MAP_LOOKUP_ELEM, key, value)
+            self._use_map(n.BPF_MAP_LOOKUP_ELEM, key, value)
         except BpfRefused as error:
             if error.errno == ENOENT:
                 return None
@@ -90,7 +90,7 @@ class Map:
     def remove(self, key: bytes) -> None:
         """Remove the entry at a key, if the entry exists."""
         try:
-            self._element(n.BPF_MAP_DELETE_ELEM, key, None)
+            self._use_map(n.BPF_MAP_DELETE_ELEM, key, None)
         except BpfRefused as error:
             if error.errno != ENOENT:
                 raise
@@ -112,14 +112,14 @@ class Map:
     def _next(self, key: bytes | None) -> bytes | None:
         next_key = ctypes.create_string_buffer(self.spec.key_bytes)
         try:
-            self._element(n.BPF_MAP_GET_NEXT_KEY, key, next_key)
+            self._use_map(n.BPF_MAP_GET_NEXT_KEY, key, next_key)
         except BpfRefused as error:
             if error.errno == ENOENT:
                 return None
             raise
         return next_key.raw
 
-    def _element(
+    def _use_map(
         self, command: int, key: bytes | None, value: ctypes.Array[ctypes.c_char] | None
     ) -> None:
         key_buffer = None if key is None else ctypes.create_string_buffer(key, len(key))
@@ -152,7 +152,7 @@ def load_program(name: str, kind: int, hook: int, code: bytes) -> int:
                 raise
             log_end = log.value.decode(errors="replace").strip()[-LOG_CHARACTERS_MAX:]
             message = f"{second_error.message}: {log_end}" if log_end else second_error.message
-            remedy = "use Linux 5.14 or newer; on such a kernel, report the text of the verifier"
+            remedy = "use Linux 5.14 or newer; on such a kernel, report the verifier's text"
             raise BpfRefused(message, errno=error.errno, subject=name, remedy=remedy) from None
 
 
@@ -168,8 +168,8 @@ def attach(program: int, cgroup: int, hook: int) -> int:
     )
 
 
-def exchange(link: int, program: int) -> None:
-    """Replace a link's program without a gap."""
+def replace_program(link: int, program: int) -> None:
+    """Replace the program of a link without a gap."""
     _bpf(n.BPF_LINK_UPDATE, _LINK.pack(link, program, 0, 0), "replace an attached program")
 
 
@@ -189,15 +189,15 @@ def link_info(link: int) -> LinkInfo:
 
 def pin(fd: int, path: Path) -> None:
     """Pin a map or link in a bpffs. A pinned object outlasts the agent."""
-    text = _path(path)
-    _bpf(n.BPF_OBJ_PIN, _OBJECT.pack(_address(text), fd, 0), f"pin {path}")
+    path_buffer = _path(path)
+    _bpf(n.BPF_OBJ_PIN, _OBJECT.pack(_address(path_buffer), fd, 0), f"pin {path}")
 
 
 def open_pinned(path: Path) -> int | None:
     """A descriptor of the object pinned at a path; None if no file is there."""
-    text = _path(path)
+    path_buffer = _path(path)
     try:
-        return _bpf(n.BPF_OBJ_GET, _OBJECT.pack(_address(text), 0, 0), f"open {path}")
+        return _bpf(n.BPF_OBJ_GET, _OBJECT.pack(_address(path_buffer), 0, 0), f"open {path}")
     except BpfRefused as error:
         if error.errno == ENOENT:
             return None

@@ -15,9 +15,9 @@ from nodeagent.ebpf import numbers as n
 
 INSTRUCTION: Final = Struct("=BBhi")
 INSTRUCTIONS_MAX: Final = 4_096
-"""The limit for an unprivileged loader in every kernel version."""
+"""Every kernel version loads a program of this length."""
 
-_OFFSETS: Final = range(-(1 << 15), 1 << 15)
+_OFFSET_RANGE: Final = range(-(1 << 15), 1 << 15)
 _WORDS: Final = Struct("=II")
 _HALVES: Final = Struct("=ii")
 _WIDE: Final = n.BPF_LD | n.BPF_DW | n.BPF_IMM
@@ -68,7 +68,7 @@ class Instruction(NamedTuple):
 
     @property
     def slots(self) -> int:
-        """8-byte slots: two for a 64-bit load."""
+        """The size in slots of 8 bytes: two for a 64-bit load, else one."""
         return 2 if self.code == _WIDE else 1
 
 
@@ -79,9 +79,15 @@ class Label(NamedTuple):
 
 
 Line = Instruction | Label
-_NAMES: Final = {Size.BYTE: "u8", Size.HALF: "u16", Size.WORD: "u32", Size.DOUBLE: "u64"}
-_TESTS: Final = {n.BPF_JEQ: "==", n.BPF_JNE: "!=", n.BPF_JGT: ">"}
-_SUMS: Final = {n.BPF_ADD: "+=", n.BPF_SUB: "-=", n.BPF_MUL: "*=", n.BPF_MOD: "%=", n.BPF_MOV: "="}
+_SIZE_NAMES: Final = {Size.BYTE: "u8", Size.HALF: "u16", Size.WORD: "u32", Size.DOUBLE: "u64"}
+_COMPARISONS: Final = {n.BPF_JEQ: "==", n.BPF_JNE: "!=", n.BPF_JGT: ">"}
+_OPERATORS: Final = {
+    n.BPF_ADD: "+=",
+    n.BPF_SUB: "-=",
+    n.BPF_MUL: "*=",
+    n.BPF_MOD: "%=",
+    n.BPF_MOV: "=",
+}
 
 
 def copy(to: Register, source: Register) -> Instruction:
@@ -96,7 +102,7 @@ def put(to: Register, number: int) -> Instruction:
 
 def compute(operation: int, to: Register, number: int) -> Instruction:
     """``to = to <operation> number`` with 64 bits."""
-    text = f"{to} {_SUMS[operation]} {number}"
+    text = f"{to} {_OPERATORS[operation]} {number}"
     return Instruction(n.BPF_ALU64 | operation | n.BPF_K, text, to, number=number)
 
 
@@ -145,7 +151,7 @@ def jump(target: str) -> Instruction:
 
 def jump_if(operation: int, register: Register, number: int, target: str) -> Instruction:
     """Jump to a label if ``register <operation> number``."""
-    text = f"if {register} {_TESTS[operation]} {number} goto {target}"
+    text = f"if {register} {_COMPARISONS[operation]} {number} goto {target}"
     code = n.BPF_JMP | operation | n.BPF_K
     return Instruction(code, text, register, number=number, target=target)
 
@@ -190,7 +196,7 @@ def assemble(lines: Sequence[Line], maps: Mapping[str, int]) -> bytes:
             if line.target not in offsets:
                 raise ValueError(f"there is no label {line.target}")
             offset = offsets[line.target] - next_slot
-        if offset not in _OFFSETS:
+        if offset not in _OFFSET_RANGE:
             raise ValueError(f"`{line.text}`: offset {offset} does not fit 16 bits")
         packed_instructions.append(_packed_instruction(line, offset, maps))
     if next_slot > INSTRUCTIONS_MAX:
@@ -230,9 +236,9 @@ def _registers(line: Instruction) -> int:
 
 def _of_registers(kind: int, operation: int, to: Register, source: Register) -> Instruction:
     bits = " (32 bits)" if kind == n.BPF_ALU else ""
-    text = f"{to} {_SUMS[operation]} {source}{bits}"
+    text = f"{to} {_OPERATORS[operation]} {source}{bits}"
     return Instruction(kind | operation | n.BPF_X, text, to, source)
 
 
 def _operand(size: Size, base: Register, offset: int) -> str:
-    return f"{_NAMES[size]}[{base}{offset:+d}]"
+    return f"{_SIZE_NAMES[size]}[{base}{offset:+d}]"

@@ -1,9 +1,9 @@
 """ADD: allocates addresses for one attachment, for CNI calls and for the HTTP API.
 
-HTTP callers may have to probe the addresses themselves (docs/reference/address-assignment.md,
-"Batch release"). A repeated ADD for the same holder and attachment has the same result (I7). After
-an ADD that fails or expires, no address stays allocated (I4). Invariants:
-docs/contributing/architecture.md.
+``allocate_addresses`` does not probe; HTTP callers may probe, and release conflicting addresses
+(docs/reference/address-assignment.md, "Batch release"). A repeated ADD for the same holder and
+attachment has the same result (I7). After an ADD that fails or expires, no address stays allocated
+(I4). Invariants: docs/contributing/architecture.md.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ Allocate = Callable[[AddRequest, RequestFacts], Awaitable[Added]]
 """Claims the addresses of an ADD. May wait for pools or bindings."""
 
 OnRefused = Callable[[PodFacts, str, AllocationError, Cause], None]
-"""Gets the Pod, NIC, error and cause of a failed ADD. Must be fast: the answer waits."""
+"""Gets the Pod, NIC, error and cause of a failed ADD. Must be fast: it delays the ADD's answer."""
 
 CallResult = tuple[bytes, dict[str, object]]
-"""Standard output, and fields for the plugin's log."""
+"""The plugin's standard output, and fields for its log."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class AddHandler:
         except CallerGone:
             raise
         except (OrbweaverError, CniFailure) as error:
-            # ``allocate_addresses`` has already reported other errors.
+            # ``allocate_addresses`` has already reported its own refusals.
             if isinstance(error, PROBE_ERRORS):
                 interface = request.attachment.interface
                 pod = pod_of_nic(self._facts.facts(request.pod).pod, interface)
@@ -110,8 +110,8 @@ class AddHandler:
     async def allocate_addresses(self, request: AddRequest, arrived: float) -> Added:
         """Claim the addresses of one request.
 
-        ``arrived``: by ``time.perf_counter``. Raises AllocationError, StoreError, RequestError,
-        LogError, CallerGone.
+        ``arrived``: the arrival time of the request (``time.perf_counter``). Raises
+        AllocationError, StoreError, RequestError, LogError, CallerGone.
         """
         pod, attachment, has_hung_up = request.pod, request.attachment, request.has_hung_up
         with (
@@ -161,7 +161,7 @@ def _describe_added(span: tracing.Span, added: Added) -> None:
 
 
 def _log_unmatched_routes(pod: PodFacts, endpoint: Endpoint) -> None:
-    """A later NIC may have the subnet of a route's gateway."""
+    """Log each route whose gateway no NIC reaches yet; a later NIC may reach the gateway."""
     for route in unmatched_routes(endpoint.nics, requested_routes(pod)):
         fields = {"pod": f"{pod.namespace}/{pod.name}", "route": f"{route.dst} via {route.gw}"}
         _log.info(

@@ -1,4 +1,4 @@
-"""Probes that the coordinator of a network requests: ``detectIPConflict``, ``detectGateway``.
+"""Makes the probes that a network's coordinator requests: ``detectIPConflict``, ``detectGateway``.
 
 The coordinator runs after the IPAM plugin: the interface already has addresses, so this ADD cannot
 get other addresses. An address with a conflict is quarantined and released, and the ADD fails.
@@ -30,7 +30,7 @@ RELEASED: Final = (
 class AssignedAddressProbe:
     """The probe of the addresses in a coordinator's prevResult.
 
-    ``probed``: the probes that every allocation has already made.
+    ``probed``: the probes that every IPAM ADD has already made.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """CHECK: compares the result of the ADD with etcd. CHECK repairs nothing.
 
-One error reports all differences. The coordinator checks the state of the kernel.
+One error reports all differences. The CHECK of the coordinator reads the kernel's state.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     allocate ──▶ probe ──no conflict──▶ announce, answer
        ▲           ├─ conflicting host ──▶ quarantine the address, release, allocate again
-       │           │                        (fixed addresses, or releasing is off: keep and fail)
+       │           │                        (if fixed, or release is disabled: keep, fail)
        └───────────┘
                    └─ silent gateway ──▶ release, fail
 
@@ -45,7 +45,7 @@ ROUNDS_MAX: Final = 3
 """If all allocations have conflicts, the pool probably belongs to another network."""
 
 WITHDRAW_S_MAX: Final = 5.0
-"""For the release of a cancelled ADD's addresses."""
+"""Seconds to release the addresses of a cancelled ADD."""
 
 PROBE_ERRORS: Final = (AddressConflict, GatewayUnreachable, DetectionFailed)
 
@@ -73,7 +73,7 @@ class ConflictProbe:
         self.announces = switches.announce
 
     def switches_for(self, pod: PodReference) -> DetectionSwitches | None:
-        """What to probe for a Pod; None: nothing.
+        """The probes for a Pod; None if no probe is needed.
 
         The target of a live migration is not probed for conflicts, because the source Pod has the
         same addresses.
@@ -199,7 +199,7 @@ def nic_of(added: Added, interface: str) -> Nic:
 def conflict_error(
     interface: str, conflicts: Sequence[ConflictingAddress], outcome: str
 ) -> AddressConflict:
-    """``outcome``: the end of the error text."""
+    """The error of an ADD with conflicts. ``outcome``: the end of the error text."""
     return AddressConflict(
         f"{_conflict_texts(interface, conflicts)}; {outcome}",
         subject=conflicts[0].address,

@@ -33,13 +33,13 @@ from nodeagent.coordinator.settings import (
     effective_settings,
     merge_settings,
 )
-from nodeagent.handlers.missing_attachments import MissingAttachments, incomplete, valid_attachments
+from nodeagent.handlers.missing_attachments import MissingAttachments, gc_failure, valid_attachments
 from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.pod_facts import FactsSource
 
 T = TypeVar("T")
 
-ProbeAssigned = Callable[[Call, DetectionSwitches], Awaitable[None]]
+ProbeAddresses = Callable[[Call, DetectionSwitches], Awaitable[None]]
 """Raises if another host uses an address of the interface, or a gateway does not answer."""
 
 COORDINATOR_THREADS: Final = 8
@@ -76,7 +76,7 @@ class CoordinatorHandler:
         executor: NetnsExecutor,
         facts: FactsSource,
         cluster: CoordinatorDefaults,
-        probe: ProbeAssigned,
+        probe: ProbeAddresses,
         monotonic: Callable[[], float],
     ) -> None:
         self._probe = probe
@@ -95,7 +95,7 @@ class CoordinatorHandler:
         """Set up a NIC; None if the mode is disabled.
 
         The Pod's annotation overrides the network configuration, which overrides the settings of
-        the cluster. Raises BadInput, DatapathError, NotReady, and the errors of ``ProbeAssigned``.
+        the cluster. Raises BadInput, DatapathError, NotReady, and the errors of ``ProbeAddresses``.
         """
         annotations = await self._annotations(call.pod)
         cluster = self._cluster.current_settings()
@@ -167,12 +167,12 @@ class CoordinatorHandler:
         GC continues after errors. Raises CniFailure if the list of valid attachments is missing, or
         with all errors at the end.
         """
-        valid_sandboxes = valid_attachments(call.conf)
+        valid_ids = valid_attachments(call.conf)
         suspects = [
             record
             for record in await self._all_records()
             if record.network == call.conf.name
-            and (record.container, record.interface) not in valid_sandboxes
+            and (record.container, record.interface) not in valid_ids
         ]
         gc_pass = self._missing.start(call.conf.name)
         removed: list[str] = []
@@ -187,7 +187,7 @@ class CoordinatorHandler:
                     errors.append(f"{name}: {error}")
         gc_pass.end()
         if errors:
-            raise incomplete("attachments", errors, len(removed))
+            raise gc_failure("attachments", errors, len(removed))
         return AttachmentGcResult(tuple(removed), len(suspects))
 
     async def remove_stale(self) -> int:
@@ -224,7 +224,7 @@ class CoordinatorHandler:
             await self._run(record.container, lambda: self._engine.detach(attachment, first_nic=""))
 
     def _settings_or_default(self, conf: UnparsedSettings) -> CoordinatorSettings:
-        """The settings for DEL and CHECK; the built-in ones if the current ones cannot be used."""
+        """The settings for DEL and CHECK; built-in settings if the current are unusable."""
         try:
             return effective_settings(conf, self._cluster.current_settings())
         except (BadInput, NotReady):
@@ -234,19 +234,19 @@ class CoordinatorHandler:
         return await self._submit(lambda: list(self._records.all()), "records of attachments")
 
     async def _run(self, container: str, call: Callable[[], T]) -> T:
-        """A waiting call occupies no worker thread."""
-        async with self._container_locks.hold(container) as container_lock:
-            return await self._submit(call, container, container_lock)
+        """Run a call after the container's earlier calls. A waiting call occupies no thread."""
+        async with self._container_locks.hold(container) as lock_holder:
+            return await self._submit(call, container, lock_holder)
 
     async def _submit(
-        self, call: Callable[[], T], subject: str, container_lock: _ContainerLock | None = None
+        self, call: Callable[[], T], subject: str, lock_holder: _LockHolder | None = None
     ) -> T:
         try:
             work = self._workers.submit(tracing.in_current_context(call))
         except RuntimeError:
             raise NotReady("the agent is shutting down", remedy="try again later") from None
-        if container_lock is not None:
-            container_lock.work = work
+        if lock_holder is not None:
+            lock_holder.work = work
         try:
             return await asyncio.wrap_future(work)
         except OSError as error:
@@ -257,8 +257,8 @@ class CoordinatorHandler:
             ) from error
 
 
-class _ContainerLock:
-    """The lock of a container. ``work``: a worker thread's call, which may outlive the caller."""
+class _LockHolder:
+    """The holder of a container's lock. ``work``: its call, which runs in a worker thread."""
 
     work: Future[Any] | None = None
 
@@ -268,7 +268,7 @@ class _ContainerLocks:
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
 
     @asynccontextmanager
-    async def hold(self, container: str) -> AsyncIterator[_ContainerLock]:
+    async def hold(self, container: str) -> AsyncIterator[_LockHolder]:
         """Hold the lock until the container's call in a worker thread has ended."""
         lock, users = self._locks.get(container, (asyncio.Lock(), 0))
         self._locks[container] = (lock, users + 1)
@@ -277,16 +277,16 @@ class _ContainerLocks:
         except BaseException:
             self._forget(container)
             raise
-        container_lock = _ContainerLock()
+        lock_holder = _LockHolder()
         try:
-            yield container_lock
+            yield lock_holder
         finally:
-            if container_lock.work is None or container_lock.work.done():
+            if lock_holder.work is None or lock_holder.work.done():
                 self._release(container)
             else:
                 loop = asyncio.get_running_loop()
                 release = partial(loop.call_soon_threadsafe, self._release, container)
-                container_lock.work.add_done_callback(lambda _: release())
+                lock_holder.work.add_done_callback(lambda _: release())
 
     def _release(self, container: str) -> None:
         self._locks[container][0].release()

@@ -1,4 +1,4 @@
-"""DEL: releases the addresses of one attachment, once, and no others.
+"""DEL: releases the addresses of one attachment only.
 
 A DEL that finds nothing to release succeeds (I7). A late DEL of an older sandbox releases nothing
 (I3). Addresses are released only if the Pod has certainly ended; a fixed address only if the
@@ -31,7 +31,7 @@ CONFIRMATIONS_MAX: Final = 3
 
 
 class Deleted(NamedTuple):
-    """The result of a DEL. ``tries``: decisions whether to release."""
+    """The result of a DEL. ``tries``: how often the DEL decided whether to release."""
 
     released: Released
     tries: int
@@ -73,7 +73,8 @@ class DeleteHandler:
     async def handle_delete(self, request: DeleteRequest, arrived: float) -> Deleted:
         """Release the addresses of an attachment.
 
-        ``arrived``: by ``time.perf_counter``. Raises StoreError, RequestError, LogError.
+        ``arrived``: the arrival time of the request (``time.perf_counter``). Raises StoreError,
+        RequestError, LogError.
         """
         attachment, traceparent = request.attachment, request.traceparent
         with self._runner.measure(self.deadline_s, self._counts, arrived) as measured:

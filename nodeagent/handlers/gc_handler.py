@@ -1,6 +1,6 @@
 """GC: releases addresses of attachments that the runtime no longer lists (CNI 1.1.0; I6).
 
-A NIC of this node and of this network is a suspect if the call does not list the NIC.
+A NIC of this node and of this network is a suspect if the GC does not list it.
 ``missing_attachments`` decides whether a suspect may be released. An endpoint that changes during
 the GC is kept, so a GC never releases newer claims (I3). GC continues after errors. Invariants:
 docs/contributing/architecture.md.
@@ -22,9 +22,9 @@ from core.eventstore.kv import Get, KeyValueStore
 from core.process import tracing
 from nodeagent.cni_protocol.cni_call import Call
 from nodeagent.handlers.missing_attachments import (
+    AttachmentId,
     MissingAttachments,
-    Sandbox,
-    incomplete,
+    gc_failure,
     is_netns_gone,
     valid_attachments,
 )
@@ -71,14 +71,14 @@ class GcHandler:
 
         Raises CniFailure if the list of valid attachments is missing, or with all errors.
         """
-        valid_sandboxes = valid_attachments(call.conf)
+        valid_ids = valid_attachments(call.conf)
         network = call.conf.name
         gc_pass = self._missing.start(network)
         released: list[str] = []
         errors: list[str] = []
         async for endpoint in self._endpoints(errors):
-            suspects = _suspects(endpoint, network, valid_sandboxes)
-            evidence = [gc_pass.evidence(_sandbox(nic), nic.netns) for nic in suspects]
+            suspects = _suspects(endpoint, network, valid_ids)
+            evidence = [gc_pass.evidence(_attachment_id(nic), nic.netns) for nic in suspects]
             if not any(evidence):
                 continue
             gone_nics = [nic for nic, proof in zip(suspects, evidence, strict=True) if proof]
@@ -94,8 +94,8 @@ class GcHandler:
                 errors.append(f"{'/'.join(endpoint.key)}: {error}")
         gc_pass.end()
         if errors:
-            raise incomplete("endpoints", errors, len(released))
-        return EndpointGcResult(tuple(released), len(gc_pass.missed))
+            raise gc_failure("endpoints", errors, len(released))
+        return EndpointGcResult(tuple(released), len(gc_pass.missing_since))
 
     async def _endpoints(self, errors: list[str]) -> AsyncIterator[Endpoint]:
         """This node's endpoints, read in pages at one revision to limit memory.
@@ -130,18 +130,18 @@ class GcHandler:
             start = page.kvs[-1].key + b"\0"
 
     def _release_request(
-        self, endpoint: Endpoint, removed_nics: list[Nic], evidence: str, call: Call
+        self, endpoint: Endpoint, gone_nics: list[Nic], evidence: str, call: Call
     ) -> ReleaseRequest:
-        """The request also releases other NICs in a network namespace that is gone."""
-        namespaces = {nic.netns for nic in removed_nics if is_netns_gone(nic.netns)}
+        """A request to release ``gone_nics``, and all NICs in their deleted namespaces."""
+        namespaces = {nic.netns for nic in gone_nics if is_netns_gone(nic.netns)}
         keep = tuple(
-            nic for nic in endpoint.nics if nic not in removed_nics and nic.netns not in namespaces
+            nic for nic in endpoint.nics if nic not in gone_nics and nic.netns not in namespaces
         )
         # A NIC without a container has had no ADD. If only such NICs remain, all are released.
         if not any(nic.container for nic in keep):
             keep = ()
         trace = tracing.caller_traceparent(call.traceparent)
-        cause = Cause(self._actor, removed_nics[0].container, traceparent=trace)
+        cause = Cause(self._actor, gone_nics[0].container, traceparent=trace)
         return ReleaseRequest("gc", evidence, cause, keep)
 
     async def _release(self, endpoint: Endpoint, release: ReleaseRequest) -> bool:
@@ -166,13 +166,13 @@ def _span_attributes(endpoint: Endpoint) -> tracing.Attributes:
     return {"k8s.namespace.name": namespace, "k8s.pod.name": name, "k8s.pod.uid": endpoint.uid}
 
 
-def _suspects(endpoint: Endpoint, network: str, valid_sandboxes: frozenset[Sandbox]) -> list[Nic]:
+def _suspects(endpoint: Endpoint, network: str, valid_ids: frozenset[AttachmentId]) -> list[Nic]:
     return [
         nic
         for nic in endpoint.nics
-        if nic.container and nic.network == network and _sandbox(nic) not in valid_sandboxes
+        if nic.container and nic.network == network and _attachment_id(nic) not in valid_ids
     ]
 
 
-def _sandbox(nic: Nic) -> Sandbox:
+def _attachment_id(nic: Nic) -> AttachmentId:
     return nic.container, nic.interface

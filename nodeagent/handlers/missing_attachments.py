@@ -1,8 +1,8 @@
 """Decides whether an attachment that a GC call does not list has been deleted (I6).
 
 There are two kinds of evidence: the network namespace of the attachment does not exist, or all GC
-calls during at least ``GC_TWICE_S`` omit the attachment. One call is not evidence, because a
-runtime may send an empty list. Missing attachments are stored in memory only. Invariants:
+calls have omitted the attachment for ``MISSING_S_MIN`` or longer. One call is not evidence,
+because a runtime may send an empty list. Missing attachments are stored in memory only. Invariants:
 docs/contributing/architecture.md.
 """
 
@@ -18,17 +18,17 @@ from typing import Final
 from nodeagent.cni_protocol.failures import GC_INCOMPLETE, INVALID_CONFIG, CniFailure
 from nodeagent.cni_protocol.netconf import NetConf
 
-GC_TWICE_S: Final = 60.0
-"""Creating a sandbox takes less time."""
+MISSING_S_MIN: Final = 60.0
+"""Longer than the creation of a sandbox takes."""
 
-MISSED_MAX: Final = 10_000
+MISSING_MAX: Final = 10_000
 """Missing attachments in memory, for all networks."""
 
 ERRORS_SHOWN_MAX: Final = 10
 
 _log: Final = logging.getLogger(__name__)
 
-Sandbox = tuple[str, str]
+AttachmentId = tuple[str, str]
 """Container ID and interface."""
 
 
@@ -37,57 +37,61 @@ class MissingAttachments:
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
-        self._missed: dict[str, dict[Sandbox, float]] = {}
+        self._missing_since: dict[str, dict[AttachmentId, float]] = {}
 
     def start(self, network: str) -> GcPass:
         """Begin a GC of a network."""
-        return GcPass(self, network, self._missed.get(network, {}), self._monotonic())
+        return GcPass(self, network, self._missing_since.get(network, {}), self._monotonic())
 
-    def remember(self, network: str, missed: dict[Sandbox, float]) -> None:
-        """Store a network's missing attachments, at most ``MISSED_MAX`` for all networks."""
-        self._missed.pop(network, None)
-        free_entries = max(MISSED_MAX - sum(map(len, self._missed.values())), 0)
-        if len(missed) > free_entries:
+    def remember(self, network: str, missing_since: dict[AttachmentId, float]) -> None:
+        """Store a network's missing attachments, at most ``MISSING_MAX`` for all networks."""
+        self._missing_since.pop(network, None)
+        free_entries = max(MISSING_MAX - sum(map(len, self._missing_since.values())), 0)
+        if len(missing_since) > free_entries:
             _log.warning(
                 "GC of network %s: %d attachments are missing, and only %d of them are remembered"
                 " (the limit for all networks is %d); the others are released by a later GC",
                 network,
-                len(missed),
+                len(missing_since),
                 free_entries,
-                MISSED_MAX,
+                MISSING_MAX,
             )
-        self._missed[network] = dict(islice(missed.items(), free_entries))
+        self._missing_since[network] = dict(islice(missing_since.items(), free_entries))
 
 
 class GcPass:
-    """One GC of a network. ``missed``: missing attachment -> since when."""
+    """One GC of a network. ``missing_since``: missing attachment -> since when."""
 
     def __init__(
-        self, memory: MissingAttachments, network: str, before: dict[Sandbox, float], now: float
+        self,
+        memory: MissingAttachments,
+        network: str,
+        before: dict[AttachmentId, float],
+        now: float,
     ) -> None:
         self._memory = memory
         self._network = network
         self._before = before
         self._now = now
-        self.missed: dict[Sandbox, float] = {}
+        self.missing_since: dict[AttachmentId, float] = {}
 
-    def evidence(self, sandbox: Sandbox, netns: str) -> str:
+    def evidence(self, attachment_id: AttachmentId, netns: str) -> str:
         """Store a missing attachment. Returns evidence that it was deleted, or ""."""
-        since = self.missed[sandbox] = self._before.get(sandbox, self._now)
-        container, interface = sandbox
+        since = self.missing_since[attachment_id] = self._before.get(attachment_id, self._now)
+        container, interface = attachment_id
         subject = f"container {container} interface {interface}"
         if is_netns_gone(netns):
             return f"{subject}: network namespace {netns} is gone"
-        if self._now - since >= GC_TWICE_S:
+        if self._now - since >= MISSING_S_MIN:
             return f"{subject}: missing from GC calls {self._now - since:.0f} s apart"
         return ""
 
     def end(self) -> None:
         """Store the missing attachments for the next GC."""
-        self._memory.remember(self._network, self.missed)
+        self._memory.remember(self._network, self.missing_since)
 
 
-def valid_attachments(conf: NetConf) -> frozenset[Sandbox]:
+def valid_attachments(conf: NetConf) -> frozenset[AttachmentId]:
     """The valid attachments, from both keys of libcni (SPEC.md 1.1.0, GC).
 
     Raises CniFailure if both keys are missing.
@@ -103,7 +107,7 @@ def valid_attachments(conf: NetConf) -> frozenset[Sandbox]:
     return frozenset((attachment.container_id, attachment.ifname) for attachment in attachments)
 
 
-def incomplete(what: str, errors: list[str], done: int) -> CniFailure:
+def gc_failure(what: str, errors: list[str], done: int) -> CniFailure:
     """The failure of a GC with errors. ``what``: such as "endpoints"."""
     shown_errors = "; ".join(errors[:ERRORS_SHOWN_MAX])
     more = len(errors) - ERRORS_SHOWN_MAX
@@ -119,7 +123,7 @@ def is_netns_gone(path: str) -> bool:
     """Whether the network namespace at a path has certainly been deleted.
 
     True only if the parent directory exists but the path does not. False below /proc, because the
-    process may be in another PID namespace.
+    path may have a process ID of another PID namespace.
     """
     if not path.startswith("/") or path.startswith("/proc/"):
         return False

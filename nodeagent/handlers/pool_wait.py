@@ -1,4 +1,4 @@
-"""ADDs of Pods with automatic pools: allocate now if possible, else after the pool is created.
+"""Allocates from automatic pools: at once if possible, else after the controllers create the pool.
 
 If the pool is missing or too small, the ADD writes a pool request to etcd. The ADD tries again
 after each report of the controllers, until a report shows that the controllers do not try again, or
@@ -40,7 +40,7 @@ PoolError = PoolPending | AddressesUsedOut
 
 
 class WaitingAllocator:
-    """An allocator that waits for automatic pools. ``on_wait`` is called for each such wait."""
+    """An allocator that waits for automatic pools. ``on_wait`` is called for each wait."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class WaitingAllocator:
         self._allocate = allocate
         self._pool_requests = pool_requests
         self._view = view
-        self._enabled = settings.subnets_enabled and settings.auto_pools_enabled
+        self._automatic_pools_enabled = settings.subnets_enabled and settings.auto_pools_enabled
         self._wait_s = wait_s
         self._waiting = 0
         self._refusal_notes = refusal_notes
@@ -66,8 +66,10 @@ class WaitingAllocator:
         """Like ``Allocator.allocate``, with the same errors."""
         annotations = facts.pod.annotations
         try:
-            if self._enabled and (POD_SUBNETS in annotations or POD_SUBNET in annotations):
-                return await self._allocate_from_automatic(request, facts)
+            if self._automatic_pools_enabled and (
+                POD_SUBNETS in annotations or POD_SUBNET in annotations
+            ):
+                return await self._allocate_from_automatic_pools(request, facts)
             return await self._allocate(request, facts)
         except AllocationError as error:
             name = missing_pool_of(error)
@@ -76,9 +78,11 @@ class WaitingAllocator:
             # If controllers refused a SpiderIPPool of this name, a note says why.
             raise await self._refusal_notes.with_reason(error, name) from None
 
-    async def _allocate_from_automatic(self, request: AddRequest, facts: RequestFacts) -> Added:
+    async def _allocate_from_automatic_pools(
+        self, request: AddRequest, facts: RequestFacts
+    ) -> Added:
         application = application_of_pod(facts.pod)
-        if self._is_outdated(application, facts.pod):
+        if self._needs_resize(application, facts.pod):
             await self._pool_requests.put(application)
         try:
             return await self._allocate(request, facts)
@@ -120,8 +124,11 @@ class WaitingAllocator:
                 except (TimeoutError, Compacted):
                     return
 
-    def _is_outdated(self, application: Application, pod: PodFacts) -> bool:
-        """False for built-in kinds of applications, whose pools the controllers resize."""
+    def _needs_resize(self, application: Application, pod: PodFacts) -> bool:
+        """Whether an automatic pool of a third-party application has the wrong size.
+
+        Controllers resize the pools of built-in kinds without a pool request.
+        """
         if is_built_in(application.key):
             return False
         try:
@@ -130,10 +137,10 @@ class WaitingAllocator:
         except WrongInput:
             return False  # the allocator raises the same error
         return request is not None and any(
-            current_size != size for current_size in self._sizes(application, request)
+            current_size != size for current_size in self._pool_sizes(application, request)
         )
 
-    def _sizes(self, application: Application, request: SubnetRequest) -> list[int]:
+    def _pool_sizes(self, application: Application, request: SubnetRequest) -> list[int]:
         catalog = self._view.current.catalog
         return [
             pool_addresses(catalog[name]).size
@@ -162,6 +169,6 @@ def with_reason_of_report(
         why = "the application's Pod template does not request this pool"
         remedy = "set the annotation in the application's Pod template, not on its Pods"
     else:
-        why = "the pool has as many addresses as its application requests"
+        why = "the pool cannot grow: it has as many addresses as its application requests"
         remedy = "raise ipam.spidernet.io/ippool-ip-number, for example to +1 for rolling updates"
     return error.with_message(f"{error.message}: {why}", remedy=remedy)

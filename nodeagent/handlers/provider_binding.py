@@ -1,10 +1,10 @@
 """ADDs whose addresses a network provider must bind before the ADD is answered.
 
-    read the binding ──▶ claim ──▶ write a binding request ──▶ wait until it is bound ──▶ answer
+    read the binding ──▶ claim ──▶ write a binding request ──▶ wait for the bind ──▶ answer
 
-Used only for the NICs that a network provider serves (docs/concepts/network-provider.md). The
-controllers call the provider. If the bind takes too long, the addresses are handed over to the
-controllers, which unbind and release them.
+Only some NICs need a bind (docs/concepts/network-provider.md). The controllers call the provider.
+If the bind takes too long, the addresses are handed over to the controllers, which unbind and
+release them.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ class BindingAllocator:
         end_time = asyncio.get_running_loop().time() + self._times.bind_s
         pod = facts.pod
         # Called for its errors: NotReady and BadInput must come before an address is claimed.
-        parent_macs_of(self._networks.nics(pod, (request.attachment.interface,)))
-        await self._admit(request, pod)
+        parents_of(self._networks.nics(pod, (request.attachment.interface,)))
+        await self._end_earlier_binding(request, pod)
         added = await self._allocate(request, facts)
         binding_request = await self._binding_request_of(added.endpoint, pod)
         if not binding_request.addresses or pod.migrating:
@@ -101,10 +101,10 @@ class BindingAllocator:
         )
         if stored_request.revision:
             await self._wait(stored_request, pod, end_time)
-        return added._replace(endpoint=await self._endpoint(binding_request))
+        return added._replace(endpoint=await self._bound_endpoint(binding_request))
 
-    async def _admit(self, request: AddRequest, pod: PodFacts) -> None:
-        """Hand over an earlier Pod's binding. Raises NotReady until its addresses are released."""
+    async def _end_earlier_binding(self, request: AddRequest, pod: PodFacts) -> None:
+        """Hand over an earlier Pod's binding. Raises NotReady until the binding has ended."""
         binding = (await self._bindings.find(pod.endpoint_key)).binding
         if binding is None:
             return
@@ -112,7 +112,7 @@ class BindingAllocator:
             if _is_valid_for(binding.request, pod):
                 return
             await self._confirm(request.pod)  # raises if the API server has no Pod with this UID
-            await self._release(pod, "superseded", f"Pod {pod.uid} requests addresses")
+            await self._hand_over(pod, "superseded", f"Pod {pod.uid} requests addresses")
         raise _still_releasing_error(binding)
 
     async def _binding_request_of(self, endpoint: Endpoint, pod: PodFacts) -> BindingRequest:
@@ -133,7 +133,7 @@ class BindingAllocator:
         if binding is not None:
             if not _address_set(binding.request) <= _address_set(binding_request):
                 why = "the claimed addresses are not the addresses of the binding"
-                await self._release(pod, "unbound", why)
+                await self._hand_over(pod, "unbound", why)
                 raise _still_releasing_error(binding)
             if binding.is_ending:
                 raise _still_releasing_error(binding)
@@ -172,7 +172,7 @@ class BindingAllocator:
             why = f"the network provider did not bind the addresses within {self._times.bind_s:g} s"
             if isinstance(error, Compacted):
                 why = "etcd compacted the changes of the binding before the agent read them"
-            await self._release(pod, "unbound", why)
+            await self._hand_over(pod, "unbound", why)
             raise DeadlineExceeded(
                 f"{why}; a binding that the provider may have made is being released",
                 subject="/".join(binding_request.key),
@@ -180,17 +180,18 @@ class BindingAllocator:
                 f" `orbctl workflow history {binding_request.workflow_id}`",
             ) from None
 
-    async def _release(self, pod: PodFacts, reason: ReleaseReason, why: str) -> None:
+    async def _hand_over(self, pod: PodFacts, reason: ReleaseReason, why: str) -> None:
         """Hand over this Pod's addresses; for "superseded", the addresses of an earlier Pod."""
 
         def decide(endpoint: Endpoint) -> ReleaseDecision:
             is_ours = (endpoint.uid, endpoint.node) == (pod.uid, pod.node)
-            return ReleaseDecision(ends=is_ours == (reason != "superseded"), why=why)
+            ends = not is_ours if reason == "superseded" else is_ours
+            return ReleaseDecision(ends=ends, why=why)
 
         await self._handover.hand_over(pod.endpoint_key, decide, reason, why)
 
-    async def _endpoint(self, binding_request: BindingRequest) -> Endpoint:
-        """With the MAC addresses and VLANs that the provider chose."""
+    async def _bound_endpoint(self, binding_request: BindingRequest) -> Endpoint:
+        """The endpoint with the MAC addresses and VLANs that the provider chose."""
         result = await self._store.read([Get(self._keys.endpoint(*binding_request.key))])
         kvs = result.ranges[0].kvs
         if not kvs:
@@ -220,7 +221,7 @@ def _is_bound(binding_request: BindingRequest, binding: Binding | None) -> bool:
     """Raises ProviderError if the addresses are being released."""
     if binding is None or binding.is_ending:
         key = "/".join(binding_request.key)
-        released = f"a release of the addresses of {key} began while the ADD waited for their bind"
+        released = f"a release of the addresses of {key} ended the ADD"
         raise ProviderError(
             released if binding is None or binding.state != "failed" else binding.why,
             subject=binding_request.workflow_id,

@@ -28,7 +28,7 @@ from core.domain.sriov.model import (
 from core.domain.sriov.vf_plan import Action
 from core.settings.sriov import SriovSettings
 from nodeagent.devices.physical_functions import physical_functions, uplinks
-from nodeagent.devices.pod_resources import devices_of_pods
+from nodeagent.devices.pod_resources import pods_by_device
 from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.sriov.sysfs import Sysfs
 from nodeagent.sriov.vf_configurator import VfConfigurator
@@ -59,7 +59,7 @@ class NodeHardware:
 
     async def nics(self, own_addresses: Collection[str]) -> tuple[PhysicalFunction, ...]:
         """The NICs that can have virtual functions. Raises DatapathError, OSError."""
-        pods = await devices_of_pods(self._settings.kubelet)
+        pods = await pods_by_device(self._settings.kubelet)
         nics = await asyncio.to_thread(self._read, own_addresses)
         if pods is not None:
             self._pods = pods

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from core.manifests.kinds.fields import API_VERSION
-from nodeagent.devices.pod_resources import devices_of_pods
+from nodeagent.devices.pod_resources import pods_by_device
 from tests.nodes.card_node import (
     PF_NAME,
     SHARED_RESOURCE,
@@ -113,7 +113,7 @@ def pci_addresses(cluster: KubernetesCluster, name: str) -> list[str]:
 
 def pod_by_pci_address(card: CardNode) -> dict[str, str]:
     """PCI address -> Pod, from kubelet's pod-resources API."""
-    found = asyncio.run(devices_of_pods(card.kubelet_root))
+    found = asyncio.run(pods_by_device(card.kubelet_root))
     assert found is not None
     return dict(found)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import grpc
 
-from nodeagent.devices.pod_resources import devices_of_pods
+from nodeagent.devices.pod_resources import pods_by_device
 from tests.nodeagent.devices.fake_kubelet import field, unchanged
 
 # PodResources of kubelet's pod-resources API: name, namespace, containers with their devices.
@@ -42,11 +42,11 @@ async def test_devices_are_listed_with_their_pods(tmp_path: Path) -> None:
     server.add_insecure_port(f"unix:{tmp_path}/pod-resources/kubelet.sock")
     await server.start()
 
-    devices = await devices_of_pods(tmp_path)
+    devices = await pods_by_device(tmp_path)
 
     await server.stop(None)
     assert devices == {"0000:3b:00.2": "shop/web-0", "0000:3b:00.3": "shop/web-0"}
 
 
 async def test_devices_of_pods_are_unknown_if_kubelet_does_not_answer(tmp_path: Path) -> None:
-    assert await devices_of_pods(tmp_path) is None
+    assert await pods_by_device(tmp_path) is None

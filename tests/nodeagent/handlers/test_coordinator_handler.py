@@ -43,9 +43,9 @@ from nodeagent.coordinator.settings import (
 from nodeagent.handlers.coordinator_handler import (
     COORDINATOR_THREADS,
     CoordinatorHandler,
-    ProbeAssigned,
+    ProbeAddresses,
 )
-from nodeagent.handlers.missing_attachments import GC_TWICE_S
+from nodeagent.handlers.missing_attachments import MISSING_S_MIN
 from nodeagent.netlink.numbers import RT_SCOPE_LINK
 from nodeagent.netlink.values import KernelRoute, Link, Neighbour, host_prefix
 from nodeagent.pod_facts import FactsSource, Liveness
@@ -128,7 +128,7 @@ def handler_with(
     clock: Clock,
     annotations: dict[str, str] | None = None,
     cluster: CoordinatorDefaults | None = None,
-    probe: ProbeAssigned = probe_nothing,
+    probe: ProbeAddresses = probe_nothing,
 ) -> CoordinatorHandler:
     return CoordinatorHandler(
         node.engine,
@@ -251,7 +251,7 @@ async def test_a_del_succeeds_with_invalid_settings(
     assert await coordinator_handler.handle_delete(call(network_pod, "DEL"), broken)
 
 
-async def test_gc_detaches_a_pod_that_stays_missing_for_gc_twice_s(
+async def test_gc_detaches_a_pod_that_stays_missing_for_missing_s_min(
     coordinator_handler: CoordinatorHandler,
     network_pod: NetworkPod,
     network_node: NetworkNode,
@@ -259,10 +259,10 @@ async def test_gc_detaches_a_pod_that_stays_missing_for_gc_twice_s(
 ) -> None:
     await coordinator_handler.handle_add(call(network_pod), NO_SETTINGS)
     assert (await coordinator_handler.handle_gc(gc_call(network_pod))).missing == 0
-    for _ in range(2):  # the second GC runs less than GC_TWICE_S after the first
+    for _ in range(2):  # the second GC runs less than MISSING_S_MIN after the first
         gc_result = await coordinator_handler.handle_gc(gc_call())
         assert (gc_result.removed, gc_result.missing) == ((), 1)
-    clock.now += GC_TWICE_S
+    clock.now += MISSING_S_MIN
     gc_result = await coordinator_handler.handle_gc(gc_call())
     assert gc_result.removed == (f"{network_pod.container}/eth0",)
     assert network_pod.host_veth_name not in network_node.inside.ip("link")

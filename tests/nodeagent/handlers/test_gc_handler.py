@@ -15,7 +15,7 @@ from core.eventstore.kv import Put
 from core.eventstore.log_reader import LOG_START, LogReader
 from core.eventstore.memory_store import MemoryStore
 from nodeagent.cni_protocol.failures import GC_INCOMPLETE, INVALID_CONFIG
-from nodeagent.handlers.missing_attachments import GC_TWICE_S, is_netns_gone
+from nodeagent.handlers.missing_attachments import MISSING_S_MIN, is_netns_gone
 from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import AgentHarness, ManualClock, running
 
@@ -60,22 +60,22 @@ async def test_gc_keeps_attachments_after_one_empty_list(
     assert await pods_with_addresses(agent) == {"web-0", "web-1", "web-2"}
 
 
-async def test_gc_releases_attachments_that_stay_missing_for_gc_twice_s(
+async def test_gc_releases_attachments_that_stay_missing_for_missing_s_min(
     agent: AgentHarness, netns_directory: Path, clock: ManualClock
 ) -> None:
     await run_gc(agent, "web-0")
-    clock.now += GC_TWICE_S
+    clock.now += MISSING_S_MIN
 
     await run_gc(agent, "web-0")
 
     assert await pods_with_addresses(agent) == {"web-0"}
 
 
-async def test_gc_keeps_attachments_that_are_missing_for_less_than_gc_twice_s(
+async def test_gc_keeps_attachments_that_are_missing_for_less_than_missing_s_min(
     agent: AgentHarness, netns_directory: Path, clock: ManualClock
 ) -> None:
     await run_gc(agent, "web-0")
-    clock.now += GC_TWICE_S - 1
+    clock.now += MISSING_S_MIN - 1
 
     await run_gc(agent, "web-0")
 
@@ -86,9 +86,9 @@ async def test_gc_keeps_an_attachment_that_was_listed_between_two_absences(
     agent: AgentHarness, netns_directory: Path, clock: ManualClock
 ) -> None:
     await run_gc(agent, "web-0")
-    clock.now += GC_TWICE_S
+    clock.now += MISSING_S_MIN
     await run_gc(agent, "web-0", "web-1", "web-2")
-    clock.now += GC_TWICE_S
+    clock.now += MISSING_S_MIN
 
     await run_gc(agent, "web-0")
 
@@ -196,7 +196,7 @@ async def test_gc_releases_only_interfaces_in_its_network(
     gc_conf = agent.netconf(name="lan-2", **{"cni.dev/valid-attachments": []})
 
     await agent.call("GC", conf=gc_conf)
-    clock.now += GC_TWICE_S
+    clock.now += MISSING_S_MIN
     await agent.call("GC", conf=gc_conf)
     endpoint = await agent.endpoint()
 
@@ -269,11 +269,11 @@ async def test_missing_attachments_beyond_the_limit_are_reported(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("nodeagent.handlers.missing_attachments.MISSED_MAX", 1)
+    monkeypatch.setattr("nodeagent.handlers.missing_attachments.MISSING_MAX", 1)
     pods_before = await pods_with_addresses(agent)
 
     await run_gc(agent)
-    clock.now += GC_TWICE_S
+    clock.now += MISSING_S_MIN
     await run_gc(agent)
 
     assert len(await pods_with_addresses(agent)) == len(pods_before) - 1
