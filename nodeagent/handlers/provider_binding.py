@@ -90,7 +90,7 @@ class BindingAllocator:
         end_time = asyncio.get_running_loop().time() + self._times.bind_s
         pod = facts.pod
         # Called for its errors: NotReady and BadInput must come before an address is claimed.
-        parents_of(self._networks.nics(pod, (request.attachment.interface,)))
+        parent_macs_of(self._networks.nics(pod, (request.attachment.interface,)))
         await self._end_earlier_binding(request, pod)
         added = await self._allocate(request, facts)
         binding_request = await self._binding_request_of(added.endpoint, pod)

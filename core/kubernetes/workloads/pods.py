@@ -95,7 +95,7 @@ def pod_state(pod: Object) -> PodState:
 
 
 def _ipam_claims(metadata: Object) -> Mapping[str, str]:
-    return claims_of(metadata.get("annotations") or {}, metadata["namespace"])
+    return ipam_claims_of(metadata.get("annotations") or {}, metadata["namespace"])
 
 
 def node_state(node: Object) -> NodeState:

@@ -127,7 +127,9 @@ CUSTOM_RESOURCE_KINDS: Final = (
         name="SpiderSubnet",
         short_name="ss",
         description="The addresses of one CIDR, which its pools divide among themselves.",
-        spec=_ruled(schema_of(SubnetSpec, "The addresses of the subnet."), POOL_AND_SUBNET_RULES),
+        spec=_with_rules(
+            schema_of(SubnetSpec, "The addresses of the subnet."), POOL_AND_SUBNET_RULES
+        ),
         status=schema_of(SubnetReport, "The pools of the subnet, as a report."),
         columns=_NETWORK_COLUMNS,
         selectable=(".spec.subnet", ".spec.ipVersion"),
@@ -180,7 +182,7 @@ CUSTOM_RESOURCE_KINDS: Final = (
         name="SpiderCoordinator",
         short_name="scc",
         description="The settings of the coordinator plugin for the whole cluster.",
-        spec=_ruled(
+        spec=_with_rules(
             schema_of(CoordinatorSpec, "The settings of the coordinator plugin."),
             SPIDER_COORDINATOR_RULES,
         ),
