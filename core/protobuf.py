@@ -13,8 +13,8 @@ __all__ = ["DecodeError", "Table", "message_classes"]
 Table = Mapping[str, Mapping[str, tuple[int, str]]]
 """Message -> field -> its number and type.
 
-A type is a scalar or a message of the table; "*" in front means repeated, and "%" a map from string
-to string.
+A type is a scalar or a message of the table, with "*" in front if the field is repeated. The type
+"%" is a map from string to string.
 """
 
 _Field: Final = descriptor_pb2.FieldDescriptorProto

@@ -77,10 +77,10 @@ def main() -> None:
 def _tracer(settings: Settings) -> Tracer | None:
     if not settings.otlp_endpoint:
         return None
-    from core.process.spans import exporting_to  # noqa: PLC0415  # only if tracing is on
+    from core.process.spans import otlp_tracer  # noqa: PLC0415  # only if tracing is on
 
     node = settings.node_name
-    return exporting_to(settings.otlp_endpoint, SERVICE_NAME, node, {"k8s.node.name": node})
+    return otlp_tracer(settings.otlp_endpoint, SERVICE_NAME, node, {"k8s.node.name": node})
 
 
 async def _serve(settings: Settings) -> int:
@@ -136,7 +136,7 @@ async def _run(settings: Settings, opened: Teardown) -> int:
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, agent.ended.set)
-    await until_first(agent.ended.wait(), supervisor.wait_failed(), _start_and_serve(agent))
+    await until_first(agent.ended.wait(), supervisor.wait_for_failure(), _start_and_serve(agent))
     if agent.parts.health.fenced is not None:
         raise agent.parts.health.fenced
     return EXIT_OK

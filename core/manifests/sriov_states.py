@@ -25,10 +25,10 @@ SUCCEEDED: Final = "Succeeded"
 IN_PROGRESS: Final = "InProgress"
 FAILED: Final = "Failed"
 
-DESIRED_STATE: Final = "sriovnetwork.openshift.io/desired-state"
-CURRENT_STATE: Final = "sriovnetwork.openshift.io/current-state"
-"""Annotations. The agent requests a state of its node in ``DESIRED_STATE``; the controller reports
-the state in ``CURRENT_STATE``."""
+DESIRED_DRAIN_STATE: Final = "sriovnetwork.openshift.io/desired-state"
+CURRENT_DRAIN_STATE: Final = "sriovnetwork.openshift.io/current-state"
+"""Annotations. The agent requests a drain in ``DESIRED_DRAIN_STATE``; the controller reports the
+progress in ``CURRENT_DRAIN_STATE``."""
 
 IDLE: Final = "Idle"
 DRAIN_REQUIRED: Final = "Drain_Required"
@@ -36,11 +36,11 @@ DRAINING: Final = "Draining"
 """The values of both annotations."""
 
 DRAIN_LABEL: Final = "sriov.spidernet.io/drain"
-"""Label of a SriovNetworkNodeState whose node must be drained (value ``DRAIN_REQUIRED``), and of a
-Node that is cordoned for a drain."""
+"""A SriovNetworkNodeState has this label, with the value ``DRAIN_REQUIRED``, while its node must be
+drained. A Node has it, with another value, while it is cordoned for a drain."""
 
 BLOCKING_PODS: Final = "sriov.spidernet.io/blocking-pods"
-"""Annotation: a JSON list of Pods (``namespace/name``) whose virtual functions must be removed."""
+"""Annotation of a drain request: a JSON list of the Pods (``namespace/name``) to evict."""
 
 ERROR_CHARS_MAX: Final = 4_096
 """A longer ``lastSyncError`` is cut."""

@@ -75,7 +75,7 @@ async def _stop(tasks: Sequence[asyncio.Future[object]]) -> None:
 
 
 TICK_SLACK_S: Final = 0.005
-"""Added to a wait, because a timer may fire early by the resolution of the loop's clock."""
+"""``until_tick_s`` adds this time: a timer may fire early by the resolution of the loop's clock."""
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -93,7 +93,7 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 def until_tick_s(period_s: float) -> float:
     """Seconds until the loop's clock reaches the next multiple of the period.
 
-    Periodic tasks then wake at the same times, so an idle process wakes less often.
+    Tasks that wait for multiples of one period wake together, so an idle process wakes less often.
     """
     now = asyncio.get_running_loop().time()
     return period_s - (now + TICK_SLACK_S) % period_s + TICK_SLACK_S

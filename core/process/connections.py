@@ -29,13 +29,13 @@ IDLE_S_MAX: Final = 30.0
 HANDSHAKE_S_MAX: Final = 5.0
 
 END_S_MAX: Final = 1.0
-"""How long ``HttpServer.end`` waits for requests: not long, as its callers have waited before."""
+"""How long ``HttpServer.end`` waits for requests; the agent waits for its own before ``end``."""
 
 BACKLOG: Final = 128
 """The most TCP connections that the kernel queues until the server accepts them."""
 
 LOG_EVERY_S: Final = 60.0
-"""In this time, equal texts about one port are logged once."""
+"""A port logs one kind of text at most once in this time."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -51,18 +51,18 @@ class ConnectionCounts:
         self._monotonic = monotonic
         self._logged: dict[str, float] = {}
 
-    def refuse(self, port: str, reason: str) -> None:
+    def note_refused(self, port: str, reason: str) -> None:
         """Count a refused connection."""
         self.refused += 1
         self._log_rarely(port, f"a connection was refused: {reason}; {self.refused} so far")
 
-    def time_out(self, port: str) -> None:
+    def note_timed_out(self, port: str) -> None:
         """Count a connection that was idle for too long."""
         self.timed_out += 1
         text = f"an idle connection was closed; {self.timed_out} so far"
         self._log_rarely(port, text, level=logging.INFO)
 
-    def abandon(self, port: str) -> None:
+    def note_abandoned(self, port: str) -> None:
         """Count a request whose caller disconnected before the request was started."""
         self.abandoned += 1
         text = f"a request was dropped: its caller had disconnected; {self.abandoned} so far"
@@ -75,7 +75,7 @@ class ConnectionCounts:
         self._log_rarely(port, f"a malformed request: {text}; {self.malformed} so far")
 
     def _log_rarely(self, port: str, text: str, level: int = logging.WARNING) -> None:
-        # Ignore details (after a colon) and counts (after a semicolon).
+        # Details (after a colon) and counts (after a semicolon) do not make another kind.
         message = f"{port} {text.partition(':')[0].partition(';')[0]}"
         now = self._monotonic()
         if now - self._logged.get(message, -LOG_EVERY_S) >= LOG_EVERY_S:
@@ -121,7 +121,7 @@ class HttpServer:
         handshake_s_max = HANDSHAKE_S_MAX if tls is not None else None
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            self._connection,
+            self._new_connection,
             address or None,
             port,
             ssl=tls,
@@ -134,7 +134,7 @@ class HttpServer:
         await self._runner.setup()
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(
-            self._connection, sock=listening, backlog=backlog
+            self._new_connection, sock=listening, backlog=backlog
         )
 
     def close(self) -> None:
@@ -147,7 +147,7 @@ class HttpServer:
         self.close()
         await self._runner.cleanup()
 
-    def _connection(self) -> _Connection:
+    def _new_connection(self) -> _Connection:
         server = self._runner.server
         assert server is not None, "AppRunner.setup has created the server"
         return _Connection(self, server())
@@ -180,7 +180,7 @@ class _Connection(asyncio.Protocol):
         tcp_transport = cast("asyncio.Transport", transport)
         server = self._server
         if len(server.open_connections) >= server.connections_max:
-            server.counts.refuse(
+            server.counts.note_refused(
                 server.name, f"{server.connections_max} are open, which is the maximum"
             )
             tcp_transport.abort()
@@ -230,7 +230,7 @@ class _Connection(asyncio.Protocol):
         elif loop.time() < self._idle_until:
             self._timer = loop.call_at(self._idle_until, self._check_idle)
         elif self._transport is not None:
-            self._server.counts.time_out(self._server.name)
+            self._server.counts.note_timed_out(self._server.name)
             self._transport.abort()
 
 

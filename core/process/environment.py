@@ -20,7 +20,7 @@ KUBERNETES: Final = "ORBWEAVER_KUBERNETES"
 """``true`` if the process uses the cluster in which it runs."""
 
 MULTUS_NAMESPACE: Final = "ORBWEAVER_MULTUS_NAMESPACE"
-"""The namespace of a default network whose annotation has only a name: Multus's
+"""The namespace of a default network that a Pod names without a namespace: Multus's
 ``multusNamespace``."""
 
 COORDINATOR_NAMES: Final = (
@@ -47,7 +47,7 @@ CLUSTER_VARIABLES: Final = {
 }
 
 ETCD_PASSWORD: Final = "ORBWEAVER_ETCD_PASSWORD"  # noqa: S105  # the name of a variable
-"""There is no command-line option, because other users of the machine can read command lines."""
+"""No command-line option sets the password, because other users can read command lines."""
 
 LEVELS: Final = ("debug", "info", "warn", "error", "fatal", "panic")
 
@@ -58,15 +58,15 @@ class EnvironmentVariables:
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._variables = variables
 
-    def text(self, name: str, default: str = "", *, required: bool = False) -> str:
+    def text(self, name: str, default: str = "", *, refuse_empty: bool = False) -> str:
         """The trimmed value, or the default if the variable is missing or empty.
 
-        Raises BadInput if ``required`` and the variable is set to an empty value.
+        ``refuse_empty``: raise BadInput if the variable is set to an empty value.
         """
         if name not in self._variables:
             return default
         value = self._variables[name].strip()
-        if required and not value:
+        if refuse_empty and not value:
             raise BadInput(f"{name} is empty", subject=name, remedy="set it, or leave it out")
         return value or default
 
@@ -75,9 +75,9 @@ class EnvironmentVariables:
         first_set = next((name for name in names if self.text(name)), names[-1])
         return self.text(first_set, default), first_set
 
-    def boolean(self, name: str, *, default: bool, required: bool = False) -> bool:
+    def boolean(self, name: str, *, default: bool, refuse_empty: bool = False) -> bool:
         """A boolean, in a spelling that Go's ParseBool accepts."""
-        value = self.text(name, required=required)
+        value = self.text(name, refuse_empty=refuse_empty)
         if not value:
             return default
         if value in _TRUE:
@@ -90,9 +90,9 @@ class EnvironmentVariables:
             remedy="set it to true or false",
         )
 
-    def number(self, name: str, default: int, highest: int, *, required: bool = True) -> int:
+    def number(self, name: str, default: int, highest: int, *, refuse_empty: bool = True) -> int:
         """A decimal number from 0 to ``highest``."""
-        value = self.text(name, required=required)
+        value = self.text(name, refuse_empty=refuse_empty)
         if not value:
             return default
         if not (value.isascii() and value.isdigit()) or int(value) > highest:
@@ -115,18 +115,17 @@ class EnvironmentVariables:
     def texts(
         self, variables: Mapping[str, str], defaults: Mapping[str, str] = {}
     ) -> dict[str, str]:
-        """Read variables (name -> variable); return name -> value.
+        """Read the variable of each key; return key -> value.
 
         A missing variable has the value in ``defaults``, else "".
         """
         return {
-            name: self.text(variable, defaults.get(name, ""))
-            for name, variable in variables.items()
+            key: self.text(variable, defaults.get(key, "")) for key, variable in variables.items()
         }
 
     def level(self, name: str, default: str) -> str:
         """A log level."""
-        value = self.text(name, default, required=True).lower()
+        value = self.text(name, default, refuse_empty=True).lower()
         if value not in LEVELS:
             raise BadInput(
                 f"{name} {value[:64]!r} is not a log level",

@@ -25,7 +25,7 @@ LOG_LEVELS: Final[dict[str, int]] = {
     "panic": logging.CRITICAL,
 }
 
-SECONDS_MAX: Final = 16
+CACHED_SECONDS_MAX: Final = 16
 
 
 class JsonLines(logging.Formatter):
@@ -51,11 +51,11 @@ def timestamp(seconds: float) -> str:
     fraction, whole = modf(seconds)
     # Rounding may give 1,000,000 microseconds: a whole second.
     extra_second, microseconds = divmod(round(fraction * 1_000_000), 1_000_000)
-    return f"{_second(int(whole) + extra_second)}.{microseconds // 1_000:03d}Z"
+    return f"{_second_text(int(whole) + extra_second)}.{microseconds // 1_000:03d}Z"
 
 
-@lru_cache(maxsize=SECONDS_MAX)
-def _second(whole: int) -> str:
+@lru_cache(maxsize=CACHED_SECONDS_MAX)
+def _second_text(whole: int) -> str:
     return dt.datetime.fromtimestamp(whole, dt.UTC).isoformat().removesuffix("+00:00")
 
 

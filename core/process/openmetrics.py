@@ -37,7 +37,7 @@ from core.process.tcp_port import METRICS_CONNECTIONS_MAX, TcpPort
 from core.process.tracing import current_tracer
 
 SERVICE_NAME: Final = "spiderpool.spidernet.io"
-"""Spiderpool's dashboards select by this name."""
+"""Spiderpool's dashboards select metrics by this name."""
 
 _NANOSECONDS: Final = 1_000_000_000
 _SECONDS: Final = "_seconds"
@@ -72,15 +72,15 @@ class MetricsRegistry:
             ),
         )
 
-    def scrape(self, accept: str = "", others: bytes = b"") -> Scrape:
-        """The values of all instruments, then ``others``, a Prometheus text.
+    def scrape(self, accept: str = "", other_metrics: bytes = b"") -> Scrape:
+        """The values of all instruments, then ``other_metrics``, a Prometheus text.
 
         Only a process that exports traces answers with OpenMetrics.
         """
         if not self._is_traced or "openmetrics" not in accept:
-            return Scrape(generate_latest(self._registry) + others, CONTENT_TYPE_LATEST)
+            return Scrape(generate_latest(self._registry) + other_metrics, CONTENT_TYPE_LATEST)
         encode, content_type = choose_encoder(accept)
-        return Scrape(encode(_Families(self._registry, self._reader, others)), content_type)
+        return Scrape(encode(_Families(self._registry, self._reader, other_metrics)), content_type)
 
     def close(self) -> None:
         """Shut the instruments down."""
@@ -144,10 +144,12 @@ class _ExemplarReader(PrometheusMetricReader):
 
 
 class _Families:
-    def __init__(self, registry: CollectorRegistry, reader: _ExemplarReader, others: bytes) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, reader: _ExemplarReader, other_metrics: bytes
+    ) -> None:
         self._registry = registry
         self._reader = reader
-        self._others = others
+        self._other_metrics = other_metrics
 
     def collect(self) -> Iterator[Metric]:
         """Yield each family, with exemplars in histograms."""
@@ -155,7 +157,7 @@ class _Families:
             if family.type == "histogram":
                 _add_exemplars(family, self._reader.exemplars)
             yield family
-        yield from text_string_to_metric_families(self._others.decode())
+        yield from text_string_to_metric_families(self._other_metrics.decode())
 
 
 def _exemplars_of(data: MetricsData) -> Iterator[tuple[Series, Sequence[Exemplar]]]:
@@ -170,7 +172,7 @@ def _exemplars_of(data: MetricsData) -> Iterator[tuple[Series, Sequence[Exemplar
 
 
 def _series(name: str, labels: Mapping[str, object]) -> Series:
-    # The exporter adds missing labels of other series, with the value "".
+    # The exporter gives a series the labels that only other series have, with the value "".
     own_labels = {
         (key, str(value))
         for key, value in labels.items()

@@ -10,7 +10,7 @@ from typing import Final
 
 COLLECT_AFTER_OBJECTS: Final = 20_000
 """New container objects after which the collector runs. With Python's default of 700,
-collections take a sixth of the time of a replay."""
+collections take a sixth of the time to replay the log."""
 
 CONTROLLER_COLLECT_AFTER_OBJECTS: Final = 10_000
 """Lower for controllers, because API responses leave cycles: ``COLLECT_AFTER_OBJECTS`` would cost a

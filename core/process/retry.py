@@ -31,7 +31,7 @@ def is_retryable(error: BaseException) -> bool:
 
 
 class Backoff:
-    """The pauses between the tries of one task: doubled up to ``max_s``, or all ``first_s``.
+    """The pauses between the tries of one task: doubled up to ``max_s`` (default: ``first_s``).
 
     ``jitter``: the largest fraction by which a pause is shortened, so that clients do not retry at
     the same time.

@@ -119,7 +119,7 @@ class SdkTracer:
             yield span
 
     def within(self, caller: TraceContext) -> AbstractContextManager[None]:
-        """Continue the caller's trace; a caller without a trace only adds its baggage."""
+        """Continue the caller's trace and baggage. Without its trace, keep the current span."""
         return _attached(caller, get_current())
 
     def current(self) -> SdkSpan | None:
@@ -147,7 +147,7 @@ class SdkTracer:
         self.provider.shutdown()
 
 
-def exporting_to(
+def otlp_tracer(
     endpoint: str,
     service: str,
     instance: str,

@@ -1,8 +1,9 @@
 """The supervisor of a process: runs its long-lived tasks and restarts a task that ends.
 
 A task that ends is restarted after a pause, which doubles with each restart. Its health check fails
-until the new run has lasted as long as the pause. When the restarts are used up, ``wait_failed``
-raises TaskEnded. A task whose data is too old is restarted too (``STUCK_FACTOR``).
+until the new run has lasted as long as the pause. When the restarts are used up,
+``wait_for_failure`` raises TaskEnded. A task whose data is too old is restarted too
+(``STUCK_FACTOR``).
 """
 
 from __future__ import annotations
@@ -94,21 +95,21 @@ class Supervisor:
             await _stop([supervised])
 
     async def close(self) -> None:
-        """Cancel every task, the last started first, and wait; ``start`` works again after that."""
+        """Cancel every task, the last started first, and wait for them. ``start`` may follow."""
         supervised_tasks = list(reversed(self._supervised.values()))
         self._supervised.clear()
         await _stop(supervised_tasks)
         self._failure = None
         self._changed.clear()
 
-    async def wait_failed(self) -> None:
+    async def wait_for_failure(self) -> None:
         """Wait until a task has used up its restarts. Raises TaskEnded."""
         while self._failure is None:
             await self._changed.wait()
         raise self._failure
 
     def health(self) -> list[HealthCheck]:
-        """Every task in the order of its start."""
+        """The health of every task, in the order of the starts."""
         now = self._monotonic()
         return [
             HealthCheck(supervised.spec.name, supervised.fault(now))
@@ -138,7 +139,7 @@ class Supervisor:
 
         Raises CancelledError only if the supervisor cancels the task.
         """
-        current_run = asyncio.ensure_future(_started(supervised.spec.run))
+        current_run = asyncio.ensure_future(_call(supervised.spec.run))
         try:
             while not current_run.done():
                 await asyncio.wait(
@@ -266,7 +267,7 @@ def _error_of(running: asyncio.Future[None]) -> BaseException | None:
     return asyncio.CancelledError() if running.cancelled() else running.exception()
 
 
-async def _started(run: Callable[[], Coroutine[Any, Any, object]]) -> None:
+async def _call(run: Callable[[], Coroutine[Any, Any, object]]) -> None:
     """Call ``run`` inside the task, so that an error of ``run`` ends only this task."""
     await run()
 

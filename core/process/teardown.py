@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final
 
 STEP_S_MAX: Final = 25.0
-"""The time of one step: shorter than the grace period of a Pod (30 s)."""
+"""The longest time of one step; the grace period of a Pod is longer (30 s)."""
 
 _log: Final = logging.getLogger(__name__)
 

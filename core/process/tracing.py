@@ -79,14 +79,14 @@ def span(
 def child_span(
     name: str, kind: SpanKind = "internal", attributes: Attributes = _NO_ATTRIBUTES
 ) -> AbstractContextManager[Span | None]:
-    """A child of the current span. Without a current span, no span is made."""
+    """As ``span``, but no root: make a span only if there is a current span."""
     if _tracer is None or _tracer.current() is None:
         return NO_SPAN
     return _tracer.span(name, kind, attributes)
 
 
 def within(caller: TraceContext) -> AbstractContextManager[object]:
-    """Continue the trace of another process; a caller without a trace only adds its baggage."""
+    """Continue the caller's trace and baggage. Without its trace, keep the current span."""
     return NO_SPAN if _tracer is None else _tracer.within(caller)
 
 
@@ -145,15 +145,15 @@ def trace_context(traceparent: str, tracestate: str, baggage: str) -> TraceConte
 
 
 def outgoing_context(request_traceparent: str) -> TraceContext:
-    """The context for other processes: the current span's, else only ``request_traceparent``."""
+    """The context to send: the current span's context, else only ``request_traceparent``."""
     context = TraceContext(**headers())
     if context.traceparent:
         return context
     return context._replace(traceparent=valid_traceparent(request_traceparent))
 
 
-def caller_traceparent(request_traceparent: str) -> str:
-    """The traceparent for events: the current span's, else ``request_traceparent``."""
+def event_traceparent(request_traceparent: str) -> str:
+    """The traceparent for events: that of the current span, else ``request_traceparent``."""
     span = current_span()
     return valid_traceparent(request_traceparent) if span is None else span.traceparent
 

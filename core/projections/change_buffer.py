@@ -12,7 +12,7 @@ from core.domain.evolution import EndpointKey, Ledger
 
 
 class ChangeBuffer:
-    """The changes for one reader, filled by ``Projector.follow``."""
+    """The changes for one reader, which gets the buffer from ``Projector.follow``."""
 
     __slots__ = ("endpoints", "pools", "refusals", "subnets")
 
@@ -40,7 +40,7 @@ class ChangeBuffer:
         self.endpoints |= other.endpoints
         self.refusals |= other.refusals
 
-    def add_all(self, ledger: Ledger) -> None:
+    def add_names_of(self, ledger: Ledger) -> None:
         """Add the names of all objects of a ledger."""
         self.pools |= ledger.pools.keys()
         self.subnets |= ledger.subnets.keys()

@@ -1,6 +1,6 @@
 """An agent's view of the configuration, updated by a watch.
 
-The view has no claims, so that thousands of agents do not each receive every allocation. The view
+The view has no claims; else every allocation would go to thousands of agents. The view
 may be stale. A decision's transaction checks the revisions of its
 ``ConfigurationSnapshot``, so a stale view causes a second try, not a wrong claim (invariant I2,
 docs/contributing/architecture.md).
@@ -61,7 +61,7 @@ GUARDED_PREFIXES: Final = {
     "quarantine": "quarantine",
     "records": "record",
 }
-"""Topic of a guard key -> the prefix of its objects."""
+"""Topic of a guard key -> the prefix of the topic's objects."""
 
 CATCH_UP_S_MAX = 5.0
 """The longest wait of a request until the view has reached the revision of etcd."""
@@ -88,7 +88,7 @@ class UndecodableKey(NamedTuple):
 
 
 class ConfigurationSnapshot:
-    """The configuration at one revision; it does not change after it is published.
+    """The configuration at one revision. Once published, it gets only a newer ``revision``.
 
     ``undecodable``: the keys whose values cannot be decoded, without the cluster's prefix.
     ``unknown_reservations``: undecodable reservations, which may reserve any address. While there
@@ -120,7 +120,7 @@ class ConfigurationSnapshot:
         return PoolCatalog({name: stored.pool for name, stored in self.pools.items()}, unreadable)
 
     @property
-    def changed_at(self) -> int:
+    def newest_guard_revision(self) -> int:
         """The revision of the newest guard key."""
         return max(self.guards.values(), default=0)
 
@@ -202,14 +202,14 @@ class ConfigurationView:
                 await self._changed.wait_for(condition)
         except TimeoutError:
             raise NotReady(
-                f"the configuration of this agent is at revision {self.current.revision}, which is"
-                f" older than in etcd, and did not catch up within {CATCH_UP_S_MAX:g} s",
+                f"the configuration of this agent is still older than in etcd after"
+                f" {CATCH_UP_S_MAX:g} s: it is at revision {self.current.revision}",
                 subject="configuration view",
                 remedy="check the connection to etcd",
             ) from None
 
     async def next_snapshot(self, snapshot: ConfigurationSnapshot) -> ConfigurationSnapshot:
-        """Wait without a time limit for the snapshot after this one."""
+        """Wait without a time limit until ``current`` replaces ``snapshot``; return ``current``."""
         async with self._changed:
             await self._changed.wait_for(lambda: self.current is not snapshot)
         return self.current
@@ -303,8 +303,8 @@ class ConfigurationView:
 def is_whole_command(keys: Keys, changes: Iterable[KeyChange]) -> bool:
     """Whether ``changes`` are all changes of their revision under ``PREFIXES``.
 
-    The changes under one prefix arrive together. So if the objects or their guard key are missing,
-    either further changes follow, or no command wrote the changes.
+    The changes under one prefix arrive together. A command changes both objects and their guard
+    key, so if one is missing, further changes follow, or the change is manual.
     """
     changed_prefixes: set[str] = set()
     guarded_prefixes: set[str] = set()
@@ -335,7 +335,7 @@ class _ChangeApplier:
     ) -> None:
         """Apply one change.
 
-        ``knows_previous``: whether the snapshot has the previous value, or the key is new.
+        ``knows_previous``: false if the key has a previous value that the snapshot lacks.
         """
         key, value, revision = change
         text = key_text(self._keys, key)
@@ -350,18 +350,18 @@ class _ChangeApplier:
             return
         snapshot.undecodable[text] = UndecodableKey(fault, revision)
         # An undecodable value of a manual change reserves no address; the previous value is kept.
-        is_reserving = (
+        may_reserve = (
             was_unknown_reservation
             or not knows_previous
-            or self._is_of_a_command(snapshot, revision)
+            or self._may_be_of_command(snapshot, revision)
         )
-        if fault.kind == RESERVATION_KEYS.name and is_reserving:
+        if fault.kind == RESERVATION_KEYS.name and may_reserve:
             snapshot.unknown_reservations[text] = fault
 
     def _decode_and_store(
         self, snapshot: ConfigurationSnapshot, key: bytes, value: bytes, revision: int
     ) -> ContainedFault | None:
-        """Return the fault of a value that cannot be decoded."""
+        """Store the decoded value, or return the fault of a value that cannot be decoded."""
         keys, faults = self._keys, self._faults
         text = key_text(keys, key)
         prefix, _, name = text.partition("/")
@@ -414,7 +414,7 @@ class _ChangeApplier:
             case "guard":
                 snapshot.guards.pop(key, None)
 
-    def _is_of_a_command(self, snapshot: ConfigurationSnapshot, revision: int) -> bool:
+    def _may_be_of_command(self, snapshot: ConfigurationSnapshot, revision: int) -> bool:
         """Whether a command, which also changes a guard key, may have written the reservation."""
         guards = (self._keys.guard("reservations", 4), self._keys.guard("reservations", 6))
         return any(snapshot.guards.get(guard, 0) >= revision for guard in guards)

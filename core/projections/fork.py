@@ -177,7 +177,7 @@ class Fork:
 
     def _apply_event(self, event: Event) -> None:
         position = self._projection.ledger.position + 1
-        # The event is in no log: only its position and the event are real.
+        # The event is in no log: it gets the next position, and no id, time or writer.
         recorded = Recorded(
             position,
             index_in_segment=0,

@@ -1,6 +1,7 @@
-"""The free addresses of one pool, as intervals that change one address at a time.
+"""The free addresses of one pool, as intervals.
 
-A change takes microseconds; a change of an ``AddressSet`` takes time linear in its intervals.
+To add or remove one address takes microseconds; with an ``AddressSet`` it would take time linear in
+the number of intervals.
 """
 
 from __future__ import annotations

@@ -61,16 +61,16 @@ class PoolTally:
         return unreserved_addresses(self.pool, reservations) != self._usable
 
     def claim(self, value: int) -> None:
-        """Record that the address is claimed."""
+        """Remove a claimed address from ``free``."""
         self.free.discard(value)
 
     def release(self, value: int) -> None:
-        """Record that the claim of the address has ended."""
+        """Add a released address to ``free``, unless it is reserved or in quarantine."""
         if value in self._usable and value not in self._quarantined:
             self.free.add(value)
 
     def quarantine(self, value: int) -> bool:
-        """Record that the address is in quarantine; return whether this changes the pool."""
+        """Record that the address is in quarantine; return whether a counter may change."""
         if value not in self._usable:
             return False
         self._quarantined.add(value)
@@ -78,7 +78,7 @@ class PoolTally:
         return True
 
     def lift_quarantine(self, value: int) -> bool:
-        """Record that the quarantine was lifted; return whether this changes the pool."""
+        """Record that the quarantine was lifted; return whether a counter changes."""
         if value not in self._quarantined:
             return False
         self._quarantined.discard(value)

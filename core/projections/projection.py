@@ -80,7 +80,7 @@ class Projection:
                     changes.refusals[namespace, name] = event
             case _:
                 self.ledger.apply(recorded)
-                self._configure(event)
+                self._update_configuration(event)
 
     def apply_all(self, events: Iterable[Recorded]) -> Projection:
         """Apply the events; return the projection itself."""
@@ -99,7 +99,7 @@ class Projection:
         ledger.apply(recorded)
         for address, before in zip(addresses, claims_before, strict=True):
             self._update_tallies(address, before, ledger.claims.get(address))
-        self._mark_pools_of_new_pod(endpoint_before, ledger.endpoints.get(key))
+        self._mark_pools_if_pod_replaced(endpoint_before, ledger.endpoints.get(key))
         for changes in self.followers:
             changes.endpoints.add(key)
 
@@ -146,18 +146,18 @@ class Projection:
                 self.tallies[pool].claim(value)
             self._mark_pool(pool)
 
-    def _mark_pools_of_new_pod(self, before: Endpoint | None, after: Endpoint | None) -> None:
-        """Mark the pools of a new Pod, because the status of a pool names Pods."""
+    def _mark_pools_if_pod_replaced(self, before: Endpoint | None, after: Endpoint | None) -> None:
+        """Mark the pools if an endpoint has another Pod: the status of a pool names Pods."""
         if before is not None and after is not None and before.uid != after.uid:
             for _, pool in after.addresses():
                 self._mark_pool(pool)
 
-    def _configure(self, event: Event) -> None:
+    def _update_configuration(self, event: Event) -> None:
         match event:
             case PoolDefined(pool):
-                self._redefine(pool.name)
+                self._update_pool(pool.name)
             case PoolRetired(name) | PoolDeleted(name):
-                self._redefine(name)
+                self._update_pool(name)
             case SubnetDefined(subnet):
                 self._mark_subnet(subnet.name)
             case SubnetRetired(name) | SubnetDeleted(name):
@@ -173,7 +173,7 @@ class Projection:
             if tally.pool.family == address.family and change(tally, address.value):
                 self._mark_pool(name)
 
-    def _redefine(self, name: str) -> None:
+    def _update_pool(self, name: str) -> None:
         before = self.tallies.get(name)
         for pool in (before and before.pool, self.ledger.pools.get(name)):
             if pool and (subnet := owner_subnet_name(pool)):

@@ -104,7 +104,7 @@ class Projector:
     def follow(self) -> Iterator[ChangeBuffer]:
         """A buffer with the names of all objects, to which each later change adds a name."""
         changes = ChangeBuffer()
-        changes.add_all(self.projection.ledger)
+        changes.add_names_of(self.projection.ledger)
         # A rebuild gives this list to the new projection.
         followers = self.projection.followers
         followers.append(changes)
@@ -144,8 +144,8 @@ class Projector:
         projection = Projection(ledger)
         projection.followers = before.followers
         for changes in projection.followers:
-            changes.add_all(before.ledger)
-            changes.add_all(ledger)
+            changes.add_names_of(before.ledger)
+            changes.add_names_of(ledger)
         self.projection = projection
         self.cursor = Cursor(revision, {writer: head.seq for writer, head in heads.items()})
         self.rebuilds += 1

@@ -22,7 +22,7 @@ CHECKPOINT_NAME = "projector"
 
 
 class Checkpoint(NamedTuple):
-    """The leader ``writer`` had applied all events up to ``position`` at ``at_ms``."""
+    """At ``at_ms``, the leader ``writer`` had applied all events up to ``position``."""
 
     position: int
     at_ms: int
@@ -34,14 +34,14 @@ CHECKPOINT_CODEC = StateCodec(
     lambda checkpoint: check_counts(position=checkpoint.position, at_ms=checkpoint.at_ms),
 )
 
-REWRITTEN: Final = "the leading controller writes it again by itself"
+REWRITTEN_REMEDY: Final = "the leading controller writes it again by itself"
 
 CHECKPOINT_KEYS: Final[KeyKind[Checkpoint]] = KeyKind(
     name="projector checkpoint",
     prefix=f"meta/{CHECKPOINT_NAME}",
     decode=CHECKPOINT_CODEC.decode,
     readers=("controller", "orbctl"),
-    remedy=REWRITTEN,
+    remedy=REWRITTEN_REMEDY,
 )  # fmt: skip
 
 CHECKPOINT_PERIOD_S = 1.0
@@ -130,7 +130,7 @@ class Publisher:
 
         If another process has stored a checkpoint, adopt that checkpoint and return 0.
         """
-        lead_get, stored_get = gets = [Get(fence.key), Get(self._key)]
+        fence_get, stored_get = gets = [Get(fence.key), Get(self._key)]
         guards = [fence, Unchanged(self._key, self._stored_revision)]
         try:
             result = await self._store.commit(guards, [write], gets)
@@ -140,8 +140,8 @@ class Publisher:
         except OutcomeUnknown:
             # etcd may still apply the transaction later, but not over a newer checkpoint.
             answers = dict(zip(gets, (await self._store.read(gets)).ranges, strict=True))
-        lead_kv, stored_kv = answers[lead_get].first, answers[stored_get].first
-        if (lead_kv.mod_revision if lead_kv else 0) != fence.mod_revision:
+        fence_kv, stored_kv = answers[fence_get].first, answers[stored_get].first
+        if (fence_kv.mod_revision if fence_kv else 0) != fence.mod_revision:
             raise LostRace("this process is no longer the leader", subject=self._name)
         self._adopt_stored(stored_kv)
         return 0

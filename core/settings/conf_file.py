@@ -180,7 +180,7 @@ def parse_conf(text: bytes, path: str) -> ConfFile:
 
 
 def _without_null(value: object) -> object:
-    """``key:`` in YAML means an absent key."""
+    """Remove keys without a value: in YAML, ``key:`` means an absent key."""
     if isinstance(value, dict):
         return {key: _without_null(inner) for key, inner in value.items() if inner is not None}
     return value

@@ -80,7 +80,7 @@ class AssignedAddressProbe:
 
     def _request(self, call: Call) -> AddRequest:
         container = call.attachment.container
-        trace = tracing.caller_traceparent(call.traceparent)
+        trace = tracing.event_traceparent(call.traceparent)
         return AddRequest(
             call.pod,
             call.attachment,

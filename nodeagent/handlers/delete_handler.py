@@ -80,7 +80,7 @@ class DeleteHandler:
         with self._runner.measure(self.deadline_s, self._counts, arrived) as measured:
             await self._runner.wait_for_adds(attachment.container)
             with tracing.span(RELEASE) as span:
-                traceparent = tracing.caller_traceparent(traceparent)
+                traceparent = tracing.event_traceparent(traceparent)
                 deleted = await self._release(request, traceparent)
                 measured.tries = deleted.tries
                 if span is not None:

@@ -140,8 +140,8 @@ class GcHandler:
         # A NIC without a container has had no ADD. If only such NICs remain, all are released.
         if not any(nic.container for nic in keep):
             keep = ()
-        trace = tracing.caller_traceparent(call.traceparent)
-        cause = Cause(self._actor, gone_nics[0].container, traceparent=trace)
+        trace = tracing.event_traceparent(call.traceparent)
+        cause = Cause(self._actor, removed_nics[0].container, traceparent=trace)
         return ReleaseRequest("gc", evidence, cause, keep)
 
     async def _release(self, endpoint: Endpoint, release: ReleaseRequest) -> bool:

@@ -21,7 +21,7 @@ from core.manifests.kinds.sriov import API_VERSION
 from core.manifests.sriov_policy_parser import node_policy_of
 from core.manifests.sriov_states import (
     BLOCKING_PODS,
-    DESIRED_STATE,
+    DESIRED_DRAIN_STATE,
     DRAIN_LABEL,
     DRAIN_REQUIRED,
     IDLE,
@@ -124,12 +124,12 @@ class KubernetesSriov:
 
     async def report(self, report: NodeReport) -> None:
         """Write the result of a reconciliation and, if needed, a drain request. Raises ApiError."""
-        annotations: Mapping[str, str] = {DESIRED_STATE: IDLE}
+        annotations: Mapping[str, str] = {DESIRED_DRAIN_STATE: IDLE}
         if report.keeps_request:
             annotations = self._state.drain_annotations
         elif report.needs_drain:
             annotations = {
-                DESIRED_STATE: DRAIN_REQUIRED,
+                DESIRED_DRAIN_STATE: DRAIN_REQUIRED,
                 BLOCKING_PODS: json.dumps(report.blocking[:BLOCKING_PODS_MAX]),
             }
         status = node_state_status(self._node, report.nics, report.external, report.result)
@@ -145,7 +145,9 @@ class KubernetesSriov:
         """
         if not self._state.requests_drain:
             return
-        change = {"metadata": {"labels": {DRAIN_LABEL: None}, "annotations": {DESIRED_STATE: IDLE}}}
+        change = {
+            "metadata": {"labels": {DRAIN_LABEL: None}, "annotations": {DESIRED_DRAIN_STATE: IDLE}}
+        }
         await self._api.merge(f"{self._states_path}/{segment(self._node)}", change)
 
     async def changed(self) -> None:
@@ -168,7 +170,7 @@ class KubernetesSriov:
         if node := self.nodes.objects.get(("", self._node)):
             owner = {"apiVersion": "v1", "kind": "Node", "name": self._node, "uid": node.uid}
             body["metadata"]["ownerReferences"] = [owner]
-        if annotations.get(DESIRED_STATE) == DRAIN_REQUIRED:
+        if annotations.get(DESIRED_DRAIN_STATE) == DRAIN_REQUIRED:
             body["metadata"]["labels"] = {DRAIN_LABEL: DRAIN_REQUIRED}
         await self._write("", body, self._api.apply)
 
@@ -238,6 +240,10 @@ def cached_state(state: Object) -> CachedState:
         frozenset(
             nic["pciAddress"] for nic in interfaces if not nic.get("externallyManaged", False)
         ),
-        {name: annotations[name] for name in (DESIRED_STATE, BLOCKING_PODS) if name in annotations},
+        {
+            name: annotations[name]
+            for name in (DESIRED_DRAIN_STATE, BLOCKING_PODS)
+            if name in annotations
+        },
         DRAIN_LABEL in (state["metadata"].get("labels") or {}),
     )

@@ -119,7 +119,7 @@ class FramedServer:
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError as error:  # no descriptor or memory left
-                self.counts.refuse(NAME, f"cannot accept a connection: {error.strerror}")
+                self.counts.note_refused(NAME, f"cannot accept a connection: {error.strerror}")
                 self._unwatch(listening)
                 self._pause = loop.call_later(ACCEPT_PAUSE_S, self._watch, listening)
                 return
@@ -135,7 +135,7 @@ class FramedServer:
             self.occupied.set()
             connection.receive()
             return
-        self.counts.refuse(NAME, refusal)
+        self.counts.note_refused(NAME, refusal)
         connection.abort()
 
     async def _close_late(self) -> None:
@@ -272,7 +272,7 @@ class FramedConnection:
         if self._server.bytes_held <= REQUESTS_BYTES_MAX:
             return True
         text = f"all running requests together have more than {REQUESTS_BYTES_MAX} bytes"
-        self._server.counts.refuse(NAME, text)
+        self._server.counts.note_refused(NAME, text)
         self._send(
             1, error_object(LATEST_CNI_VERSION, CniFailure(TRY_AGAIN_LATER, text, "try again"))
         )
@@ -305,7 +305,7 @@ class FramedConnection:
         try:
             answer = await self._answer(environment, stdin, partial(has_hung_up, self._socket))
         except CallerGone:
-            self._server.counts.abandon(NAME)
+            self._server.counts.note_abandoned(NAME)
         except Exception:  # noqa: BLE001  # the finally clause closes the caller's connection
             _log.exception("cannot answer a CNI call (a bug in the agent)")
         finally:

@@ -252,7 +252,7 @@ class HttpApi:
             return caller_hung_up(request.transport)
 
         if self._server is not None and has_hung_up():
-            self._server.counts.abandon(self._server.name)
+            self._server.counts.note_abandoned(self._server.name)
         require_caller(has_hung_up)
         self._check_ready()
         return has_hung_up

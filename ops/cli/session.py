@@ -66,7 +66,7 @@ class ClusterSession:
     @property
     def cause(self) -> Cause:
         """The cause of this run's events."""
-        return Cause(self.actor, traceparent=tracing.caller_traceparent(""))
+        return Cause(self.actor, traceparent=tracing.event_traceparent(""))
 
     async def write(self, action: Callable[[Writer], Awaitable[T]]) -> T:
         """Run the action with an open writer; repeat the action after WriterFenced.

@@ -31,10 +31,10 @@ def run_traced(
     endpoint = environment.get(ENDPOINT, "")
     if not endpoint:
         return run()
-    from core.process.spans import exporting_to  # noqa: PLC0415  # only if tracing is on
+    from core.process.spans import otlp_tracer  # noqa: PLC0415  # only if tracing is on
 
     instance = f"{socket.gethostname()}-{os.getpid()}"
-    tracer = exporting_to(endpoint, SERVICE_NAME, instance)
+    tracer = otlp_tracer(endpoint, SERVICE_NAME, instance)
     set_tracer(tracer)
     name = " ".join((SERVICE_NAME, *_command(arguments, program)))
     try:

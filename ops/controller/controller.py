@@ -156,7 +156,7 @@ class Controller:
                 self.supervisor.start(task)
             if self.console is not None:
                 self.console_supervisor.start(TaskSpec("console", self.console.run))
-            await until_first(stop.wait(), self.supervisor.wait_failed())
+            await until_first(stop.wait(), self.supervisor.wait_for_failure())
         finally:
             self.health.stopping = True
             await teardown.close()
@@ -205,7 +205,7 @@ class Controller:
         try:
             for task in self._leader_tasks(term):
                 self.leader_supervisor.start(task)
-            await self.leader_supervisor.wait_failed()
+            await self.leader_supervisor.wait_for_failure()
         finally:
             await self.leader_supervisor.close()
             _log.info("stopped leading", extra={"fields": {"epoch": term.epoch}})

@@ -117,9 +117,9 @@ def _tracer(settings: ControllerSettings) -> SdkTracer | None:
     """None without an endpoint. Raises BadInput."""
     if not settings.otlp_endpoint:
         return None
-    from core.process.spans import exporting_to  # noqa: PLC0415  # needs the extra otlp
+    from core.process.spans import otlp_tracer  # noqa: PLC0415  # needs the extra otlp
 
-    tracer = exporting_to(settings.otlp_endpoint, SERVICE_NAME, settings.name)
+    tracer = otlp_tracer(settings.otlp_endpoint, SERVICE_NAME, settings.name)
     set_tracer(tracer)
     return tracer
 

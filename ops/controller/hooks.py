@@ -178,7 +178,7 @@ def shutdown() -> None:
 
 
 def _namespace() -> str:
-    namespace = EnvironmentVariables(os.environ).text(NAMESPACE_VARIABLE, required=True)
+    namespace = EnvironmentVariables(os.environ).text(NAMESPACE_VARIABLE, refuse_empty=True)
     if not namespace:
         raise BadInput(
             f"{NAMESPACE_VARIABLE} is not set",

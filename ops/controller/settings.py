@@ -102,7 +102,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSet
     """Raises BadInput; its subject is the name of the setting."""
     conf = read_conf(Path(conf_path))
     env = EnvironmentVariables(variables)
-    name = env.text("SPIDERPOOL_POD_NAME", socket.gethostname(), required=True)
+    name = env.text("SPIDERPOOL_POD_NAME", socket.gethostname(), refuse_empty=True)
     listen = env.text("ORBWEAVER_LISTEN_ADDRESS", conf.orbweaver.listen_address or LISTEN_ADDRESS)
     kubernetes = _kubernetes(conf, env)
     return ControllerSettings(
@@ -209,7 +209,7 @@ def _secret(env: EnvironmentVariables) -> SecretSettings | None:
     name = env.text(TLS_SECRET)
     if not name:
         return None
-    namespace = env.text(NAMESPACE_VARIABLE, required=True)
+    namespace = env.text(NAMESPACE_VARIABLE, refuse_empty=True)
     if not namespace:
         raise BadInput(
             f"{TLS_SECRET} is set, but {NAMESPACE_VARIABLE} is not",

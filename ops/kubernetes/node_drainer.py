@@ -14,7 +14,7 @@ from core.kubernetes.api_client import Api, Object, segment
 from core.manifests.kinds.sriov import API_VERSION
 from core.manifests.sriov_states import (
     BLOCKING_PODS,
-    CURRENT_STATE,
+    CURRENT_DRAIN_STATE,
     DRAIN_LABEL,
     DRAIN_REQUIRED,
     DRAINING,
@@ -124,7 +124,7 @@ class KubernetesNodeDrainer:
         return []
 
     async def _set_state(self, node: str, state: str) -> None:
-        change = {"metadata": {"annotations": {CURRENT_STATE: state}}}
+        change = {"metadata": {"annotations": {CURRENT_DRAIN_STATE: state}}}
         try:
             await self._api.merge(f"{self._states}/{segment(node)}", change)
         except ApiNotFound:

@@ -19,7 +19,12 @@ import pytest
 import yaml
 
 from core.manifests.kinds.sriov import API_VERSION
-from core.manifests.sriov_states import BLOCKING_PODS, DESIRED_STATE, DRAIN_LABEL, DRAIN_REQUIRED
+from core.manifests.sriov_states import (
+    BLOCKING_PODS,
+    DESIRED_DRAIN_STATE,
+    DRAIN_LABEL,
+    DRAIN_REQUIRED,
+)
 from tests.chart.rendering import CHART_NAMESPACE, render_objects
 from tests.kubernetes.identities import apply_permissions, kubeconfig_of
 from tests.kubernetes.workload_objects import create_pod, delete_workloads
@@ -218,7 +223,7 @@ async def test_a_policy_change_evicts_the_pod_and_offers_the_new_vfs(
     assert server.request("PATCH", f"{POLICIES}/rail", changed, content=MERGE_PATCH).status == 200
     await cluster.until(lambda: cluster.is_cordoned, "the cordon")
     annotations = cluster.state["metadata"]["annotations"]
-    assert (annotations[DESIRED_STATE], annotations[BLOCKING_PODS]) == (
+    assert (annotations[DESIRED_DRAIN_STATE], annotations[BLOCKING_PODS]) == (
         DRAIN_REQUIRED,
         '["shop/web-0"]',
     )

@@ -110,7 +110,7 @@ async def test_wait_failed_raises_when_a_task_has_no_restarts_left(supervisor: S
 
     supervisor.start(TaskSpec("one", task.run, restarts_max=2))
     with pytest.raises(TaskEnded, match="task 'one' ended: RuntimeError: end 2") as ended:
-        await supervisor.wait_failed()
+        await supervisor.wait_for_failure()
 
     assert task.start_count == 3
     assert ended.value.subject == "one"

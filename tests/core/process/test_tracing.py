@@ -145,7 +145,7 @@ def test_close_does_not_wait_for_a_silent_collector(
     exporter = _SilentCollector()
     monkeypatch.setattr(spans, "CLOSE_S_MAX", 0.01)
     monkeypatch.setattr(spans, "_otlp_exporter", lambda _: exporter)
-    tracer = spans.exporting_to("collector:4317", "orbctl", "one")
+    tracer = spans.otlp_tracer("collector:4317", "orbctl", "one")
     with tracer.span("orbctl", "internal", {}):
         pass
 

@@ -15,7 +15,7 @@ from core.kubernetes.api_client import Object
 from core.manifests.kinds.sriov import API_VERSION
 from core.manifests.sriov_states import (
     BLOCKING_PODS,
-    DESIRED_STATE,
+    DESIRED_DRAIN_STATE,
     DRAIN_LABEL,
     IN_PROGRESS,
     SyncResult,
@@ -210,7 +210,7 @@ async def test_annotations_and_a_label_request_and_withdraw_a_drain(
     state_after_withdrawal = shop.request("GET", STATE_PATH).body
 
     assert state_with_request["metadata"]["annotations"] == {
-        DESIRED_STATE: "Drain_Required",
+        DESIRED_DRAIN_STATE: "Drain_Required",
         BLOCKING_PODS: '["shop/a"]',
     }
     assert state_with_request["status"]["syncStatus"] == "InProgress"
@@ -219,7 +219,7 @@ async def test_annotations_and_a_label_request_and_withdraw_a_drain(
         assert state_after_keep["metadata"][field] == state_with_request["metadata"][field]
     (owner,) = state_with_request["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["uid"]) == ("Node", uid_of_node(shop))
-    assert state_after_withdrawal["metadata"]["annotations"] == {DESIRED_STATE: "Idle"}
+    assert state_after_withdrawal["metadata"]["annotations"] == {DESIRED_DRAIN_STATE: "Idle"}
     assert "labels" not in state_after_withdrawal["metadata"]
 
 
@@ -235,7 +235,7 @@ async def test_withdraw_removes_the_drain_request_and_keeps_the_declared_nics(
 
     state = shop.request("GET", STATE_PATH).body
     assert DRAIN_LABEL not in state["metadata"].get("labels", {})
-    assert state["metadata"]["annotations"][DESIRED_STATE] == "Idle"
+    assert state["metadata"]["annotations"][DESIRED_DRAIN_STATE] == "Idle"
     assert len(state["spec"]["interfaces"]) == 1, "the declared NIC must stay"
 
 

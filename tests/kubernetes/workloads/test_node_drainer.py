@@ -15,7 +15,12 @@ from core.domain.sriov.drain_plan import DrainRequest
 from core.kubernetes.api_client import Api
 from core.kubernetes.http_connection import open_connection
 from core.manifests.kinds.sriov import API_VERSION
-from core.manifests.sriov_states import BLOCKING_PODS, CURRENT_STATE, DRAIN_LABEL, DRAIN_REQUIRED
+from core.manifests.sriov_states import (
+    BLOCKING_PODS,
+    CURRENT_DRAIN_STATE,
+    DRAIN_LABEL,
+    DRAIN_REQUIRED,
+)
 from ops.kubernetes.node_drainer import KubernetesNodeDrainer
 from tests.chart.rendering import render_objects
 from tests.kubernetes.identities import apply_permissions, kubeconfig_of
@@ -74,7 +79,7 @@ def read_node(server: ApiServer) -> Object:
 
 def drain_state(server: ApiServer) -> str:
     metadata = server.request("GET", f"{STATES_PATH}/{NODE}").body["metadata"]
-    return str(metadata["annotations"][CURRENT_STATE])
+    return str(metadata["annotations"][CURRENT_DRAIN_STATE])
 
 
 async def test_a_repeated_cordon_or_uncordon_changes_nothing(

@@ -302,7 +302,7 @@ def test_a_traces_endpoint_without_exporter_module_is_refused(
     monkeypatch.setattr(spans, "EXPORTER_MODULE", "orbweaver_has_no_such_module")
 
     with pytest.raises(BadInput, match=r"\[otlp\]") as refused:
-        spans.exporting_to("http://collector:4317", "orbweaver-agent", "node-1")
+        spans.otlp_tracer("http://collector:4317", "orbweaver-agent", "node-1")
 
     assert refused.value.subject == "orbweaver.tracesEndpoint"
 

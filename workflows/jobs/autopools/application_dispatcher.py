@@ -270,7 +270,7 @@ class ApplicationDispatcher:
         Pools look unchanged if one was created and deleted meanwhile.
         """
         for key, changed_at in list(self._settled_revisions.items()):
-            if changed_at <= snapshot.changed_at:
+            if changed_at <= snapshot.newest_guard_revision:
                 del self._settled_revisions[key]
                 self._last_reconciled.pop(key, None)
 
