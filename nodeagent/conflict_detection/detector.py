@@ -55,8 +55,8 @@ from nodeagent.netlink.values import mac_text
 T = TypeVar("T")
 
 DETECTION_S_MAX: Final = 8.0
-"""The time limit of a probe. With default options, the waits take at most 2.6 s; the rest is for a
-busy node."""
+"""The time limit of a probe with the default schedules. The waits take at most 2.6 s of it; a busy
+node may need the rest."""
 
 PROBE: Final = "ipam.probe"
 
@@ -67,7 +67,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class DetectionSwitches(NamedTuple):
-    """The detection settings of conf.yml. ``timing``: the detectOptions of a network."""
+    """What to probe and announce. ``timing``: the detectOptions of a network."""
 
     conflicts: bool = False
     gateway: bool = False
@@ -166,7 +166,7 @@ class Detector:
     ) -> tuple[str, ...]:
         """Probe an address; return the MAC addresses of all hosts that answer.
 
-        The interface is not changed. Raises DetectionFailed, Overloaded.
+        Does not set the interface up. Raises DetectionFailed, Overloaded.
         """
         codec, packed = PROBE_CODECS[6 if ":" in address else 4], _packed(address)
 
@@ -224,7 +224,7 @@ class Detector:
     async def _opened_packet_sockets(
         self, namespace: NetworkNamespace, interface: str, nic_addresses: tuple[_NicAddress, ...]
     ) -> AsyncIterator[tuple[PacketSocket, ...]]:
-        """Sockets on the NIC, or on the NIC's master if the answers arrive there."""
+        """Open packet sockets on the NIC; for an ipvlan, on its master."""
         targets, closer = [nic_address.target for nic_address in nic_addresses], self._closer
 
         def open_on_nic() -> tuple[PacketSocket, ...] | MasterLink:
@@ -280,7 +280,7 @@ class Detector:
         open_sockets: Callable[[], T],
         sockets_of: Callable[[T], Iterable[socket]],
     ) -> AsyncIterator[T]:
-        """Run ``open_sockets`` in the namespace. Close its sockets at the end or if cancelled."""
+        """Run ``open_sockets`` in the namespace; close the sockets when the context ends."""
         self._closer.check_capacity()
         call = asyncio.wrap_future(self._executor.submit(namespace, open_sockets))
         self._opening.add(call)
@@ -414,7 +414,7 @@ def _remedy_of(error: Exception, interface: str) -> str:
     if isinstance(error, OSError) and error.errno is None:  # raised by ``packet_socket``
         return (
             "the interface must be an Ethernet interface whose master is up and on this node; for"
-            " others, disable enableIPConflictDetection and enableGatewayDetection"
+            " other interfaces, disable enableIPConflictDetection and enableGatewayDetection"
         )
     if isinstance(error, OrbweaverError) and error.remedy:
         return error.remedy
@@ -433,10 +433,10 @@ def _text_of(error: Exception, limit_s: float) -> str:
 
 
 def local_addresses(addresses: Iterable[str]) -> dict[str, str]:
-    """Map each given address that the node itself has to the link's MAC address, or to "".
+    """Find which of the addresses are on the node; return each with its link's MAC address, or "".
 
-    Probes cannot find these addresses: frames of a macvlan or ipvlan do not reach the master. Call
-    it in the node's network namespace. Raises NetlinkRefused, NetlinkLost, OSError.
+    Probes cannot find these addresses: frames of a macvlan or ipvlan do not reach the master. Run
+    this function in the node's network namespace. Raises NetlinkRefused, NetlinkLost, OSError.
     """
     with NetlinkSession.open() as session:
         parsed = {text: parse_address(text) for text in addresses}

@@ -23,7 +23,7 @@ ADVERTISEMENT: Final = 136
 UNSPECIFIED_ADDRESS: Final = bytes(16)
 ALL_NODES: Final = bytes.fromhex("ff020000000000000000000000000001")
 SOLICITED_NODE_PREFIX: Final = bytes.fromhex("ff0200000000000000000001ff")
-"""RFC 4291 2.7.1. The address's last three bytes follow."""
+"""The prefix of RFC 4291 2.7.1, before the last three bytes of a host's address."""
 
 _IPV6: Final = struct.Struct("!IHBB16s16s")
 _MESSAGE: Final = struct.Struct("!BBHI16s")
@@ -101,7 +101,7 @@ def encode_solicitation(message: Solicitation, mac: bytes) -> bytes:
 
 
 def encode_advertisement(message: Advertisement, mac: bytes, to: bytes = b"") -> bytes:
-    """Encode a frame. ``to``: the receiver's MAC address; b"" if ``destination`` is multicast."""
+    """Encode a frame. ``to``: the receiver's MAC address. A group as ``destination`` needs none."""
     flags = (
         (_ROUTER if message.router else 0)
         | (_SOLICITED if message.solicited else 0)
@@ -132,7 +132,7 @@ def decode_message(data: bytes) -> ReceivedMessage | None:
 
 
 def checksum(source: bytes, destination: bytes, body: bytes) -> int:
-    """The checksum of pseudo-header and body (RFC 8200 8.1); 0 if ``body`` has a correct one."""
+    """The checksum of pseudo-header and body (RFC 8200 8.1); 0 if ``body`` contains it already."""
     data = _PSEUDO.pack(source, destination, len(body), _NEXT_HEADER_ICMPV6) + body
     total: int = sum(struct.unpack(f"!{len(data) // 2}H", data[: len(data) & ~1]))
     if len(data) % 2:

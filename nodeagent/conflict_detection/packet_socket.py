@@ -28,7 +28,7 @@ from nodeagent.netlink.session import NetlinkSession
 
 FRAME_BYTES_MAX: Final = 2_048
 FRAMES_PER_READ_MAX: Final = 64
-"""After this number, other tasks run: a flood of frames must not stop the agent."""
+"""After this number of frames, other tasks run: a flood of frames must not stop the agent."""
 
 CARRIER_S_MAX: Final = 2.0
 """A probe waits this long for a carrier, then starts anyway. Virtual functions come up slowly."""
@@ -37,7 +37,7 @@ CARRIER_POLL_S: Final = 0.005
 
 IPVLAN: Final = "ipvlan"
 
-CLOSERS: Final = 4
+CLOSER_THREADS: Final = 4
 
 CLOSING_MAX: Final = 2_000
 """The most sockets that wait to be closed: two for each admitted request."""
@@ -60,7 +60,7 @@ class SocketCloser:
     """Closes sockets in threads: each takes 8 to 24 ms, because the kernel waits for all CPUs."""
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(CLOSERS, thread_name_prefix="socket-closer")
+        self._threads = ThreadPoolExecutor(CLOSER_THREADS, thread_name_prefix="socket-closer")
         self._sockets_to_close = 0
 
     def check_capacity(self) -> None:
@@ -111,9 +111,9 @@ class PacketSocket(NamedTuple):
 def open_packet_sockets(
     interface: str, targets: Sequence[tuple[ProbeCodec, bytes]], closer: SocketCloser
 ) -> tuple[PacketSocket, ...]:
-    """Open a packet socket for each target, to receive frames for its address.
+    """Open a packet socket for each target. The socket receives frames for the target's address.
 
-    Call it in the NIC's namespace. Raises OSError if the NIC does not exist, is down, or is not
+    Run it in the NIC's namespace. Raises OSError if the NIC does not exist, is down, or is not
     Ethernet; then all sockets are closed.
     """
     opened_sockets: list[PacketSocket] = []
@@ -178,16 +178,16 @@ def open_send_socket() -> socket.socket:
 
 
 def announce(
-    raw_socket: socket.socket, interface: str, addresses: Sequence[tuple[ProbeCodec, bytes]]
+    raw_socket: socket.socket, interface: str, targets: Sequence[tuple[ProbeCodec, bytes]]
 ) -> None:
-    """Announce that the addresses are at the NIC's current MAC address.
+    """Announce that the targets' addresses are at the NIC's current MAC address.
 
     Raises OSError if the NIC does not exist, is down, or is not Ethernet.
     """
     hardware, mac = _hardware(raw_socket, interface)
     if hardware != _ARPHRD_ETHER:
         raise _not_ethernet(interface, hardware)
-    for codec, address in addresses:
+    for codec, address in targets:
         for frame in codec.announcements(address, mac):
             raw_socket.sendto(frame, (interface, codec.ethertype))
 
@@ -326,7 +326,7 @@ def _hardware(raw_socket: socket.socket, interface: str) -> tuple[int, bytes]:
 
 
 def _received_frames(raw_socket: socket.socket) -> Iterator[bytes]:
-    """A socket error ends the iteration. If the NIC is down, the next send raises OSError."""
+    """Yield the frames that wait. Ignores a socket error: ``send`` raises it if the NIC is down."""
     for _ in range(FRAMES_PER_READ_MAX):
         try:
             yield raw_socket.recv(FRAME_BYTES_MAX)

@@ -38,7 +38,7 @@ from nodeagent.conflict_detection.probe_schedule import (
 class ProbeRequest(NamedTuple):
     """What to probe for one address. IP addresses are bytes in network order.
 
-    ``mac``: of the NIC that probes. ``gateway`` b"": do not probe the gateway.
+    ``mac``: the MAC address of the probing NIC. If ``gateway`` is b"", the gateway is not probed.
     """
 
     address: bytes
@@ -72,11 +72,11 @@ class ProbeCodec(Protocol):
         ...
 
     def conflicting_mac(self, frame: bytes, request: ProbeRequest) -> bytes:
-        """The MAC address of a conflicting host in the frame, else b""."""
+        """The MAC address of another host that uses the address, as the frame shows, else b""."""
         ...
 
     def gateway_mac(self, frame: bytes, request: ProbeRequest) -> bytes:
-        """The gateway's MAC address if the frame is its answer, else b""."""
+        """The gateway's MAC address if the frame is the gateway's answer, else b""."""
         ...
 
     def announcements(self, address: bytes, mac: bytes) -> tuple[bytes, ...]:
@@ -84,7 +84,7 @@ class ProbeCodec(Protocol):
         ...
 
 
-class ArpProbe:
+class ArpCodec:
     """Probes of IPv4 addresses, by ARP."""
 
     ethertype: Final = ETHERTYPE_ARP
@@ -118,7 +118,7 @@ class ArpProbe:
         return (encode_arp(arp_announcement(mac, address)),)
 
 
-class NdProbe:
+class NdCodec:
     """Probes of IPv6 addresses, by neighbour discovery."""
 
     ethertype: Final = ETHERTYPE_IPV6
@@ -159,6 +159,6 @@ class NdProbe:
         return encode_advertisement(advertisement, mac), encode_solicitation(solicitation, mac)
 
 
-ARP_PROBE: Final = ArpProbe()
-ND_PROBE: Final = NdProbe()
-PROBE_CODECS: Final[dict[Family, ProbeCodec]] = {4: ARP_PROBE, 6: ND_PROBE}
+ARP_CODEC: Final = ArpCodec()
+ND_CODEC: Final = NdCodec()
+PROBE_CODECS: Final[dict[Family, ProbeCodec]] = {4: ARP_CODEC, 6: ND_CODEC}

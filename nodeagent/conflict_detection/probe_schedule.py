@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from core.manifests.networks.detect_options import DetectionTiming
 
 CONFLICT_WINDOW_S: Final = 0.1
-"""Short: every Pod waits. Answers usually arrive within 0.1 ms; RFC 5227 waits for seconds."""
+"""Every Pod waits so long, and answers usually take 0.1 ms. RFC 5227 waits for seconds."""
 
 CONFLICT_PROBES: Final = 3
 """PROBE_NUM of RFC 5227, 1.1."""

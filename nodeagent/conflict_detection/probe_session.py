@@ -37,12 +37,12 @@ Finding: TypeAlias = AddressFree | ConflictFound | GatewaySilent
 class ProbeState(NamedTuple):
     """The state of a probe. ``finding`` is None until the probe has finished.
 
-    ``at_gateway``: the gateway is probed now. ``due``: when to call ``advance`` next. If
-    ``probes_left`` is 0, the window ends at ``due``.
+    ``probing_gateway``: whether the gateway is probed now. ``due``: when to call ``advance`` next.
+    If ``probes_left`` is 0, the window ends at ``due``.
     """
 
     request: ProbeRequest
-    at_gateway: bool
+    probing_gateway: bool
     due: float
     probes_left: int
     finding: Finding | None = None
@@ -59,9 +59,9 @@ def start_probe(request: ProbeRequest, codec: ProbeCodec, now: float) -> ProbeSt
     """The first state and the first frame."""
     if request.conflict:
         probes = request.conflict_schedule.probes
-        state = ProbeState(request, at_gateway=False, due=now, probes_left=probes)
+        state = ProbeState(request, probing_gateway=False, due=now, probes_left=probes)
         return advance(state, codec, now)
-    state = ProbeState(request, at_gateway=False, due=now, probes_left=0)
+    state = ProbeState(request, probing_gateway=False, due=now, probes_left=0)
     return _start_gateway_probe(state, codec, now)
 
 
@@ -70,12 +70,12 @@ def advance(state: ProbeState, codec: ProbeCodec, now: float) -> ProbeStep:
     if state.finding is not None or now < state.due:
         return ProbeStep(state)
     if state.probes_left:
-        build_probe = codec.gateway_probe if state.at_gateway else codec.conflict_probe
+        build_probe = codec.gateway_probe if state.probing_gateway else codec.conflict_probe
         schedule = _schedule(state)
         pause_s = schedule.interval_s if state.probes_left > 1 else schedule.wait_s
         after = state._replace(due=now + pause_s, probes_left=state.probes_left - 1)
         return ProbeStep(after, (build_probe(state.request),))
-    if state.at_gateway:
+    if state.probing_gateway:
         return ProbeStep(state._replace(finding=GatewaySilent()))
     return _start_gateway_probe(state, codec, now)
 
@@ -88,7 +88,7 @@ def receive_frame(state: ProbeState, codec: ProbeCodec, frame: bytes) -> ProbeSt
     mac = codec.conflicting_mac(frame, request) if request.conflict else b""
     if mac:
         return state._replace(finding=ConflictFound(mac))
-    gateway = codec.gateway_mac(frame, request) if state.at_gateway else b""
+    gateway = codec.gateway_mac(frame, request) if state.probing_gateway else b""
     return state._replace(finding=AddressFree(gateway)) if gateway else state
 
 
@@ -96,9 +96,9 @@ def _start_gateway_probe(state: ProbeState, codec: ProbeCodec, now: float) -> Pr
     if not state.request.gateway:
         return ProbeStep(state._replace(finding=AddressFree()))
     probes = state.request.gateway_schedule.probes
-    return advance(state._replace(at_gateway=True, due=now, probes_left=probes), codec, now)
+    return advance(state._replace(probing_gateway=True, due=now, probes_left=probes), codec, now)
 
 
 def _schedule(state: ProbeState) -> ProbeSchedule:
     request = state.request
-    return request.gateway_schedule if state.at_gateway else request.conflict_schedule
+    return request.gateway_schedule if state.probing_gateway else request.conflict_schedule

@@ -1,4 +1,4 @@
-"""Announces the addresses of a Pod after its MAC address has changed."""
+"""Announces the addresses of a NIC after the NIC's MAC address has changed."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Announcer:
         targets = [(PROBE_CODECS[address.family], packed_address(address)) for address in addresses]
         try:
             self._closer.check_capacity()
-            packet_socket = self._executor.run(namespace, open_send_socket)
+            raw_socket = self._executor.run(namespace, open_send_socket)
             try:
-                announce(packet_socket, interface, targets)
+                announce(raw_socket, interface, targets)
             finally:
-                self._closer.close(packet_socket)
+                self._closer.close(raw_socket)
         except (OSError, OrbweaverError) as error:
             _log.warning(
                 "cannot announce the new MAC address of %s in %s: %s",

@@ -49,18 +49,18 @@ CARRIER_POLLS_MAX: Final = 200
 
 
 class AttachRequest(NamedTuple):
-    """One ADD. ``expected``: names of NICs that the Pod gets later."""
+    """One ADD. ``expected_nics``: names of NICs that the Pod gets later."""
 
     attachment: Attachment
     settings: CoordinatorSettings
-    expected: frozenset[str] = frozenset()
+    expected_nics: frozenset[str] = frozenset()
 
     @property
     def fingerprint(self) -> bytes:
         """A hash of all settings that change the Pod's set-up."""
         # ``host_rp_filter`` changes only the node, and ``detection`` only the probes.
         pod_settings = self.settings._replace(host_rp_filter=None, detection=DetectionTiming())
-        text = repr((pod_settings, sorted(self.expected)))
+        text = repr((pod_settings, sorted(self.expected_nics)))
         return blake2b(text.encode(), digest_size=FINGERPRINT_BYTES).digest()
 
 
@@ -92,7 +92,7 @@ class StackSessions(NamedTuple):
 
 
 Change = tuple[NetlinkSession, PlanStep]
-"""An applied step, and the session that applied the step."""
+"""A session, and a step that the session applied."""
 
 
 class Engine:
@@ -159,13 +159,15 @@ class Engine:
             pod_stack = read_pod(sessions.pod, interface)
         mac = mac_of(settings, pod_stack)
         host_stack = read_host(sessions.host, pod_stack, settings.host_table)
-        sessions.host.apply([requests.delete_neighbour(entry) for entry in host_stack.stale])
+        sessions.host.apply(
+            [requests.delete_neighbour(entry) for entry in host_stack.stale_neighbours]
+        )
         namespace = sessions.namespace
         rdma = self._rdma.device_of(namespace, interface) if settings.rdma_isolation else ""
         done: list[Change] = []
         try:
             veth = self._veth_pair(request, decision, sessions)
-            desired = plan(settings, decision, pod_stack, host_stack, veth, request.expected)
+            desired = plan(settings, decision, pod_stack, host_stack, veth, request.expected_nics)
             record = _new_record(request, decision, pod_stack, veth, namespace, desired, mac)
             record = msgspec.structs.replace(record, rdma=rdma)
             self._records.put(record)
@@ -201,7 +203,7 @@ class Engine:
     def _apply(
         self, record: AttachmentRecord, sessions: StackSessions, done: list[Change]
     ) -> AttachmentPlan:
-        """Apply a record's plan. Adds applied steps to ``done``, also before an error is raised.
+        """Apply a record's plan. If it raises an error, ``done`` has the steps applied until then.
 
         Returns the plan without the undo requests of steps whose object existed before.
         """
@@ -314,9 +316,9 @@ class Engine:
 def _apply_steps(
     session: NetlinkSession, steps: Sequence[PlanStep], done: list[Change]
 ) -> tuple[PlanStep, ...]:
-    """Send all steps in one batch. Returns them, with ``undo`` None if the object existed before.
+    """Send all steps in one batch. An error is raised after ``done`` has the applied steps.
 
-    Adds applied steps to ``done`` before an error is raised.
+    Returns the steps; a step has no ``undo`` if its object existed before.
     """
     outcomes = session.attempt([step.do for step in steps])
     recorded_steps = []
@@ -349,7 +351,7 @@ def _undo(steps: Sequence[PlanStep]) -> list[requests.Request]:
 
 
 def _is_for_same_pod(stored_record: AttachmentRecord, sessions: StackSessions) -> bool:
-    """Whether the Pod has the namespace, the NIC and the veth pair of the record."""
+    """Whether the Pod has the record's NIC, and ``_has_veth`` returns true."""
     nic = sessions.pod.link(stored_record.interface)
     return (
         nic is not None and nic.ifindex == stored_record.link and _has_veth(stored_record, sessions)
@@ -357,7 +359,7 @@ def _is_for_same_pod(stored_record: AttachmentRecord, sessions: StackSessions) -
 
 
 def _has_veth(stored_record: AttachmentRecord, sessions: StackSessions) -> bool:
-    """Whether namespace and veth pair are those of the record.
+    """Whether the Pod has the namespace and the veth pair of the record.
 
     The kernel soon reuses inode numbers, but interface indexes only after 2^31 links.
     """

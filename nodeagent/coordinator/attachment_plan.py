@@ -50,18 +50,18 @@ def plan(
     pod: PodStack,
     host: HostStack,
     veth: VethPair,
-    expected: frozenset[str] = frozenset(),
+    expected_nics: frozenset[str] = frozenset(),
 ) -> AttachmentPlan:
-    """The plan of one NIC. ``expected``: names of NICs that the Pod gets later.
+    """The plan of one NIC. ``expected_nics``: names of NICs that the Pod gets later.
 
     Raises BadInput if the default-route NIC neither exists nor is expected, or if ``mac_of``
     raises.
     """
     source = _preferred_source(settings, pod)
     priorities = Priorities(pod.rules)
-    underlay_first = decision.mode == "underlay" and decision.first
+    has_own_veth = decision.mode == "underlay" and decision.first
     steps: list[PlanStep] = []
-    if underlay_first:
+    if has_own_veth:
         steps += _pod_veth_steps(settings, pod, veth)
     steps += _nic_steps(settings, pod)
     if decision.first:
@@ -74,21 +74,21 @@ def plan(
         *_hijack_routes(settings, decision, host, veth, source),
     ]
     steps += map(route_step, host_routes)
-    if underlay_first:
+    if has_own_veth:
         steps += _reply_path(pod, host, veth, source)
         for family in pod.families:
             priorities.reserve(family, RULE_PRIORITY)
     if settings.tune_pod_routes and (decision.mode == "overlay" or not decision.first):
-        # In overlay mode, ``host_routes`` lead over the first NIC, and tuning may move them too.
+        # In overlay mode, ``host_routes`` use the first NIC, so tuning may move them too.
         main_routes = tuple(route for route in host_routes if route.table == RT_TABLE_MAIN)
         pod_with_routes = pod._replace(routes=(*pod.routes, *main_routes))
-        steps += tuning_steps(settings, decision, pod_with_routes, priorities, expected)
+        steps += tuning_steps(settings, decision, pod_with_routes, priorities, expected_nics)
     steps += _policy_routes(settings, decision, pod)
     return AttachmentPlan(
         tuple(steps),
         tuple(_host_steps(settings, pod, veth)),
-        _sysctls(settings, pod, POD_VETH if underlay_first else ""),
-        reply_marks=underlay_first,
+        _sysctls(settings, pod, POD_VETH if has_own_veth else ""),
+        reply_marks=has_own_veth,
     )
 
 
@@ -117,7 +117,7 @@ def mac_of(settings: CoordinatorSettings, pod: PodStack) -> Mac:
 
 
 def _preferred_source(settings: CoordinatorSettings, pod: PodStack) -> Address | None:
-    """Only IPv4: old kernels refuse a preferred source in IPv6 routes."""
+    """The first NIC's IPv4 address. Old kernels refuse a preferred source in IPv6 routes."""
     first = pod.link(settings.first_nic)
     if first is None:
         return None
@@ -197,7 +197,7 @@ def _reply_path(
 def _policy_routes(
     settings: CoordinatorSettings, decision: NicSetup, pod: PodStack
 ) -> Iterator[PlanStep]:
-    # No rule selects the table of the first underlay NIC.
+    # No rule selects the table of the first underlay NIC, so main gets its policy routes.
     uses_main = decision.mode == "underlay" and decision.first
     table = RT_TABLE_MAIN if uses_main else decision.table
     for route in settings.policy_routes:

@@ -133,7 +133,7 @@ class AttachmentRecords:
             if record.version != VERSION:
                 raise ValueError(f"version {record.version} is unknown")
             if self._path(record.container, record.interface) != path:
-                raise ValueError("the file name is not that of the attachment in the record")
+                raise ValueError("the file name does not match the attachment in the record")
         except FileNotFoundError:
             return None
         except (OSError, *DECODING_ERRORS) as error:

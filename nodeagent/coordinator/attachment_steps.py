@@ -10,7 +10,7 @@ from nodeagent.netlink.values import KernelRoute, Neighbour, RoutingRule
 
 
 class PlanStep(NamedTuple):
-    """One change. ``undo`` None: the change stays, or ends with the Pod."""
+    """One change. A change without ``undo`` stays, or ends with the Pod."""
 
     do: Request
     undo: Request | None = None
@@ -19,8 +19,8 @@ class PlanStep(NamedTuple):
 class AttachmentPlan(NamedTuple):
     """The changes of one ADD: ``pod`` in the Pod, ``host`` on the node.
 
-    ``sysctls`` are set first, in the Pod. ``reply_marks``: whether to add the Pod's firewall-mark
-    rules of the reply path.
+    ``sysctls`` are set first, in the Pod. ``reply_marks``: whether to add ``ReplyMarkRules`` to the
+    Pod.
     """
 
     pod: tuple[PlanStep, ...]
@@ -30,22 +30,22 @@ class AttachmentPlan(NamedTuple):
 
 
 def route_step(route: KernelRoute) -> PlanStep:
-    """Add a route."""
+    """The step that adds a route."""
     return _reversible(requests.add_route(route))
 
 
 def remove_route_step(route: KernelRoute) -> PlanStep:
-    """Remove a route."""
+    """The step that removes a route."""
     return PlanStep(requests.delete_route(route), requests.append_route(route))
 
 
 def rule_step(rule: RoutingRule) -> PlanStep:
-    """Add a policy rule."""
+    """The step that adds a policy rule."""
     return _reversible(requests.add_rule(rule))
 
 
 def neighbour_step(entry: Neighbour) -> PlanStep:
-    """Set the MAC address of a neighbour."""
+    """The step that sets the MAC address of a neighbour."""
     return _reversible(requests.set_neighbour(entry))
 
 

@@ -16,7 +16,7 @@ _ROUTES: Final = (n.RTM_NEWROUTE, n.RTM_DELROUTE)
 
 
 class _NextHop(NamedTuple):
-    """The identity of a route, without metric and protocol: the kernel may fill these in."""
+    """A next hop of a route, without metric and protocol: the kernel may fill these in."""
 
     destination: Cidr
     table: int

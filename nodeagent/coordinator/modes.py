@@ -25,7 +25,7 @@ and net1, the table of net1 is 98 + 3."""
 _OVERLAY_BASE: Final = 99
 """With eth0, net1 and net2, the table of net2 is 99 + 3."""
 
-_LINKS_OF_FIRST_OVERLAY: Final = 2
+_LINKS_AT_FIRST_OVERLAY_NIC: Final = 2
 """The NIC of the cluster's CNI plugin, and the NIC of this call."""
 
 
@@ -66,7 +66,7 @@ def decide_nic_setup(settings: CoordinatorSettings, pod: PodStack) -> NicSetup:
             " exists)",
             "set the same mode for all networks of a Pod, or auto",
         )
-    first = broadcast_links == _LINKS_OF_FIRST_OVERLAY
+    first = broadcast_links == _LINKS_AT_FIRST_OVERLAY_NIC
     return NicSetup("overlay", first, FIRST_TABLE if first else _OVERLAY_BASE + broadcast_links)
 
 

@@ -45,12 +45,12 @@ class PodStack(NamedTuple):
 class HostStack(NamedTuple):
     """The node's stack. ``node_addresses``: the node's addresses that the Pod must reach.
 
-    The first node address of each family is ``gateway``. ``stale``: neighbour entries that earlier
-    Pods left for the Pod's addresses.
+    ``gateway`` returns the first node address of a family. ``stale_neighbours``: entries for
+    the Pod's addresses that earlier Pods left.
     """
 
     node_addresses: tuple[Address, ...]
-    stale: tuple[Neighbour, ...] = ()
+    stale_neighbours: tuple[Neighbour, ...] = ()
 
     def gateway(self, family: Family) -> Address | None:
         """The node's address to which the Pod sends hijacked traffic, or None."""
@@ -71,8 +71,8 @@ class VethPair(NamedTuple):
     host_name: str
 
 
-def is_pod_address(address: Address) -> bool:
-    """Whether an address is unicast and not link-local."""
+def is_routable_unicast(address: Address) -> bool:
+    """Whether an address is neither multicast nor link-local."""
     for values in (_MULTICAST, _LINK_LOCAL):
         prefix, mask = values[address.family]
         if address.value & mask == prefix:

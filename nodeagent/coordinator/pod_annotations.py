@@ -23,8 +23,8 @@ def default_route_nic(annotations: Mapping[str, str]) -> str:
 def expected_nics(annotations: Mapping[str, str]) -> frozenset[str]:
     """The names of the NICs of the Pod's further networks.
 
-    Entry N without an interface is netN (Network Custom Resource Definition De-facto Standard 1.2,
-    section 4).
+    Entry N without an interface gets the name netN (Network Custom Resource Definition
+    De-facto Standard 1.2, section 4).
     """
     interfaces = _interfaces(annotations.get(NETWORKS, "").strip())[:NETWORKS_MAX]
     return frozenset(name or f"net{number}" for number, name in enumerate(interfaces, 1))

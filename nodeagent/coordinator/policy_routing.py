@@ -1,7 +1,8 @@
 """Policy routing between NICs (docs/reference/coordinator.md, "Tuning of routes"). Pure.
 
 The routes of one NIC are copied from table main to another table, and the NIC's default routes are
-removed from main. Main keeps one default route. Rules select a table by source address.
+removed from main. Another NIC's default route stays in main. Rules select a table by source
+address.
 """
 
 from __future__ import annotations
@@ -33,19 +34,19 @@ def tuning_steps(
     decision: NicSetup,
     pod: PodStack,
     priorities: Priorities,
-    expected: frozenset[str],
+    expected_nics: frozenset[str],
 ) -> Iterator[PlanStep]:
-    """The steps of the tuning; no steps if ``default_nic`` returns None.
+    """The steps of the tuning; no steps if ``current_default_nic`` returns None.
 
-    ``expected``: NICs that the Pod gets later. Raises BadInput if the default-route NIC neither
-    exists nor is expected.
+    ``expected_nics``: NICs that the Pod gets later. Raises BadInput if the default-route NIC
+    neither exists nor is expected.
     """
-    default = default_nic(pod)
+    default_nic = current_default_nic(pod)
     configured_nic = settings.default_route_nic
-    if default is None:
+    if default_nic is None:
         return
     if configured_nic and pod.link(configured_nic) is None:
-        if configured_nic not in expected:
+        if configured_nic not in expected_nics:
             raise BadInput(  # users may match Spiderpool's text
                 f"podDefaultRouteNIC: {configured_nic} don't exist in pod",
                 subject="podDefaultRouteNIC",
@@ -53,20 +54,20 @@ def tuning_steps(
             )
         # The ADD of the configured NIC will change the default route of main.
         configured_nic = ""
-    # If ``default`` keeps its default route in main, the NIC of this call leaves main.
-    moved_nic = pod.interface if configured_nic in ("", default.name) else default
+    # One of two NICs keeps its default route in main. The routes of the other NIC are moved.
+    moved_nic = pod.interface if configured_nic in ("", default_nic.name) else default_nic
     if configured_nic == pod.interface.name:
-        yield from _rules(pod, default, decision.table, priorities)
+        yield from _source_rules(pod, default_nic, decision.table, priorities)
     else:
-        yield from _rules(pod, pod.interface, decision.table, priorities)
+        yield from _source_rules(pod, pod.interface, decision.table, priorities)
         if decision.mode == "overlay" and decision.first:
-            yield from _rules(pod, default, REPLY_TABLE, priorities)
-            yield from _copied_defaults(settings, pod)
+            yield from _source_rules(pod, default_nic, REPLY_TABLE, priorities)
+            yield from _copied_default_routes(settings, pod)
     yield from _move_routes(pod, moved_nic, decision.table)
 
 
-def default_nic(pod: PodStack) -> Link | None:
-    """The NIC with a default route in main, except the NIC of this call; None: there is none.
+def current_default_nic(pod: PodStack) -> Link | None:
+    """Another NIC than that of this call, with a default route in main; None if there is none.
 
     Of several NICs, the NIC with the lowest interface index is returned.
     """
@@ -86,13 +87,15 @@ def _routes_of_families(pod: PodStack) -> Iterator[KernelRoute]:
     return (route for route in pod.routes if route.family in pod.families)
 
 
-def _rules(pod: PodStack, link: Link, table: int, priorities: Priorities) -> Iterator[PlanStep]:
+def _source_rules(
+    pod: PodStack, link: Link, table: int, priorities: Priorities
+) -> Iterator[PlanStep]:
     for address in pod.addresses_of(link.ifindex):
         if address.family in pod.families:
             yield rule_step(priorities.source_rule(host_prefix(address), table))
 
 
-def _copied_defaults(settings: CoordinatorSettings, pod: PodStack) -> Iterator[PlanStep]:
+def _copied_default_routes(settings: CoordinatorSettings, pod: PodStack) -> Iterator[PlanStep]:
     first = pod.link(settings.first_nic)
     for route in _routes_of_families(pod):
         if route.is_default and first is not None and first.ifindex in route.links:

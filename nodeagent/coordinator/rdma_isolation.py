@@ -95,18 +95,18 @@ class RdmaIsolation:
         raise DatapathError(text, subject=name, remedy=FIND_DEVICE)
 
     def give_back(self, name: str, namespace: NetworkNamespace) -> None:
-        """Move a device back to the node. Ignores errors: the kernel moves it back later."""
+        """Move a device back to the node. Ignores errors: the kernel moves the device later."""
         with suppress(OSError, DatapathError):
             self._transfer(name, namespace, self._node)
 
     def _has_device(self, namespace: NetworkNamespace, interface: str) -> bool:
-        """Whether the Pod has a device of the NIC, or of no link (InfiniBand)."""
+        """Whether the Pod has an RDMA device whose port has this NIC, or no NIC (InfiniBand)."""
         with self._socket(namespace) as pod_socket:
             ports = [port for device in pod_socket.devices() for port in pod_socket.ports(device)]
         return any(port.link in {"", interface} for port in ports)
 
     def _transfer(self, name: str, source: NetworkNamespace, target: NetworkNamespace) -> bool:
-        """Return False if the device is not in ``source``."""
+        """Move a device. Return False if the device is not in ``source``."""
         with self._socket(source) as socket:
             for device in socket.devices():
                 if device.name == name:

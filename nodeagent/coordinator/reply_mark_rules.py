@@ -93,7 +93,7 @@ earlier forms."""
 
 
 class ReplyMarkRules(Protocol):
-    """One implementation of the rules."""
+    """Adds the rules to a Pod, and finds missing rules."""
 
     def put(self, namespace: NetworkNamespace, families: Iterable[Family]) -> None:
         """Add missing rules. Raises DatapathError."""
@@ -212,13 +212,13 @@ class PreferredReplyMarkRules(ReplyMarkRules):
 
 
 def _rules_missing(
-    netlink: socket.socket, family: Family, accepted: Mapping[str, str] = {}
+    netlink: socket.socket, family: Family, earlier_rules: Mapping[str, str] = {}
 ) -> list[str]:
     existing = nft.rules_in(netlink, family, TABLE_NAME)
     return [
         rule
         for rule in _EXPECTED_RULES
-        if rule not in existing and accepted.get(rule) not in existing
+        if rule not in existing and earlier_rules.get(rule) not in existing
     ]
 
 

@@ -1,7 +1,7 @@
 """The coordinator's settings (docs/reference/coordinator.md, "Inputs").
 
-Sources: the network configuration, the cluster, built-in values. Lists are not merged: the first
-list that is not empty is used.
+The network configuration overrides the cluster, which overrides built-in values. Lists are not
+merged: the first list that is not empty is used.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class UnparsedSettings(
         "rdma_isolation": "rdmaIsolation",
     },
 ):
-    """The settings of one source. None, "" and (): not set."""
+    """The settings of one source. A field with None, "" or () is not set."""
 
     mode: _Text = ""
     tune_pod_routes: bool | None = None
@@ -124,7 +124,7 @@ class CoordinatorSettings(NamedTuple):
 
     ``hijacked``: networks that the Pod reaches through the node. ``hijack_further_nics``: whether
     the tables of further NICs get routes to ``hijacked`` too. ``rp_filter``, ``host_rp_filter``:
-    sysctls of the Pod and the node; None: do not change.
+    sysctls of the Pod and the node; None leaves them unchanged.
     """
 
     mode: str
@@ -191,13 +191,13 @@ def read_settings(document: dict[str, Any]) -> UnparsedSettings:
 
 
 def effective_settings(
-    conf: UnparsedSettings, cluster: UnparsedSettings, default_route_nic: str = ""
+    network: UnparsedSettings, cluster: UnparsedSettings, default_route_nic: str = ""
 ) -> CoordinatorSettings:
     """Merge and parse the settings of a call. Raises BadInput.
 
     ``default_route_nic``: the NIC in the Pod's annotation, or "".
     """
-    merged_settings = merge_settings(conf, cluster)
+    merged_settings = merge_settings(network, cluster)
     mode = "disable" if merged_settings.mode == DISABLED else merged_settings.mode
     if mode not in MODES:
         raise _invalid("mode", f"unknown mode {mode!r}", f"set one of {', '.join(MODES)}")
@@ -295,7 +295,7 @@ def _mac_prefix(text: str) -> bytes:
 
 
 def _rp_filter(field: str, value: int | None) -> int | None:
-    """None or a negative value: do not change the sysctl."""
+    """With None or a negative value, the sysctl is not changed."""
     if value is None or value < 0:
         return None
     return _number(field, value, 0, 2)

@@ -12,7 +12,7 @@ from typing import Final
 
 from core.domain.addresses.ip_address import Address, Family
 from core.errors import DatapathError
-from nodeagent.coordinator.network_stacks import HostStack, PodStack, VethPair, is_pod_address
+from nodeagent.coordinator.network_stacks import HostStack, PodStack, VethPair, is_routable_unicast
 from nodeagent.netlink import replies, requests
 from nodeagent.netlink.numbers import RT_SCOPE_LINK, RT_TABLE_MAIN
 from nodeagent.netlink.requests import AF_OF, IFADDRMSG_SCOPE, packed_address
@@ -38,7 +38,7 @@ def read_pod(session: NetlinkSession, interface: str) -> PodStack:
     addresses = tuple(
         entry
         for entry in session.addresses()
-        if entry.link not in loopbacks and is_pod_address(entry.address)
+        if entry.link not in loopbacks and is_routable_unicast(entry.address)
     )
     pod = PodStack(nic, links, addresses, routes=(), rules=())
     if not pod.nic_addresses:
@@ -67,12 +67,12 @@ def read_host(session: NetlinkSession, pod: PodStack, table: int) -> HostStack:
     ]
     node_addresses = [source for source in sources if source is not None]
     node_addresses += _node_addresses(session, pod.families)
-    stale = _neighbours_for(session, pod.nic_addresses)
-    return HostStack(tuple(dict.fromkeys(node_addresses)), tuple(stale))
+    stale_neighbours = _neighbours_for(session, pod.nic_addresses)
+    return HostStack(tuple(dict.fromkeys(node_addresses)), tuple(stale_neighbours))
 
 
 def read_veth(pod_session: NetlinkSession, host_session: NetlinkSession, name: str) -> VethPair:
-    """The veth pair of a link of the Pod. Raises DatapathError if the link is not a veth."""
+    """Find a link of the Pod by name, and return ``veth_of`` the link. Raises DatapathError."""
     pod_veth = pod_session.link(name)
     if pod_veth is None:
         raise DatapathError(
@@ -118,15 +118,19 @@ def _node_addresses(session: NetlinkSession, families: Iterable[Family]) -> list
     address_families = {AF_OF[family] for family in families}
 
     def read(body: memoryview) -> LinkAddress | None:
-        kind, scope = body[0], body[IFADDRMSG_SCOPE]
+        address_family, scope = body[0], body[IFADDRMSG_SCOPE]
         # Skip link-local addresses before decoding: each host veth has one.
-        if kind not in address_families or (kind == AF_OF[6] and scope == RT_SCOPE_LINK):
+        if address_family not in address_families or (
+            address_family == AF_OF[6] and scope == RT_SCOPE_LINK
+        ):
             return None
         return replies.link_address(body)
 
     listed_entries = session.listing(requests.all_addresses(), read)
     entries = [
-        entry for entry in listed_entries if entry is not None and is_pod_address(entry.address)
+        entry
+        for entry in listed_entries
+        if entry is not None and is_routable_unicast(entry.address)
     ]
     links = {entry.link for entry in entries}
     node_links = {ifindex for ifindex in links if _is_node_link(session, ifindex)}

@@ -1,6 +1,6 @@
 """The veth pair of an underlay Pod: one end in the Pod, the other on the node. Calls block.
 
-The host veth is found by its name, even without an attachment record.
+The name of the host veth identifies the container, even without an attachment record.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class VethPairs:
     def create(
         self, container: str, mtu: int, namespace: NetworkNamespace, host: NetlinkSession
     ) -> VethPair:
-        """Create the pair of a Pod. ``namespace``: the Pod's. Raises DatapathError."""
+        """Create the veth pair between a Pod's namespace and the node. Raises DatapathError."""
         name = host_veth_name(container)
         host_end, pod_end = VethEnd(name, self._mac()), VethEnd(POD_VETH, self._mac())
         creations = (

@@ -129,7 +129,7 @@ class NetworkPod:
         request = AttachRequest(
             self.attachment(interface),
             self.node.settings(**settings),
-            expected=frozenset(later_nics),
+            expected_nics=frozenset(later_nics),
         )
         return self.node.engine.attach(request)
 

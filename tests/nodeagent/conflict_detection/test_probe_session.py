@@ -28,7 +28,7 @@ from nodeagent.conflict_detection.ndp import (
     encode_advertisement,
     encode_solicitation,
 )
-from nodeagent.conflict_detection.probe_codecs import ARP_PROBE, ND_PROBE, ProbeCodec, ProbeRequest
+from nodeagent.conflict_detection.probe_codecs import ARP_CODEC, ND_CODEC, ProbeCodec, ProbeRequest
 from nodeagent.conflict_detection.probe_schedule import (
     CONFLICT_PROBES,
     CONFLICT_SCHEDULE,
@@ -66,13 +66,13 @@ BOTH_CODECS = pytest.mark.parametrize(
     ("codec", "probe_request", "conflicting_host", "router"),
     [
         (
-            ARP_PROBE,
+            ARP_CODEC,
             REQUEST_IPV4,
             encode_arp(ArpPacket(ARP_REPLY, THEIR_MAC, ADDRESS, OUR_MAC, bytes(4)), OUR_MAC),
             encode_arp(ArpPacket(ARP_REPLY, ROUTER_MAC, GATEWAY, OUR_MAC, ADDRESS), OUR_MAC),
         ),
         (
-            ND_PROBE,
+            ND_CODEC,
             REQUEST_IPV6,
             encode_advertisement(
                 Advertisement(ADDRESS6, ALL_NODES, ADDRESS6, THEIR_MAC), THEIR_MAC
@@ -147,8 +147,8 @@ def test_detect_options_set_the_times_of_probes(
 ) -> None:
     schedule = schedule_of_network(CONFLICT_SCHEDULE, read_timing(options))
     state, sent = run_without_answers(
-        start_probe(REQUEST_IPV4._replace(gateway=b"", conflict_schedule=schedule), ARP_PROBE, 0.0),
-        ARP_PROBE,
+        start_probe(REQUEST_IPV4._replace(gateway=b"", conflict_schedule=schedule), ARP_CODEC, 0.0),
+        ARP_CODEC,
     )
 
     assert [when for when, _ in sent] == pytest.approx(sent_at, abs=1e-5)
@@ -186,7 +186,7 @@ def test_only_the_gateway_is_probed_if_conflict_detection_is_disabled(
 
 
 def test_no_frame_is_sent_if_both_detections_are_disabled() -> None:
-    step = start_probe(ProbeRequest(ADDRESS, OUR_MAC, conflict=False), ARP_PROBE, 0.0)
+    step = start_probe(ProbeRequest(ADDRESS, OUR_MAC, conflict=False), ARP_CODEC, 0.0)
 
     assert step == ProbeStep(step.state, ())
     assert step.state.finding == AddressFree()
@@ -208,7 +208,7 @@ def test_a_conflicting_host_is_found_while_the_gateway_is_probed(
     codec: ProbeCodec, probe_request: ProbeRequest, conflicting_host: bytes, router: bytes
 ) -> None:
     state = start_probe(probe_request, codec, 0.0).state
-    while not state.at_gateway:
+    while not state.probing_gateway:
         state = advance(state, codec, state.due).state
 
     assert receive_frame(state, codec, conflicting_host).finding == ConflictFound(THEIR_MAC)
@@ -220,7 +220,7 @@ def test_a_packet_of_the_gateway_before_the_gateway_probe_is_ignored(
 ) -> None:
     state = start_probe(probe_request, codec, 0.0).state
     assert receive_frame(state, codec, router).finding is None
-    while not state.at_gateway:
+    while not state.probing_gateway:
         state = advance(state, codec, state.due).state
 
     assert receive_frame(state, codec, router).finding == AddressFree(ROUTER_MAC)
@@ -236,11 +236,11 @@ def test_advancing_before_the_due_time_changes_nothing(
 
 
 def test_late_timers_neither_skip_a_probe_nor_shorten_the_wait_for_answers() -> None:
-    state = start_probe(REQUEST_IPV4._replace(gateway=b""), ARP_PROBE, 0.0).state
+    state = start_probe(REQUEST_IPV4._replace(gateway=b""), ARP_CODEC, 0.0).state
     sent, now = 1, 0.0
     while state.finding is None:
         now = state.due + 10.0
-        step = advance(state, ARP_PROBE, now)
+        step = advance(state, ARP_CODEC, now)
         sent += len(step.send)
         state = step.state
         assert state.finding is not None or state.due > now
@@ -268,18 +268,18 @@ HARMLESS_PACKETS = {
 
 @pytest.mark.parametrize("packet", CONFLICTING_PACKETS.values(), ids=CONFLICTING_PACKETS)
 def test_an_arp_packet_of_a_conflicting_host_is_recognized(packet: ArpPacket) -> None:
-    assert ARP_PROBE.conflicting_mac(encode_arp(packet), REQUEST_IPV4) == THEIR_MAC
+    assert ARP_CODEC.conflicting_mac(encode_arp(packet), REQUEST_IPV4) == THEIR_MAC
 
 
 @pytest.mark.parametrize("packet", HARMLESS_PACKETS.values(), ids=HARMLESS_PACKETS)
 def test_a_harmless_arp_packet_is_not_a_conflict(packet: ArpPacket) -> None:
-    assert ARP_PROBE.conflicting_mac(encode_arp(packet), REQUEST_IPV4) == b""
+    assert ARP_CODEC.conflicting_mac(encode_arp(packet), REQUEST_IPV4) == b""
 
 
 def test_the_mac_address_of_the_frame_is_used_without_a_link_layer_option() -> None:
     advertisement = Advertisement(ADDRESS6, ALL_NODES, ADDRESS6)
     assert (
-        ND_PROBE.conflicting_mac(encode_advertisement(advertisement, THEIR_MAC), REQUEST_IPV6)
+        ND_CODEC.conflicting_mac(encode_advertisement(advertisement, THEIR_MAC), REQUEST_IPV6)
         == THEIR_MAC
     )
 
@@ -289,18 +289,18 @@ def test_duplicate_address_detection_of_another_host_is_a_conflict() -> None:
     ours = encode_solicitation(Solicitation(UNSPECIFIED_ADDRESS, ADDRESS6), OUR_MAC)
     request = encode_solicitation(Solicitation(GATEWAY6, ADDRESS6, ROUTER_MAC), ROUTER_MAC)
 
-    assert ND_PROBE.conflicting_mac(theirs, REQUEST_IPV6) == THEIR_MAC
-    assert ND_PROBE.conflicting_mac(ours, REQUEST_IPV6) == b"", (
+    assert ND_CODEC.conflicting_mac(theirs, REQUEST_IPV6) == THEIR_MAC
+    assert ND_CODEC.conflicting_mac(ours, REQUEST_IPV6) == b"", (
         "our own frame, received again (RFC 4862, 5.4.3)"
     )
-    assert ND_PROBE.conflicting_mac(request, REQUEST_IPV6) == b"", (
+    assert ND_CODEC.conflicting_mac(request, REQUEST_IPV6) == b"", (
         "a request does not use the address"
     )
 
 
 def test_a_gateway_probe_has_the_new_address_as_sender() -> None:
-    arp = decode_arp(ARP_PROBE.gateway_probe(REQUEST_IPV4))
-    received = decode_message(ND_PROBE.gateway_probe(REQUEST_IPV6))
+    arp = decode_arp(ARP_CODEC.gateway_probe(REQUEST_IPV4))
+    received = decode_message(ND_CODEC.gateway_probe(REQUEST_IPV6))
 
     assert arp == ArpPacket(ARP_REQUEST, OUR_MAC, ADDRESS, bytes(6), GATEWAY)
     assert received is not None
@@ -308,8 +308,8 @@ def test_a_gateway_probe_has_the_new_address_as_sender() -> None:
 
 
 def test_announcements_are_sent_to_all_hosts() -> None:
-    (arp,) = ARP_PROBE.announcements(ADDRESS, OUR_MAC)
-    advertised, solicited = map(decode_message, ND_PROBE.announcements(ADDRESS6, OUR_MAC))
+    (arp,) = ARP_CODEC.announcements(ADDRESS, OUR_MAC)
+    advertised, solicited = map(decode_message, ND_CODEC.announcements(ADDRESS6, OUR_MAC))
 
     assert decode_arp(arp) == arp_announcement(OUR_MAC, ADDRESS)
     assert advertised is not None
@@ -324,14 +324,14 @@ frames = st.binary(max_size=100) | st.sampled_from(
     (
         encode_arp(CONFLICTING_PACKETS["another host's probe"]),
         encode_arp(HARMLESS_PACKETS["a reply from another address"]),
-        *ND_PROBE.announcements(ADDRESS6, THEIR_MAC),
-        *ARP_PROBE.announcements(ADDRESS, THEIR_MAC),
+        *ND_CODEC.announcements(ADDRESS6, THEIR_MAC),
+        *ARP_CODEC.announcements(ADDRESS, THEIR_MAC),
     )
 )
 
 
 @given(
-    st.sampled_from(((ARP_PROBE, REQUEST_IPV4), (ND_PROBE, REQUEST_IPV6))),
+    st.sampled_from(((ARP_CODEC, REQUEST_IPV4), (ND_CODEC, REQUEST_IPV6))),
     st.lists(frames | st.floats(0, 0.2), max_size=30),
     st.booleans(),
     st.booleans(),
