@@ -141,7 +141,7 @@ class GcHandler:
         if not any(nic.container for nic in keep):
             keep = ()
         trace = tracing.event_traceparent(call.traceparent)
-        cause = Cause(self._actor, removed_nics[0].container, traceparent=trace)
+        cause = Cause(self._actor, gone_nics[0].container, traceparent=trace)
         return ReleaseRequest("gc", evidence, cause, keep)
 
     async def _release(self, endpoint: Endpoint, release: ReleaseRequest) -> bool:
