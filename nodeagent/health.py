@@ -30,7 +30,7 @@ _UNANSWERED_OUTCOMES: Final = frozenset(
 
 
 class StoreWatchdog:
-    """Stores the outcome of the last call to etcd (a ``CallObserver``)."""
+    """A ``CallObserver`` that keeps the outcome of the last call to etcd."""
 
     def __init__(self) -> None:
         self.outcome = "ok"
@@ -73,7 +73,7 @@ class AgentHealth:
         self.fenced: WriterFenced | None = None
 
     def why_not_ready(self) -> OrbweaverError | None:
-        """Why this agent cannot serve, without I/O; None if it can."""
+        """Why this agent cannot serve; None if it can. Does no I/O."""
         # The epoch is 0 until the writer is open.
         if self._writer.epoch and self._view.ready and not (self.stopping or self.fenced):
             return None  # fast path: every request calls this
@@ -83,24 +83,24 @@ class AgentHealth:
         return None
 
     def why_not_healthy(self) -> OrbweaverError | None:
-        """Like ``why_not_ready``, but also a fault if etcd did not answer the last call."""
+        """The fault of ``why_not_ready``, else of etcd: no answer to the last call, or an alarm."""
         return self.why_not_ready() or self._store_fault()
 
     async def checks(self) -> list[HealthCheck]:
         """All checks, also of supervised tasks. Reads etcd."""
         tasks = self._supervisor.health()
-        serving_checks = await self._serving_checks()
+        serving_checks = await self._checks_with_etcd()
         return [*serving_checks, *(HealthCheck(f"task/{name}", fault) for name, fault in tasks)]
 
     async def probe_fault(self) -> OrbweaverError | None:
         """Like ``why_not_healthy``, but reads etcd first."""
-        return _first_fault(await self._serving_checks())
+        return _first_fault(await self._checks_with_etcd())
 
     async def readiness_fault(self) -> OrbweaverError | None:
         """The first fault of ``checks``; None if all checks pass."""
         return _first_fault(await self.checks())
 
-    async def _serving_checks(self) -> list[HealthCheck]:
+    async def _checks_with_etcd(self) -> list[HealthCheck]:
         await self._probe()
         return [*self._local_checks(), HealthCheck("etcd", self._store_fault())]
 

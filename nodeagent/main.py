@@ -85,9 +85,9 @@ def _tracer(settings: Settings) -> Tracer | None:
 
 async def _serve(settings: Settings) -> int:
     raise_open_files_limit()
-    opened = Teardown()
+    teardown = Teardown()
     try:
-        code = await _run(settings, opened)
+        code = await _run(settings, teardown)
     except WriterFenced as error:
         _log.critical("stopped: another process writes events under this node's name: %s", error)
         code = EXIT_FENCED
@@ -98,22 +98,22 @@ async def _serve(settings: Settings) -> int:
         _log.critical("stopped: %s", error)
         code = EXIT_FAILED
     finally:
-        await opened.close()
-    return EXIT_FAILED if opened.failures and code == EXIT_OK else code
+        await teardown.close()
+    return EXIT_FAILED if teardown.failures and code == EXIT_OK else code
 
 
-async def _run(settings: Settings, opened: Teardown) -> int:
+async def _run(settings: Settings, teardown: Teardown) -> int:
     store = EtcdStore(settings.etcd)
-    opened.push("the store", store.close)
+    teardown.push("the store", store.close)
     supervisor = Supervisor()
-    opened.push("supervised tasks", supervisor.close)
+    teardown.push("supervised tasks", supervisor.close)
     try:
         cluster = await connect_cluster(settings, supervisor)
     except BadInput as error:
         _log.critical("settings: %s", error, extra={"fields": {"key": error.subject}})
         return EXIT_SETTINGS
     if cluster is not None:
-        opened.push("the API client", cluster.close)
+        teardown.push("the API client", cluster.close)
     sources = AgentSources(supervisor=supervisor)
     if cluster is not None:
         sources = AgentSources(
@@ -132,7 +132,7 @@ async def _run(settings: Settings, opened: Teardown) -> int:
         services=cluster.services if cluster is not None else None,
         rdma_pods=rdma_pods.by_address if rdma_pods is not None else None,
     )
-    opened.push("the agent", agent.stop)
+    teardown.push("the agent", agent.stop)
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, agent.ended.set)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from core.errors import DatapathError, Overloaded
-from nodeagent.netlink.ethtool import driver_bus
+from nodeagent.netlink.ethtool import bus_address
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 
 SYSFS: Final = Path("/sys")
@@ -48,7 +48,7 @@ async def master_addresses(
 def bus_device(interface: str) -> str:
     """PCI address of a link in the calling thread's network namespace. Raises OSError."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        return driver_bus(any_socket, interface)
+        return bus_address(any_socket, interface)
 
 
 def master_of(device: str, sysfs: Path = SYSFS) -> str | None:

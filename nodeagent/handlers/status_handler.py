@@ -1,5 +1,7 @@
 """STATUS: whether an ADD can succeed now, and whether pools have free addresses (CNI 1.1.0).
 
+Error codes:
+
     50   not ready, etcd unavailable, no usable pool, or all pools of a requested family are full
     51   a Pod of this node holds a quarantined address, which a conflicting host uses too
 
@@ -49,14 +51,14 @@ NAME_POOLS: Final = "name pools of an enabled IP version (enableIPv4, enableIPv6
 
 STATUS_CACHED_S: Final = 2.0
 
-NETWORKS_MAX: Final = 64
-"""Cached results, one for each network configuration."""
+CACHED_STATUSES_MAX: Final = 64
+"""One status is cached for each network configuration."""
 
 QUARANTINED_PER_READ: Final = 120
 """By default etcd allows 128 operations in a transaction."""
 
 QUARANTINED_MAX: Final = 1_200
-"""Further addresses are not checked, and a fault is reported."""
+"""STATUS checks no more quarantined addresses, and reports a fault if there are more."""
 
 _NO_POD: Final = PodReference(container="status")
 
@@ -110,7 +112,7 @@ class StatusHandler:
                 if status is None:
                     failure = await self._find_failure(ipam)
                     status = _CachedStatus(self._monotonic() + STATUS_CACHED_S, failure)
-                    if len(self._cache) >= NETWORKS_MAX:
+                    if len(self._cache) >= CACHED_STATUSES_MAX:
                         self._cache.clear()
                     self._cache[ipam] = status
         if status.failure is not None:
@@ -125,7 +127,7 @@ class StatusHandler:
         if fault is not None:
             return _not_available(fault)
         try:
-            quarantined = await self._quarantined_on_node()
+            quarantined = await self._quarantined_addresses_on_node()
             exhaustion = await self._exhaustion(ipam)
         except OrbweaverError as error:
             return _not_available(error)
@@ -142,12 +144,12 @@ class StatusHandler:
     # Exhaustion
 
     async def _exhaustion(self, ipam: IpamConf) -> CniFailure | None:
-        """Why no ADD of this network can succeed; None if an ADD can."""
+        """Why no ADD of this network can succeed; None if an ADD can succeed."""
         snapshot = self._view.current
         facts = self._facts.facts(_NO_POD)
         named_pools = self._named_pools(ipam, snapshot)
         if named_pools is None:
-            return await self._all_exhausted(facts, snapshot)
+            return await self._exhaustion_of_all_pools(facts, snapshot)
         for family, names in named_pools.lists():
             usable = [name for name in names if self._is_usable(name, facts, snapshot)]
             pools_text = f"{FAMILY_NAMES[family]} IPPools [{' '.join(names)}]"
@@ -163,7 +165,7 @@ class StatusHandler:
             return CniFailure(NOT_AVAILABLE, text, NAME_POOLS)
         return None
 
-    async def _all_exhausted(
+    async def _exhaustion_of_all_pools(
         self, facts: RequestFacts, snapshot: ConfigurationSnapshot
     ) -> CniFailure | None:
         usable = [name for name in snapshot.pools if self._is_usable(name, facts, snapshot)]
@@ -216,15 +218,17 @@ class StatusHandler:
 
     # Conflicting hosts
 
-    async def _quarantined_on_node(self) -> list[str]:
+    async def _quarantined_addresses_on_node(self) -> list[str]:
         quarantine = sorted(self._view.current.quarantine)
         self._report_limit(len(quarantine))
         addresses: list[str] = []
         for first in range(0, min(len(quarantine), QUARANTINED_MAX), QUARANTINED_PER_READ):
-            addresses += await self._held_on_node(quarantine[first : first + QUARANTINED_PER_READ])
+            addresses += await self._addresses_held_on_node(
+                quarantine[first : first + QUARANTINED_PER_READ]
+            )
         return addresses
 
-    async def _held_on_node(self, quarantine: list[str]) -> list[str]:
+    async def _addresses_held_on_node(self, quarantine: list[str]) -> list[str]:
         gets = [Get(self._keys.ip_of(address)) for address in quarantine]
         holders: dict[str, Get] = {}
         ranges = (await self._store.read(gets)).ranges

@@ -1,8 +1,9 @@
 """Releases addresses after a failed conflict detection, except fixed addresses.
 
-``withdraw_endpoint`` is for callers that probe themselves (docs/reference/address-assignment.md,
-"Batch release"), ``withdraw_nic`` for the agent's own probe. An address with a conflict is
-quarantined before its release. Addresses of a Pod with another UID are not released.
+``withdraw_endpoint`` is for callers that probe without the agent
+(docs/reference/address-assignment.md, "Batch release"), ``withdraw_nic`` for the agent's own probe.
+An address with a conflict is quarantined before its release. Addresses of a Pod with another UID
+are not released.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from core.projections.configuration_view import ConfigurationView
 from nodeagent.conflict_detection.detector import ConflictingAddress
 from nodeagent.pod_facts import FactsSource
 
-REPORTED: Final = "in use by a conflicting host, as the CNI plugin on this node reported"
-PROBED: Final = (
+REPORTED_REASON: Final = "in use by a conflicting host, as the CNI plugin on this node reported"
+PROBED_REASON: Final = (
     "in use by a conflicting host, which answered a probe before the Pod had the address"
 )
 
@@ -40,8 +41,9 @@ answers for every address could put a whole pool in quarantine."""
 
 
 class Withdrawal(Enum):
-    """How a release ended. If addresses were kept, the value says why.
+    """How a withdrawal ended.
 
+    Every value except DONE says why addresses were kept or were not quarantined.
     The texts with "forbid" are Spiderpool's.
     """
 
@@ -49,13 +51,16 @@ class Withdrawal(Enum):
     SWITCHED_OFF = "forbid releasing IPs for stateless workload"
     STATEFUL = "forbid releasing IPs for stateful workload"
     TOO_MANY = (
-        f"{ADDRESSES_OF_A_HOST_MAX} addresses are in quarantine because of this MAC address, the"
-        " limit for one host, which may be a proxy that answers for every address"
+        f"{ADDRESSES_OF_A_HOST_MAX} addresses are in quarantine because of this MAC address,"
+        " which is the limit for one host; the host may be a proxy that answers for every address"
     )
 
 
 class WithdrawalHandler:
-    """The handler of withdrawals. ``allowed``: SPIDERPOOL_ENABLED_RELEASE_CONFLICT_IPS."""
+    """Handles withdrawals.
+
+    ``allowed``: whether a conflict may release addresses (SPIDERPOOL_ENABLED_RELEASE_CONFLICT_IPS).
+    """
 
     def __init__(
         self,
@@ -106,7 +111,7 @@ class WithdrawalHandler:
         release = ReleaseRequest("conflict", f"{what} reported for container {container}", cause)
 
         def decide(current: Endpoint) -> ReleaseDecision:
-            why = "the CNI plugin released its addresses"
+            why = "the CNI plugin released the Pod's addresses"
             return ReleaseDecision(ends=current.uid == pod.uid, why=why)
 
         await self._releaser.release(endpoint.key, decide, release)
@@ -138,7 +143,7 @@ class WithdrawalHandler:
                 interface=attachment.interface,
                 seen_ms=unix_ms(),
             )
-            command = QuarantineAddress(address, PROBED, evidence, host)
+            command = QuarantineAddress(address, PROBED_REASON, evidence, host)
             await self._configurator.apply(command, cause)
 
         def decide(current: Endpoint) -> ReleaseDecision:
@@ -170,7 +175,7 @@ class WithdrawalHandler:
         for address in addresses:
             evidence = f"container {container}, one of {' '.join(addresses)}"
             host = ConflictingHost(seen_by=self._actor, node=endpoint.node, seen_ms=unix_ms())
-            command = QuarantineAddress(address, REPORTED, evidence, host)
+            command = QuarantineAddress(address, REPORTED_REASON, evidence, host)
             await self._configurator.apply(command, cause)
 
 

@@ -51,18 +51,18 @@ NUMBER_OPTIONS: Final[dict[str, NumberOption]] = {
 
 
 class BondOptions(NamedTuple):
-    """Parsed options. ``actor``: a MAC address; b"" for none."""
+    """Parsed options. ``actor_mac``: the MAC address of ``ad_actor_system``, or b""."""
 
     numbers: tuple[tuple[NumberOption, int], ...] = ()
     arp_targets: tuple[str, ...] = ()
-    actor: bytes = b""
+    actor_mac: bytes = b""
     primary: str = ""
-    active: str = ""
+    active_member: str = ""
 
     @property
     def interfaces(self) -> tuple[tuple[str, str], ...]:
         """Key and interface name of each option that names an interface."""
-        options = (("primary", self.primary), ("active_slave", self.active))
+        options = (("primary", self.primary), ("active_slave", self.active_member))
         return tuple((key, name) for key, name in options if name)
 
 
@@ -117,7 +117,7 @@ def _arp_targets(text: str) -> tuple[str, ...]:
             "arp_ip_target", f'{text[:64]!r} is not a list like ["10.0.0.1"]'
         ) from None
     if len(targets) > ARP_TARGETS_MAX:
-        raise _bad_option("arp_ip_target", f"more than {ARP_TARGETS_MAX} addresses")
+        raise _bad_option("arp_ip_target", f"the list has more than {ARP_TARGETS_MAX} addresses")
     return targets
 
 

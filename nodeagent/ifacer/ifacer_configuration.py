@@ -47,7 +47,10 @@ class InterfaceConfig(NamedTuple):
 
 
 class IfacerConf(NamedTuple):
-    """A network configuration. ``links`` None: nothing to create. ``previous``: prevResult."""
+    """A network configuration. ``links`` None: nothing to create.
+
+    ``previous``: the result of an earlier plugin in the chain (prevResult).
+    """
 
     cni_version: str
     links: InterfaceConfig | None

@@ -1,7 +1,7 @@
 """Creates master interfaces: the bonds and VLANs on which Pods' NICs are made.
 
-Each round reads the node's links, because other processes may change them, and applies the next
-steps of ``link_plan``. The calls on a node run one after the other.
+``prepare`` works in rounds. Each round reads the node's links, because other processes may change
+them, and applies the next steps of ``link_plan``. Calls run one after the other.
 """
 
 from __future__ import annotations
@@ -48,8 +48,7 @@ class LinkConfigurator:
         from nodeagent.ifacer.link_plan import next_steps  # noqa: PLC0415  # imports pyroute2
 
         with self._executor.session(self._namespace) as session:
-            had_bond = config.bond is not None and session.link(config.bond.name) is not None
-            is_new_bond = config.bond is not None and not had_bond
+            is_new_bond = config.bond is not None and session.link(config.bond.name) is None
             for _ in range(ROUNDS_MAX):
                 plan = next_steps(config, _node_links(session, is_new_bond=is_new_bond))
                 if not plan.steps:
@@ -64,14 +63,14 @@ class LinkConfigurator:
                     subject=config.parent,
                     remedy="find out which other program on this node changes these interfaces",
                 )
-            if is_new_bond and config.bond is not None and config.bond.options.active:
-                _choose_active(session, config.bond)
+            if is_new_bond and config.bond is not None and config.bond.options.active_member:
+                _choose_active_member(session, config.bond)
         for text in plan.skipped:
             _log.warning("%s", text)
 
 
-def _choose_active(session: NetlinkSession, bond: DesiredBond) -> None:
-    """Runs after the rounds, because the kernel refuses a member whose link is not up yet."""
+def _choose_active_member(session: NetlinkSession, bond: DesiredBond) -> None:
+    """Runs after the rounds, because the active member must be up."""
     from nodeagent.ifacer.link_plan import active_member_step  # noqa: PLC0415  # imports pyroute2
 
     links = _node_links(session, is_new_bond=True)
@@ -79,7 +78,7 @@ def _choose_active(session: NetlinkSession, bond: DesiredBond) -> None:
         if outcome.errno:
             _log.warning(
                 "cannot make %s the active member of bond %s: %s",
-                bond.options.active,
+                bond.options.active_member,
                 bond.name,
                 os.strerror(outcome.errno),
             )

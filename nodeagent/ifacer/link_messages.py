@@ -52,8 +52,8 @@ def add_bond(name: str, mode: int, options: BondOptions, index_of: Mapping[str, 
     data |= {option.attribute: value for option, value in options.numbers}
     if options.arp_targets:
         data["IFLA_BOND_ARP_IP_TARGET"] = list(options.arp_targets)
-    if options.actor:
-        data["IFLA_BOND_AD_ACTOR_SYSTEM"] = options.actor
+    if options.actor_mac:
+        data["IFLA_BOND_AD_ACTOR_SYSTEM"] = options.actor_mac
     if options.primary:
         data["IFLA_BOND_PRIMARY"] = index_of[options.primary]
     return add_link(name, BOND_KIND, data=data)
@@ -68,12 +68,12 @@ def set_active_member(bond_index: int, member_index: int) -> Request:
 
 
 def read_vlan_id(link: Link) -> int:
-    """0 if the kernel reports no ID."""
+    """The ID of a VLAN; 0 if the kernel reports no ID."""
     return _read(vlan, link, "IFLA_VLAN_ID")
 
 
 def read_bond_mode(link: Link) -> int:
-    """0 if the kernel reports no mode."""
+    """The mode of a bond; 0 if the kernel reports no mode."""
     return _read(bond, link, "IFLA_BOND_MODE")
 
 

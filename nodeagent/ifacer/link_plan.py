@@ -1,8 +1,8 @@
 """Computes the next netlink requests from the node's links and the desired links. Pure.
 
-The caller repeats plans until no step is left, so a call also finishes the work of a crashed call.
-Conflicts are reported before any change. No link is removed. The settings of an existing link are
-not changed; an existing bond gets missing members that nothing else uses.
+The caller applies plan after plan until a plan has no steps. So a call also finishes the work of a
+crashed call. Conflicts are reported before any change. No link is removed. The settings of an
+existing link are not changed; an existing bond gets missing members that nothing else uses.
 """
 
 from __future__ import annotations
@@ -73,9 +73,11 @@ def _check_vlan(config: InterfaceConfig, node_links: NodeLinks) -> None:
                 remedy=f"use {link.name} as the master, or delete it: ip link delete {link.name}",
             )
     existing = node_links.find(config.vlan_name)
-    if existing is not None and (existing.kind, _id_of(existing)) != (VLAN_KIND, config.vlan):
+    if existing is not None and (existing.kind, _vlan_id_of(existing)) != (VLAN_KIND, config.vlan):
         kind = (
-            f"VLAN {_id_of(existing)}" if existing.kind == VLAN_KIND else existing.kind or "a NIC"
+            f"VLAN {_vlan_id_of(existing)}"
+            if existing.kind == VLAN_KIND
+            else existing.kind or "a NIC"
         )
         raise _name_taken(config.vlan_name, f"is {kind} and not VLAN {config.vlan}")
     parent = node_links.find(config.parent)
@@ -116,7 +118,9 @@ def _check_member(name: str, bond: DesiredBond, node_links: NodeLinks) -> Link:
 
 def _name_taken(name: str, what: str) -> DatapathError:
     text = f"interface name {name} is taken: it {what}"
-    return DatapathError(text, subject=name, remedy=f"rename or delete {name}, or choose another")
+    return DatapathError(
+        text, subject=name, remedy=f"rename or delete {name}, or choose another name"
+    )
 
 
 def _interface_missing(name: str) -> DatapathError:
@@ -156,7 +160,7 @@ def _bond_plan(config: InterfaceConfig, bond: DesiredBond, node_links: NodeLinks
 
 def _enslave(member: Link, bond: Link) -> Iterator[Request]:
     if member.up:
-        yield set_link_down(member.ifindex)  # the kernel refuses a member that is up
+        yield set_link_down(member.ifindex)  # a bond accepts only links that are down
     yield set_master(member.ifindex, bond.ifindex)
     yield set_link_up(member.ifindex)
 
@@ -198,11 +202,11 @@ def active_member_step(bond: DesiredBond, node_links: NodeLinks) -> tuple[Reques
 
     No request if the interface in the options is not a member of the bond.
     """
-    existing, member = node_links.find(bond.name), node_links.find(bond.options.active)
+    existing, member = node_links.find(bond.name), node_links.find(bond.options.active_member)
     if existing is None or member is None or member.master != existing.ifindex:
         return ()
     return (set_active_member(existing.ifindex, member.ifindex),)
 
 
-def _id_of(link: Link) -> int:
+def _vlan_id_of(link: Link) -> int:
     return read_vlan_id(link) if link.kind == VLAN_KIND else 0

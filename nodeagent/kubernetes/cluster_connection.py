@@ -23,7 +23,10 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Cluster:
-    """The watches of one cluster; a watch that the settings do not enable is None."""
+    """The watches of one cluster.
+
+    A watch that the settings do not enable is None, except ``services``, which then does not run.
+    """
 
     def __init__(self, api: Api, settings: Settings, supervisor: Supervisor | None = None) -> None:
         self.facts = KubernetesFactsSource(api, settings.node_name, settings.fixed_addresses)

@@ -35,12 +35,12 @@ from nodeagent.kubernetes.pod_owners import OwnerCache
 from nodeagent.pod_facts import CONFIRM_S_MAX, DEFAULT_NAMESPACE, MIGRATION_ANNOTATION, Liveness
 
 WATCH_WAIT_S_MAX: Final = 2.0
-"""kubelet is often faster than the watch of Pods."""
+"""An ADD waits for its Pod, because kubelet is often faster than the watch of Pods."""
 
-READ_PODS_MAX: Final = 512
-"""Cached Pods that the watch has not delivered yet."""
+UNDELIVERED_PODS_MAX: Final = 512
+"""Cached Pods that ADDs read before the watch delivered them."""
 
-ENDED_MAX: Final = 4_096
+ENDED_UIDS_MAX: Final = 4_096
 
 _log: Final = logging.getLogger(__name__)
 
@@ -61,12 +61,12 @@ class KubernetesFactsSource:
         self._fixed = fixed
         self._owners = OwnerCache(api, self.stateful_sets)
         self._owner_queue = WorkQueue(self._load_owner, "owners of Pods")
-        self._read_pods: OrderedDict[ObjectKey, Object] = OrderedDict()
+        self._undelivered_pods: OrderedDict[ObjectKey, Object] = OrderedDict()
         self._ended_uids: OrderedDict[str, None] = OrderedDict()
         self._pods_changed = asyncio.Condition()
         self._has_changes = asyncio.Event()
-        self.pods.listen(self._on_pods)
-        self.pods.add_handler(self._on_pod)
+        self.pods.listen(self._on_changed_keys)
+        self.pods.add_handler(self._on_transition)
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -98,7 +98,7 @@ class KubernetesFactsSource:
         try:
             owner = controller_of(await self._find_pod(key, reference.uid))
             if not self._owners.is_cached(owner):
-                await self._owners.load_owner(owner)
+                await self._owners.load_parent(owner)
         except ApiNotFound:
             raise WrongInput(
                 f"there is no Pod {'/'.join(key)}",
@@ -113,7 +113,7 @@ class KubernetesFactsSource:
     async def confirm_current(self, reference: PodReference) -> None:
         """Confirm that the API server has the Pod with its UID. Raises WrongInput, NotReady.
 
-        Then an earlier Pod of the same name is gone.
+        This proves that an earlier Pod of the same name is gone.
         """
         key = _key(reference)
         if key is None:
@@ -137,7 +137,7 @@ class KubernetesFactsSource:
             )
 
     def liveness(self, reference: PodReference) -> Liveness | None:
-        """Whether a Pod has ended, from cached facts; None: unknown.
+        """Whether a Pod has ended, from cached facts; None if the API server must be read.
 
         Cached facts cannot prove that a Pod still runs.
         """
@@ -199,7 +199,7 @@ class KubernetesFactsSource:
         return validity_of(kind, *endpoint.key, self._owners)
 
     async def confirm_endpoint(self, endpoint: Endpoint) -> Validity | None:
-        """Like ``endpoint_validity``, but reads the API server unless watches show a need."""
+        """Like ``endpoint_validity``, but reads the API server unless that state is "valid"."""
         kind = kind_of_holder(endpoint.holder, self._fixed)
         watched_validity = self.endpoint_validity(endpoint)
         if kind is None or watched_validity is None or watched_validity.state == "valid":
@@ -225,14 +225,14 @@ class KubernetesFactsSource:
         pod = cached_part(await self._api.get(_path(key)))
         if not _has_uid(pod, uid):
             raise ApiNotFound(f"the Pod of that name does not have the UID {uid}")
-        self._read_pods[key] = pod
-        while len(self._read_pods) > READ_PODS_MAX:
-            self._read_pods.popitem(last=False)
+        self._undelivered_pods[key] = pod
+        while len(self._undelivered_pods) > UNDELIVERED_PODS_MAX:
+            self._undelivered_pods.popitem(last=False)
         return pod
 
     def _known_pod(self, key: ObjectKey, uid: str) -> Object | None:
         """The cached Pod; None if it has another UID or has ended. ``uid`` "": any UID."""
-        for objects in (self.pods.objects, self._read_pods):
+        for objects in (self.pods.objects, self._undelivered_pods):
             pod = objects.get(key)
             if (
                 pod is not None
@@ -243,9 +243,9 @@ class KubernetesFactsSource:
         return None
 
     def _remember_end(self, uid: str) -> None:
-        """The watch may still deliver the Pod as running."""
+        """Remember that a Pod has ended: the watch may still deliver it as running."""
         self._ended_uids[uid] = None
-        while len(self._ended_uids) > ENDED_MAX:
+        while len(self._ended_uids) > ENDED_UIDS_MAX:
             self._ended_uids.popitem(last=False)
 
     def _pod(self, key: ObjectKey, pod: Object) -> PodFacts:
@@ -276,14 +276,14 @@ class KubernetesFactsSource:
         labels, annotations = metadata.get("labels", {}), metadata.get("annotations", {})
         return NamespaceFacts(name, labels, annotations, known=True)
 
-    def _on_pods(self, keys: set[ObjectKey]) -> None:
+    def _on_changed_keys(self, keys: set[ObjectKey]) -> None:
         for key in keys:
-            self._read_pods.pop(key, None)
+            self._undelivered_pods.pop(key, None)
         self._owner_queue.add(keys)
         self._has_changes.set()
 
-    def _on_pod(self, change: Transition[Object]) -> None:
-        """The absence of a Pod from a list does not prove its end (I6)."""
+    def _on_transition(self, change: Transition[Object]) -> None:
+        """Remember reported ends; the absence of a Pod from a list does not prove its end (I6)."""
         if change.reported and change.after is None and change.before is not None:
             self._remember_end(change.before["metadata"]["uid"])
 
@@ -297,7 +297,7 @@ class KubernetesFactsSource:
     async def _load_owner(self, key: ObjectKey) -> None:
         pod = self.pods.objects.get(key)
         if pod is not None:
-            await self._owners.load_owner(controller_of(pod))
+            await self._owners.load_parent(controller_of(pod))
 
 
 def _path(key: ObjectKey) -> str:

@@ -30,7 +30,7 @@ from nodeagent.coordinator.settings import (
 COORDINATORS: Final = f"/apis/{API_VERSION}/spidercoordinators"
 SYNCED: Final = "Synced"
 LISTED_S_MAX: Final = 2.0
-"""For the first list after the agent's start."""
+"""Limit of the wait for the first list after the agent's start."""
 
 _log: Final = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Watches the SpiderMultusConfigs, to find the Pods' NICs that a network provider binds."""
+"""Watches the SpiderMultusConfigs, to find NICs whose addresses a network provider binds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class CachedNetwork(NamedTuple):
-    """The cached part of a SpiderMultusConfig. ``nad``: the network's name in annotations."""
+    """The cached part of a SpiderMultusConfig. ``nad``: the name of its net-attach-def."""
 
     nad: str
     cni_type: str = ""
@@ -100,14 +100,14 @@ class KubernetesNetworks:
 
 
 def cached_network(config: Object) -> CachedNetwork:
-    """An unreadable SpiderMultusConfig gets no CNI type."""
+    """The cached part of a SpiderMultusConfig; an unreadable one has no CNI type."""
     metadata = config["metadata"]
     try:
         network = network_of(config)
     except BadInput as error:
         name = f"{metadata['namespace']}/{metadata['name']}"
         _log.warning(
-            "cannot read SpiderMultusConfig %s, so no network provider binds its NICs: %s",
+            "cannot read SpiderMultusConfig %s, so no network provider binds its addresses: %s",
             name,
             error,
         )

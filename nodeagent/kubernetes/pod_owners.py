@@ -1,8 +1,8 @@
 """Owners of Pods: top controllers, StatefulSets and virtual machines.
 
-The owner of a ReplicaSet or Job never changes, so each ReplicaSet and Job is read once. The watched
-StatefulSet is enough to keep addresses. Only ``read_owners``, which reads the API server, can prove
-that a StatefulSet is deleted or has fewer replicas (I6 of docs/contributing/architecture.md).
+The owner of a ReplicaSet or Job never changes, so each ReplicaSet and Job is read once. To keep
+addresses, the watched StatefulSet is enough. Only ``read_owners``, which reads the API server, can
+prove that a StatefulSet is deleted or has fewer replicas (I6 of docs/contributing/architecture.md).
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ class OwnerCache:
         self._parents: OrderedDict[str, Owner | None] = OrderedDict()
         self._reads: SharedWork[str, None] = SharedWork()
 
-    async def load_owner(self, owner: Owner | None) -> None:
-        """Load the owner of a ReplicaSet or Job for ``top``. Raises ApiError."""
+    async def load_parent(self, owner: Owner | None) -> None:
+        """If ``owner`` is a ReplicaSet or Job, load its owner for ``top``. Raises ApiError."""
         path = _COLLECTIONS.get((owner.api_version, owner.kind)) if owner else None
         if owner is None or path is None or owner.uid in self._parents:
             return
@@ -136,7 +136,7 @@ class OwnerCache:
     async def read_owners(self, kind: FixedKind, namespace: str, name: str) -> KnownOwners:
         """Read the owners of an endpoint from the API server.
 
-        ``kind``: of the fixed addresses. ``namespace``, ``name``: the endpoint's key.
+        ``kind``: the kind of the fixed addresses. ``namespace``, ``name``: the endpoint's key.
         """
         if kind == "ipamclaim":
             key = namespace, ipam_claim_of_endpoint(name)

@@ -21,8 +21,8 @@ from nodeagent.rdma.rdma_ports import RdmaPod
 
 NETWORK_STATUS: Final = "k8s.v1.cni.cncf.io/network-status"
 DEVICE: Final = "rdma-device"
-CHAIN_MAX: Final = 8
-"""Owners from a Pod to its top owner. The top owner of a longer chain is unknown."""
+OWNER_CHAIN_MAX: Final = 8
+"""Owners in the chain from a Pod to its top owner. The top owner of a longer chain is unknown."""
 
 CACHED_MAX: Final = 4_096
 """Cached top owners, by UID of the direct owner."""
@@ -47,7 +47,7 @@ class RdmaPodWatch:
         self._api = api
         self._tops: OrderedDict[str, Owner] = OrderedDict()
         self._kinds: dict[tuple[str, str], ServedKind] = {}
-        self._owner_queue = WorkQueue(self._load, "owners of Pods with RDMA devices")
+        self._owner_queue = WorkQueue(self._load_top, "owners of Pods with RDMA devices")
         self.pods.listen(self._owner_queue.add)
 
     async def run(self) -> None:
@@ -68,8 +68,8 @@ class RdmaPodWatch:
         self._tops.move_to_end(owner.uid)
         return self._tops[owner.uid]
 
-    async def _load(self, key: ObjectKey) -> None:
-        """After an ApiError, the queue calls this again."""
+    async def _load_top(self, key: ObjectKey) -> None:
+        """Load the top owner of a Pod. After an ApiError, the queue calls this again."""
         pod = self.pods.objects.get(key)
         if pod is None or not pod.addresses or pod.owner is None or self._top_of(pod.owner):
             return
@@ -83,8 +83,8 @@ class RdmaPodWatch:
                 self._tops.popitem(last=False)
 
     async def _find_top(self, owner: Owner) -> Owner | None:
-        for _ in range(CHAIN_MAX):
-            served = await self._served(owner)
+        for _ in range(OWNER_CHAIN_MAX):
+            served = await self._served_kind(owner)
             if served is None:
                 return None
             owner_object = await self._api.get(served.path(owner.namespace, owner.name))
@@ -96,7 +96,7 @@ class RdmaPodWatch:
             owner = parent
         return None
 
-    async def _served(self, owner: Owner) -> ServedKind | None:
+    async def _served_kind(self, owner: Owner) -> ServedKind | None:
         kind = owner.api_version, owner.kind
         served = self._kinds.get(kind) or await served_kind(self._api, *kind)
         if served is not None:  # an unknown kind is not cached: its CRD may be created later
@@ -107,7 +107,7 @@ class RdmaPodWatch:
 
 
 def cached_rdma_pod(pod: Object) -> CachedPod:
-    """A Pod of the host network has no RDMA device of its own."""
+    """The cached part of a Pod. A Pod of the host network has no RDMA device of its own."""
     annotations = pod["metadata"].get("annotations") or {}
     has_device = DEVICE in annotations.get(NETWORK_STATUS, "")
     if not has_device or (pod.get("spec") or {}).get("hostNetwork"):

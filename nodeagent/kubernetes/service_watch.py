@@ -42,7 +42,7 @@ class KubernetesServices:
         return self.services, self.slices
 
     def frontends(self) -> Mapping[Frontend, BackendGroup] | None:
-        """None until Services and EndpointSlices have been listed once."""
+        """The frontends; None until Services and EndpointSlices have been listed once."""
         if not (self.services.listed.is_set() and self.slices.listed.is_set()):
             return None
         self._changed.clear()
@@ -52,7 +52,7 @@ class KubernetesServices:
         """Wait for a change of Services or EndpointSlices."""
         await self._changed.wait()
         if not (self.services.listed.is_set() and self.slices.listed.is_set()):
-            self._changed.clear()  # before the first lists, ``frontends`` does not clear the event
+            self._changed.clear()  # ``frontends`` clears it only after the first lists
 
     def _on_services(self, keys: set[ObjectKey]) -> None:
         for key in keys:
@@ -70,7 +70,7 @@ class KubernetesServices:
 
 
 def cached_service(service_object: Object) -> Object:
-    """An unreadable Service has no addresses."""
+    """The cached part of a Service; an unreadable Service has no addresses."""
     metadata = service_object["metadata"]
     try:
         service = service_of(msgspec.convert(service_object.get("spec", {}), ServiceSpec))
@@ -86,7 +86,7 @@ def cached_service(service_object: Object) -> Object:
 
 
 def cached_slice(slice_object: Object) -> Object:
-    """``slice`` None: unreadable, or without addresses."""
+    """The cached part of an EndpointSlice. ``slice`` None: unreadable, or of host names."""
     metadata = slice_object["metadata"]
     try:
         slice_ = slice_of(msgspec.convert(slice_object, SliceBody), metadata.get("labels") or {})

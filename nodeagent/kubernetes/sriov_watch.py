@@ -1,8 +1,8 @@
 """Watches SriovNetworkNodePolicies, this Node and its SriovNetworkNodeState; writes the state.
 
 Policies of all namespaces apply. The ``spec`` of the state lists the NICs that this agent manages.
-Its annotations request the controllers to drain the node, as with the SR-IOV network operator. The
-Node owns the state, so Kubernetes deletes the state with the Node.
+The annotations of the state ask the controllers to drain the node, as with the SR-IOV network
+operator. The Node owns the state, so Kubernetes deletes the state with the Node.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FIELD_MANAGER: Final = "orbweaver-agent"
 OPERATOR_LABEL: Final = "app"
 OPERATOR_DAEMON: Final = "sriov-network-config-daemon"
 BLOCKING_PODS_MAX: Final = 256
-"""Further blocking Pods are listed after these Pods have ended."""
+"""Blocking Pods in one drain request. A later request lists the others."""
 
 StateWriter: TypeAlias = Callable[[str, Object, str], Awaitable[Object]]
 """Writes a body to a path of the API server, as a field manager. Raises ApiError."""
@@ -102,7 +102,7 @@ class KubernetesSriov:
         return self.policies, self.nodes, self.states
 
     def configuration(self) -> NodeConfiguration | None:
-        """None until all objects are listed."""
+        """The configuration; None until all objects are listed, and while the Node is unknown."""
         node = self.nodes.objects.get(("", self._node))
         are_listed = all(reflector.listed.is_set() for reflector in (*self.reflectors, self._pods))
         if node is None or not are_listed:

@@ -23,7 +23,7 @@ _PADDING: Final = (b"", b"\0\0\0", b"\0\0", b"\0")
 
 
 Message = tuple[int, int, int, memoryview]
-"""Type, flags, sequence number and body. A plain tuple, because a listing may have thousands."""
+"""Type, flags, sequence number and body. A plain tuple: a list may have thousands of messages."""
 
 
 def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:

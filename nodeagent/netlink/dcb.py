@@ -37,7 +37,7 @@ IEEE_PFC_ENABLED: Final = 1
 """The index in ``IEEE_PFC`` of the field that has one bit for each priority."""
 
 CLASSES_MAX: Final = 8
-"""Traffic classes in the kernel. A driver that reports 0 classes has 8."""
+"""The kernel's limit of traffic classes. If a driver reports 0 classes, this number is meant."""
 
 DCB_APP: Final = Struct("=BBH")
 
@@ -66,12 +66,12 @@ _STRICT: Final = 0
 _ETS_BANDWIDTH: Final = 2
 _STATUS_VALUES: Final = 256
 _FIRST_ERROR_STATUS: Final = 128
-"""A status from this number on is an error: 256 minus the errno. A smaller status is a success;
+"""A status of this number or more is an error: 256 minus errno. A smaller status is a success;
 some drivers, such as ice, report a number above 0 if no change was needed."""
 
 
 def read_dcb(session: NetlinkSession, link: str) -> DcbSettings | None:
-    """None if the link has no DCB."""
+    """The DCB settings of a link; None if the link has no DCB."""
     ieee = _read(session, link)
     if ieee is None:
         return None
@@ -160,7 +160,7 @@ def _change(session: NetlinkSession, link: str, command: int, verb: str, setting
 
 
 def _ieee(answer: bytes) -> dict[int, memoryview]:
-    """Empty if the driver only has CEE, the older standard."""
+    """The IEEE attributes; empty if the driver only has CEE, the older standard."""
     ieee = attributes(answer[DCBMSG.size :]).get(_IEEE)
     return {} if ieee is None else attributes(ieee)
 

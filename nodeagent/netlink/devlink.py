@@ -57,7 +57,7 @@ def devlink_family(netlink: socket.socket) -> int:
 def eswitch_mode(netlink: socket.socket, family: int, address: str) -> int:
     """The eswitch mode of the NIC at a PCI address.
 
-    The errno is EOPNOTSUPP or ENODEV if the NIC's driver has no modes.
+    The OSError has the errno EOPNOTSUPP or ENODEV if the NIC's driver has no modes.
     """
     mode = attributes(_ask(netlink, family, _ESWITCH_GET, _device(address))).get(_ESWITCH_MODE)
     return LEGACY_MODE if mode is None else int(U16.unpack_from(mode)[0])

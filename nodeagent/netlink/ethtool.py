@@ -38,7 +38,7 @@ _LINK_MODES: Final = 3
 _SPEED_UNKNOWN: Final = 0xFFFFFFFF
 
 
-def driver_bus(netns_socket: socket.socket, link: str) -> str:
+def bus_address(netns_socket: socket.socket, link: str) -> str:
     """The bus address of a link's device, such as a PCI address."""
     answer = _ask(
         netns_socket, link, _DRVINFO.pack(_GDRVINFO, b"", b"", b"", b"", b"", 0, 0, 0, 0, 0)
@@ -73,7 +73,7 @@ def statistics(netns_socket: socket.socket, link: str) -> dict[str, int]:
 
 def speed_mbps(netns_socket: socket.socket, link: str) -> int | None:
     """The link's speed in Mbit/s; None if it is unknown, for example without a cable."""
-    # The first answer has the length of a link mode set in words, as a negative number.
+    # The first answer says how many words one set of link modes has, as a negative number.
     request = _LINK_SETTINGS.pack(_GLINKSETTINGS, 0, 0)
     words = -_LINK_SETTINGS.unpack_from(_ask(netns_socket, link, request))[2]
     request = _LINK_SETTINGS.pack(_GLINKSETTINGS, 0, words)

@@ -35,7 +35,7 @@ SYSCTL_BYTES_MAX: Final = 4_096
 OWN_NAMESPACE_PATH: Final = "/proc/thread-self/ns/net"
 
 CALLS_MAX: Final = 1_024
-"""More than ``request_runner.REQUESTS_MAX``."""
+"""Limit of queued calls; it is above ``request_runner.REQUESTS_MAX``."""
 
 CALL_S_MAX: Final = 10.0
 
@@ -126,7 +126,7 @@ class NetnsExecutor:
         self._thread_state = threading.local()
 
     def let_thread_enter_namespaces(self) -> None:
-        """Let ``run`` execute this thread's later calls in the thread itself.
+        """Let this thread enter namespaces itself when it calls ``run``.
 
         This saves two thread switches for each call. The thread must be in ``own_namespace``.
         """
@@ -171,7 +171,7 @@ class NetnsExecutor:
         return future
 
     def run(self, namespace: NetworkNamespace, work: Callable[[], T]) -> T:
-        """Run ``work`` and return its result. Blocks: not for the event loop's thread.
+        """Run ``work`` and return its result. Blocks, so the event loop must not call it.
 
         Raises NetlinkLost after ``CALL_S_MAX``, and the errors of ``submit``.
         """
@@ -191,7 +191,7 @@ class NetnsExecutor:
 
     def session(self, namespace: NetworkNamespace) -> NetlinkSession:
         """An rtnetlink session. Raises the errors of ``run``."""
-        if self._is_current(namespace):
+        if self._thread_is_in(namespace):
             return NetlinkSession.open()
         return self.run(namespace, NetlinkSession.open)
 
@@ -211,16 +211,16 @@ class NetnsExecutor:
             thread.join(CALL_S_MAX)
         self._own_namespace.close()
 
-    def _is_current(self, namespace: NetworkNamespace) -> bool:
+    def _thread_is_in(self, namespace: NetworkNamespace) -> bool:
         in_own_namespace = getattr(self._thread_state, "in_own_namespace", True)
         return in_own_namespace and namespace.identity == self._own_namespace.identity
 
     def _run_in_calling_thread(self, namespace: NetworkNamespace, work: Callable[[], T]) -> T:
-        if self._is_current(namespace):
+        if self._thread_is_in(namespace):
             return work()
         if namespace.fd < 0:
             raise _namespace_gone(namespace.path)
-        # Stays False if the return fails. Then the next call enters its namespace again.
+        # If the thread cannot return, this stays False, so its next call always enters a namespace.
         self._thread_state.in_own_namespace = False
         try:
             _enter(namespace.fd)

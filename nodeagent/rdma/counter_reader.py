@@ -194,7 +194,7 @@ class CounterReader:
         with suppress(OSError):
             port_link = port_link._replace(speed_mbps=ethtool.speed_mbps(netns_socket, port.link))
         with suppress(OSError):
-            bus = ethtool.driver_bus(netns_socket, port.link)
+            bus = ethtool.bus_address(netns_socket, port.link)
             port_link = port_link._replace(parent=master_of(bus, self._sysfs) or "")
         if is_own_namespace and not port_link.parent:
             port_link = port_link._replace(traffic_class=_traffic_class(directory))

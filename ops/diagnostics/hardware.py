@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nodeagent.devices.physical_functions import rdma_devices
-from nodeagent.netlink.ethtool import driver_bus
+from nodeagent.netlink.ethtool import bus_address
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.netlink.rdma import RdmaSocket
 from nodeagent.sriov_master_addresses import SYSFS
@@ -66,7 +66,7 @@ def _pci_address_reader(links: tuple[str, ...]) -> Callable[[], dict[str, str]]:
             for link in links:
                 # Most virtual links have no driver that answers.
                 with suppress(OSError):
-                    pci_addresses[link] = driver_bus(query_socket, link)
+                    pci_addresses[link] = bus_address(query_socket, link)
         return pci_addresses
 
     return read

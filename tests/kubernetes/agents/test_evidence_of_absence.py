@@ -150,7 +150,7 @@ async def test_an_uncached_pod_keeps_its_address_until_the_pod_is_deleted(
     pod = await create_pod_with_address(agent, shop, "web")
     await cluster.stop_watching()
     cluster.facts.pods.objects.clear()
-    cluster.facts._read_pods.clear()  # the cache of Pods that were read one by one
+    cluster.facts._undelivered_pods.clear()  # the cache of Pods that were read one by one
 
     await agent.delete("web", CNI_ARGS=cni_args_of(pod))
     claims_before = await agent.claims()

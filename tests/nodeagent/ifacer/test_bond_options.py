@@ -34,13 +34,19 @@ OPTIONS_BY_TEXT = {
         "nonsense;miimon=1",
         BondOptions(((NUMBER_OPTIONS["miimon"], 1),)),
     ),
-    "interfaces": ("primary=ens3;active_slave=ens4", BondOptions(primary="ens3", active="ens4")),
+    "interfaces": (
+        "primary=ens3;active_slave=ens4",
+        BondOptions(primary="ens3", active_member="ens4"),
+    ),
     "a list": (
         'arp_ip_target=["10.0.0.1","10.0.0.2"]',
         BondOptions(arp_targets=("10.0.0.1", "10.0.0.2")),
     ),
     "one address alone": ("arp_ip_target=10.0.0.1", BondOptions(arp_targets=("10.0.0.1",))),
-    "a hardware address": ("ad_actor_system=02:00:00:00:00:01", BondOptions(actor=b"\2\0\0\0\0\1")),
+    "a hardware address": (
+        "ad_actor_system=02:00:00:00:00:01",
+        BondOptions(actor_mac=b"\2\0\0\0\0\1"),
+    ),
 }
 
 

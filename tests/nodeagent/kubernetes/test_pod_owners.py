@@ -70,7 +70,7 @@ async def start_lookups(
     owners: OwnerCache, count: int, owner: Owner = REPLICAS
 ) -> list[asyncio.Task[None]]:
     """Start lookups, and return when each lookup waits for a response."""
-    tasks = [asyncio.create_task(owners.load_owner(owner)) for _ in range(count)]
+    tasks = [asyncio.create_task(owners.load_parent(owner)) for _ in range(count)]
     for _ in range(3):
         await asyncio.sleep(0)
     return tasks

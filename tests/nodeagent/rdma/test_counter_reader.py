@@ -93,7 +93,7 @@ def test_a_virtual_function_has_no_traffic_class(
     executor: NetnsExecutor, kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kernel.devices[executor.own_namespace.identity] = (ON_THE_NODE._replace(node_guid=1),)
-    monkeypatch.setattr(ethtool, "driver_bus", lambda *_: "0000:03:00.1")
+    monkeypatch.setattr(ethtool, "bus_address", lambda *_: "0000:03:00.1")
     (tmp_path / "bus/pci/devices/0000:03:00.1/physfn/net/ens1f0").mkdir(parents=True)
 
     (port,) = (
@@ -151,7 +151,7 @@ def test_each_port_of_a_connectx3_has_its_own_link(
 def test_the_parent_of_a_virtual_functions_port_is_the_physical_function(
     executor: NetnsExecutor, kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ethtool, "driver_bus", lambda *_: "0000:03:00.1")
+    monkeypatch.setattr(ethtool, "bus_address", lambda *_: "0000:03:00.1")
     (tmp_path / "bus/pci/devices/0000:03:00.1/physfn/net/ens1f0").mkdir(parents=True)
 
     (port,) = (
@@ -286,7 +286,7 @@ def test_statistics_and_speed_of_a_link_come_from_its_driver(
     ):
         assert ethtool.statistics(inside, "eth0")["peer_ifindex"] > 0
         assert ethtool.speed_mbps(inside, "eth0") == 10_000
-        for read_value in (ethtool.statistics, ethtool.speed_mbps, ethtool.driver_bus):
+        for read_value in (ethtool.statistics, ethtool.speed_mbps, ethtool.bus_address):
             with pytest.raises(OSError, match="No such device"):
                 read_value(inside, "eth9")
             with pytest.raises(OSError, match="is not an interface name"):

@@ -25,7 +25,7 @@ def test_a_link_without_a_device_has_no_hardware(link: Link, executor: NetnsExec
 def test_hardware_includes_the_virtual_functions_and_the_rdma_device(
     link: Link, executor: NetnsExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hardware, "driver_bus", lambda *_: DEVICE)
+    monkeypatch.setattr(hardware, "bus_address", lambda *_: DEVICE)
     directory = tmp_path / "bus/pci/devices" / DEVICE
     directory.mkdir(parents=True)
     (directory / "class").touch()
