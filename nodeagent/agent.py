@@ -163,7 +163,7 @@ class Agent:
         if not await self.parts.runner.drain(DRAIN_S_MAX):
             _log.warning(
                 "stopped with %d running requests: they did not end within %g s",
-                self.parts.runner.under_way,
+                self.parts.runner.requests_under_way,
                 DRAIN_S_MAX,
             )
 

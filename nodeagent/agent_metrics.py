@@ -20,7 +20,7 @@ def _register_metrics_of_parts(parts: AgentParts) -> None:
     metrics.gauge(
         "requests_under_way",
         "Requests in progress, waiting ones included",
-        lambda: parts.runner.under_way,
+        lambda: parts.runner.requests_under_way,
     )
     metrics.gauge(
         "ready",

@@ -1,7 +1,7 @@
-"""Facts about the Pod of a request: the interface, and the source for agents without Kubernetes.
+"""Facts about the Pod of a request: ``FactsSource``, and its version without Kubernetes.
 
 Without Kubernetes, names come from CNI_ARGS. All other facts come from records: manifests that
-an operator applied. ``nodeagent.kubernetes`` has the ``FactsSource`` for clusters.
+an operator applied. ``nodeagent.kubernetes`` has the version for clusters.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from core.projections.configuration_view import ConfigurationView, UndecodableKe
 
 DEFAULT_NAMESPACE: Final = "default"
 CONFIRM_S_MAX: Final = 2.0
-"""Limit of one confirmation by the API server."""
+"""Limit of one confirmation, by the API server or from the records."""
 
 MIGRATION_ANNOTATION: Final = "kubevirt.io/migrationJobName"
 """Annotation of a live migration's target Pod (docs/reference/annotations.md)."""
@@ -47,7 +47,7 @@ Records = Mapping[tuple[str, str, str], RecordDefined]
 class Liveness(NamedTuple):
     """Whether a Pod runs. ``alive`` None: unknown.
 
-    ``doubt``: why the API server did not answer, else "". With a doubt no address is released.
+    ``doubt``: why the API server did not answer, so that no address is released; else "".
     """
 
     alive: bool | None
@@ -74,7 +74,7 @@ class FactsSource(Protocol):
         """
         ...
 
-    async def confirm_current(self, reference: PodReference) -> None:
+    async def confirm_pod_exists(self, reference: PodReference) -> None:
         """Confirm that the Pod exists, before the Pod takes over an earlier Pod's addresses.
 
         Raises WrongInput if another Pod or no Pod has the name, NotReady if the API server does not
@@ -101,7 +101,7 @@ class FactsSource(Protocol):
     def endpoint_validity(self, endpoint: Endpoint) -> Validity | None:
         """Whether a fixed endpoint is still needed; None if the endpoint is not fixed.
 
-        ``confirm_endpoint`` must confirm every state but "valid".
+        Before an address is released, the caller must call ``confirm_endpoint``.
         """
         ...
 
@@ -139,12 +139,12 @@ class StandaloneFactsSource:
         namespace = reference.namespace or DEFAULT_NAMESPACE
         pod = f"record/Pod/{namespace}/{reference.name or reference.container}"
         for key in (pod, f"record/Namespace/-/{namespace}"):
-            unread = self._view.current.undecodable.get(key)
-            if unread is not None:
-                why, remedy = unread.fault.why, unread.fault.remedy
+            undecodable = self._view.current.undecodable.get(key)
+            if undecodable is not None:
+                why, remedy = undecodable.fault.why, undecodable.fault.remedy
                 raise LogCorrupt(why, subject=key, remedy=remedy)
 
-    async def confirm_current(self, reference: PodReference) -> None:
+    async def confirm_pod_exists(self, reference: PodReference) -> None:
         """Do nothing."""
 
     def liveness(self, reference: PodReference) -> Liveness:
@@ -176,13 +176,13 @@ class StandaloneFactsSource:
         return NodeFacts(self._node, record.labels, known=True)
 
     def endpoint_validity(self, endpoint: Endpoint) -> Validity | None:
-        """From the owner's record, else from Pod records."""
+        """Whether a record of the owner or of a Pod makes the endpoint fixed."""
         kind = kind_of_holder(endpoint.holder, self._fixed)
         if kind is None:
             return None
-        unread = self._unread_record(kind, endpoint)
-        if unread is not None:
-            return Validity("unknown", unread.fault.why)
+        undecodable = self._undecodable_record(kind, endpoint)
+        if undecodable is not None:
+            return Validity("unknown", undecodable.fault.why)
         validity = validity_of(kind, *endpoint.key, RecordOwners(self._view.current.records))
         if validity.state != "unknown":
             return validity
@@ -205,17 +205,21 @@ class StandaloneFactsSource:
             return Validity("unknown", f"cannot read the records: {why}", unanswered=True)
         return self.endpoint_validity(endpoint)
 
-    def _unread_record(self, kind: FixedKind, endpoint: Endpoint) -> UndecodableKey | None:
-        """An unreadable record that may make the endpoint valid: the address must be kept (I6)."""
-        unread = self._view.current.undecodable
-        if not unread:
+    def _undecodable_record(self, kind: FixedKind, endpoint: Endpoint) -> UndecodableKey | None:
+        """A record that may make the endpoint valid, so that its address is kept (I6)."""
+        undecodable = self._view.current.undecodable
+        if not undecodable:
             return None
         namespace, name = endpoint.key
         owner = name.rpartition("-")[0]
         prefix = f"record/Pod/{namespace}/"
         if kind == "vm":  # any Pod of the namespace may be a launcher of the VM
-            return next((entry for key, entry in unread.items() if key.startswith(prefix)), None)
-        return unread.get(prefix + name) or unread.get(f"record/{STATEFUL_SET}/{namespace}/{owner}")
+            return next(
+                (entry for key, entry in undecodable.items() if key.startswith(prefix)), None
+            )
+        return undecodable.get(prefix + name) or undecodable.get(
+            f"record/{STATEFUL_SET}/{namespace}/{owner}"
+        )
 
     def _with_record(self, pod: PodFacts, record: RecordDefined) -> PodFacts:
         owner = _owner(record)

@@ -25,7 +25,7 @@ ADD_DEADLINE_S: Final = 30.0
 """CNI executables wait 100 s, container runtimes 120 s."""
 
 BOUND_ADD_DEADLINE_S: Final = 95.0
-"""For an ADD that binds its addresses at a network provider."""
+"""For an ADD whose addresses a network provider binds."""
 
 DEL_DEADLINE_S: Final = 30.0
 CHECK_DEADLINE_S: Final = 15.0
@@ -55,7 +55,7 @@ class RequestRunner:
         self._deadlines: dict[float, DeadlineSet] = {}
         self._running_adds: dict[str, int] = {}
         self._adds_ended: dict[str, asyncio.Event] = {}
-        self.under_way = 0
+        self.requests_under_way = 0
 
     def admit(self, deadline_s: float) -> RunningRequest:
         """A context manager that admits one request, and cancels it at its deadline.
@@ -123,18 +123,18 @@ class RequestRunner:
         """Count one request. Raises Overloaded, NotReady."""
         if self._draining:
             raise NotReady("the agent is shutting down", remedy="try again when it is back")
-        if self.under_way >= self._requests_max:
+        if self.requests_under_way >= self._requests_max:
             raise Overloaded(
                 "failed to queue correctly: queue is full with a maximum length of"
                 f" {self._requests_max}",
                 subject="requests",
                 remedy="try again; if the queue stays full, etcd is too slow for this load",
             )
-        self.under_way += 1
+        self.requests_under_way += 1
 
     def leave(self) -> None:
         """Count the end of one request."""
-        self.under_way -= 1
+        self.requests_under_way -= 1
         if self._draining:
             self._set_if_idle()
 
@@ -160,7 +160,7 @@ class RequestRunner:
         return deadlines
 
     def _set_if_idle(self) -> None:
-        if not self.under_way and not self._hold_count:
+        if not self.requests_under_way and not self._hold_count:
             self._idle.set()
 
 
@@ -244,7 +244,7 @@ class RunningRequest:
             self._task.cancel()
 
     def _exceeded(self, kind: type[BaseException] | None) -> DeadlineExceeded | None:
-        """The error in place of the cancellation; None if the task was also cancelled elsewhere."""
+        """The error that replaces the cancellation; None if something else ended the request."""
         assert self._task is not None, "only a request that was entered expires"
         if self._task.uncancel() > self._cancelling or kind is not asyncio.CancelledError:
             return None

@@ -111,7 +111,7 @@ class NftReplyMarkRules(ReplyMarkRules):
         self._executor = executor
 
     def put(self, namespace: NetworkNamespace, families: Iterable[Family]) -> None:
-        with nft.opened(self._executor, namespace) as netlink:
+        with nft.opened_socket(self._executor, namespace) as netlink:
             # Read first: reading is fast, but a refused transaction takes 10 to 20 ms.
             incomplete_families = tuple(
                 family for family in families if _rules_missing(netlink, family)
@@ -126,7 +126,7 @@ class NftReplyMarkRules(ReplyMarkRules):
                 nft.replace_tables(netlink, incomplete_families, TABLE_NAME, _CHAINS)
 
     def missing(self, namespace: NetworkNamespace, families: Iterable[Family]) -> list[str]:
-        with nft.opened(self._executor, namespace) as netlink:
+        with nft.opened_socket(self._executor, namespace) as netlink:
             return [
                 f"IPv{family} rule `{rule}` of nftables table {TABLE_NAME} is missing"
                 for family in families

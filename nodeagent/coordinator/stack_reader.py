@@ -59,7 +59,7 @@ def read_host(session: NetlinkSession, pod: PodStack, table: int) -> HostStack:
         entry.address for entry in _in_link_order(pod) if entry.address.family in pod.families
     ]
     removals = [requests.clear_route(host_prefix(address), table) for address in pod.nic_addresses]
-    lookups = [requests.get_route(address) for address in addresses]
+    lookups = [requests.get_route_to_address(address) for address in addresses]
     outcomes = session.apply([*removals, *lookups])[len(removals) :]
     # The addresses from which the node sends to the Pod come first, for ``HostStack.gateway``.
     sources = [

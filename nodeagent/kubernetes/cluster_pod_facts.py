@@ -110,7 +110,7 @@ class KubernetesFactsSource:
             remedy = "check that the API server can be reached"
             raise NotReady(message, subject="/".join(key), remedy=remedy) from None
 
-    async def confirm_current(self, reference: PodReference) -> None:
+    async def confirm_pod_exists(self, reference: PodReference) -> None:
         """Confirm that the API server has the Pod with its UID. Raises WrongInput, NotReady.
 
         This proves that an earlier Pod of the same name is gone.

@@ -79,7 +79,7 @@ class Chain(NamedTuple):
 
 
 @contextmanager
-def opened(executor: NetnsExecutor, namespace: NetworkNamespace) -> Iterator[socket.socket]:
+def opened_socket(executor: NetnsExecutor, namespace: NetworkNamespace) -> Iterator[socket.socket]:
     """An nftables socket. Raises NetlinkRefused, and the errors of ``NetnsExecutor.run``."""
     kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
     try:
@@ -131,7 +131,7 @@ def rules_in(netlink: socket.socket, family: Family, name: str) -> list[str]:
             rule = attributes(reply[_NFGENMSG.size :])
             # Old kernels list the rules of every table.
             if text(rule.get(1)) == name:
-                rules.append(" ".join((text(rule.get(2)), *_names(rule[4]))))
+                rules.append(" ".join((text(rule.get(2)), *_expression_names(rule[4]))))
 
 
 def load_meta(key: int) -> bytes:
@@ -200,7 +200,7 @@ def _priority(priority: int) -> bytes:
     return attribute(2, _BE32_SIGNED.pack(priority))
 
 
-def _names(expressions: memoryview) -> list[str]:
+def _expression_names(expressions: memoryview) -> list[str]:
     return [text(attributes(expression).get(1)) for expression in elements(expressions)]
 
 

@@ -11,6 +11,7 @@ AF_UNSPEC: Final = 0
 NLMSG_ERROR: Final = 2
 NLMSG_DONE: Final = 3
 
+# The type of a message decides which of two flags with the same value is meant.
 NLM_F_REQUEST: Final = 0x1
 NLM_F_ACK: Final = 0x4
 NLM_F_DUMP_INTR: Final = 0x10

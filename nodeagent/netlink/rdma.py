@@ -1,7 +1,7 @@
 """Reads RDMA devices, ports and counters; moves RDMA devices between network namespaces.
 
 In exclusive mode each device is in one namespace; in shared mode every namespace has all devices.
-Changes need CAP_NET_ADMIN. See include/uapi/rdma/rdma_netlink.h.
+To move a device or to set the mode needs CAP_NET_ADMIN. See include/uapi/rdma/rdma_netlink.h.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class RdmaPort(NamedTuple):
 
 
 class RdmaSocket:
-    """An RDMA netlink socket. Every method raises OSError."""
+    """An RDMA netlink socket. Methods that send a request raise OSError."""
 
     def __init__(self, netlink: socket.socket) -> None:
         netlink.settimeout(ANSWER_S_MAX)
@@ -124,7 +124,7 @@ class RdmaSocket:
         ]
 
     def ports_by_link(self) -> dict[str, list[tuple[RdmaDevice, RdmaPort]]]:
-        """The ports by link, without ports that have no link."""
+        """The ports that have a link, by link."""
         ports: dict[str, list[tuple[RdmaDevice, RdmaPort]]] = {}
         for device in self.devices():
             for port in self.ports(device):
@@ -159,10 +159,10 @@ class RdmaSocket:
             _SET_SYSTEM, attribute(_NETNS_MODE, bytes([_EXCLUSIVE if exclusive else _SHARED]))
         )
 
-    def move(self, device: RdmaDevice, netns: int) -> None:
-        """Move a device into the namespace of a descriptor. Needs the exclusive mode."""
+    def move(self, device: RdmaDevice, netns_fd: int) -> None:
+        """Move a device into another namespace. Needs the exclusive mode."""
         request = attribute_u32(_DEVICE_INDEX, device.number)
-        self._change(_SET_DEVICE, request + attribute_u32(_NETNS_FD, netns))
+        self._change(_SET_DEVICE, request + attribute_u32(_NETNS_FD, netns_fd))
 
     def _change(self, kind: int, body: bytes) -> None:
         self._netlink.send(message(kind, n.NLM_F_REQUEST | n.NLM_F_ACK, 1, body))
@@ -172,14 +172,14 @@ class RdmaSocket:
                 raise OSError(number, os.strerror(number))
 
     def _ask(self, kind: int, body: bytes) -> Attributes | None:
-        """None if the kernel refuses the request."""
+        """The kernel's answer; None if the kernel refuses the request."""
         self._netlink.send(message(kind, n.NLM_F_REQUEST, 1, body))
         for answer, _, _, reply in messages(memoryview(self._netlink.recv(RECEIVE_BYTES))):
             return None if answer == n.NLMSG_ERROR else attributes(reply)
         return None
 
     def _list(self, kind: int, body: bytes) -> Iterator[Attributes]:
-        """Nothing if the kernel refuses the request."""
+        """The kernel's answers; none if the kernel refuses the request."""
         self._netlink.send(message(kind, n.NLM_F_REQUEST | n.NLM_F_DUMP, 1, body))
         for _ in range(ANSWERS_MAX):
             for answer, _, _, reply in messages(memoryview(self._netlink.recv(RECEIVE_BYTES))):

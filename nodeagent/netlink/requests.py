@@ -86,13 +86,13 @@ def removal(request: Request) -> Request:
 
 
 def get_link(name: str) -> Request:
-    """Read a link."""
+    """Read the link with a name."""
     body = IFINFOMSG.pack(0, 0, 0, 0, 0) + _link_filter() + attribute_text(n.IFLA_IFNAME, name)
     return Request(n.RTM_GETLINK, 0, body, "read link", name)
 
 
 def get_link_by_index(number: int) -> Request:
-    """Read a link."""
+    """Read the link with an ifindex."""
     body = IFINFOMSG.pack(0, 0, number, 0, 0) + _link_filter()
     return Request(n.RTM_GETLINK, 0, body, "read link", number)
 
@@ -153,13 +153,13 @@ def set_master(link: int, master: int) -> Request:
 
 
 def delete_link(name: str) -> Request:
-    """Delete a link."""
+    """Delete the link with a name."""
     body = IFINFOMSG.pack(0, 0, 0, 0, 0) + attribute_text(n.IFLA_IFNAME, name)
     return Request(n.RTM_DELLINK, 0, body, "delete link", name, GONE)
 
 
 def delete_link_by_index(number: int) -> Request:
-    """Delete a link."""
+    """Delete the link with an ifindex."""
     body = IFINFOMSG.pack(0, 0, number, 0, 0)
     return Request(n.RTM_DELLINK, 0, body, "delete link", number, GONE)
 
@@ -174,7 +174,7 @@ def _link_attributes(name: str, mtu: int, mac: Mac) -> bytes:
 
 
 def _link_filter() -> bytes:
-    # Unused counters would double the answer.
+    # Without this filter, counters would double the answer.
     return attribute_u32(n.IFLA_EXT_MASK, n.RTEXT_FILTER_SKIP_STATS)
 
 
@@ -205,7 +205,7 @@ def _address_body(value: LinkAddress) -> bytes:
 # ----------------------------------------------------------------------------------- routes
 
 
-def get_route(destination: Address) -> Request:
+def get_route_to_address(destination: Address) -> Request:
     """Look up the route to an address. Without a route the answer is empty."""
     bits = ADDRESS_BITS[destination.family]
     body = RTMSG.pack(AF_OF[destination.family], bits, 0, 0, 0, 0, 0, 0, 0)
@@ -214,7 +214,7 @@ def get_route(destination: Address) -> Request:
 
 
 class RouteLookup(NamedTuple):
-    """A packet whose route is looked up. ``incoming``: the input link, 0 for a local packet."""
+    """A packet whose route is looked up. ``incoming``: its input link; 0 if it is sent locally."""
 
     destination: Address
     source: Address | None = None
@@ -225,8 +225,8 @@ class RouteLookup(NamedTuple):
         return str(self.destination)
 
 
-def find_route(lookup: RouteLookup, *, matched: bool = False) -> Request:
-    """Look up a packet's route: the table's entry if ``matched``, else the resolved route."""
+def get_route_of_packet(lookup: RouteLookup, *, matched: bool = False) -> Request:
+    """Look up a packet's route. ``matched``: ask for the route as it is in the routing table."""
     destination, source = lookup.destination, lookup.source
     bits = ADDRESS_BITS[destination.family]
     # For IPv6 the kernel always returns the table, and does not support this flag.
@@ -267,7 +267,7 @@ def delete_route(route: KernelRoute) -> Request:
 
 def _route_body(route: KernelRoute) -> bytes:
     family, first, _, length, _ = route.destination
-    # The header has eight bits for the table; RTA_TABLE has 32 and overrides it.
+    # RTA_TABLE (32 bits) overrides the header, which has eight bits for the table.
     table = route.table if route.table < n.RT_TABLE_COMPAT else n.RT_TABLE_UNSPEC
     body = RTMSG.pack(
         AF_OF[family], length, 0, 0, table, route.protocol, route.scope, route.kind, route.flags

@@ -31,7 +31,7 @@ T = TypeVar("T")
 SEND_REQUESTS_MAX: Final = 128
 """Requests in one send. Their answers fit into the smallest receive buffer of any kernel."""
 
-SEND: Final = "netlink send"
+SEND_SPAN: Final = "netlink send"
 
 SEND_TRIES_MAX: Final = 4
 
@@ -136,10 +136,10 @@ class NetlinkSession:
         is_repeated, unanswered_sends = False, 0
         while len(outcomes) < len(batch):
             pending_indexes = [index for index in range(len(batch)) if index not in outcomes]
-            with child_span(SEND, "client") as span:
+            with child_span(SEND_SPAN, "client") as span:
                 answered = self._exchange(batch, pending_indexes)
                 if span is not None:
-                    _describe(span, [batch[index] for index in pending_indexes], answered)
+                    _describe_send(span, [batch[index] for index in pending_indexes], answered)
             for index, outcome in answered.items():
                 # An earlier send, whose answers were lost, may have executed the request.
                 was_done = is_repeated and outcome.errno in (requests.EXISTS | requests.GONE)
@@ -189,11 +189,11 @@ class NetlinkSession:
 
     # ---------------------------------------------------------------------------- listings
 
-    def listing(self, request: Request, read: Callable[[memoryview], T]) -> list[T]:
+    def listing(self, request: Request, decode: Callable[[memoryview], T]) -> list[T]:
         """The decoded entries of a listing."""
         for _ in range(LISTING_TRIES_MAX):
-            with suppress(_Interrupted), child_span(SEND, "client") as span:
-                entries = self._listing(request, read)
+            with suppress(_Interrupted), child_span(SEND_SPAN, "client") as span:
+                entries = self._listing(request, decode)
                 if span is not None:
                     span.set_attribute("netlink.requests", [request.what])
                     span.set_attribute("netlink.answers", len(entries))
@@ -250,21 +250,21 @@ class NetlinkSession:
 
     def route_to(self, destination: Address) -> KernelRoute | None:
         """The route to an address, or None."""
-        answer = self.ask(requests.get_route(destination))
+        answer = self.ask(requests.get_route_to_address(destination))
         return None if answer is None else replies.route(memoryview(answer))
 
     def _of_family(
-        self, request: Request, read: Callable[[memoryview], T | None], family: Family | None
+        self, request: Request, decode: Callable[[memoryview], T | None], family: Family | None
     ) -> list[T]:
-        # A kernel without IPv6 may also list other families.
+        # A kernel without IPv6 answers a request for IPv6 with other families.
         families = requests.AF_OF.values() if family is None else (requests.AF_OF[family],)
 
-        def read_if_of_family(body: memoryview) -> T | None:
-            return read(body) if body[0] in families else None
+        def decode_if_of_family(body: memoryview) -> T | None:
+            return decode(body) if body[0] in families else None
 
-        return [entry for entry in self.listing(request, read_if_of_family) if entry is not None]
+        return [entry for entry in self.listing(request, decode_if_of_family) if entry is not None]
 
-    def _listing(self, request: Request, read: Callable[[memoryview], T]) -> list[T]:
+    def _listing(self, request: Request, decode: Callable[[memoryview], T]) -> list[T]:
         self._sequence = sequence = self._sequence % 0xFFFFFFFF + 1
         self._send(message(request.kind, n.NLM_F_REQUEST | request.flags, sequence, request.body))
         entries: list[T] = []
@@ -287,7 +287,7 @@ class NetlinkSession:
                     self._settled = True
                     check(request, _outcome(flags, body, b""))
                     return entries
-                entries.append(read(body))
+                entries.append(decode(body))
                 if len(entries) > LISTING_MESSAGES_MAX:
                     text = (
                         f"netlink: `{request.what}` lists more than {LISTING_MESSAGES_MAX} entries"
@@ -346,7 +346,9 @@ def check(request: Request, outcome: RequestOutcome) -> None:
     raise NetlinkRefused(f"cannot {request.what}: {why}", errno=number, remedy=remedy)
 
 
-def _describe(span: Span, batch: Sequence[Request], answered: Mapping[int, RequestOutcome]) -> None:
+def _describe_send(
+    span: Span, batch: Sequence[Request], answered: Mapping[int, RequestOutcome]
+) -> None:
     span.set_attribute("netlink.requests", [request.what for request in batch])
     errors = [outcome.errno for outcome in answered.values() if outcome.errno]
     if errors:

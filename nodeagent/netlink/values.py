@@ -1,4 +1,4 @@
-"""Values of a network stack, read from the kernel or to be written.
+"""Links, addresses, routes, rules and neighbours of a network namespace.
 
 A field ``link`` is an ifindex.
 """
@@ -62,7 +62,7 @@ class Link(NamedTuple):
 
     @property
     def broadcasts(self) -> bool:
-        """Up, with broadcast and multicast."""
+        """Whether the link is up, and supports broadcast and multicast."""
         required = IFF_UP | IFF_BROADCAST | IFF_MULTICAST
         return self.flags & required == required
 
@@ -92,7 +92,7 @@ class Hop(NamedTuple):
 class KernelRoute(NamedTuple):
     """A route. A multipath route uses ``hops`` instead of ``link`` and ``gateway``.
 
-    For IPv6 the kernel replaces ``metric`` 0 by 1024. ``metrics`` is RTA_METRICS.
+    ``metric`` is RTA_PRIORITY: for IPv6 the kernel replaces 0 by 1024. ``metrics`` is RTA_METRICS.
     """
 
     destination: Cidr

@@ -9,5 +9,5 @@ counter_help.py     the help texts of the known counters
 rdma_exposition.py  reads the counters for each scrape, with a time limit
 netns_mode.py       sets whether namespaces share RDMA devices
 
-Import the modules of metrics only if RDMA metrics are enabled.
+Import counter_*.py and rdma_exposition.py only if RDMA metrics are enabled.
 """

@@ -45,7 +45,7 @@ _GUID_MASK: Final = (1 << 64) - 1
 _TRAFFIC_CLASS: Final = re.compile(r"Global tclass=(\d+)")
 
 
-class CounterRead(NamedTuple):
+class CounterReading(NamedTuple):
     """The ports of each namespace. ``faults``: error texts by the object that was not read."""
 
     namespaces: tuple[NamespacePorts, ...]
@@ -67,7 +67,7 @@ class CounterReader:
         self._sysfs = sysfs
         self._monotonic = monotonic
 
-    def read(self) -> CounterRead:
+    def read(self) -> CounterReading:
         """Read all ports. An unreadable namespace becomes a fault.
 
         Blocks: call it in a worker thread, one call at a time.
@@ -78,15 +78,15 @@ class CounterReader:
         try:
             rdma_socket = RdmaSocket.open(self._executor, own_namespace)
             if rdma_socket is None:
-                return CounterRead((), {})
+                return CounterReading((), {})
             with rdma_socket:
                 namespaces.append(NamespacePorts(self._ports(rdma_socket, own_namespace)))
                 exclusive = rdma_socket.exclusive()
         except (OSError, OrbweaverError) as error:
-            return CounterRead((), {"the node": str(error)})
+            return CounterReading((), {"the node": str(error)})
         if exclusive:  # otherwise every namespace has the devices that were just read
             namespaces += self._pod_namespaces(faults)
-        return CounterRead(tuple(namespaces), faults)
+        return CounterReading(tuple(namespaces), faults)
 
     def _pod_namespaces(self, faults: dict[str, str]) -> Iterator[NamespacePorts]:
         deadline = self._monotonic() + READ_S_MAX
@@ -101,7 +101,7 @@ class CounterReader:
                     if namespace.identity in read_identities:
                         continue
                     read_identities.add(namespace.identity)
-                    ports = self._pod(namespace)
+                    ports = self._pod_ports(namespace)
             except NamespaceGone:
                 continue
             except (OSError, OrbweaverError) as error:
@@ -110,15 +110,15 @@ class CounterReader:
             if ports is not None:
                 yield ports
 
-    def _pod(self, namespace: NetworkNamespace) -> NamespacePorts | None:
+    def _pod_ports(self, namespace: NetworkNamespace) -> NamespacePorts | None:
         rdma_socket = RdmaSocket.open(self._executor, namespace)
         if rdma_socket is None:
             return None
         with rdma_socket:
             ports = self._ports(rdma_socket, namespace)
-        return NamespacePorts(ports, self._address(namespace)) if ports else None
+        return NamespacePorts(ports, self._pod_address(namespace)) if ports else None
 
-    def _address(self, namespace: NetworkNamespace) -> str:
+    def _pod_address(self, namespace: NetworkNamespace) -> str:
         """The Pod's address; "" if no route has a source address."""
         with self._executor.session(namespace) as session:
             for destination in ROUTE_DESTINATIONS:
@@ -160,7 +160,7 @@ class CounterReader:
         return tuple(port_links)
 
     def _port_guid(self, device: RdmaDevice, port: RdmaPort, *, is_own_namespace: bool) -> int:
-        """The GUID of a port. If a device has several ports, only /sys has the ports' GUIDs."""
+        """A port's GUID from /sys; else the GUID of its device, right only for a single port."""
         if is_own_namespace:
             gid = self._sysfs / "class/infiniband" / device.name / f"ports/{port.number}/gids/0"
             with suppress(OSError, ValueError):
@@ -230,7 +230,7 @@ def _counters_in(directory: Path) -> dict[str, int]:
 
 
 def _traffic_class(directory: Path) -> int:
-    """0 if the traffic class is unset or unknown."""
+    """The device's traffic class; 0 if it is unset or unknown."""
     try:
         match = _TRAFFIC_CLASS.search((directory / "tc/1/traffic_class").read_text("ascii"))
     except (OSError, ValueError):

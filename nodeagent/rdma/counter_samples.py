@@ -47,26 +47,28 @@ def samples_of(node: str, namespaces: Iterable[NamespacePorts], rdma_pods: RdmaP
     for ports in namespaces:
         pod = rdma_pods.get(ports.address)
         for name, labels, value in _of_namespace(node, ports, pod):
-            family = values.setdefault(name, {})
-            if labels not in family:
+            values_by_labels = values.setdefault(name, {})
+            if labels not in values_by_labels:
                 if count == SAMPLES_MAX:
                     left_out += 1
                     continue
                 count += 1
-            family[labels] = value
+            values_by_labels[labels] = value
     return Samples(values, left_out)
 
 
 def text_of(samples: Samples) -> bytes:
     """Prometheus text, sorted by names and labels."""
     lines: list[str] = []
-    for key, family in sorted(samples.values.items()):
+    for key, values_by_labels in sorted(samples.values.items()):
         name = f"rdma_{key}_total"
         lines += (
             f"# HELP {name} {HELP_TEXTS.get(key, UNKNOWN_COUNTER_HELP)}",
             f"# TYPE {name} counter",
         )
-        lines += (f"{name}{{{labels}}} {value}" for labels, value in sorted(family.items()))
+        lines += (
+            f"{name}{{{labels}}} {value}" for labels, value in sorted(values_by_labels.items())
+        )
     return "".join(f"{line}\n" for line in lines).encode()
 
 

@@ -14,7 +14,7 @@ from nodeagent.coordinator.rdma_isolation import OpenSocket
 from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.netlink.rdma import RdmaSocket
 
-MODPROBE: Final = (
+MODPROBE_REMEDY: Final = (
     "write `options ib_core netns_mode={}` to a file in /etc/modprobe.d, then restart the node"
 )
 """``netns_mode`` 0 is exclusive, 1 is shared."""
@@ -39,6 +39,6 @@ def set_netns_mode(
         except OSError as error:
             raise DatapathError(
                 f"cannot set the RDMA mode {mode}: {error.strerror}",
-                remedy=MODPROBE.format(int(not is_exclusive)),
+                remedy=MODPROBE_REMEDY.format(int(not is_exclusive)),
             ) from error
     return True

@@ -85,7 +85,7 @@ class RdmaExposition:
         return b"" if is_stale else self._text
 
     async def close(self) -> None:
-        """Wait for a running reading."""
+        """Wait up to ``REFRESH_S_MAX`` for a running reading."""
         if self._reading is not None:
             await asyncio.wait((self._reading,), timeout=REFRESH_S_MAX)
 

@@ -14,9 +14,8 @@ NO_COUNTERS: Final[Mapping[str, int]] = MappingProxyType({})
 class RdmaPortLink(NamedTuple):
     """A port of an RDMA device, and its link.
 
-    ``counters`` come from the kernel, ``statistics`` from the driver.
-
-    ``parent``: the link of a virtual function's physical function, else "".
+    ``counters`` come from the kernel, ``statistics`` from the driver. ``parent``: if the device is
+    a virtual function, the link of its physical function.
     """
 
     device: str
@@ -31,14 +30,14 @@ class RdmaPortLink(NamedTuple):
 
     @property
     def is_root(self) -> bool:
-        """Equal GUIDs mark the first physical function of a card."""
+        """Whether the device is its card's first physical function: then both GUIDs are equal."""
         return self.node_guid == self.system_guid
 
 
 class NamespacePorts(NamedTuple):
     """The ports in one network namespace.
 
-    ``address``: the address of the namespace's Pod, "" for the node's own namespace.
+    ``address``: the Pod's address; "" if it is unknown, and for the node's own namespace.
     """
 
     ports: tuple[RdmaPortLink, ...]

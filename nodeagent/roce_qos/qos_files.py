@@ -43,12 +43,12 @@ class QosFiles:
         bond = master.resolve() if master.exists() else directory
         return bond.name if (bond / "bonding").is_dir() else ""
 
-    def bonded(self, bond: str) -> list[str]:
+    def nics_of_bond(self, bond: str) -> list[str]:
         """The NICs of a bond."""
         return self._sysfs.read(self._link(bond) / "bonding/slaves").split()
 
     def pf(self, link: str) -> str:
-        """The link of a virtual function's physical function; else ""."""
+        """If a link is a virtual function, the link of its physical function; else ""."""
         device = (self._link(link) / "device").resolve()
         return master_of(device.name, self._sysfs.root) or ""
 
@@ -72,13 +72,13 @@ class QosFiles:
         traffic_class = UNSET if file.exists() else None
         if match:
             traffic_class = int(match[1])
-        cm_traffic_class = self._number(self._cm(device, port) / "default_roce_tos")
+        cm_traffic_class = self._number(self._cm_port(device, port) / "default_roce_tos")
         if cm_traffic_class is None and (self._sysfs.root / RDMA_CM).is_dir():
             cm_traffic_class = UNSET
         return RocePort(device, port, traffic_class, cm_traffic_class)
 
     def enable_ecn(self, link: str, point: str, priority: int) -> None:
-        """Enable ECN of a priority. ``point``: NOTIFICATION_POINT or REACTION_POINT."""
+        """Enable ECN for a priority. ``point``: NOTIFICATION_POINT or REACTION_POINT."""
         self._sysfs.write(self._link(link) / "ecn" / point / f"enable/{priority}", "1")
 
     def set_cnp(self, link: str, field: str, value: int) -> None:
@@ -93,7 +93,7 @@ class QosFiles:
         """Set RoCE v2, and the traffic class of RDMA CM connections."""
         # The kernel adds the device's files to the new directory.
         self._sysfs.make(self._sysfs.root / RDMA_CM / device)
-        files = self._cm(device, port)
+        files = self._cm_port(device, port)
         if self._sysfs.read(files / "default_roce_mode") != ROCE_V2:
             self._sysfs.write(files / "default_roce_mode", ROCE_V2)
         self._sysfs.write(files / "default_roce_tos", str(value))
@@ -111,7 +111,7 @@ class QosFiles:
     def _traffic_class(self, device: str, port: int) -> Path:
         return self._sysfs.root / "class/infiniband" / device / f"tc/{port}/traffic_class"
 
-    def _cm(self, device: str, port: int) -> Path:
+    def _cm_port(self, device: str, port: int) -> Path:
         return self._sysfs.root / RDMA_CM / device / "ports" / str(port)
 
     def _number(self, path: Path) -> int | None:

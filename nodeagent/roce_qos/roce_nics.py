@@ -52,7 +52,7 @@ class RoceNics:
             ports = rdma_socket.ports_by_link()
         names = [link for link in sorted(ports)[:NICS_MAX] if self._files.is_nic(link)]
         all_bonds = {bond for link in names if (bond := self._files.bond(link))}
-        bonds = {nic: bond for bond in all_bonds for nic in self._files.bonded(bond)}
+        bonds = {nic: bond for bond in all_bonds for nic in self._files.nics_of_bond(bond)}
         with self._executor.session(self._executor.own_namespace) as session:
             return tuple(
                 self._nic(session, link, ports.get(link, []), bonds)
@@ -87,8 +87,8 @@ class RoceNics:
             tuple(self._files.port(device.name, port.number) for device, port in ports),
             master=pf or bonds.get(link, ""),
         )
-        if pf or link in bonds.values():  # the settings are those of the PF or the bond's NICs
-            return nic._replace(has_port_settings=False)
+        if pf or link in bonds.values():  # the PF or the bond's NICs have the settings
+            return nic._replace(has_port=False)
         return nic._replace(dcb=dcb.read_dcb(session, link), ecn=self._files.ecn(link))
 
 

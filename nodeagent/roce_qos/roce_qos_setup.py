@@ -1,4 +1,4 @@
-"""Starts the reconciler of RoCE quality of service from its settings."""
+"""Starts the reconciler of RoCE quality of service, and registers its metrics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nodeagent.telemetry.metrics import AgentMetrics
 
 TASK: Final = "roce-qos"
 
-_LABEL: Final = "net_dev_name"
+_NIC_LABEL: Final = "net_dev_name"
 
 
 def start_roce_qos(
@@ -42,13 +42,13 @@ def start_roce_qos(
 
 def _register_metrics(reconciler: QosReconciler, metrics: AgentMetrics) -> None:
     metrics.gauge_by(
-        _LABEL,
+        _NIC_LABEL,
         "roce_qos_faults",
         "RoCE QoS settings that could not be applied, per NIC that a rule selects",
         reconciler.faults_by_nic,
     )
     metrics.gauge_by(
-        _LABEL,
+        _NIC_LABEL,
         "roce_qos_gaps",
         "RoCE QoS settings that the driver does not support, per NIC that a rule selects",
         reconciler.gaps_by_nic,

@@ -32,10 +32,10 @@ _log: Final = logging.getLogger(__name__)
 
 
 class LogDirectory:
-    """The directory of ``default``: network configurations may only name log files in it."""
+    """The directory of the default file; other log files must be in it too."""
 
-    def __init__(self, default: str) -> None:
-        self._default = os.path.normpath(default)
+    def __init__(self, default_file: str) -> None:
+        self._default = os.path.normpath(default_file)
         self._directory = Path(self._default).parent
         self._files: set[str] = set()
         self._warned: set[str] = set()

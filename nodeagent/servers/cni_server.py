@@ -69,7 +69,7 @@ class ChainedPluginHandler(Protocol):
     """Answers the calls of an executable that is not an IPAM plugin."""
 
     async def answer_chained(self, command: str, variables: dict[str, str], stdin: bytes) -> bytes:
-        """Standard output of a success. Raises CniFailure, OrbweaverError."""
+        """Return the standard output of a successful call. Raises CniFailure, OrbweaverError."""
         ...
 
 
@@ -94,7 +94,7 @@ class CniServer:
         self._handlers = handlers
         self._call_log = call_log
         self._chained = chained
-        self._answers_by_command: dict[str, Handler] = {
+        self._handlers_by_command: dict[str, Handler] = {
             "DEL": self._answer_delete,
             "CHECK": self._answer_check,
             "STATUS": self._answer_status,
@@ -127,7 +127,7 @@ class CniServer:
             else:
                 call = read_call(command, variables, stdin)
                 logged_call = LoggedCall(command, call.conf, call.attachment, call.pod)
-                body, fields = await self._answers_by_command[command](call, arrived)
+                body, fields = await self._handlers_by_command[command](call, arrived)
         except CallerGone:
             raise
         except Exception as error:  # noqa: BLE001  # a runtime reads error objects, not tracebacks
@@ -143,13 +143,13 @@ class CniServer:
     def _chained_plugin(self, name: str) -> ChainedPluginHandler:
         plugin = self._chained.get(name)
         if plugin is None:
-            # Served as ``spiderpool``, an unknown executable would allocate addresses.
+            # The handlers of ``spiderpool`` would allocate addresses for an unknown executable.
             text = f"this agent does not support the executable {name[:64]!r}"
             raise CniFailure(TRY_AGAIN_LATER, text, "upgrade the agent, or the executables")
         return plugin
 
     async def _answer_delete(self, call: Call, arrived: float) -> CallResult:
-        # If etcd did not answer the last call, a DEL waits for only one probe.
+        # If etcd did not answer its last request, a DEL waits for only one probe of etcd.
         fault = self._health.why_not_healthy()
         if fault is not None:
             fault = await self._health.probe_fault()

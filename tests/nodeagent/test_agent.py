@@ -202,7 +202,7 @@ async def test_many_admitted_requests_are_all_answered(
     await slow.commit_waits.wait()
     runner = slow_node.process.parts.runner
     async with asyncio.timeout(60):
-        while runner.under_way < 40:
+        while runner.requests_under_way < 40:
             await asyncio.sleep(0)
     stop_task = asyncio.ensure_future(slow_node.process.stop())
     slow.may_commit.set()
@@ -262,7 +262,7 @@ async def test_a_request_ends_without_a_claim_at_its_deadline(
     assert late["code"] == 11
     assert late["msg"] == "spiderpool IP allocation error: the request was not done within 0.01 s"
     assert "late" not in {claim.pod for claim in (await slow_node.claims()).values()}
-    assert slow_node.process.parts.runner.under_way == 0
+    assert slow_node.process.parts.runner.requests_under_way == 0
 
 
 async def test_a_missed_deadline_raises_deadline_exceeded() -> None:
@@ -281,7 +281,7 @@ async def test_a_delete_waits_for_an_add_whose_caller_has_left(
     writer.transport.abort()
     delete_task = asyncio.ensure_future(slow_node.delete())
     async with asyncio.timeout(60):
-        while slow_node.process.parts.runner.under_way < 2:
+        while slow_node.process.parts.runner.requests_under_way < 2:
             await asyncio.sleep(0)
 
     slow.may_commit.set()

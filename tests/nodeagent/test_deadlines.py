@@ -107,7 +107,7 @@ async def test_a_request_ends_at_its_deadline_after_an_earlier_request_has_ended
     await first
     with pytest.raises(DeadlineExceeded):
         await second
-    assert runner.under_way == 0
+    assert runner.requests_under_way == 0
 
 
 async def test_work_that_takes_longer_than_its_deadline_fails() -> None:

@@ -12,7 +12,7 @@ from core.domain.addresses.ip_address import Address, Cidr, Family, format_addre
 from core.errors import DatapathError
 from nodeagent.coordinator.attachment_records import AttachmentRecords
 from nodeagent.netlink import numbers, replies
-from nodeagent.netlink.requests import ALL_BITS, RouteLookup, find_route
+from nodeagent.netlink.requests import ALL_BITS, RouteLookup, get_route_of_packet
 from nodeagent.netlink.session import NetlinkSession
 from nodeagent.netlink.values import KernelRoute, Link, Neighbour, RoutingRule, mac_text
 
@@ -79,7 +79,7 @@ class Stack:
         """Look up the route of a packet. Raises NetlinkLost, NetlinkRefused."""
         # The first answer has the source address, the second the matching entry of the table.
         exact, matched = self._session.attempt(
-            [find_route(question), find_route(question, matched=True)]
+            [get_route_of_packet(question), get_route_of_packet(question, matched=True)]
         )
         errno = exact.errno or matched.errno
         if errno or not matched.answer:

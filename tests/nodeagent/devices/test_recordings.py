@@ -188,4 +188,4 @@ def test_qos_of_every_link_is_read(tree: Path) -> None:
             assert ecn.notification == enabled
             assert ecn.cnp_dscp == int(text(link / "ecn/roce_np/cnp_dscp"))
             assert ecn.cnp_priority == int(text(link / "ecn/roce_np/cnp_802p_prio"))
-        assert set(files.bonded(link.name)) == set(text(link / "bonding/slaves").split())
+        assert set(files.nics_of_bond(link.name)) == set(text(link / "bonding/slaves").split())

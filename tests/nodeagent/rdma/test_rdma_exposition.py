@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 
 from nodeagent.rdma import rdma_exposition
-from nodeagent.rdma.counter_reader import CounterRead, CounterReader
+from nodeagent.rdma.counter_reader import CounterReader, CounterReading
 from nodeagent.rdma.rdma_exposition import STALE_S_MAX, RdmaExposition, no_rdma_pods
 from nodeagent.rdma.rdma_ports import NamespacePorts, RdmaPod, RdmaPortLink
 from nodeagent.telemetry.metrics import AgentMetrics
@@ -28,14 +28,14 @@ class ScriptedReader:
         self.may_return = threading.Event()
         self.may_return.set()
 
-    def read(self) -> CounterRead:
+    def read(self) -> CounterReading:
         self.reads += 1
         counters = {"np_cnp_sent": self.reads}
         self.may_return.wait()
         if self.is_broken:
             raise ZeroDivisionError("a bug of the reader")
         port = RdmaPortLink("mlx5_0", "ens1f0", node_guid=1, system_guid=1, counters=counters)
-        return CounterRead((NamespacePorts((port,), address="10.6.0.17"),), self.faults)
+        return CounterReading((NamespacePorts((port,), address="10.6.0.17"),), self.faults)
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ async def wait_until_served(agent: AgentHarness) -> None:
     assert (await agent.call("VERSION")).status == 0
     await over_socket(agent.process.settings.socket_path, "GET", "/v1/ipam/healthy")
     async with asyncio.timeout(TIMEOUT_S):
-        while parts.framed.connections or parts.runner.under_way:
+        while parts.framed.connections or parts.runner.requests_under_way:
             await asyncio.sleep(0)
 
 
@@ -133,7 +133,7 @@ async def test_an_add_claims_nothing_if_its_caller_leaves_during_the_pod_lookup(
         await lookup_started.wait()
     deleting = asyncio.ensure_future(agent.delete())
     async with asyncio.timeout(TIMEOUT_S):
-        while agent.process.parts.runner.under_way < 2:
+        while agent.process.parts.runner.requests_under_way < 2:
             await asyncio.sleep(0)
 
     lookup_may_end.set()
