@@ -36,7 +36,7 @@ def perform(context: typer.Context, action: Action) -> None:
 
 
 def confirm(question: str, *, yes: bool) -> bool:
-    """The user's answer; True if ``yes``, False without a terminal."""
+    """Ask the user. Does not ask if ``yes`` (True) or if there is no terminal (False)."""
     if yes:
         return True
     if not sys.stdin.isatty():

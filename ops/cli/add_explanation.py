@@ -52,8 +52,8 @@ class Trial(NamedTuple):
     """The result of trying one pool for one demand.
 
     ``first``: the first address that the ADD tries; "" if the pool is full or at its limit.
-    ``obstacle``: why the ADD does not get ``first``, or the pool's limit. ``then``: the address
-    that the ADD gets instead, "" for none.
+    ``obstacle``: why the ADD does not get ``first`` (holder, other NIC, cool-down), or why the
+    pool is at its limit. ``then``: the address that the ADD gets instead, "" for none.
     """
 
     interface: str
@@ -72,9 +72,9 @@ class Trial(NamedTuple):
 class Explanation(NamedTuple):
     """What an ADD of a Pod would do now.
 
-    ``held``: the Pod's endpoint. ``repeats``: an ADD would return only the addresses of ``held``.
-    ``outlook``: what an ADD does with the addresses of ``held``. ``unmatched_routes``: routes of
-    the Pod that match no NIC.
+    ``held``: the Pod's endpoint. ``repeats``: an ADD would return the addresses of ``held`` and
+    claim no others. ``outlook``: what an ADD does with the addresses of ``held``.
+    ``unmatched_routes``: routes of the Pod that match no NIC.
     """
 
     facts: RequestFacts
@@ -95,7 +95,7 @@ class Explanation(NamedTuple):
         return tuple(verdict for verdict in verdicts if isinstance(verdict, CandidateVerdict))
 
     @property
-    def served(self) -> bool:
+    def would_succeed(self) -> bool:
         """Whether an ADD would succeed now."""
         if self.repeats:
             return True
@@ -137,10 +137,10 @@ async def explain_add(
     key = keys.endpoint(*facts.pod.endpoint_key)
     kvs = (await store.read([Get(key)])).ranges[0].kvs
     held = ENDPOINT_CODEC.decode(kvs[0].value) if kvs else None
-    changed, requested = changed_by_template(snapshot, facts, request, held)
+    changed, requested = nics_changed_by_template(snapshot, facts, request, held)
     attachment = Attachment(container="", interface=request.interface)
     decision = decide_add(facts.pod, attachment, held, changed=changed, requested=requested)
-    outlook = _outlook(facts.pod, decision, moves=bool(changed))
+    outlook = _outlook(facts.pod, decision, pools_changed=bool(changed))
     listed_families = decision.listed_families if isinstance(decision, ClaimPlan) else frozenset()
     try:
         selection = select(request, facts, snapshot.catalog, DEFAULT_SETTINGS, listed_families)
@@ -176,7 +176,7 @@ def _nics_of(trials: Iterable[Trial], snapshot: ConfigurationSnapshot) -> Iterat
             yield nic_with_addresses(trial.interface, [(pool, address.value)])
 
 
-def changed_by_template(
+def nics_changed_by_template(
     snapshot: ConfigurationSnapshot,
     facts: RequestFacts,
     request: SelectionRequest,
@@ -184,7 +184,7 @@ def changed_by_template(
 ) -> tuple[frozenset[int], Candidates | None]:
     """Indexes of NICs whose pools changed in the StatefulSet's template, and the new pools.
 
-    No NIC counts as changed if the template's pools cannot be determined.
+    If the template's pools cannot be determined, no NIC counts as changed.
     """
     if held is None or facts.pod.fixed != "statefulset" or held.holder != holder_of(facts.pod):
         return frozenset(), None
@@ -196,14 +196,16 @@ def changed_by_template(
     return nics_with_changed_pools(held, named, attachment), named
 
 
-def _outlook(pod: PodFacts, decision: Repeat | EndpointUpdate | ClaimPlan, *, moves: bool) -> str:
-    if moves:
+def _outlook(
+    pod: PodFacts, decision: Repeat | EndpointUpdate | ClaimPlan, *, pools_changed: bool
+) -> str:
+    if pools_changed:
         return "the Pod names other IPPools now, so its next ADD replaces these addresses"
     if isinstance(decision, ClaimPlan):
         return "an ADD replaces these addresses or adds others"
     if pod.fixed is None:
         return "an ADD returns these addresses again"
-    return f"fixed, every Pod of {holder_of(pod)} gets these addresses again"
+    return f"every Pod of {holder_of(pod)} gets these fixed addresses again"
 
 
 class _DryAdd:

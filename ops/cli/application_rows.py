@@ -67,7 +67,7 @@ POOL_COLUMNS: Final = (
 class ApplicationLine(NamedTuple):
     """One application. ``steps``: pending changes; ``held``: number of claims by pool name.
 
-    ``application`` None: ``missing`` has the reason. If ``missing`` is None too, no record exists.
+    If ``application`` is None, ``missing`` has the reason; if both are None, no record exists.
     """
 
     key: ApplicationKey
@@ -94,7 +94,7 @@ class ApplicationLine(NamedTuple):
 
     @property
     def number(self) -> str:
-        """Number of addresses in the pools' annotations; ``+1``: one more than the replicas."""
+        """Addresses that the pools' annotations request; ``+1`` requests one more than replicas."""
         numbers = dict.fromkeys(pool.annotations.get(IP_NUMBER, "") for pool in self.pools)
         return ", ".join(numbers) or "-"
 
@@ -104,7 +104,7 @@ def application_lines(
 ) -> list[ApplicationLine]:
     """All applications, sorted by namespace and name.
 
-    ``applications`` None: the applications that have records.
+    If ``applications`` is None, lists the applications that have records.
     """
     if applications is None:
         applications = _recorded_applications(ledger)
@@ -195,8 +195,8 @@ def pool_rows(line: ApplicationLine) -> list[tuple[str, ...]]:
     return rows
 
 
-def word_of(step: ReconcileStep) -> str:
-    """The action; "wait" for a refused step that a controller tries again."""
+def shown_action(step: ReconcileStep) -> str:
+    """The action to print; "wait" for a refused step that a controller tries again."""
     if step.action == "refuse":
         return "wait" if step.again else "refused"
     return step.action
@@ -223,14 +223,19 @@ def plain_application(line: ApplicationLine) -> Plain:
             for pool in line.pools
         ],
         "steps": [
-            {"action": word_of(step), "pool": step.pool, "reason": step.reason, "again": step.again}
+            {
+                "action": shown_action(step),
+                "pool": step.pool,
+                "reason": step.reason,
+                "again": step.again,
+            }
             for step in line.steps
         ],
     }
 
 
 def _default_of(pools: list[Pool]) -> IpNumber:
-    """The default number of addresses, from pools: orbctl cannot read the controllers' setting."""
+    """Guess the controllers' default from the pools: orbctl cannot read their setting."""
     for pool in pools:
         try:
             number = read_number(pool.annotations.get(IP_NUMBER, ""))

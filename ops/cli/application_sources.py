@@ -24,7 +24,8 @@ async def list_applications(kubeconfig: str, ledger: Ledger) -> Applications:
     """List the applications that request or have automatic pools.
 
     ``kubeconfig`` "": the cluster in which this process runs as a Pod. If a kind cannot be listed,
-    prints a warning and reports no application as deleted. Raises BadInput without credentials.
+    prints a warning, and no missing application counts as deleted. Raises BadInput without
+    credentials.
     """
     api = Api(await open_connection(kubeconfig))
     source = KubernetesApplications(api)

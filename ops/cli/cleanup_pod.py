@@ -23,22 +23,22 @@ POD_NAME: Final = "orbweaver-node-clean-"
 """The API server appends random characters."""
 
 POD_COMPONENT: Final = "node-clean"
-"""Not ``agent``, or the DaemonSet would adopt the Pod."""
+"""With the label ``agent``, the DaemonSet would adopt the Pod."""
 
-EXCLUDED: Final = "orbweaver.io/agent"
+EXCLUSION_LABEL: Final = "orbweaver.io/agent"
 """If the label is ``disabled``, the chart's default affinity keeps agents off the node."""
 
 CLEAN_DEADLINE_S: Final = 60
 
 WAIT_S_MAX: Final = CLEAN_DEADLINE_S + 60.0
-"""Without a working kubelet, the Pod never ends."""
+"""orbctl stops waiting then: without a working kubelet, the Pod never ends."""
 
 POLL_S: Final = 1.0
 
 ENDED: Final = ("Succeeded", "Failed")
 
 OPTIONS: Final = ("--host-table", "--socket")
-"""Options that the Pod accepts. Directory options are refused: the mounts are fixed."""
+"""Options that the Pod accepts. It has fixed mounts, so it accepts no directories."""
 
 CONTAINERS: Final = ("agent", "install")
 """The Pod gets the mounts and capabilities of these containers."""
@@ -207,8 +207,8 @@ def _agent_runs(node: str, pod: Mapping[str, Any]) -> Refused:
     name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
     message = f"the agent of this node, Pod {name}, still runs and would lose its sockets"
     remedy = (
-        f"exclude the node first: kubectl label node {node} {EXCLUDED}=disabled; or uninstall the"
-        " chart, which cleans every node"
+        f"exclude the node first: kubectl label node {node} {EXCLUSION_LABEL}=disabled; or"
+        " uninstall the chart, which cleans every node"
     )
     refusal = Refusal(
         kind="Forbidden",

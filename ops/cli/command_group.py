@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 INHERITED_OPTIONS: Final = "ops.cli.inherited_options"
-"""Key in ``context.meta`` of the group options given after a command (name -> value)."""
+"""Under this key, ``context.meta`` has the group options that follow a command, by name."""
 
 SHOWN_EVERYWHERE: Final = frozenset({"output"})
 """Group options that the help of each command lists too."""
@@ -97,7 +97,7 @@ def _inherit(command: Any, options: Sequence[TyperOption]) -> None:  # noqa: ANN
 
 
 def _inherited_copy(option: TyperOption) -> TyperOption:
-    # Without a default, which would replace the group's value.
+    # The copy has no default: a default would replace the value that the group got.
     inherited = copy.copy(option)
     inherited.default, inherited.envvar, inherited.expose_value = None, None, False
     inherited.hidden = option.name not in SHOWN_EVERYWHERE

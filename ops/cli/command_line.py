@@ -20,8 +20,8 @@ END_OF_OPTIONS: Final = "--"
 class ParsedOption(NamedTuple):
     """An option or argument.
 
-    ``name``: the long form; "" for an argument. ``value`` None: a flag or an
-    argument. ``words``: as written on a command line.
+    ``name``: the long form; "" for an argument. ``value``: None for a flag or an argument.
+    ``words``: the words that repeat it on another command line.
     """
 
     name: str
@@ -61,7 +61,7 @@ def parse_options(arguments: Sequence[str], program: TyperGroup) -> Iterator[Par
 
 
 def _in_order(values: Mapping[str, Any], order: Sequence[Any]) -> Iterator[ParsedOption]:
-    """Yield options, then arguments. ``order`` lists a repeated option once per use."""
+    """Yield options, then arguments. ``order`` has one entry for each use of an option."""
     repeated: dict[str, Iterator[Any]] = {}
     arguments: list[str] = []
     for parameter in order:

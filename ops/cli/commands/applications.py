@@ -13,7 +13,7 @@ from ops.cli.application_rows import (
     application_lines,
     plain_application,
     pool_rows,
-    word_of,
+    shown_action,
 )
 from ops.cli.output import print_fields, print_heading, show_table, show_value
 from ops.cli.workloads import Applications
@@ -35,7 +35,7 @@ async def describe_applications(
 ) -> None:
     """Describe all applications of this namespace and name, of any kind. Raises NotFound.
 
-    ``applications`` None: the applications that have records.
+    If ``applications`` is None, searches the applications that have records.
     """
     all_lines = application_lines(ledger, applications)
     lines = [line for line in all_lines if (line.key.namespace, line.key.name) == key]
@@ -81,7 +81,7 @@ async def _describe(session: ClusterSession, line: ApplicationLine) -> None:
     if line.steps:
         print_heading("\nTo be done")
         for step in line.steps:
-            print(f"  {word_of(step)} {step.pool or '-'}: {step.reason}")
+            print(f"  {shown_action(step)} {step.pool or '-'}: {step.reason}")
             if step.remedy:
                 print(f"    → {step.remedy}")
 

@@ -58,7 +58,7 @@ def seal(
         return
 
     async def action(session: ClusterSession) -> None:
-        with progress("archive"):  # without a total, which is known only at the end
+        with progress("archive"):  # no total: it is known only at the end
             sealed = await _seal(session, upto)
         if session.output.is_structured:
             show_value(sealed._asdict(), session.output)

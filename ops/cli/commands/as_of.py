@@ -67,7 +67,7 @@ def as_of(
 
 
 async def _past_state(session: ClusterSession, when: str) -> tuple[Ledger, str]:
-    """The state, and a title for the output."""
+    """The past state, and a title that names its time or position."""
     view = await open_log(session.store, session.keys, session.archive)
     if when.isdigit():
         position = int(when)

@@ -1,6 +1,6 @@
 """``orbctl assign``: allocates the listed addresses to a Pod.
 
-All rules of claims apply, except affinity. The Pod's next ADD returns these addresses.
+Checks all rules of claims except affinity. The Pod's next ADD returns these addresses.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ async def _assign(session: ClusterSession, endpoint: Endpoint) -> Assigned:
 
 
 def _nic(texts: list[str], snapshot: ConfigurationSnapshot, pools: list[str]) -> Nic:
-    """Raises BadInput, NotFound."""
+    """The NIC with these addresses; it has no name yet. Raises BadInput, NotFound."""
     chosen: dict[Family, tuple[Pool, int]] = {}
     for text in texts:
         address = require_address(text)
@@ -104,7 +104,7 @@ def _nic(texts: list[str], snapshot: ConfigurationSnapshot, pools: list[str]) ->
 
 
 def _pool_of(address: Address, snapshot: ConfigurationSnapshot, pools: list[str]) -> str:
-    """``pools`` empty: any pool. Raises NotFound, BadInput."""
+    """The pool that contains the address; empty ``pools`` allows all. Raises NotFound, BadInput."""
     candidates = [
         name
         for name, entry in sorted(snapshot.pools.items())
@@ -119,7 +119,7 @@ def _pool_of(address: Address, snapshot: ConfigurationSnapshot, pools: list[str]
         )
     if len(candidates) > 1:
         raise BadInput(
-            f"{address} is in the pools {', '.join(candidates)}",
+            f"several pools contain {address}: {', '.join(candidates)}",
             subject="pool",
             remedy="choose one of them with --pool",
         )

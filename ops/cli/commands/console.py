@@ -83,14 +83,14 @@ async def _serve(session: ClusterSession, port: int, *, has_actions: bool) -> No
         print(f"console: http://{LOOPBACK}:{tcp_port.port}/", flush=True)
         if token:
             print(f"token: {token}", flush=True)
-        await _read_ahead(source.log)
+        await _build_index(source.log)
         await _wait_for_signal()
     finally:
         await server.close()
         await tcp_port.close()
 
 
-async def _read_ahead(log: IndexedLog) -> None:
+async def _build_index(log: IndexedLog) -> None:
     index = await log.newest()
     print(f"{index.clock.events:,} events are indexed; Ctrl-C ends the console", flush=True)
 

@@ -1,7 +1,7 @@
 """``orbctl delete``.
 
-Refuses pools with claims and subnets with pools. With ``--drain``, a pool gets no new claims and is
-deleted after its last claim; a subnet is deleted after its last pool.
+Refuses a pool that has claims, and a subnet that has pools. With ``--drain``, a pool gets no new
+claims and is deleted after its last claim; a subnet is deleted after its last pool.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ ALLOWED: Final = (
     ObjectKind.SUBNET,
     ObjectKind.RESERVATION,
     *RECORD_KINDS,
-    # Accepted only to report the remedy in ``INSTEAD``.
+    # Accepted only to report the remedy in ``OTHER_COMMANDS``.
     ObjectKind.QUARANTINE,
     ObjectKind.ENDPOINT,
 )
 DRAIN_S_DEFAULT: Final = 30.0
 DRAIN_POLL_S: Final = 0.5
 
-INSTEAD: Final = {
+OTHER_COMMANDS: Final = {
     ObjectKind.QUARANTINE: "use `orbctl quarantine lift ADDRESS`",
     ObjectKind.ENDPOINT: "use `orbctl release POD --reason ...`",
     ObjectKind.COORDINATOR: "use `kubectl delete spidercoordinator NAME`",
@@ -105,14 +105,14 @@ def delete(
             subject="filename",
             remedy="give a kind and names, or -f FILE",
         )
-    commands, worst_fault = (
+    commands, input_exit = (
         read_valid_commands(file, delete_command, recursive=recursive)
         if file
         else (_commands_of_names(kind, names or [], namespace), Exit.OK)
     )
 
     async def action(session: ClusterSession) -> Exit:
-        worst = Exit(worst_fault)
+        worst = Exit(input_exit)
         for command in commands:
             code = await _delete(session, command, drain_s=timeout if drain else None)
             worst = max(worst, code)
@@ -129,8 +129,8 @@ def _commands_of_names(word: str, names: list[str], namespace: str) -> list[Comm
             commands += _commands_of_names(kind_word, [name], namespace)
         return commands
     kind = kind_of(word, ALLOWED)
-    if kind in INSTEAD:
-        raise BadInput(f"delete cannot remove a {kind}", subject=word, remedy=INSTEAD[kind])
+    if kind in OTHER_COMMANDS:
+        raise BadInput(f"delete cannot remove a {kind}", subject=word, remedy=OTHER_COMMANDS[kind])
     if not any(names):
         raise BadInput(
             f"the name of the {kind} is missing",
@@ -185,7 +185,7 @@ async def _drain(
 
 
 async def _delete_empty_pools(session: ClusterSession, subnet: str) -> None:
-    """Deletes all empty pools; then raises Refused if a pool has claims."""
+    """Delete the subnet's empty pools. Raises Refused after that if other pools have claims."""
     scopes = ScopeReader(session.store, session.keys)
     scope = await scopes.read(DeleteSubnet(subnet), may_write=False)
     refused: Refused | None = None

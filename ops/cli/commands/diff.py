@@ -49,7 +49,7 @@ def diff(
     async def action(session: ClusterSession) -> None:
         changes = [
             change
-            for change in await session.read(lambda: _read(session, before, after))
+            for change in await session.read(lambda: _changes_between(session, before, after))
             if not kinds or change.kind in kinds
         ]
         _show(changes, session.output)
@@ -57,12 +57,11 @@ def diff(
     perform(context, action)
 
 
-async def _read(session: ClusterSession, before: str, after: str) -> list[Change]:
+async def _changes_between(session: ClusterSession, before: str, after: str) -> list[Change]:
     view = await open_log(session.store, session.keys, session.archive)
-    first = await _state(view, before, session.now_ms)
-    return list(
-        compare_states(first, await _state(view, after or str(view.revision), session.now_ms))
-    )
+    old = await _state(view, before, session.now_ms)
+    new = await _state(view, after or str(view.revision), session.now_ms)
+    return list(compare_states(old, new))
 
 
 async def _state(view: LogView, when: str, now_ms: Callable[[], int]) -> Ledger:

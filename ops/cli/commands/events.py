@@ -112,14 +112,14 @@ def events_command(
         if follow:
             async for segments, _ in LogReader(session.store, session.keys).follow(cursor):
                 for segment in segments:
-                    _stream(_matching_events(followed_events(segment), conditions), output)
+                    _stream(_matching_events(readable_events(segment), conditions), output)
         return Exit.OK
 
     perform(context, action)
 
 
-def followed_events(segment: Segment) -> list[Recorded]:
-    """Events of a new segment; prints a warning if the segment cannot be decoded."""
+def readable_events(segment: Segment) -> list[Recorded]:
+    """The segment's events. Prints a warning if the segment cannot be decoded."""
     unreadable = UnreadPartList()
     events = unreadable.events_of(segment)
     report_unreadable_parts(unreadable)
@@ -130,7 +130,7 @@ Match = tuple[Recorded, EventSummary]
 
 
 class _Period(NamedTuple):
-    """``after_ms`` 0: the live log, and ``searched`` or more of the newest archived events."""
+    """``after_ms`` 0 selects the live log and at least the ``searched`` newest archived events."""
 
     after_ms: int
     searched: int
@@ -159,8 +159,8 @@ async def _past_events(
 def start_of_search(files: Sequence[FileSummary], events: int) -> tuple[int, int]:
     """Position where the search starts, and the number of archived events before it.
 
-    ``files``: oldest first. Whole files are searched, newest first, until they
-    have ``events`` events.
+    ``files``: oldest first. The search takes whole files, newest first, until the taken files
+    have at least ``events`` events.
     """
     searched = 0
     for index in range(len(files), 0, -1):
@@ -187,7 +187,7 @@ def _show(events: list[Match], output: Output) -> None:
 
 
 def _stream(events: Iterable[Match], output: Output) -> None:
-    """Column widths are fixed, because later events are unknown."""
+    """Print each event at once: the column widths cannot depend on later events."""
     for recorded, summary in events:
         if output.is_name:
             print(summary.subject)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
 
 PLACEHOLDER_UID: Final = "not-given"
-"""Replaces an unknown UID. A UID only decides where the address search begins."""
+"""Replaces an unknown UID. The UID has one effect: where the address search begins."""
 
 
 def explain(
@@ -112,7 +112,10 @@ def explain(
 
 
 class _Question(NamedTuple):
-    """``is_hypothetical``: options describe the ADD, so past ADDs are not shown."""
+    """What the user asks about a Pod.
+
+    ``is_hypothetical``: options describe the ADD, so past ADDs are not shown.
+    """
 
     key: tuple[str, str]
     records: list[RecordDefined]
@@ -129,7 +132,7 @@ async def _explain_past(session: ClusterSession, question: _Question, as_of: str
         raise BadInput("--as-of takes a Pod, not an address", subject=name, remedy=remedy)
     if question.is_hypothetical:
         raise BadInput(
-            "--as-of shows what an ADD got: options of a hypothetical ADD have no meaning",
+            "--as-of shows past ADDs, so it accepts no options of a hypothetical ADD",
             subject="--as-of",
             remedy="leave out --request, --node, --uid, --ipv4-pool and --ipv6-pool",
         )
@@ -159,7 +162,7 @@ async def _explain_pod(session: ClusterSession, question: _Question) -> Exit:
     else:
         _show(explanation, retention)
     if explanation.facts.pod.known or explanation.held is not None:
-        return Exit.OK if explanation.served else Exit.REFUSED
+        return Exit.OK if explanation.would_succeed else Exit.REFUSED
     return report(
         NotFound(
             f"Pod {'/'.join(key)} has no record, no address and no refused ADD",
@@ -171,7 +174,10 @@ async def _explain_pod(session: ClusterSession, question: _Question) -> Exit:
 
 
 class _Retention(NamedTuple):
-    """``why`` "": no addresses. ``provider``: state of a request to a network provider, or ""."""
+    """Why a Pod keeps its addresses; "" if it has none.
+
+    ``provider``: the state of its request to a network provider, or "".
+    """
 
     why: str = ""
     provider: str = ""
@@ -251,8 +257,8 @@ async def _uid_of_endpoint(session: ClusterSession, key: tuple[str, str]) -> str
 
 def _show(explanation: Explanation, retention: _Retention) -> None:
     pod = explanation.facts.pod
-    unknown = "" if pod.known else " (no record: only its name is known)"
-    print(f"Pod {pod.namespace}/{pod.name}{unknown}")
+    no_record_note = "" if pod.known else " (no record: only its name is known)"
+    print(f"Pod {pod.namespace}/{pod.name}{no_record_note}")
     if explanation.held is not None:
         held = ", ".join(f"{address} ({pool})" for address, pool in explanation.held.addresses())
         print(f"holds {held}: {explanation.outlook}")
@@ -307,7 +313,7 @@ def _plain(explanation: Explanation, retention: _Retention) -> dict[str, Any]:
     selection = explanation.selection
     return {
         "pod": f"{explanation.facts.pod.namespace}/{explanation.facts.pod.name}",
-        "served": explanation.served,
+        "served": explanation.would_succeed,
         "holds": [address for address, _ in explanation.held.addresses()]
         if explanation.held
         else [],

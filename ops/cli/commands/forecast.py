@@ -41,7 +41,7 @@ _COLUMNS: Final = (
 )
 
 
-class _Outlook(NamedTuple):
+class _SubjectForecast(NamedTuple):
     subject: GrowthSubject
     free: int
     forecast: Forecast | NoTrend
@@ -88,7 +88,7 @@ def forecast_command(
 
 
 async def times_until_full(session: ClusterSession) -> dict[str, str]:
-    """Pool name -> rounded time until the pool is full, such as <7d; only pools with a forecast.
+    """Pools with a forecast: name -> rounded time until the pool is full, such as <7d.
 
     Raises LogCorrupt, LogGap, Compacted, StoreUnavailable.
     """
@@ -97,7 +97,7 @@ async def times_until_full(session: ClusterSession) -> dict[str, str]:
     return {name: horizon.short for name, horizon in horizons.items() if horizon is not None}
 
 
-async def _read(session: ClusterSession, kinds: Sequence[str]) -> list[_Outlook]:
+async def _read(session: ClusterSession, kinds: Sequence[str]) -> list[_SubjectForecast]:
     now_ms = session.now_ms()
     growth = GrowthLog()
     unread = UnreadPartList()
@@ -114,7 +114,7 @@ async def _read(session: ClusterSession, kinds: Sequence[str]) -> list[_Outlook]
         usage = await count_pools(session.store, session.keys, ledger, list(ledger.pools.values()))
         free |= {GrowthSubject("pool", name): pool.free for name, pool in usage.items()}
     return [
-        _Outlook(
+        _SubjectForecast(
             subject, free_count, forecast_exhaustion(growth.net_growth(subject, now_ms), free_count)
         )
         for subject, free_count in sorted(free.items())
@@ -122,7 +122,7 @@ async def _read(session: ClusterSession, kinds: Sequence[str]) -> list[_Outlook]
     ]
 
 
-def _show(outlooks: Sequence[_Outlook], now_ms: int, output: Output) -> None:
+def _show(outlooks: Sequence[_SubjectForecast], now_ms: int, output: Output) -> None:
     if output.is_name:
         print("\n".join(f"{outlook.subject.kind}/{outlook.subject.name}" for outlook in outlooks))
     elif output.is_structured:
@@ -133,7 +133,7 @@ def _show(outlooks: Sequence[_Outlook], now_ms: int, output: Output) -> None:
         typer.echo("there is no pool or subnet to forecast", err=True)
 
 
-def _rows(outlooks: Sequence[_Outlook], now_ms: int) -> Iterator[Sequence[str]]:
+def _rows(outlooks: Sequence[_SubjectForecast], now_ms: int) -> Iterator[Sequence[str]]:
     for subject, free, forecast in outlooks:
         name = f"{subject.kind}/{subject.name}"
         if isinstance(forecast, NoTrend):
@@ -152,7 +152,7 @@ def _rows(outlooks: Sequence[_Outlook], now_ms: int) -> Iterator[Sequence[str]]:
             )
 
 
-def _plain(outlook: _Outlook, now_ms: int) -> dict[str, Any]:
+def _plain(outlook: _SubjectForecast, now_ms: int) -> dict[str, Any]:
     subject, free, forecast = outlook
     plain: dict[str, Any] = {"kind": subject.kind, "name": subject.name, "free": free}
     if isinstance(forecast, NoTrend):

@@ -1,9 +1,9 @@
 """``orbctl gc``: releases leaked addresses, and shows why other claims are kept.
 
-A release needs evidence that two scans observe: the answer of the API server (``--kubeconfig``),
-or without Kubernetes a deleted record, or a claim that contradicts the stored state. A missing
-record is not evidence. For ``--gone`` and ``--gone-node``, one scan is enough. Only claims in the
-shown plan are released (invariant I3, docs/contributing/architecture.md).
+A release needs evidence that two scans observe: the answer of the API server (``--kubeconfig``), a
+deleted record (without Kubernetes), or a claim that contradicts the stored state. A missing record
+is not evidence. For ``--gone`` and ``--gone-node``, one scan is enough. Only claims in the shown
+plan are released (invariant I3, docs/contributing/architecture.md).
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ SHOWN_MAX: Final = 50
 LIST_ENDPOINTS: Final = "`orbctl get endpoints -A` lists the Pods with addresses"
 
 pause = asyncio.sleep
-"""Tests replace it."""
+"""Tests replace this function."""
 
 steady_s = time.monotonic
-"""Tests replace it."""
+"""The monotonic clock. Tests replace this function."""
 
 
 def gc(
@@ -129,16 +129,16 @@ class _Scanner:
         self._observer = observer_of(lambda: session.now_ms() / 1000, steady_s)
         self._read_facts = read_facts
 
-    async def scan(self, before: ReclaimPlan | None = None) -> ReclaimPlan:
+    async def scan(self, first_plan: ReclaimPlan | None = None) -> ReclaimPlan:
         """Scan once. Raises NotFound if a Pod or node that the operator names has no addresses."""
         claims_read = self._observer.moment()
         ledger = await read_ledger(self._session.store, self._session.keys)
-        if before is None:
+        if first_plan is None:
             report_unreadable_keys(ledger)
             _check_names(ledger, self._notice)
         facts = await self._read_facts(ledger, claims_read)
         verdict_context = VerdictContext(facts, self._settings, self._observer.now_s())
-        return plan_scan(ledger, verdict_context, before.observations if before else {})
+        return plan_scan(ledger, verdict_context, first_plan.observations if first_plan else {})
 
     async def scan_again(self, plan: ReclaimPlan) -> ReclaimPlan:
         """Wait until a second observation counts as evidence, then scan again."""

@@ -19,7 +19,7 @@ from core.manifests.commands import apply_command, delete_command
 from core.projections.fork import Fork, Holding, PoolEffect, SimulatedStep
 from core.projections.pool_tally import PoolCounts
 from ops.cli.action_runner import perform
-from ops.cli.application_rows import application_lines, word_of
+from ops.cli.application_rows import application_lines, shown_action
 from ops.cli.exit_codes import Exit, report_unreadable_keys
 from ops.cli.formats import Output
 from ops.cli.input_files import Recursive
@@ -160,7 +160,7 @@ _PLAN_COLUMNS = (
 def _plan_row(plan: AutomaticPoolPlan) -> tuple[str, ...]:
     step = plan.step
     why = f"{step.reason} ({step.remedy})" if step.remedy else step.reason
-    return plan.application, word_of(step), step.pool or "-", why
+    return plan.application, shown_action(step), step.pool or "-", why
 
 
 _EFFECT_COLUMNS = (

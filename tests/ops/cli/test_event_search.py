@@ -7,7 +7,7 @@ import pytest
 from core.archive.file_format import FileLink
 from core.archive.sealed_log import FileSummary
 from core.eventstore.log_reader import Segment
-from ops.cli.commands.events import followed_events, start_of_search
+from ops.cli.commands.events import readable_events, start_of_search
 
 
 def archive_files(*events: int) -> list[FileSummary]:
@@ -49,7 +49,7 @@ def test_an_undecodable_segment_has_no_events_and_causes_a_warning(
 ) -> None:
     undecodable = Segment(position=7, writer="agent/node-a", seq=3, data=b"\xff")
 
-    assert followed_events(undecodable) == []
+    assert readable_events(undecodable) == []
     warning = capsys.readouterr().err
     assert "warning: the log at position 7 is left out" in warning
     assert "writer agent/node-a" in warning
