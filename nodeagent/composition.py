@@ -222,9 +222,9 @@ def _provider_release(
     return Handover(store, keys).hand_over
 
 
-def _allocation_function(base: _Base, sources: AgentSources) -> Allocate:
-    settings, store, keys = base.settings, base.store, base.keys
-    confirm = base.facts.confirm_pod_exists
+def _allocation_function(shared: _SharedParts, sources: AgentSources) -> Allocate:
+    settings, store, keys = shared.settings, shared.store, shared.keys
+    confirm = shared.facts.confirm_pod_exists
     allocator = Allocator(
         store,
         keys,

@@ -88,7 +88,7 @@ class RoceNics:
             master=pf or bonds.get(link, ""),
         )
         if pf or link in bonds.values():  # the PF or the bond's NICs have the settings
-            return nic._replace(has_port=False)
+            return nic._replace(has_port_settings=False)
         return nic._replace(dcb=dcb.read_dcb(session, link), ecn=self._files.ecn(link))
 
 
