@@ -162,7 +162,7 @@ def assert_paths_are_traced_without_a_login(
     if serves_cluster_ips:
         text = cluster.shell(f"kubectl orb trace-path web {SERVICE_ADDRESS}:443")
         backend = f"{cluster.laboratory.fabric.address}:{cluster.server.port}"
-        assert f"443/TCP is a ClusterIP: sockets connect to {backend}" in text
+        assert f"ClusterIP port 443/TCP: sockets connect to {backend}" in text
 
 
 def assert_a_node_is_cleaned_without_a_login(cluster: BareCluster, name: str) -> None:

@@ -1,6 +1,6 @@
 """``orbctl get``: objects as they are now.
 
-A record is a stored copy of a Kubernetes object (``kinds.RECORD_KINDS``).
+A record is a copy of a Kubernetes object in etcd (``kinds.RECORD_KINDS``).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ LISTED_KINDS: Final = (
     *RECORD_KINDS,
     ObjectKind.APPLICATION,
 )
-"""``record`` selects all ``RECORD_KINDS``."""
+"""Kinds that a command can list; ``record`` stands for all ``RECORD_KINDS``."""
 
 WATCH_PAUSE_S: Final = 0.5
 """Pause between two reads of a watch; changes during the pause are shown together."""
@@ -52,7 +52,8 @@ WATCH_PAUSE_S: Final = 0.5
 class GetQuery(NamedTuple):
     """The objects to show, and the output.
 
-    ``names``: an empty list selects all objects of the kind. ``times_until_full``: by pool name.
+    An empty list in ``names`` selects all objects of the kind. The keys of ``times_until_full``
+    are pool names.
     """
 
     names: dict[ObjectKind, list[str]]
@@ -170,7 +171,7 @@ def read_resources(words: Sequence[str]) -> dict[ObjectKind, list[str]]:
 async def _read(
     session: ClusterSession, query: GetQuery
 ) -> tuple[Ledger, dict[ObjectKind, ObjectListing], list[NotFound]]:
-    """The state, a listing of each kind, and an error for each name without an object."""
+    """The state, a listing of each kind, and the errors about objects that do not exist."""
     needs_manifests = query.output.is_structured or not query.selectors.is_empty
     kinds = query.names.keys()
     if kinds & {ObjectKind.ENDPOINT, ObjectKind.APPLICATION} or (
@@ -215,7 +216,7 @@ async def _read(
 async def _counted_pools(
     session: ClusterSession, ledger: Ledger, selection: ObjectSelection
 ) -> ObjectListing:
-    """The table of pools. Reads no claims, because etcd counts them. Raises NotFound."""
+    """The table of pools. etcd counts the claims, so no claim is read. Raises NotFound."""
     pools = [pool for name, pool in sorted(ledger.pools.items()) if selection.selects(name)]
     if selection.name and not pools:
         raise selection.not_found()
@@ -237,8 +238,8 @@ def _join(parts: Sequence[ObjectListing]) -> ObjectListing:
 def _show_manifests(query: GetQuery, listings: Sequence[ObjectListing]) -> None:
     manifests = [manifest for listing in listings for manifest in listing.manifests]
     names_by_kind = list(query.names.values())
-    names_one_object = len(names_by_kind) == 1 and len(names_by_kind[0]) == 1
-    if not names_one_object:
+    is_one_object = len(names_by_kind) == 1 and len(names_by_kind[0]) == 1
+    if not is_one_object:
         show_value({**MANIFEST_LIST, "items": manifests}, query.output)
     elif manifests:  # otherwise the caller reports that the object was not found
         show_value(manifests[0], query.output)
@@ -258,7 +259,7 @@ async def _watch(
     before: dict[ObjectKind, ObjectListing],
     shown_revision: int,
 ) -> None:
-    """Show rows that change after ``shown_revision`` (of etcd), until interrupted."""
+    """Show rows that change after the etcd revision ``shown_revision``, until interrupted."""
     ranges = [kind.range(session.keys) for kind in STATE_KINDS]
     async for batch in session.store.watch(ranges, after=shown_revision):
         if not batch.changes or batch.revision <= shown_revision:

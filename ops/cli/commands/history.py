@@ -82,7 +82,7 @@ async def _find(
     view = await open_log(session.store, session.keys, session.archive, unread=unread)
     subject = parse_subject(text)
     history = await read_history(view, subject)
-    for kind, name in _other_subjects(subject, text, namespace):
+    for kind, name in _fallback_subjects(subject, text, namespace):
         if not history.entries:
             history = await read_history(view, HistorySubject(kind, name))
     if not history.entries:
@@ -91,7 +91,7 @@ async def _find(
     return history
 
 
-def _other_subjects(
+def _fallback_subjects(
     subject: HistorySubject, text: str, namespace: str
 ) -> list[tuple[SubjectKind, str]]:
     if subject == ("pool", text):
@@ -120,8 +120,8 @@ def _show(history: History, now_ms: int, output: Output) -> None:
     else:
         rows = [_holding_row(entry, now_ms) for entry in history.entries]
         # The first column would repeat the subject.
-        first = 1 if history.subject.kind in ("address", "guid") else 0
-        show_table(_HOLDING_COLUMNS[first:], [row[first:] for row in rows], output)
+        first_column = 1 if history.subject.kind in ("address", "guid") else 0
+        show_table(_HOLDING_COLUMNS[first_column:], [row[first_column:] for row in rows], output)
 
 
 _HOLDING_COLUMNS = (

@@ -164,13 +164,13 @@ def _take_over(context: typer.Context, read: ReadDump, *, dry_run: bool, yes: bo
                 show_value(document, session.output)
             report_refusals(refusals)
             return Exit.REFUSED if refusals else Exit.OK
-        if not confirm(f"Take over {_counted(plan)}?", yes=yes):
+        if not confirm(f"Take over {_plan_size(plan)}?", yes=yes):
             fail("nothing was imported", Exit.FAILED, "answer yes, or give --yes")
         outcome = await _carry_out(session, plan)
         for error in outcome.refused:
             report_refusals(error.refusals)
         plan_after = plan_takeover((await read()).cluster)
-        missing = await _missing_addresses(session, plan_after)
+        missing = await _addresses_not_imported(session, plan_after)
         if session.output.is_structured:
             show_value(document | _plain_outcome(outcome, missing), session.output)
         else:
@@ -183,7 +183,7 @@ def _take_over(context: typer.Context, read: ReadDump, *, dry_run: bool, yes: bo
 async def _simulate(
     session: ClusterSession, complete_plan: TakeoverPlan
 ) -> tuple[TakeoverPlan, list[Refusal]]:
-    """The remaining plan, and the refusals of its simulation."""
+    """The part of the plan that is not done yet, and the refusals of its simulation."""
     ledger = await read_ledger(session.store, session.keys)
     report_unreadable_keys(ledger)
     plan = remaining_plan(complete_plan, ledger.pools, ledger.endpoints)
@@ -193,12 +193,12 @@ async def _simulate(
     last_steps = [fork.apply(command) for command in plan.last]
     refusals += [refusal for step in (*first_steps, *last_steps) for refusal in step.refusals]
     simulated = plan._replace(
-        first=_effective_commands(first_steps), last=_effective_commands(last_steps)
+        first=_commands_still_to_do(first_steps), last=_commands_still_to_do(last_steps)
     )
     return simulated, refusals
 
 
-def _effective_commands(steps: list[SimulatedStep]) -> tuple[Command, ...]:
+def _commands_still_to_do(steps: list[SimulatedStep]) -> tuple[Command, ...]:
     return tuple(step.command for step in steps if step.events or step.refusals)
 
 
@@ -219,7 +219,7 @@ async def _carry_out(session: ClusterSession, plan: TakeoverPlan) -> TakeoverRes
         await view.close()
 
 
-async def _missing_addresses(session: ClusterSession, plan: TakeoverPlan) -> list[str]:
+async def _addresses_not_imported(session: ClusterSession, plan: TakeoverPlan) -> list[str]:
     claims = (await read_ledger(session.store, session.keys)).claims
     return [
         address
@@ -231,7 +231,7 @@ async def _missing_addresses(session: ClusterSession, plan: TakeoverPlan) -> lis
 
 
 def _show(plan: TakeoverPlan, skipped: dict[str, int], *, wide: bool) -> None:
-    print_heading(f"To take over: {_counted(plan)}")
+    print_heading(f"To take over: {_plan_size(plan)}")
     for kind, number in sorted(skipped.items()):
         print(f"{counted(number, kind)} skipped: objects of this kind have no addresses")
     if plan.findings:
@@ -244,17 +244,18 @@ def _show(plan: TakeoverPlan, skipped: dict[str, int], *, wide: bool) -> None:
             print(f"... {len(plan.findings) - len(shown):,} more (-o wide shows them)")
 
 
-def _show_outcome(outcome: TakeoverResult, addresses: int, missing: Sequence[str]) -> None:
+def _show_outcome(outcome: TakeoverResult, address_count: int, missing: Sequence[str]) -> None:
     changes = counted(outcome.commands, "change of configuration", "changes of configuration")
     print(f"{changes}, {counted(outcome.endpoints, 'endpoint')} taken over")
-    print(f"verified: {addresses - len(missing):,} of {counted(addresses, 'address', 'addresses')}")
+    total = counted(address_count, "address", "addresses")
+    print(f"verified: {address_count - len(missing):,} of {total}")
     for address in missing[:FINDINGS_SHOWN_MAX]:
         print(f"  not imported: {address}")
     if missing:
         print("Run the command again to import addresses that were allocated during the import")
 
 
-def _counted(plan: TakeoverPlan) -> str:
+def _plan_size(plan: TakeoverPlan) -> str:
     addresses = counted(plan.addresses, "address", "addresses")
     commands = counted(
         len(plan.first) + len(plan.last), "step of configuration", "steps of configuration"

@@ -98,10 +98,10 @@ def replay(
     """
     options = globals_of(context)
     now_ms = options.process.now_ms()
-    position = int(upto) if upto.isdigit() else math.inf
-    time_ms = parse_time(upto, now_ms) if upto and not upto.isdigit() else math.inf
+    last_position = int(upto) if upto.isdigit() else math.inf
+    last_ms = parse_time(upto, now_ms) if upto and not upto.isdigit() else math.inf
     try:
-        checker, events, violations = _replay(file, position, time_ms, now_ms)
+        checker, events, violations = _replay(file, last_position, last_ms, now_ms)
     except LogError as error:
         report(error)
         raise typer.Exit(Exit.DIFFERENT) from None
@@ -116,7 +116,7 @@ def replay(
 
 
 def _replay(
-    file: Path, position: float, time_ms: float, now_ms: int
+    file: Path, last_position: float, last_ms: float, now_ms: int
 ) -> tuple[Checker, int, list[str]]:
     """The checker, the number of events, and the broken rules."""
     if not file.is_file():
@@ -134,7 +134,7 @@ def _replay(
             advance(source.tell(), size)
             for recorded in segment.events():
                 clock_ms = advance_clock(clock_ms, recorded, now_ms)
-                if recorded.position <= position and clock_ms <= time_ms:
+                if recorded.position <= last_position and clock_ms <= last_ms:
                     violations += map(str, checker.check(recorded))
                     events += 1
     return checker, events, violations

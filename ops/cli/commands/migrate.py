@@ -114,9 +114,9 @@ def compare(
     async def action(session: ClusterSession) -> Exit:
         deadline = time.monotonic() + wait
         while True:
-            objects = plan_takeover((await read()).cluster)
+            spiderpool_plan = plan_takeover((await read()).cluster)
             ledger = await read_ledger(session.store, session.keys)
-            address_differences = differences(objects, ledger.claims)
+            address_differences = differences(spiderpool_plan, ledger.claims)
             if not address_differences or time.monotonic() >= deadline:
                 break
             await asyncio.sleep(POLL_S)
@@ -128,14 +128,14 @@ def compare(
 
 
 def _show_differences(
-    address_differences: Sequence[AddressDifference], addresses: int, output: Output
+    address_differences: Sequence[AddressDifference], address_count: int, output: Output
 ) -> None:
     if output.is_structured:
         plain = [difference._asdict() for difference in address_differences]
-        show_value({"addresses": addresses, "differences": plain}, output)
+        show_value({"addresses": address_count, "differences": plain}, output)
         return
     if not address_differences:
-        print(f"equal: {counted(addresses, 'address', 'addresses')}")
+        print(f"equal: {counted(address_count, 'address', 'addresses')}")
         return
     print_heading(f"{counted(len(address_differences), 'address differs', 'addresses differ')}")
     columns = (TableColumn("ADDRESS"), TableColumn("SPIDERPOOL"), TableColumn("ORBWEAVER"))

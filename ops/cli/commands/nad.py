@@ -79,8 +79,8 @@ def _write_conflists(directory: Path, definitions: list[dict[str, Any]]) -> None
         name, config = definition["metadata"]["name"], definition["spec"].get("config")
         if config is None:
             print(
-                f"{name} has no configuration, so no file is written: Multus uses the CNI"
-                " configuration file that the node has for this network",
+                f"{name} has no CNI configuration, so no file is written: Multus uses the file that"
+                " the node has for this network",
                 file=sys.stderr,
             )
             continue
@@ -104,7 +104,7 @@ def _write_conflists(directory: Path, definitions: list[dict[str, Any]]) -> None
 
 
 def _file_name(network: str, config: str) -> str:
-    """With the suffix that libcni expects."""
+    """The name of the network's file, with the suffix that libcni expects."""
     document = json.loads(config)
     is_list = isinstance(document, dict) and "plugins" in document
     return f"{network}.{'conflist' if is_list else 'conf'}"
@@ -143,6 +143,6 @@ def _definitions(text: str) -> tuple[list[dict[str, Any]], bool]:
         raise BadInput(
             "the input contains no SpiderMultusConfig",
             subject="filename",
-            remedy="pass a file or folder with at least one",
+            remedy="pass a file or folder with a SpiderMultusConfig",
         )
     return definitions, refused

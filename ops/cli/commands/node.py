@@ -47,7 +47,7 @@ CHECK_COLUMNS: Final = (
 )
 GATEWAYS_MAX: Final = 64
 
-assert BUILT_IN.host_rule_table is not None, "the built-in settings have every value"
+assert BUILT_IN.host_rule_table is not None, "the built-in settings have no host_rule_table"
 HOST_TABLE: Final = BUILT_IN.host_rule_table
 BPF_FILESYSTEM: Final = Path("/sys/fs/bpf")
 
@@ -60,13 +60,13 @@ Gateways = Annotated[
 ]
 
 
-OtherNode = Annotated[str, typer.Argument(help="name of a node of the cluster; default: this node")]
+NodeName = Annotated[str, typer.Argument(help="name of a node of the cluster; default: this node")]
 
 
 @app.command()
 def doctor(
     context: typer.Context,
-    node: OtherNode = "",  # noqa: ARG001  # for NODE, ops.cli.remote runs the command
+    node: NodeName = "",  # noqa: ARG001  # if NODE is given, ops.cli.remote runs the command there
     gateway: Gateways = None,
 ) -> None:
     """Check a node: kernel, sysctls, interfaces, RoCE QoS, gateways.
@@ -82,7 +82,7 @@ def doctor(
     if os.geteuid():
         raise BadInput("checking a node requires root", subject="node doctor", remedy="use sudo")
     options = globals_of(context)
-    examination = asyncio.run(examine([_gateway(text) for text in _bounded(gateway or [])]))
+    examination = asyncio.run(examine([_gateway(text) for text in _require_few(gateway or [])]))
     diagnoses = diagnose(examination)
     if options.output.is_structured:
         show_value(_plain(examination, diagnoses), options.output)
@@ -121,7 +121,7 @@ def sriov(
         raise BadInput(
             "the input contains no SriovNetworkNodePolicy",
             subject="filename",
-            remedy="pass a file or folder with at least one",
+            remedy="pass a file or folder with a SriovNetworkNodePolicy",
         )
     with NetlinkSession.open() as session:
         own_links = uplinks(session)
@@ -145,7 +145,7 @@ def sriov(
 
 @app.command()
 def clean(
-    node: OtherNode = "",  # noqa: ARG001  # for NODE, ops.cli.remote creates a Pod
+    node: NodeName = "",  # noqa: ARG001  # if NODE is given, ops.cli.remote creates a Pod there
     bin_dir: Annotated[Path, typer.Option(help="directory of CNI executables")] = BIN_DIRECTORY,
     socket: Annotated[
         Path | None,
@@ -183,7 +183,7 @@ def clean(
             print(f"rule {rule} removed")
 
 
-def _bounded(gateways: list[str]) -> list[str]:
+def _require_few(gateways: list[str]) -> list[str]:
     if len(gateways) > GATEWAYS_MAX:
         raise BadInput(
             f"{len(gateways)} gateways are given, more than {GATEWAYS_MAX}",

@@ -95,7 +95,8 @@ def probe(
             raise BadInput(
                 f"an operator quarantined {quarantine.address}; such addresses are not probed",
                 subject="address",
-                remedy=f"`orbctl quarantine lift {quarantine.address}` when it is free",
+                remedy=f"run `orbctl quarantine lift {quarantine.address}`"
+                " when the address is free",
             )
         async with Client(session.store, session.keys, name="orbctl") as client:
             await client.signal(probe_id(quarantine.address), PROBE_NOW)
@@ -128,7 +129,7 @@ def show(
             return
         async with Client(session.store, session.keys, name="orbctl") as client:
             status = await client.query(probe_id(quarantine.address), "status")
-        assert isinstance(status, dict), "the query returns an object"
+        assert isinstance(status, dict), "the status query returned no object"
         show_value({**shown, **status}, session.output)
 
     perform(context, action)
@@ -151,7 +152,7 @@ async def _notes(session: ClusterSession, text: str) -> list[str]:
     pools = [pool for pool in ledger.pools.values() if pool.family == address.family]
     notes = []
     if not any(address.value in readable_addresses(pool) for pool in pools):
-        notes.append(f"no pool has {address}: it cannot be allocated anyway")
+        notes.append(f"no pool has {address}, so the quarantine has no effect yet")
     key = session.keys.ip(*address)
     if (held := (await session.store.read([Get(key)])).ranges[0].first) is not None:
         claim = CLAIM_KEYS.decode(session.keys, key, held.value)

@@ -67,7 +67,7 @@ Name = Annotated[str, typer.Argument(help="name")]
 
 
 class _RetireOptions(NamedTuple):
-    """``deadline_s``: seconds from now; 0 for no deadline."""
+    """``deadline_s`` counts from now; 0 means no deadline."""
 
     deadline_s: float
     in_use: InUsePolicy
@@ -116,7 +116,7 @@ def list_(context: typer.Context) -> None:
 
     async def action(session: ClusterSession) -> None:
         retirements = [
-            (kind, name, *await _state(session, kind, name))
+            (kind, name, *await _read_retirement(session, kind, name))
             for kind, name in await _retiring_objects(session)
         ]
         if session.output.is_structured:
@@ -152,7 +152,7 @@ def show(context: typer.Context, kind: KindWord, name: Name) -> None:
     retirable = _kind(kind)
 
     async def action(session: ClusterSession) -> None:
-        remaining, status = await _state(session, retirable, name)
+        remaining, status = await _read_retirement(session, retirable, name)
         if remaining.state == "gone":
             raise NotFound(
                 f"there is no {retirable} {name}",
@@ -254,7 +254,7 @@ async def _retiring_objects(session: ClusterSession) -> list[tuple[Retirable, st
     return [*(("subnet", name) for name in subnets), *(("pool", name) for name in pools)]
 
 
-async def _state(
+async def _read_retirement(
     session: ClusterSession, kind: Retirable, name: str
 ) -> tuple[RemainingClaims, str]:
     """The remaining claims, and the status of the workflow execution; "" without an execution."""

@@ -210,7 +210,7 @@ def delete(context: typer.Context, schedule_id: Id, queue: Queue = "default") ->
 
 
 def _document(schedule_id: str, description: ScheduleDescription) -> dict[str, object]:
-    schedule, progress, running, next_ms = description
+    schedule, progress, running, next_times_ms = description
     intervals = [interval._asdict() for interval in schedule.spec.intervals]
     recent = [result._asdict() for result in progress.recent]
     return {
@@ -220,12 +220,12 @@ def _document(schedule_id: str, description: ScheduleDescription) -> dict[str, o
         "policy": schedule.policy._asdict(),
         "progress": progress._asdict() | {"recent": recent},
         "running": running,
-        "nextMs": next_ms,
+        "nextMs": next_times_ms,
     }
 
 
 def _print(schedule_id: str, description: ScheduleDescription) -> None:
-    schedule, progress, running, next_ms = description
+    schedule, progress, running, next_times_ms = description
     print_fields(
         [
             ("Schedule", schedule_id),
@@ -233,16 +233,16 @@ def _print(schedule_id: str, description: ScheduleDescription) -> None:
             ("Times", schedule.spec.text),
             ("Overlap", schedule.policy.overlap.value),
             ("State", f"paused: {progress.note}" if progress.paused else progress.note),
-            ("Next", ", ".join(moment(at_ms) for at_ms in next_ms)),
+            ("Next", ", ".join(moment(at_ms) for at_ms in next_times_ms)),
             ("Running", ", ".join(running)),
             ("Started", counted(progress.actions, "execution")),
-            ("Skipped", _times(progress.skipped_overlap)),
-            ("Missed", _times(progress.missed_catchup_window)),
+            ("Skipped", _count_text(progress.skipped_overlap)),
+            ("Missed", _count_text(progress.missed_catchup_window)),
             ("Last", progress.recent[-1].workflow_id if progress.recent else ""),
             ("Fault", progress.fault),
         ]
     )
 
 
-def _times(number: int) -> str:
+def _count_text(number: int) -> str:
     return counted(number, "time") if number else ""

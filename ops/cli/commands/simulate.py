@@ -1,6 +1,6 @@
 """``orbctl simulate``: shows what an apply or a delete would do. Writes nothing.
 
-Runs the commands on a copy of the present state, with the decisions of a real apply.
+A simulation decides as a real apply does, but changes only a copy of the state.
 """
 
 from __future__ import annotations
@@ -82,7 +82,10 @@ class AutomaticPoolPlan(NamedTuple):
 
 
 class SimulationResult(NamedTuple):
-    """A simulation's result. ``affected`` can have one holder more than ``HOLDINGS_SHOWN_MAX``."""
+    """A simulation's result.
+
+    If there are more than ``HOLDINGS_SHOWN_MAX`` affected holders, ``affected`` has one more.
+    """
 
     steps: list[SimulatedStep]
     plans: list[AutomaticPoolPlan]
@@ -105,7 +108,7 @@ def _pending_plans(ledger: Ledger) -> list[AutomaticPoolPlan]:
 
 
 def _apply_plan(plan: AutomaticPoolPlan, fork: Fork) -> AutomaticPoolPlan:
-    """Change the fork. If a rule refuses, the result has a refused step."""
+    """Apply the plan to the fork. If a rule refuses it, return the plan with a refused step."""
     step = plan.step
     refusals = fork.apply(step.command).refusals if step.command is not None else ()
     if not refusals:
@@ -176,15 +179,15 @@ _EFFECT_COLUMNS = (
 def _effect_row(effect: PoolEffect) -> tuple[str, ...]:
     return (
         effect.name,
-        _change(effect, "total"),
-        _change(effect, "free"),
-        _change(effect, "claimed"),
-        _change(effect, "reserved"),
-        _change(effect, "quarantined"),
+        _change_text(effect, "total"),
+        _change_text(effect, "free"),
+        _change_text(effect, "claimed"),
+        _change_text(effect, "reserved"),
+        _change_text(effect, "quarantined"),
     )
 
 
-def _change(effect: PoolEffect, field: str) -> str:
+def _change_text(effect: PoolEffect, field: str) -> str:
     before = getattr(effect.before, field) if effect.before else None
     after = getattr(effect.after, field) if effect.after else None
     if before == after:

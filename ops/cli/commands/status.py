@@ -41,26 +41,26 @@ T = TypeVar("T")
 
 UNREADABLE_SHOWN_MAX: Final = 20
 NEWEST_HEADS_MAX: Final = 64
-"""Heads that are searched, last changed first. A head can change without an event."""
+"""Writers searched for the newest event; several, as a head can change without an event."""
 
 
 class ClusterStatus:
     """The state of the cluster at one revision.
 
-    ``live``: number of segments in etcd. ``counts``: kind -> number of keys. ``newest``: position
-    of the newest event. ``leader``: the leading controller and its epoch.
+    ``live_segments``: number of segments in etcd. ``counts``: kind -> number of keys. ``leader``:
+    the leading controller and its epoch.
     """
 
     def __init__(self) -> None:
         self.revision = 0
-        self.answered_ms = 0.0
+        self.read_ms = 0.0
         self.heads: dict[str, WriterHead] = {}
-        self.live = 0
+        self.live_segments = 0
         self.counts: dict[str, int] = {}
         self.archive: ArchiveCursor | None = None
         self.checkpoint: Checkpoint | None = None
         self.leader: tuple[Leader, int] | None = None
-        self.newest = 0
+        self.newest_position = 0
         self.unreadable: list[ContainedFault] = []
         self.alarms: tuple[str, ...] = ()
 
@@ -102,11 +102,11 @@ async def _read(session: ClusterSession) -> ClusterStatus:
     ]
     started = time.perf_counter()
     result = await session.store.read(gets)
-    status.answered_ms = (time.perf_counter() - started) * 1000
+    status.read_ms = (time.perf_counter() - started) * 1000
     status.revision = result.revision
     status.alarms = await session.store.alarms()
     heads, log, cursor, checkpoint, leader, *counts = result.ranges
-    status.live = log.count
+    status.live_segments = log.count
     status.counts = {
         scope: keys_in_scope.count for scope, keys_in_scope in zip(scopes, counts, strict=True)
     }
@@ -117,7 +117,7 @@ async def _read(session: ClusterSession) -> ClusterStatus:
         session.store, keys, heads.kvs, result.revision, faults, archived_seqs
     )
     position = status.archive.position if status.archive else 0
-    status.newest = max(position, await _newest_event(session, heads.kvs, status.heads))
+    status.newest_position = max(position, await _newest_event(session, heads.kvs, status.heads))
     status.checkpoint = read(CHECKPOINT_KEYS, checkpoint)
     elected = read(LEADER_KEYS, leader)
     if elected is not None:
@@ -151,7 +151,7 @@ def _show(session: ClusterSession, status: ClusterStatus) -> None:
     print_fields(
         (
             ("cluster", session.settings.cluster),
-            ("etcd", f"{endpoints}, revision {status.revision}, {status.answered_ms:.1f} ms"),
+            ("etcd", f"{endpoints}, revision {status.revision}, {status.read_ms:.1f} ms"),
             ("alarm", _alarm(status.alarms)),
             ("state", f"{counted(status.counts['pool'], 'pool')}, {holds}"),
             ("live log", _live(status)),
@@ -188,8 +188,9 @@ def _alarm(alarms: Sequence[str]) -> str:
 
 
 def _live(status: ClusterStatus) -> str:
-    share = 100 * status.live / LIVE_SEGMENTS_MAX
-    return f"{counted(status.live, 'segment')}, {share:.0f} % of the limit of {LIVE_SEGMENTS_MAX:,}"
+    share = 100 * status.live_segments / LIVE_SEGMENTS_MAX
+    count = counted(status.live_segments, "segment")
+    return f"{count}, {share:.0f} % of the limit of {LIVE_SEGMENTS_MAX:,}"
 
 
 def _archive(session: ClusterSession, cursor: ArchiveCursor | None) -> str:
@@ -215,8 +216,9 @@ def _projector(session: ClusterSession, status: ClusterStatus) -> str:
     checkpoint = status.checkpoint
     if checkpoint is None:
         return "has never published"
-    behind = f"behind: at position {checkpoint.position}, the newest event is at {status.newest}"
-    progress = "up to date" if checkpoint.position >= status.newest else behind
+    newest = status.newest_position
+    behind = f"behind: at position {checkpoint.position}, the newest event is at {newest}"
+    progress = "up to date" if checkpoint.position >= newest else behind
     return f"{progress}, published {duration(session.now_ms() - checkpoint.at_ms)} ago"
 
 
@@ -228,7 +230,7 @@ def _plain(session: ClusterSession, status: ClusterStatus) -> dict[str, Any]:
         "revision": status.revision,
         "alarms": list(status.alarms),
         "counts": status.counts,
-        "liveSegments": status.live,
+        "liveSegments": status.live_segments,
         "writers": {
             name: {"epoch": head.epoch, "segments": head.seq}
             for name, head in sorted(status.heads.items())
@@ -246,7 +248,7 @@ def _plain(session: ClusterSession, status: ClusterStatus) -> dict[str, Any]:
         "projector": (
             {
                 "position": checkpoint.position,
-                "newestEvent": status.newest,
+                "newestEvent": status.newest_position,
                 "published": moment(checkpoint.at_ms),
             }
             if checkpoint

@@ -43,7 +43,7 @@ def top(context: typer.Context) -> None:
     async def action(session: ClusterSession) -> None:
         activity, cursor = await session.read(lambda: _read_activity(session))
         if is_interactive() and not session.output.is_structured:
-            await _follow(session, activity, cursor)
+            await _show_live(session, activity, cursor)
             return
         ledger = await read_ledger(session.store, session.keys)
         board = board_of(Projection(ledger), activity, session.now_ms())
@@ -66,14 +66,14 @@ async def _read_activity(session: ClusterSession) -> tuple[Activity, Cursor]:
     return activity, Cursor(view.revision, seqs)
 
 
-async def _follow(session: ClusterSession, activity: Activity, cursor: Cursor) -> None:
-    """Draw until the user quits. Raises StoreError, LogError."""
+async def _show_live(session: ClusterSession, activity: Activity, cursor: Cursor) -> None:
+    """Show the activity until the user quits. Raises StoreError, LogError."""
     projector = Projector(session.store, session.keys)
     screen = TopScreen(
         console(), lambda: board_of(projector.projection, activity, session.now_ms())
     )
 
-    async def follow() -> None:
+    async def note_events() -> None:
         async for segments, _ in LogReader(session.store, session.keys).follow(cursor):
             for segment in segments:
                 activity.note(segment.events())
@@ -84,4 +84,4 @@ async def _follow(session: ClusterSession, activity: Activity, cursor: Cursor) -
         await screen.run()
 
     with keys_of(sys.stdin, screen.press):
-        await until_first(projector.run(), follow(), draw())
+        await until_first(projector.run(), note_events(), draw())

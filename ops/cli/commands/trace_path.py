@@ -1,4 +1,4 @@
-"""``orbctl trace-path``: the path of packets, from kernel lookups."""
+"""``orbctl trace-path``: shows which rules and routes the kernel uses for packets."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ BPFFS: Final = "/sys/fs/bpf"
 
 
 class TraceTarget(NamedTuple):
-    """A destination; ``port`` 0: any port."""
+    """A destination; ``port`` 0 means any port."""
 
     address: Address
     port: int = 0
@@ -59,10 +59,10 @@ class TraceTarget(NamedTuple):
 
 
 class Traced(NamedTuple):
-    """The paths for one target. ``backend``: a text about a ClusterIP's backends, or ""."""
+    """The paths for one target. ``cluster_ip_text`` is "" if the target is not a ClusterIP."""
 
     target: TraceTarget
-    backend: str
+    cluster_ip_text: str
     legs: list[PathLeg]
 
 
@@ -125,8 +125,8 @@ def trace_path(
         return
 
     async def action(session: ClusterSession) -> None:
-        path = netns or await _namespace(session, pod, namespace, socket)
-        targets = [target] if target else await _addresses(session, destination, namespace)
+        path = netns or await _netns_path(session, pod, namespace, socket)
+        targets = [target] if target else await _targets_of_pod(session, destination, namespace)
         _print_traces(context, pod, path, targets, protocol, bpffs)
 
     perform(context, action)
@@ -151,7 +151,7 @@ def _target(text: str) -> TraceTarget | None:
     return TraceTarget(address, int(port))
 
 
-async def _namespace(session: ClusterSession, pod: str, namespace: str, socket: str) -> str:
+async def _netns_path(session: ClusterSession, pod: str, namespace: str, socket: str) -> str:
     endpoint = await find_endpoint(session, pod, namespace)
     containers = {nic.container for nic in endpoint.nics if nic.container}
     # The coordinator's attachment records are next to the agent's socket.
@@ -159,7 +159,7 @@ async def _namespace(session: ClusterSession, pod: str, namespace: str, socket: 
     return namespace_of(f"{endpoint.namespace}/{endpoint.name}", containers, records)
 
 
-async def _addresses(session: ClusterSession, pod: str, namespace: str) -> list[TraceTarget]:
+async def _targets_of_pod(session: ClusterSession, pod: str, namespace: str) -> list[TraceTarget]:
     endpoint = await find_endpoint(session, pod, namespace)
     targets = [TraceTarget(parse_address(address)) for address, _ in endpoint.addresses()]
     if not targets:
@@ -204,27 +204,27 @@ def _trace_targets(
             frontends = served_frontends(Path(bpffs))
             traces = []
             for target in targets:
-                backend, address = _backend(target, protocol, frontends)
-                traces.append(Traced(target, backend, legs(*stacks, address)))
+                cluster_ip_text, address = _destination(target, protocol, frontends)
+                traces.append(Traced(target, cluster_ip_text, legs(*stacks, address)))
             return traces
     finally:
         executor.close()
 
 
-def _backend(
+def _destination(
     target: TraceTarget, protocol: str, frontends: dict[Frontend, BackendGroup]
 ) -> tuple[str, Address]:
-    """``Traced.backend``, and the destination of the packets (a backend for a ClusterIP)."""
-    address = address_bytes(format_address(*target.address))
+    """``Traced.cluster_ip_text``, and the destination: for a ClusterIP, one of its backends."""
+    address = packed(format_address(*target.address))
     protocol_number = PROTOCOL_NUMBERS[protocol.upper()]
     for frontend in sorted(frontends):
-        is_address = (frontend.address, frontend.protocol) == (address, protocol_number)
-        if not is_address or target.port not in (0, frontend.port):
+        matches = (frontend.address, frontend.protocol) == (address, protocol_number)
+        if not matches or target.port not in (0, frontend.port):
             continue
         backends = frontends[frontend].backends
-        service = f"port {frontend.port}/{protocol.upper()} is a ClusterIP"
+        service = f"ClusterIP port {frontend.port}/{protocol.upper()}"
         if not backends:
-            return f"{service} without backends: connections are refused", target.address
+            return f"{service} has no backends: connections are refused", target.address
         text = f"{service}: sockets connect to {backends[0]}, one of {len(backends)} backends"
         return text, parse_address(address_text(backends[0].address))
     return "", target.address
@@ -232,8 +232,8 @@ def _backend(
 
 def _show(pod: str, traced: Traced, output: Output) -> None:
     print_heading(f"{pod} → {traced.target}")
-    if traced.backend:
-        print(traced.backend)
+    if traced.cluster_ip_text:
+        print(traced.cluster_ip_text)
     rows = [_row(leg, hop) for leg in traced.legs for hop in leg.hops]
     show_table(COLUMNS, rows, output)
     for leg in traced.legs:
@@ -252,7 +252,7 @@ def _plain(traced: Traced) -> dict[str, Any]:
     names = [column.title.lower() for column in COLUMNS[1:]]
     return {
         "destination": str(traced.target),
-        "clusterIP": traced.backend,
+        "clusterIP": traced.cluster_ip_text,
         "legs": [
             {
                 "name": leg.name,

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from core.audit.repair import Repaired, repair
+from core.audit.repair import Repaired
+from core.audit.repair import repair as repair_keys
 from core.audit.state_check import Difference
 from core.audit.verify import LogFault, VerificationReport
 from core.audit.verify import verify as verify_all
@@ -64,7 +65,7 @@ async def _verify(session: ClusterSession) -> VerificationReport:
 
 async def _repair(session: ClusterSession, report: VerificationReport) -> Repaired:
     return await session.write(
-        lambda writer: repair(report.plan, session.store, session.keys, writer, session.cause)
+        lambda writer: repair_keys(report.plan, session.store, session.keys, writer, session.cause)
     )
 
 
@@ -84,24 +85,28 @@ def _show(report: VerificationReport, *, wide: bool) -> None:
     if report.unreadable:
         count = counted(len(report.unreadable), "key")
         print(f"keys   {count} CANNOT BE READ; the other keys are used")
-    _list("Unreadable", [_unreadable(fault) for fault in report.unreadable], wide=wide)
-    _list("Damage", [_damage(fault) for fault in report.faults], wide=wide)
-    _list("Broken rules", [str(violation) for violation in report.violations], wide=wide)
-    _list(
+    _print_section(
+        "Unreadable", [_unreadable_text(fault) for fault in report.unreadable], wide=wide
+    )
+    _print_section("Damage", [_damage_text(fault) for fault in report.faults], wide=wide)
+    _print_section("Broken rules", [str(violation) for violation in report.violations], wide=wide)
+    _print_section(
         "Differences",
         [line for difference in report.differences for line in _difference_lines(difference)],
         wide=wide,
     )
-    _list("Plan (verify --repair executes it)", [step.text for step in report.plan], wide=wide)
-    _list("Notes", list(report.notes), wide=wide)
+    _print_section(
+        "Plan (verify --repair executes it)", [step.text for step in report.plan], wide=wide
+    )
+    _print_section("Notes", list(report.notes), wide=wide)
 
 
-def _damage(fault: LogFault) -> str:
+def _damage_text(fault: LogFault) -> str:
     subject = "" if fault.subject in fault.text else f"{fault.subject}: "
     return f"{subject}{fault.text}" + (f"\n    → {fault.remedy}" if fault.remedy else "")
 
 
-def _unreadable(fault: ContainedFault) -> str:
+def _unreadable_text(fault: ContainedFault) -> str:
     return f"{fault.why}\n    → {fault.remedy}"
 
 
@@ -123,13 +128,15 @@ def _difference_lines(difference: Difference) -> list[str]:
 
 
 def _show_repaired(repaired: Repaired) -> None:
-    _list("Repaired", list(repaired.done), wide=True)
-    _list("Changed during the repair, so not repaired", list(repaired.changed_meanwhile), wide=True)
-    _list("Cannot be repaired automatically", list(repaired.manual), wide=True)
+    _print_section("Repaired", list(repaired.done), wide=True)
+    _print_section(
+        "Changed during the repair, so not repaired", list(repaired.changed_meanwhile), wide=True
+    )
+    _print_section("Cannot be repaired automatically", list(repaired.impossible), wide=True)
     print()
 
 
-def _list(title: str, lines: list[str], *, wide: bool) -> None:
+def _print_section(title: str, lines: list[str], *, wide: bool) -> None:
     if not lines:
         return
     print_heading(f"\n{title}")

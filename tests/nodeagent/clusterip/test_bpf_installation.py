@@ -151,7 +151,7 @@ def test_trace_path_prints_the_backend_of_a_served_cluster_ip(
     text = pinned_harness.named.run(*command)
     backend = f"{BACKEND_ADDRESSES[4][0]}:{BACKEND_PORT}"
     assert (
-        f"{SERVICE_PORT}/TCP is a ClusterIP: sockets connect to {backend}, one of 1 backends"
+        f"ClusterIP port {SERVICE_PORT}/TCP: sockets connect to {backend}, one of 1 backends"
         in text
     )
     assert "there: arrives in the Pod itself" in text
