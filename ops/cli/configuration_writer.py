@@ -1,6 +1,6 @@
 """Writes the events of configuration commands (``core.domain.configuration``).
 
-Warns about an object of a custom resource: the next reconciliation overwrites the change.
+Warns if the object is made from a custom resource: a controller will overwrite the change.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ async def _has_custom_resource(session: ClusterSession, command: Command) -> boo
 
 
 def _key_and_codec(session: ClusterSession, command: Command) -> KeyAndCodec | None:
-    """None for a kind without custom resources."""
+    """The object's state key and its codec; None for a kind without custom resources."""
     match command:
         case commands.ApplyPool(pool):
             return session.keys.pool(pool.name), POOL_CODEC

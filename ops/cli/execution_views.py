@@ -28,15 +28,15 @@ EVENT_COLUMNS: Final = (
     TableColumn("DETAIL"),
 )
 DETAIL_CHARS_MAX: Final = 120
-HIDDEN: Final = frozenset(
+FIELDS_OF_WIDE_OUTPUT: Final = frozenset(
     {"workflow_id", "run_id", "task_queue", "identity", "history_bytes", "timeouts", "retry_policy"}
 )
 """Fields of events that only ``-o wide`` and ``-o json`` show."""
 
 
 def timeline(events: list[HistoryEvent], *, wide: bool = False) -> list[tuple[str, ...]]:
-    """A row of ``EVENT_COLUMNS`` for each event, without default values."""
-    hidden = frozenset[str]() if wide else HIDDEN
+    """A row of ``EVENT_COLUMNS`` for each event; fields with their default value are left out."""
+    hidden = frozenset[str]() if wide else FIELDS_OF_WIDE_OUTPUT
     start_ms = events[0].event_time_ms if events else 0
     return [
         (
@@ -86,7 +86,7 @@ def _waits_for(head: RunHead) -> str:
         counted(len(head.timers), "timer") if head.timers else "",
         counted(len(head.children), "child", "children") if head.children else "",
     ]
-    # ``due``: the workflow's code has not processed all events.
+    # A due execution has events that its workflow code has not processed.
     return ", ".join(filter(None, parts)) or ("a worker" if head.due else "a message")
 
 

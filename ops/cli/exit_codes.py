@@ -78,7 +78,7 @@ def report(error: OrbweaverError) -> Exit:
 
 
 def report_refusals(refusals: Iterable[Refusal]) -> None:
-    """Print the refusals by object."""
+    """Print the refusals, grouped by object."""
     subject = ""
     for refusal in refusals:
         if refusal.subject != subject:

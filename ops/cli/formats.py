@@ -21,7 +21,7 @@ class Format(StrEnum):
     CUSTOM_COLUMNS = "custom-columns"
 
 
-WITH_TEMPLATE: Final = (Format.JSONPATH, Format.CUSTOM_COLUMNS)
+FORMATS_WITH_TEMPLATE: Final = (Format.JSONPATH, Format.CUSTOM_COLUMNS)
 
 
 class Output(NamedTuple):
@@ -32,8 +32,8 @@ class Output(NamedTuple):
 
     @property
     def is_structured(self) -> bool:
-        """Whether whole objects are printed."""
-        return self.format in (Format.JSON, Format.YAML, *WITH_TEMPLATE)
+        """Whether the output is made from whole objects."""
+        return self.format in (Format.JSON, Format.YAML, *FORMATS_WITH_TEMPLATE)
 
     @property
     def is_wide(self) -> bool:
@@ -60,7 +60,7 @@ def parse_output(text: str) -> Output:
             remedy=f"use one of {', '.join(formats)}",
         )
     output = Output(Format(name), template)
-    if (output.format in WITH_TEMPLATE) != bool(template):
+    if (output.format in FORMATS_WITH_TEMPLATE) != bool(template):
         if template:
             problem, remedy = "takes no template", f"write -o {name}"
         else:
@@ -75,5 +75,5 @@ def parse_output(text: str) -> Output:
 
 def complete_output(incomplete: str) -> list[str]:
     """Formats for shell completion."""
-    formats = [f"{known}=" if known in WITH_TEMPLATE else known.value for known in Format]
+    formats = [f"{known}=" if known in FORMATS_WITH_TEMPLATE else known.value for known in Format]
     return [text for text in formats if text.startswith(incomplete)]

@@ -1,4 +1,4 @@
-"""Global options of orbctl, and the store, clock and user of a run.
+"""The global options, store, clock and user of one run of orbctl.
 
 Must not import the etcd client or rich, which are slow: help and completion must be fast.
 """
@@ -45,9 +45,9 @@ def user_and_host() -> str:
 
 
 class ProcessContext(NamedTuple):
-    """The store, clock and user of a run, which tests replace.
+    """The store, clock and user of a run; tests replace them.
 
-    ``open_store`` None: connect to etcd.
+    If ``open_store`` is None, orbctl connects to etcd.
     """
 
     open_store: Callable[[EtcdSettings], KeyValueStore] | None = None
@@ -56,7 +56,7 @@ class ProcessContext(NamedTuple):
 
 
 class Globals(NamedTuple):
-    """The global options. ``cluster``: name in ``CLUSTER_VARIABLES`` -> value."""
+    """The global options. ``cluster`` maps names in ``CLUSTER_VARIABLES`` to values."""
 
     cluster: dict[str, str]
     output: Output

@@ -32,6 +32,7 @@ KubeContextOption = Annotated[
     str, typer.Option("--context", help="context of the kubeconfig; default: its current context")
 ]
 FINDINGS_SHOWN_MAX: Final = 50
+"""Limit for the rows of one table."""
 
 DEFAULT_KUBECONFIG: Final = "~/.kube/config"
 
@@ -43,7 +44,7 @@ ReadDump = Callable[[], Awaitable[Dump]]
 
 
 class ForeignSystem(NamedTuple):
-    """Another IPAM. ``collections``: API path -> kind.
+    """Another IPAM. ``collections`` maps API paths to kinds.
 
     Objects that show used addresses are listed before objects that show free addresses. Otherwise,
     an address whose state changes during the listing could be missed.
@@ -88,7 +89,7 @@ HOST_LOCAL_COLLECTIONS: Final = {
     "/api/v1/nodes": "Node",
     **_PODS,
 }
-"""Without allocations, which are files on the nodes."""
+"""These collections have no allocations: host-local stores allocations in files on the nodes."""
 
 
 def dump_reader(
@@ -109,7 +110,7 @@ def dump_reader(
 def host_local_dump_reader(
     folder: str, files: Sequence[str], kubeconfig: str, context: str
 ) -> ReadDump:
-    """A function that reads the nodes' folders, then objects as ``dump_reader`` does.
+    """A function that reads the nodes' folders, then the files or the cluster.
 
     The folders show used addresses, so the folders are read first. Raises BadInput.
     """
@@ -150,7 +151,7 @@ def _values_of(
 async def _list_objects(
     collections: Mapping[str, str], kubeconfig: str, context: str
 ) -> list[tuple[str, Object]]:
-    """A collection that is not served has no objects. Raises ApiError, BadInput."""
+    """List all objects; skip collections that are not served. Raises ApiError, BadInput."""
     api = Api(await open_connection(kubeconfig, context))
     try:
         return [

@@ -1,4 +1,4 @@
-"""Reads the files and folders of ``-f``. Imports little: a run through kubectl must start fast."""
+"""Reads the files and folders of ``-f``. Imports little, so that orbctl starts fast."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import typer
 from core.errors import BadInput
 
 STANDARD_INPUT: Final = "-"
-SUFFIXES: Final = (".yaml", ".yml", ".json")
-"""For folders, as in kubectl."""
+MANIFEST_SUFFIXES: Final = (".yaml", ".yml", ".json")
+"""In a folder, only files with these suffixes are read, as in kubectl."""
 
 READABLE_REMEDY: Final = "give the path of a readable file"
 
@@ -39,13 +39,14 @@ def input_files(paths: Sequence[str], *, recursive: bool = False) -> Iterator[st
         manifests = sorted(
             str(file)
             for file in (folder.rglob("*") if recursive else folder.iterdir())
-            if file.suffix in SUFFIXES and file.is_file()
+            if file.suffix in MANIFEST_SUFFIXES and file.is_file()
         )
         if not manifests:
             raise BadInput(
                 f"no manifest in {path}",
                 subject=path,
-                remedy=f"add a file with suffix {' or '.join(SUFFIXES)}, or use -R for subfolders",
+                remedy=f"add a file with suffix {' or '.join(MANIFEST_SUFFIXES)},"
+                " or use -R for subfolders",
             )
         yield from manifests
 

@@ -51,7 +51,7 @@ def find(path: str, value: object) -> list[Any]:
 
 
 def render(template: str, value: object) -> str:
-    """The template with fields of the value. Raises BadInput."""
+    """Fill the template with fields of the value. Raises BadInput."""
     parts: list[tuple[str, str]] = []
     position = 0
     for block in _BLOCK.finditer(template):

@@ -22,7 +22,7 @@ UNTIL_THE_POD_ENDS: Final = (
 
 
 def why_kept(endpoint: Endpoint, records: Mapping[RecordKey, RecordDefined]) -> str:
-    """Why an address is kept, and until when. ``records``: stored owners of Pods."""
+    """The text of the field ``kept``: why, and until when. ``records`` has the owners of Pods."""
     kind = kind_of_holder(endpoint.holder, FixedSettings(ipam_claims=True))
     if kind is None:
         return UNTIL_THE_POD_ENDS

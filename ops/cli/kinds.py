@@ -1,7 +1,6 @@
 """The kinds of objects, and their names on a command line.
 
-A record is a stored copy of a Kubernetes object. Names: docs/reference/custom-resource-rules.md,
-"Kinds".
+Names: docs/reference/custom-resource-rules.md, "Kinds".
 """
 
 from __future__ import annotations
@@ -99,11 +98,11 @@ RECORD_KINDS: Final = {
     **SERVICE_KINDS,
     ObjectKind.COORDINATOR: COORDINATOR_KIND,
 }
-"""Kind of a record -> ``kind`` in the record's manifest."""
+"""The kinds of records, each with the ``kind`` of its manifest."""
 
 NAMESPACED_KINDS: Final = (ObjectKind.POD, *WORKLOAD_KINDS, *SERVICE_KINDS)
 
-_ONE_OBJECT: Final = "name one object, such as `pool lan` or `pod shop/web-0`"
+_ONE_OBJECT_REMEDY: Final = "name one object, such as `pool lan` or `pod shop/web-0`"
 _SUBJECTS: Final = {
     ObjectKind.POOL: "pool",
     ObjectKind.SUBNET: "subnet",
@@ -140,13 +139,15 @@ def kind_of(word: str, allowed: tuple[ObjectKind, ...]) -> ObjectKind:
 def subject_name(words: Sequence[str], namespace: str) -> str:
     """The subject of ``orbctl history``. Raises BadInput.
 
-    ``words``: KIND NAME, or a subject. ``namespace``: the default.
+    ``words``: KIND NAME, or a subject. ``namespace`` is used if NAME has none.
     """
     if len(words) == 1:
         return words[0]
     if len(words) > 2:
         raise BadInput(
-            f"{' '.join(words)[:80]!r} names several objects", subject="subject", remedy=_ONE_OBJECT
+            f"{' '.join(words)[:80]!r} names several objects",
+            subject="subject",
+            remedy=_ONE_OBJECT_REMEDY,
         )
     kind, name = kind_of(words[0], tuple({**_SUBJECTS, **RECORD_KINDS})), words[1]
     is_namespaced = kind in (*NAMESPACED_KINDS, ObjectKind.ENDPOINT, ObjectKind.APPLICATION)
@@ -159,7 +160,7 @@ def subject_name(words: Sequence[str], namespace: str) -> str:
 def split_name(text: str, namespace: str) -> tuple[str, str]:
     """Namespace and name of ``[pod/][NAMESPACE/]NAME``. Raises BadInput.
 
-    ``namespace``: the default.
+    ``namespace`` is used if ``text`` has none.
     """
     parts = text.split("/")
     if len(parts) > 1 and parts[0] in (*_WORDS[ObjectKind.POD], *_WORDS[ObjectKind.ENDPOINT]):

@@ -85,7 +85,7 @@ def pool_listing(
 ) -> ObjectListing:
     """Rows of pools. The keys of the mappings are pool names.
 
-    ``totals``: numbers of addresses. ``times_until_full``: texts such as <7d.
+    ``totals``: sizes of pools in addresses. ``times_until_full``: texts such as <7d.
     """
     rows = [
         (

@@ -33,7 +33,7 @@ OBJECTS_MAX: Final = 10_000
 """Limit for one file; items of lists count too."""
 
 SIMILARITY_MIN: Final = 0.85
-"""From this similarity (0 to 1), an unknown kind counts as misspelt."""
+"""An unknown kind counts as misspelt if it is so similar (0 to 1) to a known kind."""
 
 _QUOTED_CHARS_MAX: Final = 80
 _OWN_GROUP: Final = API_VERSION.partition("/")[0]
@@ -45,7 +45,7 @@ _COORDINATOR_REASON: Final = (
     "without Kubernetes, agents read orbweaver.coordinator of conf.yml, which has these fields"
 )
 _THIRD_PARTY_REASON: Final = "a third-party workload is known from the ownerReferences of its Pods"
-_NO_EFFECT: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
+_FIELDS_WITHOUT_EFFECT: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     "SpiderIPPool": (("vlan", "interfaces have the VLAN of their network"),),
     "SpiderSubnet": (("vlan", "interfaces have the VLAN of their network"),),
     NETWORK: tuple(
@@ -53,7 +53,7 @@ _NO_EFFECT: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         for link in ("macvlan", "ipvlan", "vlan")
     ),
 }
-"""Kind -> fields of the spec without effect, each with the reason."""
+"""Kind -> fields of the spec that have no effect, each with the reason."""
 
 CommandOf = Callable[[Body], Command]
 Result = Command | BadInput | Refused | None
@@ -117,16 +117,16 @@ def read_value(value: object, location: str, command_of: CommandOf) -> Result:
         if reason:
             _require_valid(value, location)
             _print(f"{object_title(value)} skipped: {reason}")
-            report_ineffective(value)
+            report_ineffective_fields(value)
             return None
         command = command_of(read_object(value, location))
     except (BadInput, Refused) as error:
         return error
-    report_ineffective(value)
+    report_ineffective_fields(value)
     return command
 
 
-def report_ineffective(value: object) -> None:
+def report_ineffective_fields(value: object) -> None:
     """Print the object's fields that have no effect."""
     for field, why in ineffective_fields(value):
         _print(f"note: {object_title(value)}: spec.{field} has no effect: {why}")
@@ -136,7 +136,7 @@ def ineffective_fields(value: object) -> Iterator[tuple[str, str]]:
     """The fields of the spec that are set without effect, each with the reason."""
     if not isinstance(value, Mapping):
         return
-    for path, why in _NO_EFFECT.get(str(value.get("kind")), ()):
+    for path, why in _FIELDS_WITHOUT_EFFECT.get(str(value.get("kind")), ()):
         field_value: object = value.get("spec")
         for name in path.split("."):
             field_value = field_value.get(name) if isinstance(field_value, Mapping) else None
@@ -145,7 +145,7 @@ def ineffective_fields(value: object) -> Iterator[tuple[str, str]]:
 
 
 def skip_reason(value: object) -> str:
-    """Why an object is skipped; "" for a stored or a probably misspelt kind."""
+    """Why an object is skipped; "" if its kind is stored or probably misspelt."""
     if not isinstance(value, Mapping):
         return ""
     kind, version = value.get("kind"), value.get("apiVersion")
@@ -194,7 +194,7 @@ def _objects(path: str, prefix: str) -> Iterator[tuple[str, object]]:
 
 
 def _require_valid(value: object, location: str) -> None:
-    assert isinstance(value, Mapping), "only a mapping has a reason to be skipped"
+    assert isinstance(value, Mapping), "skip_reason skips only mappings"
     refusals: Iterable[Refusal] = ()
     if value["kind"] == NETWORK:
         network = checked_network(value, location)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ops.settings import ClusterSettings
 
 COMPLETION_S_MAX: Final = 1.0
-"""Seconds. After this time, no names are offered."""
+"""Limit in seconds; after it, no names are offered."""
 
 NAMES_MAX: Final = 2_000
 
@@ -43,7 +43,7 @@ def complete_objects(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def complete_names(context: typer.Context, incomplete: str) -> list[str]:
-    """Completions of the names of objects whose kind is the argument ``kind``."""
+    """Completions of the names of objects; the argument ``kind`` is their kind."""
     names = _names(context, context.params.get("kind") or "")
     return [name for name in names if name.startswith(incomplete)]
 
@@ -95,7 +95,7 @@ def _names_in(ledger: Ledger, kind: ObjectKind, namespace: str) -> list[str]:
         case ObjectKind.RESERVATION:
             return list(ledger.reservations)
         case ObjectKind.QUARANTINE | ObjectKind.ADDRESS:
-            return list(ledger.quarantine)  # claimed addresses may be too many
+            return list(ledger.quarantine)  # without claimed addresses, which may be too many
         case _:
             record_kind = RECORD_KINDS.get(kind)
             return [

@@ -1,6 +1,6 @@
 """Reads copies of the CNI files of nodes.
 
-``DIRECTORY/NODE`` stands for the root directory of one node, and may be a link to it.
+The folder ``DIRECTORY/NODE`` has the layout of the root directory of one node. It may be a link.
 ``etc/cni/net.d`` has network configurations. ``var/lib/cni/networks`` has the files of host-local,
 unless a configuration names another directory.
 """
@@ -22,9 +22,9 @@ CONFIGURATION_BYTES_MAX: Final = 1024 * 1024
 RESERVATION_BYTES_MAX: Final = 4096
 
 FILES_MAX: Final = 131_072
-"""Limit for one directory: one file for each address of two /16 subnets."""
+"""Limit for one directory: the number of addresses in two /16 subnets."""
 
-REMEDY: Final = "keep only CNI configurations and host-local's reservations in the folder"
+TOO_LARGE_REMEDY: Final = "keep only CNI configurations and host-local's reservations in the folder"
 
 
 def read_node_folders(directory: str) -> list[NodeFiles]:
@@ -55,7 +55,8 @@ def _read_node(folder: Path) -> NodeFiles:
                 networks[network.name] = networks.get(network.name, {}) | files
     if not configurations and not networks:
         raise BadInput(
-            f"{folder} has neither {CONFIGURATIONS_PATH} nor {NETWORKS_PATH}",
+            f"{folder} has no configuration in {CONFIGURATIONS_PATH} and no network in"
+            f" {NETWORKS_PATH}",
             subject=str(folder),
             remedy=f"copy both directories of node {folder.name} into {folder}",
         )
@@ -63,7 +64,7 @@ def _read_node(folder: Path) -> NodeFiles:
 
 
 def _files(directory: Path) -> Iterator[Path]:
-    """No files if the directory does not exist. Raises BadInput."""
+    """The files of a directory; none if it does not exist. Raises BadInput."""
     try:
         files = sorted(path for path in directory.iterdir() if path.is_file())
     except FileNotFoundError:
@@ -78,7 +79,7 @@ def _files(directory: Path) -> Iterator[Path]:
         raise BadInput(
             f"{directory} has {len(files)} files, more than {FILES_MAX}",
             subject=str(directory),
-            remedy=REMEDY,
+            remedy=TOO_LARGE_REMEDY,
         )
     yield from files
 
@@ -97,5 +98,7 @@ def _read(file: Path, bytes_max: int) -> str:
             remedy="give a readable copy of the folder",
         ) from None
     if len(content) > bytes_max:
-        raise BadInput(f"{file} has more than {bytes_max} bytes", subject=str(file), remedy=REMEDY)
+        raise BadInput(
+            f"{file} has more than {bytes_max} bytes", subject=str(file), remedy=TOO_LARGE_REMEDY
+        )
     return content.decode("utf-8", "replace")

@@ -22,10 +22,10 @@ from ops.manifests import pool_manifest, subnet_manifest
 
 
 class ObjectSelection(NamedTuple):
-    """The objects that a command names. "" in ``name`` or ``namespace``: all.
+    """The objects that a command names. An empty ``name`` or ``namespace`` selects all.
 
-    ``needs_manifests``: selectors need manifests, even for a table. ``times_until_full``: by pool
-    name, for the wide table.
+    ``needs_manifests``: a table has manifests too, because selectors read them.
+    ``times_until_full``: by pool name, for the wide table.
     """
 
     kind: ObjectKind
@@ -37,7 +37,7 @@ class ObjectSelection(NamedTuple):
 
     @property
     def with_manifests(self) -> bool:
-        """Whether a listing needs manifests."""
+        """Whether a listing has manifests."""
         return self.needs_manifests or self.output.is_structured
 
     def selects(self, name: str, namespace: str = "") -> bool:

@@ -106,7 +106,7 @@ app = typer.Typer(
 )
 
 
-def _cluster_option(setting: str, option: str, text: str, default: str = "") -> Any:  # noqa: ANN401  # typer says so
+def _cluster_option(setting: str, option: str, text: str, default: str = "") -> Any:  # noqa: ANN401  # typer.Option returns Any
     return typer.Option(
         option, envvar=CLUSTER_VARIABLES[setting], help=text, show_default=default or False
     )

@@ -21,14 +21,14 @@ from ops.cli.formats import TABLE_OUTPUT, Format, Output
 
 MANIFEST_LIST: Final = {"apiVersion": "v1", "kind": "List"}
 PLAIN_WIDTH: Final = 10_000
-"""Characters: so many that no row is shortened or wrapped."""
+"""Characters. No row is so wide, so no row is shortened or wrapped."""
 
 _TRAILING_SPACES: Final = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$")
 """The group keeps colour codes that follow the spaces."""
 
 
 class TableColumn(NamedTuple):
-    """A column. ``wide``: only with ``-o wide``; ``right``: aligned to the right."""
+    """A column. ``wide``: only with ``-o wide`` or ``csv``; ``right``: aligned to the right."""
 
     title: str
     wide: bool = False
@@ -48,7 +48,7 @@ class ObjectListing(NamedTuple):
 
 
 def show(listing: ObjectListing, output: Output, *, single: bool = False) -> None:
-    """Print a listing; ``single``: print one object without a list. Raises BadInput."""
+    """Print a listing; ``single``: print its only object, not a list. Raises BadInput."""
     if output.is_name:
         print("\n".join(listing.names))
     elif output.format is Format.CUSTOM_COLUMNS:
@@ -144,7 +144,7 @@ def print_rich(renderable: object) -> None:
 
 
 def console(width: int | None = None) -> Console:
-    """``width`` None: the width of the terminal."""
+    """A console of this width; None: the width of the terminal."""
     terminal = sys.stdout.isatty()
     return Console(
         file=sys.stdout,
@@ -192,5 +192,5 @@ def moment(unix_ms: int) -> str:
 
 
 def counted(number: int, singular: str, plural: str = "") -> str:
-    """``1 pool``, ``3 pools``."""
+    """A number with its noun: ``1 pool``, ``3 pools``."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"

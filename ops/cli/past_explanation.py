@@ -41,7 +41,7 @@ def parse_moment(text: str, now_ms: int) -> LogMoment:
 def show_adds(pod: str, adds: PastAdds, output: Output, now_ms: int) -> Exit:
     """Print the results of a Pod's ADDs. ``pod``: NAMESPACE/NAME."""
     if not adds.claims and adds.refused is None:
-        return report(_no_adds(pod, adds))
+        return report(_no_adds_error(pod, adds))
     if output.is_structured:
         show_value(plain_adds(pod, adds), output)
     else:
@@ -56,7 +56,7 @@ def show_adds(pod: str, adds: PastAdds, output: Output, now_ms: int) -> Exit:
     return Exit.OK if adds.refused is None else Exit.REFUSED
 
 
-def _no_adds(pod: str, adds: PastAdds) -> NotFound:
+def _no_adds_error(pod: str, adds: PastAdds) -> NotFound:
     message = f"Pod {pod} had no address and no refused ADD"
     if adds.released is not None:
         event = adds.released.event
@@ -70,7 +70,7 @@ def _no_adds(pod: str, adds: PastAdds) -> NotFound:
 def _show_claim(recorded: Recorded, now_ms: int) -> None:
     event = recorded.event
     assert isinstance(event, AddressesClaimed)
-    claimed = ", ".join(f"{address} ({pool})" for address, pool in _claimed(event))
+    claimed = ", ".join(f"{address} ({pool})" for address, pool in _claimed_addresses(event))
     print(f"got {claimed}")
     _show_source(event.source)
     _show_verdicts(event.passed_over)
@@ -110,13 +110,13 @@ def _at(recorded: Recorded, now_ms: int) -> str:
     return f"{moment(recorded.recorded_at_ms)} ({duration(now_ms - recorded.recorded_at_ms)} ago)"
 
 
-def _claimed(event: AddressesClaimed) -> list[tuple[str, str]]:
+def _claimed_addresses(event: AddressesClaimed) -> list[tuple[str, str]]:
     nics = event.endpoint.nics
     return [pair for index in event.new_nics for pair in nics[index].addresses()]
 
 
 def plain_adds(pod: str, adds: PastAdds) -> dict[str, Any]:
-    """The results for JSON and YAML. Fields about a present or future ADD are empty."""
+    """The results for JSON and YAML. Fields that the log cannot fill are empty."""
     held_addresses = adds.endpoint.addresses() if adds.endpoint else ()
     source, verdicts, error = _newest_decision(adds)
     return {
@@ -162,7 +162,9 @@ def _plain_claim(recorded: Recorded) -> dict[str, Any]:
         "claimedAt": moment(recorded.recorded_at_ms),
         "position": recorded.position,
         "node": event.endpoint.node,
-        "addresses": [{"address": address, "pool": pool} for address, pool in _claimed(event)],
+        "addresses": [
+            {"address": address, "pool": pool} for address, pool in _claimed_addresses(event)
+        ],
         "source": event.source or None,
         "passedOver": [plain_pool_verdict(verdict) for verdict in event.passed_over],
     }

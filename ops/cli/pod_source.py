@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
 
 ReadPodFacts = Callable[["Ledger", "Moment"], Awaitable["ClusterLookup"]]
-"""Takes a ledger and the time of its read; returns facts about the ledger's Pods."""
+"""Takes a ledger and the time when it was read; returns facts about the ledger's Pods."""
 
 
 @asynccontextmanager
@@ -32,8 +32,8 @@ async def pod_source(
 ) -> AsyncIterator[ReadPodFacts]:
     """Open the source of facts about Pods. Raises BadInput, NotReady.
 
-    ``kubeconfig`` "": the cluster of this process; None: stored records. ``notice``: Pods and nodes
-    that options declare deleted; not accepted with a cluster.
+    If ``kubeconfig`` is None, the source is stored records; if "", the cluster of this process.
+    ``notice``: Pods and nodes that options declare deleted; allowed only with stored records.
     """
     if kubeconfig is None:
         yield partial(

@@ -34,7 +34,7 @@ async def count_pools(
     Raises Compacted, StoreUnavailable.
     """
     all_addresses = [pool_addresses(pool) for pool in pools]
-    usable_addresses = [available(pool, ledger) for pool in pools]
+    usable_addresses = [usable_addresses_of(pool, ledger) for pool in pools]
     counts = await count_claims(store, keys, all_addresses + usable_addresses, ledger.position)
     claimed, claimed_usable = counts[: len(pools)], counts[len(pools) :]
     free = [
@@ -44,8 +44,8 @@ async def count_pools(
     return {pool.name: PoolUsage(claimed[index], free[index]) for index, pool in enumerate(pools)}
 
 
-def available(pool: Pool, ledger: Ledger) -> AddressSet:
-    """Addresses that are neither reserved nor quarantined, claimed or not."""
+def usable_addresses_of(pool: Pool, ledger: Ledger) -> AddressSet:
+    """The claimed and free addresses that are neither reserved nor quarantined."""
     quarantined = [
         parse_address(quarantine.address).value
         for quarantine in ledger.quarantine.values()

@@ -15,15 +15,15 @@ Advance = Callable[[int, int], None]
 REFRESHES_PER_S: Final = 4
 
 
-def ignore(done: int, total: int) -> None:
-    """Show nothing."""
+def show_nothing(done: int, total: int) -> None:
+    """An ``Advance`` without a bar."""
 
 
 @contextmanager
 def progress(title: str) -> Iterator[Advance]:
     """Show a bar during the ``with`` block; yield the function that moves the bar."""
     if not sys.stderr.isatty():
-        yield ignore
+        yield show_nothing
         return
     from rich.console import Console  # noqa: PLC0415  # slow to import
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415

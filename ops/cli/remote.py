@@ -2,7 +2,7 @@
 
 A command about a node runs in the Pod of that node's agent. ``node clean`` creates its own Pod.
 Other commands run in a controller's Pod. Files of this machine are passed as standard input. Events
-record the caller's user and host unverified.
+record the caller's user and host, which orbctl does not verify.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ ETCD_OPTION: Final = "--etcd"
 ETCD_VARIABLE: Final = "ORBWEAVER_ETCD_ENDPOINTS"
 """With this variable or ``--etcd``, orbctl connects to etcd directly."""
 
-LOCAL: Final = frozenset(
+LOCAL_COMMANDS: Final = frozenset(
     ("completion", "crds", "help", "install", "migrate", "nad", "replay", "version")
 )
 """Commands that need no cluster, or are about this machine."""
 
-OWN_OPTIONS: Final = ("gc", "import")
+COMMANDS_WITH_OWN_OPTIONS: Final = ("gc", "import")
 """Commands with their own --context and --kubeconfig."""
 
 FILE_OPTIONS: Final = ("--filename", "--request")
@@ -45,20 +45,20 @@ RECURSIVE: Final = "--recursive"
 NODE_FOLDERS: Final = "--nodes"
 """The option for folders, which cannot be passed as standard input."""
 
-ON_A_NODE: Final = ("node", "doctor")
+NODE_DOCTOR: Final = ("node", "doctor")
 """Without a node, the command checks this machine."""
 
-CLEANS_A_NODE: Final = ("node", "clean")
+NODE_CLEAN: Final = ("node", "clean")
 """Without a node, the command cleans this machine."""
 
-OF_A_POD: Final = "trace-path"
-"""Runs on the node of the Pod."""
+TRACE_PATH: Final = "trace-path"
+"""The agent on the Pod's node runs this command."""
 
 SELECTOR: Final = "app.kubernetes.io/part-of=orbweaver,app.kubernetes.io/component="
 CONTROLLER: Final = "controller"
 AGENT: Final = "agent"
 KUBECTL_DEADLINE_S: Final = 30
-"""The user's own command has no deadline."""
+"""Limit for a kubectl command, except the one that runs the user's command."""
 
 NO_PROGRAM: Final = 127
 """Exit code of env(1) if a program is not on PATH."""
@@ -68,7 +68,7 @@ Finder = Callable[[Sequence[str]], str]
 
 
 class Remote(NamedTuple):
-    """The kubectl command. ``stdin`` None: the standard input of this process.
+    """The kubectl command. If ``stdin`` is None, it reads the standard input of this process.
 
     ``node``: the node whose agent's Pod runs orbctl; "": a controller's Pod runs orbctl.
     """
@@ -84,19 +84,19 @@ def is_remote(arguments: Sequence[str], variables: Mapping[str, str], *, as_plug
     command = _command(arguments)
     is_direct = ETCD_OPTION in names or bool(variables.get(ETCD_VARIABLE))
     if command == "node":
-        return any(_node_of_line(arguments, two_words) for two_words in (ON_A_NODE, CLEANS_A_NODE))
-    if command in LOCAL or (command == "import" and not _reads_only_files(names)):
+        return any(_node_of_line(arguments, two_words) for two_words in (NODE_DOCTOR, NODE_CLEAN))
+    if command in LOCAL_COMMANDS or (command == "import" and not _reads_only_files(names)):
         return False
-    if command == OF_A_POD and "--netns" in names:
+    if command == TRACE_PATH and "--netns" in names:
         return False
-    if names & set(OPTIONS) and command not in OWN_OPTIONS:
+    if names & set(OPTIONS) and command not in COMMANDS_WITH_OWN_OPTIONS:
         return True
     return as_plugin and bool(command) and not is_direct and not names & {"--help", "--version"}
 
 
 def run(arguments: Sequence[str], who: str) -> int:
     """Run orbctl in a Pod; return its exit code. Raises OrbweaverError."""
-    if node := _node_of_line(arguments, CLEANS_A_NODE):
+    if node := _node_of_line(arguments, NODE_CLEAN):
         print(_clean(arguments, node), end="")
         return Exit.OK
     remote = prepare(arguments, who, is_terminal=sys.stdin.isatty() and sys.stdout.isatty())
@@ -139,7 +139,9 @@ def _clean(arguments: Sequence[str], node: str) -> str:
         (option.name for option in clean_options if option.name not in cleanup_pod.OPTIONS), ""
     )
     if unusable_option:
-        text = f"`node clean NODE` does not accept {unusable_option}: the Pod has fixed mounts"
+        text = (
+            f"`node clean NODE` does not accept {unusable_option}: the cleanup Pod has fixed mounts"
+        )
         raise BadInput(
             text,
             subject=unusable_option,
@@ -174,20 +176,20 @@ def _positional(arguments: Sequence[str]) -> list[str]:
     return [word for word in words if word != END_OF_OPTIONS]
 
 
-def _node_of_line(arguments: Sequence[str], command: tuple[str, str] = ON_A_NODE) -> str:
+def _node_of_line(arguments: Sequence[str], command: tuple[str, str] = NODE_DOCTOR) -> str:
     """The node that the line names after ``command``, or ""."""
     words = _positional(arguments)
     return words[2] if tuple(words[:2]) == command and len(words) > len(command) else ""
 
 
 def _node(kubectl: Sequence[str], arguments: Sequence[str], find: Finder) -> tuple[str, list[str]]:
-    """The node whose agent runs the line or "", and the line without that node. Raises NotFound."""
+    """The node whose agent runs the line ("": none), and the rest of the line. Raises NotFound."""
     if node := _node_of_line(arguments):
         words = list(arguments)
         last_index = len(words) - 1 - words[::-1].index(node)
         del words[last_index]
         return node, words
-    if _command(arguments) != OF_A_POD:
+    if _command(arguments) != TRACE_PATH:
         return "", list(arguments)
     pod_argument = next(iter(_positional(arguments)[1:]), "")
     options = {option.name: option.value for option in _parsed(arguments)}
@@ -235,7 +237,7 @@ def _with_files(arguments: Sequence[str]) -> tuple[list[str], bytes | None]:
             words += option.words
             continue
         if f"{option.name}=-" not in words:
-            words.append(f"{option.name}=-")  # once: several files become one text
+            words.append(f"{option.name}=-")  # only once: all files become one text
         if option.value not in {None, STANDARD_INPUT}:
             files.append(str(option.value))
     if not files:

@@ -29,7 +29,7 @@ _FIELD: Final = re.compile(r"\s*([^=!]+?)\s*(==|=|!=)\s*(.*?)\s*\Z")
 
 
 class FieldRequirement(NamedTuple):
-    """A requirement of ``value``; ``negated``: of any other value."""
+    """A field must have ``value``; if ``negated``, it must not."""
 
     path: str
     value: str
@@ -37,7 +37,7 @@ class FieldRequirement(NamedTuple):
 
 
 class Selectors(NamedTuple):
-    """Label and field selectors, and a sort order. ``sort_by`` "": keep the order."""
+    """Label and field selectors, and a sort order. An empty ``sort_by`` keeps the order."""
 
     labels: LabelSelector = LabelSelector()
     fields: tuple[FieldRequirement, ...] = ()
@@ -72,12 +72,12 @@ class Selectors(NamedTuple):
 
 
 def read_selectors(labels: str, fields: str, sort_by: str) -> Selectors:
-    """Parse the options; "" for none. Raises BadInput."""
+    """Parse the options; an option that is not set is "". Raises BadInput."""
     return Selectors(_label_selector(labels), _field_selector(fields), sort_by)
 
 
 def _label_selector(text: str) -> LabelSelector:
-    """For example ``app=web,tier!=db,env in (a,b),!canary``. Raises BadInput."""
+    """Parse a selector such as ``app=web,tier!=db,env in (a,b),!canary``. Raises BadInput."""
     parts = re.split(r",(?![^()]*\))", text) if text.strip() else []
     selector = LabelSelector(match_expressions=tuple(_requirement(part) for part in parts))
     for problem in problems(selector, "selector"):

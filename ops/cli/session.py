@@ -35,7 +35,7 @@ T = TypeVar("T")
 WRITERS_MAX: Final = 16
 
 READ_S_MAX: Final = 4.0
-"""Limit for one read: longer than the election of an etcd leader."""
+"""Limit for one read; the election of an etcd leader takes less time."""
 
 FENCED_TRIES_MAX: Final = 6
 
@@ -99,7 +99,7 @@ class ClusterSession:
             await writer.close()
 
     async def read(self, action: Callable[[], Awaitable[T]]) -> T:
-        """Run a long read; repeat it after Compacted. The last attempt raises Compacted."""
+        """Run a long read; repeat it after Compacted. Raises Compacted after the last attempt."""
 
         async def read_once() -> T:  # tenacity awaits coroutine functions, not lambdas
             return await action()

@@ -22,7 +22,7 @@ from ops.cli.exit_codes import Exit, report, report_refusals
 from ops.cli.formats import Format
 from ops.cli.global_options import globals_of
 from ops.cli.input_files import Recursive, read_texts
-from ops.cli.manifest_objects import report_ineffective
+from ops.cli.manifest_objects import report_ineffective_fields
 from ops.cli.output import show_value
 
 NAD = ("k8s.cni.cncf.io/v1", "NetworkAttachmentDefinition")
@@ -123,7 +123,7 @@ def _definitions(text: str) -> tuple[list[dict[str, Any]], bool]:
             report(error)
             refused = True
             continue
-        report_ineffective(value)
+        report_ineffective_fields(value)
         network = network._replace(spec=completed(network.spec))
         refusals = list(network_rules(network))[:REFUSALS_MAX]
         if refusals:

@@ -417,7 +417,7 @@ def _filter(workflow_type: str, status: list[str], attribute: list[str]) -> Filt
 
 
 def _started_ms(since: str, until: str, now_ms: int) -> tuple[int, int]:
-    """Start and end in Unix milliseconds; 0: no bound."""
+    """The range of start times in Unix milliseconds; 0: no limit."""
     return (
         parse_time(since, now_ms) if since else 0,
         parse_time(until, now_ms) if until else 0,

@@ -57,7 +57,10 @@ def test_files_are_read_from_the_data_directory_of_the_configuration(tmp_path: P
 
 @pytest.mark.parametrize(
     ("folder", "text"),
-    [("", "no folder for a node"), ("node-a", "neither etc/cni/net.d nor var/lib/cni/networks")],
+    [
+        ("", "no folder for a node"),
+        ("node-a", "no configuration in etc/cni/net.d and no network in var/lib/cni/networks"),
+    ],
 )
 def test_a_directory_without_files_of_a_node_is_refused(
     tmp_path: Path, folder: str, text: str
