@@ -59,7 +59,7 @@ _TYPE_NUMBERS: Final = {kind: number for number, kind in enumerate(TYPE_NAMES)}
 _SEPARATORS: Final = re.compile(r"[^0-9a-fA-F]")
 
 
-class RefusedAdd(NamedTuple):
+class RefusedPod(NamedTuple):
     """The newest refused ADD of a Pod."""
 
     reason: str
@@ -77,7 +77,7 @@ class LogIndex:
         self.reservations: VersionTable[str, Reservation] = VersionTable()
         self.quarantine: VersionTable[str, Quarantine] = VersionTable()
         self.coordinators: VersionTable[str, RecordDefined] = VersionTable()
-        self.refusals: VersionTable[str, RefusedAdd] = VersionTable()
+        self.refusals: VersionTable[str, RefusedPod] = VersionTable()
         """Pod (``NAMESPACE/NAME``) -> its newest refused ADD."""
         self.holdings: dict[str, HoldingTable] = {}
         self.writers: defaultdict[str, array[int]] = defaultdict(lambda: array("Q"))
@@ -207,7 +207,7 @@ class LogIndex:
                     if table.revision_now(value) == release.claim_revision:
                         table.end(value, position)
             case AllocationRefused(namespace, name):
-                refusal = RefusedAdd(event.reason, event.node)
+                refusal = RefusedPod(event.reason, event.node)
                 self.refusals.define(f"{namespace}/{name}", position, refusal)
             case _:
                 self._configure(event, position)

@@ -90,7 +90,7 @@ class Activity:
     def _counts_at(self, second: int) -> Counter[tuple[CountKind, str]]:
         """The counter of a second, for the caller to update. Deletes counters before the window.
 
-        For a second before the window, the caller gets a counter that nobody reads.
+        For a second before the window, the caller gets a counter without a reader.
         """
         if second > self._last_s:
             self._last_s = second

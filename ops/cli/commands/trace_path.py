@@ -215,7 +215,7 @@ def _destination(
     target: TraceTarget, protocol: str, frontends: dict[Frontend, BackendGroup]
 ) -> tuple[str, Address]:
     """``Traced.cluster_ip_text``, and the destination: for a ClusterIP, one of its backends."""
-    address = packed(format_address(*target.address))
+    address = address_bytes(format_address(*target.address))
     protocol_number = PROTOCOL_NUMBERS[protocol.upper()]
     for frontend in sorted(frontends):
         matches = (frontend.address, frontend.protocol) == (address, protocol_number)

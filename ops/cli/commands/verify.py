@@ -132,7 +132,7 @@ def _show_repaired(repaired: Repaired) -> None:
     _print_section(
         "Changed during the repair, so not repaired", list(repaired.changed_meanwhile), wide=True
     )
-    _print_section("Cannot be repaired automatically", list(repaired.impossible), wide=True)
+    _print_section("Cannot be repaired automatically", list(repaired.manual), wide=True)
     print()
 
 
