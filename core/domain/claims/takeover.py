@@ -106,7 +106,8 @@ def plan_takeover(cluster: ForeignCluster) -> TakeoverPlan:
     taken_addresses = {
         address for endpoint in endpoints.values() for address, _ in endpoint.addresses()
     }
-    orphans = _orphans(records.values(), endpoints, taken_addresses, findings)
+    existing_endpoints = {endpoint.key for endpoint in cluster.endpoints}
+    orphans = _orphans(records.values(), existing_endpoints, taken_addresses, findings)
     by_name = {pool.name: pool for pool in pools}
     return TakeoverPlan(
         first=(
@@ -262,7 +263,7 @@ def _record_differences(endpoints: Iterable[Endpoint], records: Records) -> Iter
 
 def _orphans(
     records: Iterable[AllocatedIP],
-    endpoints: dict[Key, Endpoint],
+    existing_endpoints: Collection[Key],
     taken_addresses: set[str],
     findings: list[Finding],
 ) -> list[AllocatedIP]:
@@ -275,7 +276,7 @@ def _orphans(
         if record.address in taken_addresses:
             continue
         subject = f"SpiderIPPool/{record.pool}"
-        if record.key in endpoints:
+        if record.key in existing_endpoints:
             pod = "/".join(record.key)
             what = f"{record.address} is recorded for {pod}, which has other addresses"
             findings.append(Finding(subject, what, "leaked: not taken over"))

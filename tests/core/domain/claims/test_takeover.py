@@ -139,6 +139,22 @@ def test_a_losing_pod_keeps_its_other_address_until_it_restarts() -> None:
     assert plan.endpoints[1].holder == "pod/ub"
 
 
+def test_an_allocation_that_a_losing_pod_does_not_use_is_a_leak() -> None:
+    plan = plan_takeover(
+        spiderpool_cluster(
+            spider_ip_pool(
+                "p", NET, IPS, allocations={"10.6.0.1": "shop/a ua", "10.6.0.2": "shop/b ub"}
+            ),
+            spider_endpoint("a", "ua", spider_nic("10.6.0.1/16", "p")),
+            spider_endpoint("b", "ub", spider_nic("10.6.0.1/16", "p")),
+        )
+    )
+
+    assert claimed(plan) == {"10.6.0.1": "a"}
+    assert plan.findings[1].what == "10.6.0.2 is recorded for shop/b, which has other addresses"
+    assert plan.findings[1].done == "leaked: not taken over"
+
+
 @pytest.mark.parametrize("interfaces", [("eth0", "net1"), ("", "")])
 def test_an_address_of_two_nics_is_taken_over_for_the_first_nic(
     interfaces: tuple[str, str],
