@@ -240,9 +240,12 @@ def _with_distinct_addresses(endpoint: Endpoint, findings: list[Finding]) -> End
 
 
 def _without(nic: Nic, address: str) -> Nic:
-    if parse_address(address).family == V4:
-        return nic._replace(ipv4="", ipv4_pool="", ipv4_gateway="")
-    return nic._replace(ipv6="", ipv6_pool="", ipv6_gateway="")
+    """The NIC without the address, and without the routes of its family."""
+    family = parse_address(address).family
+    routes = tuple(route for route in nic.routes if parse_address(route.gw).family != family)
+    if family == V4:
+        return nic._replace(ipv4="", ipv4_pool="", ipv4_gateway="", routes=routes)
+    return nic._replace(ipv6="", ipv6_pool="", ipv6_gateway="", routes=routes)
 
 
 def _record_differences(endpoints: Iterable[Endpoint], records: Records) -> Iterator[Finding]:

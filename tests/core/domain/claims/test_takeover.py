@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from core.domain.claims.takeover import TakeoverPlan, plan_takeover, remaining_plan
 from core.domain.configuration.commands import ApplyPool, ApplyReservation, RetirePool
+from core.domain.model import Route
 from tests.core.manifests.spiderpool_dumps import (
     spider_endpoint,
     spider_ip_pool,
@@ -137,6 +138,24 @@ def test_a_losing_pod_keeps_its_other_address_until_it_restarts() -> None:
 
     assert claimed(plan) == {"10.6.0.1": "a-0", "fd00::2": "b-0"}
     assert plan.endpoints[1].holder == "pod/ub"
+
+
+def test_a_nic_that_loses_an_address_loses_the_routes_of_its_family() -> None:
+    ipv4_route = {"dst": "10.9.0.0/16", "gw": "10.6.0.254"}
+    ipv6_route = {"dst": "fd01::/64", "gw": "fd00::ff"}
+    shared_nic = spider_nic(
+        "10.6.0.1/16", "p", ipv6="fd00::2/64", ipv6Pool="p6", routes=[ipv4_route, ipv6_route]
+    )
+    plan = plan_takeover(
+        spiderpool_cluster(
+            spider_ip_pool("p", NET, IPS),
+            spider_ip_pool("p6", "fd00::/64", "fd00::1-fd00::9"),
+            spider_endpoint("a", "ua", spider_nic("10.6.0.1/16", "p")),
+            spider_endpoint("b", "ub", shared_nic),
+        )
+    )
+
+    assert plan.endpoints[1].nics[0].routes == (Route(**ipv6_route),)
 
 
 def test_an_allocation_that_a_losing_pod_does_not_use_is_a_leak() -> None:
