@@ -14,7 +14,6 @@ from typing import Final, NamedTuple
 from core.domain.events import RecordDefined, RecordDeleted, Recorded
 from core.domain.evolution import Ledger, RecordKey
 from core.domain.fixed.fixed_address_owners import (
-    NO_RECORD,
     STATEFUL_SET,
     MissingOwner,
     RecordOwners,
@@ -210,7 +209,8 @@ class RecordLookup(RecordOwners):
 
     def node(self, name: str) -> NodeState | MissingOwner:
         """Always unknown."""
-        return NO_RECORD
+        why = f"standalone mode does not know the state of node {name}"
+        return MissingOwner(certain=False, why=why)
 
 
 def _deletions_about(

@@ -11,7 +11,7 @@ created enabled. After the claims, pools are disabled and reservations are creat
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from core.domain.addresses.ip_address import V4, parse_address
@@ -106,7 +106,8 @@ def plan_takeover(cluster: ForeignCluster) -> TakeoverPlan:
     taken_addresses = {
         address for endpoint in endpoints.values() for address, _ in endpoint.addresses()
     }
-    orphans = _orphans(records.values(), endpoints, taken_addresses, findings)
+    existing_endpoints = {endpoint.key for endpoint in cluster.endpoints}
+    orphans = _orphans(records.values(), existing_endpoints, taken_addresses, findings)
     by_name = {pool.name: pool for pool in pools}
     return TakeoverPlan(
         first=(
@@ -159,37 +160,61 @@ def _without_duplicates(
     records: Records,
     findings: list[Finding],
 ) -> dict[Key, Endpoint]:
-    """Of endpoints with the same address, keep the recorded one, else the first."""
-    holders: dict[str, list[Endpoint]] = defaultdict(list)
+    """The endpoints, with each address at one Pod only.
+
+    A Pod that loses an address keeps its others, but only until it restarts: a fixed NIC with one
+    family would never get the other family back.
+    """
+    lost = _lost_addresses(endpoints, records)
+    for (namespace, name), addresses in lost.items():
+        for address in addresses:
+            what = f"has {address}, which another Pod has too"
+            done = "not taken over: restart this Pod, it gets another address"
+            findings.append(Finding(f"SpiderEndpoint/{namespace}/{name}", what, done))
+    remaining_endpoints: dict[Key, Endpoint] = {}
     for endpoint in endpoints:
-        for address, _ in endpoint.addresses():
-            holders[address].append(endpoint)
-    skipped_endpoints: dict[Key, str] = {}
-    for address, sharing_endpoints in holders.items():
-        for endpoint in _skipped_endpoints(sharing_endpoints, address, records):
-            skipped_endpoints.setdefault(endpoint.key, address)
-    for (namespace, name), address in skipped_endpoints.items():
-        what = f"has {address}, which another Pod has too"
-        done = "not taken over: restart this Pod, it gets another address"
-        findings.append(Finding(f"SpiderEndpoint/{namespace}/{name}", what, done))
-    return {
-        endpoint.key: endpoint for endpoint in endpoints if endpoint.key not in skipped_endpoints
-    }
+        remaining_endpoint = endpoint
+        if endpoint.key in lost:
+            nics = tuple(_nics_without(endpoint.nics, lost[endpoint.key]))
+            remaining_endpoint = endpoint._replace(holder=pod_holder(endpoint.uid), nics=nics)
+        if endpoint.key not in lost or remaining_endpoint.addresses():
+            remaining_endpoints[endpoint.key] = remaining_endpoint
+    return remaining_endpoints
 
 
-def _skipped_endpoints(
-    sharing_endpoints: list[Endpoint], address: str, records: Records
-) -> list[Endpoint]:
-    recorded_endpoints = [
-        endpoint
-        for endpoint in sharing_endpoints
-        for text, pool in endpoint.addresses()
-        if text == address
-        and (text, pool) in records
-        and (records[text, pool].key, records[text, pool].uid) == (endpoint.key, endpoint.uid)
-    ]
-    kept_endpoint = recorded_endpoints[0] if recorded_endpoints else sharing_endpoints[0]
-    return [endpoint for endpoint in sharing_endpoints if endpoint is not kept_endpoint]
+def _lost_addresses(endpoints: Iterable[Endpoint], records: Records) -> dict[Key, list[str]]:
+    """The addresses that each Pod loses to another Pod.
+
+    Of the Pods with one address, the recorded one keeps it, else the first that has lost no address
+    yet, else the first.
+    """
+    users: dict[str, list[Key]] = defaultdict(list)
+    recorded_users: dict[str, Key] = {}
+    for endpoint in endpoints:
+        for address, pool in endpoint.addresses():
+            users[address].append(endpoint.key)
+            record = records.get((address, pool))
+            if record is not None and (record.key, record.uid) == (endpoint.key, endpoint.uid):
+                recorded_users.setdefault(address, endpoint.key)
+    lost: dict[Key, list[str]] = {}
+    for address, keys in users.items():
+        first = next((key for key in keys if key not in lost), keys[0])
+        kept = recorded_users.get(address, first)
+        for key in dict.fromkeys(keys):
+            if key != kept:
+                lost.setdefault(key, []).append(address)
+    return lost
+
+
+def _nics_without(nics: Iterable[Nic], lost: Collection[str]) -> Iterator[Nic]:
+    """The NICs without the lost addresses. A NIC that has lost all its addresses is left out."""
+    for nic in nics:
+        remaining_nic = nic
+        for address, _ in nic.addresses():
+            if address in lost:
+                remaining_nic = _without(remaining_nic, address)
+        if remaining_nic is nic or remaining_nic.addresses():
+            yield remaining_nic
 
 
 def _with_distinct_addresses(endpoint: Endpoint, findings: list[Finding]) -> Endpoint:
@@ -215,9 +240,12 @@ def _with_distinct_addresses(endpoint: Endpoint, findings: list[Finding]) -> End
 
 
 def _without(nic: Nic, address: str) -> Nic:
-    if parse_address(address).family == V4:
-        return nic._replace(ipv4="", ipv4_pool="", ipv4_gateway="")
-    return nic._replace(ipv6="", ipv6_pool="", ipv6_gateway="")
+    """The NIC without the address, and without the routes of its family."""
+    family = parse_address(address).family
+    routes = tuple(route for route in nic.routes if parse_address(route.gw).family != family)
+    if family == V4:
+        return nic._replace(ipv4="", ipv4_pool="", ipv4_gateway="", routes=routes)
+    return nic._replace(ipv6="", ipv6_pool="", ipv6_gateway="", routes=routes)
 
 
 def _record_differences(endpoints: Iterable[Endpoint], records: Records) -> Iterator[Finding]:
@@ -238,7 +266,7 @@ def _record_differences(endpoints: Iterable[Endpoint], records: Records) -> Iter
 
 def _orphans(
     records: Iterable[AllocatedIP],
-    endpoints: dict[Key, Endpoint],
+    existing_endpoints: Collection[Key],
     taken_addresses: set[str],
     findings: list[Finding],
 ) -> list[AllocatedIP]:
@@ -251,7 +279,7 @@ def _orphans(
         if record.address in taken_addresses:
             continue
         subject = f"SpiderIPPool/{record.pool}"
-        if record.key in endpoints:
+        if record.key in existing_endpoints:
             pod = "/".join(record.key)
             what = f"{record.address} is recorded for {pod}, which has other addresses"
             findings.append(Finding(subject, what, "leaked: not taken over"))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from core.domain.claims.takeover import TakeoverPlan, plan_takeover, remaining_plan
 from core.domain.configuration.commands import ApplyPool, ApplyReservation, RetirePool
+from core.domain.model import Route
 from tests.core.manifests.spiderpool_dumps import (
     spider_endpoint,
     spider_ip_pool,
@@ -94,6 +95,83 @@ def test_the_allocation_decides_which_of_two_pods_gets_an_address() -> None:
 
     assert claimed(plan) == {"10.6.0.1": "b"}
     assert plan.findings[0].subject == "SpiderEndpoint/shop/a"
+
+
+def test_a_pod_claims_an_address_shared_with_a_losing_pod() -> None:
+    plan = plan_takeover(
+        spiderpool_cluster(
+            spider_ip_pool("p", NET, IPS),
+            spider_endpoint("a", "ua", spider_nic("10.6.0.1/16", "p")),
+            spider_endpoint(
+                "b",
+                "ub",
+                spider_nic("10.6.0.1/16", "p"),
+                spider_nic("10.6.0.2/16", "p", "net1"),
+            ),
+            spider_endpoint("c", "uc", spider_nic("10.6.0.2/16", "p")),
+        )
+    )
+
+    assert claimed(plan) == {"10.6.0.1": "a", "10.6.0.2": "c"}
+    lost = [(finding.subject, finding.what) for finding in plan.findings[:2]]
+    assert lost == [
+        ("SpiderEndpoint/shop/b", f"has {address}, which another Pod has too")
+        for address in ("10.6.0.1", "10.6.0.2")
+    ]
+
+
+def test_a_losing_pod_keeps_its_other_address_until_it_restarts() -> None:
+    plan = plan_takeover(
+        spiderpool_cluster(
+            spider_ip_pool("p", NET, IPS),
+            spider_ip_pool("p6", "fd00::/64", "fd00::1-fd00::9"),
+            spider_endpoint("a-0", "ua", spider_nic("10.6.0.1/16", "p"), owner="StatefulSet"),
+            spider_endpoint(
+                "b-0",
+                "ub",
+                spider_nic("10.6.0.1/16", "p", ipv6="fd00::2/64", ipv6Pool="p6"),
+                owner="StatefulSet",
+                outlives_pod=True,
+            ),
+        )
+    )
+
+    assert claimed(plan) == {"10.6.0.1": "a-0", "fd00::2": "b-0"}
+    assert plan.endpoints[1].holder == "pod/ub"
+
+
+def test_a_nic_that_loses_an_address_loses_the_routes_of_its_family() -> None:
+    ipv4_route = {"dst": "10.9.0.0/16", "gw": "10.6.0.254"}
+    ipv6_route = {"dst": "fd01::/64", "gw": "fd00::ff"}
+    shared_nic = spider_nic(
+        "10.6.0.1/16", "p", ipv6="fd00::2/64", ipv6Pool="p6", routes=[ipv4_route, ipv6_route]
+    )
+    plan = plan_takeover(
+        spiderpool_cluster(
+            spider_ip_pool("p", NET, IPS),
+            spider_ip_pool("p6", "fd00::/64", "fd00::1-fd00::9"),
+            spider_endpoint("a", "ua", spider_nic("10.6.0.1/16", "p")),
+            spider_endpoint("b", "ub", shared_nic),
+        )
+    )
+
+    assert plan.endpoints[1].nics[0].routes == (Route(**ipv6_route),)
+
+
+def test_an_allocation_that_a_losing_pod_does_not_use_is_a_leak() -> None:
+    plan = plan_takeover(
+        spiderpool_cluster(
+            spider_ip_pool(
+                "p", NET, IPS, allocations={"10.6.0.1": "shop/a ua", "10.6.0.2": "shop/b ub"}
+            ),
+            spider_endpoint("a", "ua", spider_nic("10.6.0.1/16", "p")),
+            spider_endpoint("b", "ub", spider_nic("10.6.0.1/16", "p")),
+        )
+    )
+
+    assert claimed(plan) == {"10.6.0.1": "a"}
+    assert plan.findings[1].what == "10.6.0.2 is recorded for shop/b, which has other addresses"
+    assert plan.findings[1].done == "leaked: not taken over"
 
 
 @pytest.mark.parametrize("interfaces", [("eth0", "net1"), ("", "")])
@@ -187,3 +265,38 @@ def test_each_address_has_one_holder_or_a_finding(
     addresses_before = set(allocations) | {address for address, _ in endpoints.values()}
     for address in addresses_before - set(claimed_addresses):
         assert any(address in finding.what for finding in plan.findings)
+
+
+@given(
+    st.dictionaries(addresses, st.tuples(pods, st.sampled_from(["u1", "u2"]))),
+    st.dictionaries(pods, st.lists(addresses, min_size=1, max_size=3)),
+)
+def test_each_address_of_an_endpoint_is_claimed_for_a_user(
+    allocations: dict[str, tuple[str, str]], endpoints: dict[str, list[str]]
+) -> None:
+    texts = {address: f"shop/{name} {uid}" for address, (name, uid) in allocations.items()}
+    plan = plan_takeover(
+        spiderpool_cluster(
+            spider_ip_pool("p", NET, IPS, allocations=texts),
+            *(
+                spider_endpoint(
+                    name,
+                    "u1",
+                    *(
+                        spider_nic(f"{address}/16", "p", f"net{index}")
+                        for index, address in enumerate(used)
+                    ),
+                )
+                for name, used in endpoints.items()
+            ),
+        )
+    )
+
+    claims = claimed(plan)
+    assert len(claims) == plan.addresses
+    losses = {(finding.subject, finding.what) for finding in plan.findings}
+    for name, used in endpoints.items():
+        for address in used:
+            assert address in endpoints[claims[address]]
+            loss = f"SpiderEndpoint/shop/{name}", f"has {address}, which another Pod has too"
+            assert (loss in losses) == (claims[address] != name)

@@ -14,12 +14,15 @@ import pytest
 
 from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import RecordDefined
+from core.domain.fixed.fixed_address_owners import MissingOwner
 from core.domain.reclaim.decision_table import ReclaimDeadline
+from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.settings import ReclaimSettings
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, ReadResult
 from core.eventstore.log_reader import LOG_START, Cursor, LogReader
 from core.eventstore.memory_store import MemoryStore
+from core.eventstore.state_reader import read_ledger
 from tests.support.engine_harness import eventually, within
 from tests.support.node_harness import NodeHarness, check_everything, pod, pool
 from workflows.jobs import record_lookup
@@ -115,6 +118,16 @@ async def test_a_pod_with_a_fixed_address_is_not_observed_as_gone(
     await harness.node.apply(DELETE_RECORD)
 
     assert await count_observed(harness) == 0
+
+
+async def test_the_reason_for_an_unknown_node_names_the_node(
+    harness: StandaloneHarness,
+) -> None:
+    ledger = await read_ledger(harness.node.store, harness.node.keys)
+    facts = await harness.facts.facts(ledger, Moment(unix_s=1.0, observer="test", steady_s=1.0))
+
+    why = "standalone mode does not know the state of node node-a"
+    assert facts.node("node-a") == MissingOwner(certain=False, why=why)
 
 
 async def test_only_the_latest_deletions_are_evidence(
