@@ -33,7 +33,7 @@ async def master_addresses(
             with NetworkNamespace.open(netns) as namespace:
                 call = executor.submit(namespace, lambda: bus_device(interface))
             device = await asyncio.wrap_future(call)
-            return await asyncio.to_thread(_addresses_of_master, executor, device)
+            return await asyncio.to_thread(_pf_link_addresses, executor, device)
     except (OSError, DatapathError, Overloaded, TimeoutError) as error:
         _log.warning(
             "cannot read the SR-IOV master of %s in %s, so match_master_subnet rejects every pool:"
@@ -46,7 +46,10 @@ async def master_addresses(
 
 
 def bus_device(interface: str) -> str:
-    """PCI address of a link in the calling thread's network namespace. Raises OSError."""
+    """Bus address of a link in the calling thread's network namespace. Raises OSError.
+
+    A NIC's bus address is its PCI address.
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         return bus_address(any_socket, interface)
 
@@ -85,6 +88,6 @@ def addresses_of(executor: NetnsExecutor, name: str) -> tuple[str, ...]:
         )
 
 
-def _addresses_of_master(executor: NetnsExecutor, device: str) -> tuple[str, ...] | None:
+def _pf_link_addresses(executor: NetnsExecutor, device: str) -> tuple[str, ...] | None:
     master = master_of(device)
     return None if master is None else addresses_of(executor, master)

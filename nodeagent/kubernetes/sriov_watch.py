@@ -138,7 +138,7 @@ class KubernetesSriov:
         await self._write("/status", status, self._api.merge)
         await self._write_state(annotations)
 
-    async def withdraw(self) -> None:
+    async def withdraw_drain_request(self) -> None:
         """Withdraw the drain request. Raises ApiError.
 
         The rest of the state is not written, because other programs may own it.

@@ -92,8 +92,8 @@ class QosFiles:
     def set_cm_traffic_class(self, device: str, port: int, value: int) -> None:
         """Set RoCE v2, and the traffic class of RDMA CM connections."""
         # The kernel adds the device's files to the new directory.
-        self._sysfs.make(self._sysfs.root / RDMA_CM / device)
-        files = self._cm_port(device, port)
+        self._sysfs.make_directory(self._sysfs.root / RDMA_CM / device)
+        files = self._cm(device, port)
         if self._sysfs.read(files / "default_roce_mode") != ROCE_V2:
             self._sysfs.write(files / "default_roce_mode", ROCE_V2)
         self._sysfs.write(files / "default_roce_tos", str(value))

@@ -1,7 +1,7 @@
 """Answers calls of the executable ``coordinator``.
 
-ADD returns prevResult, with the NIC's new MAC address if ADD changed the address. ADD reads the
-Pod's annotations, so ADD needs a ready agent. DEL and CHECK do not need etcd.
+ADD returns prevResult, with the NIC's new MAC address if ADD set one. ADD reads the Pod's
+annotations, so ADD needs a ready agent, with etcd. DEL and CHECK do not need etcd.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ NAME: Final = "coordinator"
 
 Handler = Callable[[Call, UnparsedSettings], Awaitable[CallResult]]
 
-_Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 31)]
+_LogLimit = Annotated[int, msgspec.Meta(ge=0, le=1 << 31)]
 
 
 class LogOptions(msgspec.Struct, frozen=True, rename="camel"):
@@ -49,9 +49,9 @@ class LogOptions(msgspec.Struct, frozen=True, rename="camel"):
 
     log_level: str = "debug"
     log_file: str = ""
-    log_max_size: _Count = 0
-    log_max_age: _Count = 0
-    log_max_count: _Count = 0
+    log_max_size: _LogLimit = 0
+    log_max_age: _LogLimit = 0
+    log_max_count: _LogLimit = 0
 
 
 class CoordinatorServer:
@@ -77,7 +77,7 @@ class CoordinatorServer:
         }
 
     async def answer_chained(self, command: str, variables: dict[str, str], stdin: bytes) -> bytes:
-        """Standard output of a success. Raises CniFailure, OrbweaverError."""
+        """Answer a call; return its standard output. Raises CniFailure, OrbweaverError."""
         arrived = time.perf_counter()
         call = read_call(command, variables, stdin)
         conf = msgspec.json.decode(stdin, type=dict[str, Any])
@@ -91,7 +91,7 @@ class CoordinatorServer:
         self._call_log.log_success(logged_call, arrived, fields)
         return body
 
-    async def _answer_add(self, call: Call, conf: UnparsedSettings) -> CallResult:
+    async def _answer_add(self, call: Call, settings: UnparsedSettings) -> CallResult:
         previous = call.conf.previous
         if previous is None:
             raise CniFailure(
@@ -104,7 +104,7 @@ class CoordinatorServer:
         if fault is not None:
             raise failure_of(fault).prefixed(UNHEALTHY_PREFIX)
         with self._runner.admit(ADD_DEADLINE_S):
-            attached = await self._coordinator_handler.handle_add(call, conf)
+            attached = await self._coordinator_handler.handle_add(call, settings)
         result = {"cniVersion": call.conf.cni_version} | previous
         if attached is None:
             return encode_result(result), {"mode": "disable"}
@@ -115,23 +115,23 @@ class CoordinatorServer:
             "kernel_s": round(attached.kernel_s, 6),
         }
 
-    async def _answer_delete(self, call: Call, conf: UnparsedSettings) -> CallResult:
+    async def _answer_delete(self, call: Call, settings: UnparsedSettings) -> CallResult:
         with self._runner.admit(DEL_DEADLINE_S):
-            was_attached = await self._coordinator_handler.handle_delete(call, conf)
+            was_attached = await self._coordinator_handler.handle_delete(call, settings)
         return b"", {"found": was_attached}
 
-    async def _answer_check(self, call: Call, conf: UnparsedSettings) -> CallResult:
+    async def _answer_check(self, call: Call, settings: UnparsedSettings) -> CallResult:
         with self._runner.admit(CHECK_DEADLINE_S):
-            await self._coordinator_handler.handle_check(call, conf)
+            await self._coordinator_handler.handle_check(call, settings)
         return b"", {}
 
-    async def _answer_status(self, call: Call, conf: UnparsedSettings) -> CallResult:
+    async def _answer_status(self, call: Call, settings: UnparsedSettings) -> CallResult:
         fault = self._health.why_not_ready()
         if fault is not None:
             raise CniFailure(NOT_AVAILABLE, fault.message, fault.remedy)
         return b"", {}
 
-    async def _answer_gc(self, call: Call, conf: UnparsedSettings) -> CallResult:
+    async def _answer_gc(self, call: Call, settings: UnparsedSettings) -> CallResult:
         with self._runner.admit(GC_DEADLINE_S):
             result = await self._coordinator_handler.handle_gc(call)
         return b"", {"removed": result.removed, "missing": result.missing}
@@ -140,7 +140,7 @@ class CoordinatorServer:
 def _with_mac(result: dict[str, Any], call: Call, mac: bytes) -> dict[str, Any]:
     """The result with the NIC's new MAC address.
 
-    At CHECK, the plugin that created the NIC compares the result's MAC address with the NIC's.
+    Otherwise CHECK would fail in the plugin that created the NIC, which compares MAC addresses.
     """
     interfaces, name = result.get("interfaces"), call.attachment.interface
     if not mac or not isinstance(interfaces, list):
@@ -154,10 +154,10 @@ def _with_mac(result: dict[str, Any], call: Call, mac: bytes) -> dict[str, Any]:
     return result | {"interfaces": changed}
 
 
-def _with_log(call: Call, conf: dict[str, Any]) -> Call:
-    """The call with ``logOptions`` in ``conf.ipam``, where the call log reads the options."""
+def _with_log(call: Call, raw_conf: dict[str, Any]) -> Call:
+    """The call with ``logOptions`` in ``call.conf.ipam``, where the call log reads log options."""
     try:
-        options = msgspec.convert(conf.get("logOptions") or {}, LogOptions)
+        options = msgspec.convert(raw_conf.get("logOptions") or {}, LogOptions)
     except msgspec.ValidationError as error:
         raise CniFailure(INVALID_CONFIG, f"logOptions: {error}") from None
     log = IpamConf(

@@ -4,7 +4,7 @@
     answer    u8 exit status | u32 n | n bytes: standard output
 
 Every Pod is created through this socket. For speed, the server uses no streams, transports or HTTP.
-If the caller leaves, a request continues only if it has started.
+A request whose caller has left is not started; a running request continues.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ REQUEST_S_MAX: Final = 10.0
 CONNECTIONS_MAX: Final = 4_096
 """More than ``request_runner.REQUESTS_MAX``, so that excess requests get an error object."""
 
-REQUESTS_BYTES_MAX: Final = 64 << 20
-"""For all incomplete and running requests together."""
+ALL_REQUESTS_BYTES_MAX: Final = 64 << 20
+"""Limit of the bytes of all incomplete and running requests together."""
 
 RECEIVE_BYTES: Final = 65_536
 
 ACCEPTS_MAX: Final = 64
-"""Connections that are accepted before running requests continue."""
+"""Connections to accept at once. After them, running requests have a turn."""
 
 ACCEPT_PAUSE_S: Final = 1.0
 
@@ -155,7 +155,7 @@ class FramedServer:
 class FramedConnection:
     """One call. The event loop watches the socket only while a read or write is incomplete.
 
-    ``since``: the accept, or the last progress of the answer.
+    ``since``: when the connection was accepted, or when a part of the answer was last sent.
     """
 
     __slots__ = (
@@ -266,13 +266,13 @@ class FramedConnection:
         self._task = self._loop.create_task(self.serve_frame(environment, stdin))
 
     def _count_bytes(self, length: int) -> bool:
-        """Count received bytes; beyond ``REQUESTS_BYTES_MAX``, refuse and return False."""
+        """Count received bytes; beyond ``ALL_REQUESTS_BYTES_MAX``, refuse and return False."""
         self._bytes_held += length
         self._server.bytes_held += length
-        if self._server.bytes_held <= REQUESTS_BYTES_MAX:
+        if self._server.bytes_held <= ALL_REQUESTS_BYTES_MAX:
             return True
-        text = f"all running requests together have more than {REQUESTS_BYTES_MAX} bytes"
-        self._server.counts.note_refused(NAME, text)
+        text = f"all running requests together have more than {ALL_REQUESTS_BYTES_MAX} bytes"
+        self._server.counts.refuse(NAME, text)
         self._send(
             1, error_object(LATEST_CNI_VERSION, CniFailure(TRY_AGAIN_LATER, text, "try again"))
         )

@@ -1,7 +1,7 @@
 """The agent's health port (docs/reference/configuration.md, "Ports and health paths").
 
-Liveness fails only if a restart helps: when the agent is fenced, because another process took over
-the agent's writer. An agent that waits for etcd is alive, but not ready.
+Liveness fails only if another process has taken over the agent's writer: then a restart helps. An
+agent that waits for etcd is alive, but not ready.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from core.process.tcp_port import HEALTH_CONNECTIONS_MAX, TcpPort, checks_respon
 from nodeagent.health import AgentHealth
 from nodeagent.servers.http_api import BASE_PATH, json_text, not_implemented
 
-_ANY: Final = "/{path:.*}"
+_ANY_PATH: Final = "/{path:.*}"
 
 
 def health_port(health: AgentHealth, counts: ConnectionCounts | None = None) -> TcpPort:
@@ -44,5 +44,5 @@ def health_port(health: AgentHealth, counts: ConnectionCounts | None = None) -> 
     app.router.add_get(f"{BASE_PATH}/runtime/liveness", liveness)
     app.router.add_get("/livez", livez)
     app.router.add_get("/readyz", readyz)
-    app.router.add_route("*", f"{BASE_PATH}{_ANY}", not_implemented)
+    app.router.add_route("*", f"{BASE_PATH}{_ANY_PATH}", not_implemented)
     return TcpPort(app, "health port", HEALTH_CONNECTIONS_MAX, counts)

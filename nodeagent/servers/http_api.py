@@ -63,21 +63,21 @@ BASE_PATH: Final = "/v1"
 HEALTH: Final = f"{BASE_PATH}/ipam/healthy"
 """Health probes are too frequent to be traced."""
 
-SWITCHED_OFF: Final = 521
-STATEFUL: Final = 522
-"""Spiderpool's codes of refused batch releases."""
+SWITCHED_OFF_STATUS: Final = 521
+STATEFUL_STATUS: Final = 522
+"""Spiderpool's HTTP status codes of refused batch releases."""
 
 NO_NETWORK: Final = ""
 """HTTP requests do not name a network."""
 
 CONNECTIONS_MAX: Final = 128
 
-_STATUS: Final = {
+_STATUS_BY_WITHDRAWAL: Final = {
     Withdrawal.DONE: 200,
-    Withdrawal.SWITCHED_OFF: SWITCHED_OFF,
-    Withdrawal.STATEFUL: STATEFUL,
+    Withdrawal.SWITCHED_OFF: SWITCHED_OFF_STATUS,
+    Withdrawal.STATEFUL: STATEFUL_STATUS,
 }
-"""The outcome TOO_MANY does not occur here."""
+"""``withdraw_endpoint`` never returns TOO_MANY."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ class HttpApi:
             await self._server.end()
 
     def application(self) -> web.Application:
-        """The routes."""
+        """The application with its routes and middlewares."""
         tracer = current_tracer()
         middlewares: list[Middleware] = [_check_caller, _shape_errors]
         if tracer is not None:
@@ -205,7 +205,7 @@ class HttpApi:
         return web.Response()
 
     async def _post_ips(self, _: web.Request) -> web.Response:
-        """Do nothing, as Spiderpool does."""
+        """Do nothing: Spiderpool does nothing here either."""
         return web.Response()
 
     async def _delete_ips(self, request: web.Request) -> web.Response:
@@ -218,7 +218,7 @@ class HttpApi:
             )
         if withdrawal is Withdrawal.DONE:
             return web.Response()
-        return json_text(_STATUS[withdrawal], withdrawal.value)
+        return json_text(_STATUS_BY_WITHDRAWAL[withdrawal], withdrawal.value)
 
     async def _get_endpoint(self, request: web.Request) -> web.Response:
         for name in ("podName", "podNamespace"):
@@ -243,9 +243,9 @@ class HttpApi:
         return _json(200, coordinator_config(await self._handlers.coordinator.configuration(pod)))
 
     def _check_request(self, request: web.Request) -> HasHungUp:
-        """Return a function that tells whether the caller has hung up.
+        """Check that the caller is still there and that the agent is ready.
 
-        Raises CallerGone, or the reason why the agent is not ready.
+        Returns a function for later checks of the caller. Raises CallerGone, or the health fault.
         """
 
         def has_hung_up() -> bool:

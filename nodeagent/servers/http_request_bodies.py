@@ -1,7 +1,7 @@
 """Parses request bodies of the HTTP API by Spiderpool's rules (docs/reference/http-api.md).
 
 Member names are case-insensitive. The last of repeated members counts. Unknown members, and text
-after the document, are ignored. Of values, only the types are checked.
+after the document, are ignored. Only the types of values are checked.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ BODY_BYTES_MAX: Final = 1 << 20
 MISSING_MEMBER_CODE: Final = 602
 """Spiderpool's code of a missing member."""
 
-_WHITE: Final = " \t\r\n"
+_WHITESPACE: Final = " \t\r\n"
 
 
 class HttpRefusal(Exception):
-    """An error with the response ``{"code":…,"message":…}``. ``code`` 0: the code is the status."""
+    """An error with the response ``{"code":…,"message":…}``. ``code`` 0: use the status."""
 
     def __init__(self, status: int, message: str, code: int = 0) -> None:
         super().__init__(message)
@@ -117,7 +117,7 @@ def parse_body(data: bytes, kind: type[Body], name: str) -> Body:
 def _members(data: bytes, name: str, known: dict[str, str]) -> dict[str, object]:
     """The known members that are not null."""
     try:
-        text = data.decode().lstrip(_WHITE)
+        text = data.decode().lstrip(_WHITESPACE)
         document, _ = _decoder.raw_decode(text)
     except (ValueError, RecursionError) as error:
         raise _unparsable(name, str(error)) from None
@@ -148,5 +148,5 @@ def _required(name: str) -> HttpRefusal:
 
 
 def _unparsable(name: str, why: str) -> HttpRefusal:
-    # Spiderpool's text. For a body nothing is between the quotes.
+    # The empty quotes are part of Spiderpool's text.
     return HttpRefusal(400, f'parsing {name} body from "" failed, because {why}')

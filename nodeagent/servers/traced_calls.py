@@ -1,4 +1,4 @@
-"""The outermost span of each CNI call and HTTP request, in the trace of the caller.
+"""Opens a span for each CNI call and HTTP request, in the trace of the caller.
 
 Executables send the trace context in environment variables, HTTP clients in headers.
 """
@@ -28,7 +28,7 @@ from nodeagent.servers.framed_server import Answer, AnswerCall
 
 IPAM_PLUGIN: Final = "spiderpool"
 
-CHAINED: Final = (coordinator_server.NAME, ifacer_handler.NAME)
+CHAINED_PLUGINS: Final = (coordinator_server.NAME, ifacer_handler.NAME)
 
 SERVER_ERROR: Final = 500
 
@@ -50,17 +50,17 @@ class TracedCalls:
         self._tracer = tracer
 
     async def answer_call(self, environment: bytes, stdin: bytes, has_hung_up: HasHungUp) -> Answer:
-        """Answer inside a span."""
+        """Answer in a span; without a span if the environment is invalid."""
         try:
             command, variables = read_environment(environment)
         except CniFailure:
             return await self._answer(environment, stdin, has_hung_up)
         plugin = variables.get(PLUGIN_VARIABLE, IPAM_PLUGIN)[:64]
-        name = f"CNI {command} {plugin}" if plugin in CHAINED else f"CNI {command}"
+        name = f"CNI {command} {plugin}" if plugin in CHAINED_PLUGINS else f"CNI {command}"
         attributes = _attributes(command, plugin, variables, stdin)
-        with self._tracer.request(name, _caller_of(variables), attributes) as span:
+        with self._tracer.request(name, _trace_context_of_call(variables), attributes) as span:
             status, body = await self._answer(environment, stdin, has_hung_up)
-            if status:  # 0: success
+            if status != 0:
                 _mark_failed(span, body)
             return status, body
 
@@ -76,7 +76,9 @@ def http_spans(tracer: Tracer, untraced: str) -> Middleware:
         route = resource.canonical if resource is not None else ""
         method = request.method
         attributes = {"http.request.method": method, "http.route": route}
-        with tracer.request(f"{method} {route}".rstrip(), _headers_of(request), attributes) as span:
+        with tracer.request(
+            f"{method} {route}".rstrip(), _trace_context_of_request(request), attributes
+        ) as span:
             response = await handler(request)
             span.set_attribute("http.response.status_code", response.status)
             if response.status >= SERVER_ERROR:
@@ -86,13 +88,13 @@ def http_spans(tracer: Tracer, untraced: str) -> Middleware:
     return serve
 
 
-def _caller_of(variables: dict[str, str]) -> TraceContext:
+def _trace_context_of_call(variables: dict[str, str]) -> TraceContext:
     return trace_context(
         read_traceparent(variables), variables.get("TRACESTATE", ""), variables.get("BAGGAGE", "")
     )
 
 
-def _headers_of(request: web.Request) -> TraceContext:
+def _trace_context_of_request(request: web.Request) -> TraceContext:
     names = ("traceparent", "tracestate", "baggage")
     return trace_context(*(request.headers.get(name, "") for name in names))
 

@@ -27,13 +27,15 @@ PATH_BYTES_MAX: Final = 107
 
 LOCK_SUFFIX: Final = ".lock"
 
-_REMEDY: Final = (
+_ACCESS_REMEDY: Final = (
     "let the agent write to the directory of the socket, or set another ipamUnixSocketPath"
 )
 _DIRECTORY_REMEDY: Final = (
     "create the directory, or set an ipamUnixSocketPath in a directory that the agent can create"
 )
-_IN_USE_REMEDY: Final = "stop that process, or set another ipamUnixSocketPath for this agent"
+_IN_USE_REMEDY: Final = (
+    "stop the process that listens there, or set another ipamUnixSocketPath for this agent"
+)
 
 _PRIVATE_UMASK: Final = 0o177
 _CREDENTIALS: Final = struct.Struct("=3i")
@@ -45,9 +47,9 @@ class ListeningSocket:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._lock = _locked(path)
+        self._lock = _lock_path(path)
         try:
-            self.socket = _bound(path)
+            self.socket = _bind_path(path)
             self._inode = Path(path).stat().st_ino
         except BaseException:
             os.close(self._lock)
@@ -75,7 +77,7 @@ def may_call(connection: socket.socket) -> bool:
 
 
 def caller_hung_up(transport: asyncio.BaseTransport | None) -> bool:
-    """Whether the peer has closed the connection, even if the EOF is still unread."""
+    """``has_hung_up`` for a transport. True also if the transport is missing or closing."""
     if transport is None or transport.is_closing():
         return True
     return has_hung_up(transport.get_extra_info("socket"))
@@ -84,7 +86,8 @@ def caller_hung_up(transport: asyncio.BaseTransport | None) -> bool:
 def has_hung_up(connection: socket.socket) -> bool:
     """Whether the peer has closed or shut down its side, or the agent has closed the socket.
 
-    A caller that shuts down its side has given up (docs/reference/cni-executables.md, "Framing").
+    The EOF may still be unread. A caller that shuts down its side has given up
+    (docs/reference/cni-executables.md, "Framing").
     """
     descriptor = connection.fileno()
     if descriptor < 0:
@@ -94,7 +97,7 @@ def has_hung_up(connection: socket.socket) -> bool:
     return bool(poll.poll(0))
 
 
-def _locked(path: str) -> int:
+def _lock_path(path: str) -> int:
     """Lock a socket path; return the descriptor that holds the lock. Raises BadInput."""
     _check_path(path)
     name = f"{path}{LOCK_SUFFIX}"
@@ -109,7 +112,7 @@ def _locked(path: str) -> int:
         lock = os.open(name, flags, 0o600)
     except OSError as error:
         text = f"cannot open lock file {name}: {error.strerror}"
-        raise BadInput(text, subject=path, remedy=_REMEDY) from error
+        raise BadInput(text, subject=path, remedy=_ACCESS_REMEDY) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -127,12 +130,12 @@ def _check_path(path: str) -> None:
         )
 
 
-def _bound(path: str) -> socket.socket:
+def _bind_path(path: str) -> socket.socket:
     try:
         _remove_stale(path)
     except OSError as error:
         text = f"cannot remove the stale socket {path}: {error.strerror}"
-        raise BadInput(text, subject=path, remedy=_REMEDY) from error
+        raise BadInput(text, subject=path, remedy=_ACCESS_REMEDY) from error
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     previous_umask = os.umask(_PRIVATE_UMASK)
     try:
@@ -140,7 +143,7 @@ def _bound(path: str) -> socket.socket:
     except OSError as error:
         listening.close()
         text = f"cannot bind {path}: {error.strerror}"
-        raise BadInput(text, subject=path, remedy=_REMEDY) from error
+        raise BadInput(text, subject=path, remedy=_ACCESS_REMEDY) from error
     finally:
         os.umask(previous_umask)
     listening.setblocking(False)

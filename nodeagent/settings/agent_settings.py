@@ -28,10 +28,10 @@ DEFAULT_CLUSTER: Final = "default"
 HEALTH_PORT: Final = 5710
 METRICS_PORT: Final = 5711
 LISTEN_ADDRESS: Final = {True: "127.0.0.1", False: "::1"}
-"""For the health and metrics ports, by whether IPv4 is enabled."""
+"""Default address of the health and metrics ports. The key is True if IPv4 is enabled."""
 DEFAULT_COORDINATOR: Final = "default"
-"""The default SpiderCoordinator (docs/reference/custom-resource-rules.md)."""
-AGENT_NAMESPACE: Final = "kube-system"
+"""Name of the default SpiderCoordinator (docs/reference/custom-resource-rules.md)."""
+DEFAULT_NAMESPACE: Final = "kube-system"
 POOL_WAIT_S: Final = 50.0
 PLUGIN_LOG_PATH: Final = "/var/log/spidernet/spiderpool.log"
 
@@ -39,12 +39,12 @@ PLUGIN_LOG_PATH: Final = "/var/log/spidernet/spiderpool.log"
 class Settings(NamedTuple):
     """All settings.
 
-    ``records_max``: the limit of claims in a pool, 0 for no limit. ``release_conflicts``: release a
-    conflicting address of a Pod without fixed addresses. A port 0: any free port. ``otlp_endpoint``
-    "": no traces. ``coordinator_name``: the SpiderCoordinator that overrides ``coordinator``, or
-    "". ``kubeconfig``: None without Kubernetes, "" for the cluster of the agent's Pod.
-    ``rdma_mode`` "": the node's mode is not changed. ``sysfs``: a writable mount of the node's
-    /sys.
+    ``records_max``: the limit of claims in a pool, 0 for no limit. ``release_conflicts``: whether a
+    conflicting address of a Pod without fixed addresses is released. A port 0: any free port.
+    ``otlp_endpoint`` "": no traces. ``coordinator_name``: the SpiderCoordinator that overrides the
+    field ``coordinator``; "" if none does. ``kubeconfig``: None without Kubernetes, "" for the
+    cluster of the agent's Pod. ``rdma_mode`` "": the node's mode is not changed. ``sysfs``: a
+    writable mount of the node's /sys.
     """
 
     node_name: str
@@ -52,7 +52,7 @@ class Settings(NamedTuple):
     etcd: EtcdSettings = EtcdSettings((ETCD_ENDPOINT,))
     socket_path: str = SOCKET_PATH
     selection: SelectionSettings = SelectionSettings(
-        subnets_enabled=True, auto_pools_enabled=True, agent_namespace=AGENT_NAMESPACE
+        subnets_enabled=True, auto_pools_enabled=True, agent_namespace=DEFAULT_NAMESPACE
     )
     fixed_addresses: FixedSettings = FixedSettings()
     detect_conflicts: bool = False
@@ -90,7 +90,7 @@ class Settings(NamedTuple):
 
     @property
     def datapath_directory(self) -> Path:
-        """The directory of attachment records, on the sockets' tmpfs."""
+        """The directory of attachment records, beside the sockets on a tmpfs."""
         return Path(self.socket_path).with_name("datapath")
 
     @property

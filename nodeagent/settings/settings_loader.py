@@ -42,9 +42,9 @@ from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
 from nodeagent.clusterip.pod_cgroups import BPFFS
 from nodeagent.coordinator.settings import UnparsedSettings, read_settings, validate_settings
 from nodeagent.settings.agent_settings import (
-    AGENT_NAMESPACE,
     DEFAULT_CLUSTER,
     DEFAULT_COORDINATOR,
+    DEFAULT_NAMESPACE,
     HEALTH_PORT,
     LISTEN_ADDRESS,
     METRICS_PORT,
@@ -58,12 +58,13 @@ RECORD_LIMIT_MAX: Final = 1 << 31
 
 POOL_PAUSE_S_MAX: Final = 3_600
 POOL_RETRIES_MAX: Final = 10_000
-ETCD_NAMES: Final = Access(
+ETCD_KEYS: Final = Access(
     *(
         f"orbweaver.etcd.{key}"
         for key in ("endpoints", "caFile", "certFile", "keyFile", "user", "passwordFile")
     )
 )
+"""The keys of conf.yml, for error texts."""
 
 
 def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
@@ -79,7 +80,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
     orbweaver, provider = conf.orbweaver, provider_of(conf)
     sriov = sriov_settings(orbweaver.sriov, conf.agent.devices.kubelet_root_dir)
     return Settings(
-        node_name=_name(env.text("SPIDERPOOL_NODE_NAME", socket.gethostname(), refuse_empty=True)),
+        node_name=_node_name(env.text("SPIDERPOOL_NODE_NAME", socket.gethostname(), required=True)),
         cluster=check_name(
             env.text(CLUSTER_VARIABLES["cluster"], orbweaver.cluster or DEFAULT_CLUSTER), "cluster"
         ),
@@ -91,10 +92,8 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
             subnets_enabled=conf.subnets,
             auto_pools_enabled=conf.auto_pools,
             multus_cluster_network=env.text("MULTUS_CLUSTER_NETWORK"),
-            agent_namespace=env.text(
-                "SPIDERPOOL_POD_NAMESPACE", AGENT_NAMESPACE, refuse_empty=True
-            ),
-            multus_namespace=env.text(MULTUS_NAMESPACE, AGENT_NAMESPACE, refuse_empty=True),
+            agent_namespace=env.text("SPIDERPOOL_POD_NAMESPACE", DEFAULT_NAMESPACE, required=True),
+            multus_namespace=env.text(MULTUS_NAMESPACE, DEFAULT_NAMESPACE, required=True),
         ),
         fixed_addresses=FixedSettings(conf.stateful_sets, conf.vms, conf.orbweaver.ipam_claims),
         detect_conflicts=conf.detect_conflicts,
@@ -110,7 +109,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
         pool_wait_s=_pool_wait(env),
         address_order=address_order(orbweaver, env),
         cool_down_s=cool_down_s(orbweaver, env),
-        listen_address=_listen(
+        listen_address=_listen_address(
             env.text(
                 "ORBWEAVER_LISTEN_ADDRESS", orbweaver.listen_address or LISTEN_ADDRESS[conf.ipv4]
             )
@@ -153,7 +152,8 @@ def _coordinator(conf: dict[str, Any]) -> UnparsedSettings:
 def _coordinator_name(env: EnvironmentVariables) -> str:
     if not env.boolean("SPIDERPOOL_COORDINATOR_ENABLED", default=True):
         return ""
-    return check_name(*env.first(COORDINATOR_NAMES, DEFAULT_COORDINATOR))
+    name, variable = env.first(COORDINATOR_NAMES, DEFAULT_COORDINATOR)
+    return check_name(name, variable)
 
 
 def _cluster_ip(conf: ClusterIpConf, env: EnvironmentVariables) -> ClusterIpSettings:
@@ -168,14 +168,14 @@ def _cluster_ip(conf: ClusterIpConf, env: EnvironmentVariables) -> ClusterIpSett
 def _etcd(conf: EtcdConf, env: EnvironmentVariables) -> EtcdSettings:
     file = {
         "endpoints": ",".join(conf.endpoints or (ETCD_ENDPOINT,)),
-        **{name: getattr(conf, name) for name in Access._fields[1:]},  # the first is endpoints
+        **{name: getattr(conf, name) for name in Access._fields[1:]},  # without endpoints
     }
     values = env.texts(ETCD_VARIABLES, file)
     access = Access(*(values[name] for name in Access._fields))
-    return etcd_settings(access, env.text(ETCD_PASSWORD), ETCD_NAMES)
+    return etcd_settings(access, env.text(ETCD_PASSWORD), ETCD_KEYS)
 
 
-def _name(name: str) -> str:
+def _node_name(name: str) -> str:
     return check_name(name, "SPIDERPOOL_NODE_NAME")
 
 
@@ -186,11 +186,11 @@ def _record_limit(env: EnvironmentVariables) -> int:
 
 def _pool_wait(env: EnvironmentVariables) -> float:
     pause_s = env.number("SPIDERPOOL_WAIT_SUBNET_POOL_TIME_IN_SECOND", 2, POOL_PAUSE_S_MAX)
-    pauses = env.number("SPIDERPOOL_WAIT_SUBNET_POOL_MAX_RETRIES", 25, POOL_RETRIES_MAX)
-    return float(pause_s * pauses)
+    retries = env.number("SPIDERPOOL_WAIT_SUBNET_POOL_MAX_RETRIES", 25, POOL_RETRIES_MAX)
+    return float(pause_s * retries)
 
 
-def _listen(address: str) -> str:
+def _listen_address(address: str) -> str:
     try:
         return str(ip_address(address))
     except ValueError:

@@ -16,7 +16,7 @@ NEIGHBOURS_MAX: Final = "28160"
 
 
 class Sysctl(NamedTuple):
-    """A key below /proc/sys, and the address families that need it."""
+    """The value that a key below /proc/sys gets, if one of ``families`` is enabled."""
 
     key: str
     value: str
@@ -35,7 +35,7 @@ NODE_SYSCTLS: Final = (
 _log: Final = logging.getLogger(__name__)
 
 
-class SysctlValue(NamedTuple):
+class SysctlReading(NamedTuple):
     """A sysctl. ``current``: the kernel's value; None if the kernel does not have the key."""
 
     sysctl: Sysctl
@@ -65,10 +65,10 @@ def set_node_sysctls(
 
 def read_node_sysctls(
     executor: NetnsExecutor, namespace: NetworkNamespace, families: tuple[Family, ...]
-) -> list[SysctlValue]:
+) -> list[SysctlReading]:
     """The current values of the keys of these families. Raises DatapathError."""
     return [
-        SysctlValue(sysctl, read_sysctl(executor, namespace, sysctl.key))
+        SysctlReading(sysctl, read_sysctl(executor, namespace, sysctl.key))
         for sysctl in NODE_SYSCTLS
         if set(sysctl.families) & set(families)
     ]

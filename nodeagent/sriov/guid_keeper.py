@@ -25,16 +25,16 @@ CONFLICTS_SHOWN: Final = 4
 
 
 class GuidKeeper:
-    """The GUIDs of one node."""
+    """Keeps the records of one node's GUIDs in the event log."""
 
     def __init__(self, registry: GuidRegistry) -> None:
         self._registry = registry
-        self._has_no_records = False
+        self._has_no_records = False  # also before the first read
 
-    async def keep(
+    async def update_records(
         self, plan: NodePlan, nics: Sequence[PhysicalFunction], guid_file: GuidFile
     ) -> Mapping[str, str]:
-        """Release and assign GUIDs; return, by NIC name, why NICs must not be changed now."""
+        """Release and assign GUIDs; return why NICs must not be changed now, by NIC name."""
         if self._has_no_records and not any(nic.link_type == INFINIBAND for nic in nics):
             return {}
         requested = requested_guids(plan, nics, guid_file)
@@ -47,13 +47,13 @@ class GuidKeeper:
                 for nic in nics
                 if nic.link_type == INFINIBAND and nic.name in nics_to_change
             }
-        by_nic: dict[str, list[GuidConflict]] = {}  # by the NIC's PCI address
+        by_pci_address: dict[str, list[GuidConflict]] = {}
         for conflict in conflicts:
-            by_nic.setdefault(conflict.requested.nic, []).append(conflict)
+            by_pci_address.setdefault(conflict.requested.nic, []).append(conflict)
         return {
-            nic.name: _conflict_text(nic.name, by_nic[nic.address])
+            nic.name: _conflict_text(nic.name, by_pci_address[nic.address])
             for nic in nics
-            if nic.address in by_nic
+            if nic.address in by_pci_address
         }
 
     async def _write(

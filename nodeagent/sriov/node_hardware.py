@@ -1,4 +1,4 @@
-"""Reads and changes the NICs of this node, by /sys, netlink and kubelet.
+"""Reads and changes the NICs of this node through /sys and netlink.
 
 Only kubelet knows the Pods of virtual functions with vfio-pci. While kubelet does not answer, these
 virtual functions count as used.
@@ -38,7 +38,7 @@ HTTPS_PORT: Final = 443
 
 
 class NodeHardware:
-    """``NicHardware`` of the node. ``server``: the API server's URL, or ""."""
+    """Implements ``NicHardware``. ``server``: the API server's URL, or ""."""
 
     def __init__(
         self,
@@ -137,20 +137,20 @@ def with_netlink_facts(
     """
     modes = links.eswitch_modes([nic.address for nic in nics])
     return tuple(
-        _with_vf_settings(nic._replace(eswitch_mode=modes.get(nic.address, LEGACY)), links)
+        _nic_with_vf_settings(nic._replace(eswitch_mode=modes.get(nic.address, LEGACY)), links)
         for nic in nics
     )
 
 
-def _with_vf_settings(nic: PhysicalFunction, links: VfLinks) -> PhysicalFunction:
+def _nic_with_vf_settings(nic: PhysicalFunction, links: VfLinks) -> PhysicalFunction:
     if not nic.vfs:
         return nic
     settings = links.vf_settings(nic.name)
-    vfs = (_with_settings(vf, settings.get(vf.number, VfSettings())) for vf in nic.vfs)
+    vfs = (_vf_with_settings(vf, settings.get(vf.number, VfSettings())) for vf in nic.vfs)
     return nic._replace(vfs=tuple(vfs))
 
 
-def _with_settings(vf: VirtualFunction, settings: VfSettings) -> VirtualFunction:
+def _vf_with_settings(vf: VirtualFunction, settings: VfSettings) -> VirtualFunction:
     return vf._replace(
         mac=vf.mac or settings.guid,  # ``mac`` of an InfiniBand VF is its GUID
         trust=settings.trust,
@@ -162,7 +162,7 @@ def _with_settings(vf: VirtualFunction, settings: VfSettings) -> VirtualFunction
 def with_pods(
     nics: Collection[PhysicalFunction], pods: Mapping[str, str] | None
 ) -> tuple[PhysicalFunction, ...]:
-    """Set ``is_used`` for the virtual functions of Pods.
+    """The NICs, with ``is_used`` set for virtual functions of Pods.
 
     ``pods``: Pods by PCI address; None if kubelet did not answer.
     """

@@ -3,9 +3,10 @@
 Each round reads policies, labels and NICs, carries out a plan, and reports. There is a round after
 each change of the configuration, and every ``DRIFT_S``, because other programs may change the NICs.
 
-Virtual functions of running Pods are never removed: a change that would remove them waits, and
-requests a drain if drains are enabled. Before a round changes NICs, the round writes their
-addresses to the API server. A NIC without a policy is changed only if its address was written.
+Virtual functions of running Pods are never removed: a change that would remove them waits, and the
+round requests a drain if drains are enabled. Before a round changes NICs, the round writes their
+addresses to the API server. A NIC without a policy is changed only if an earlier round wrote its
+address.
 """
 
 from __future__ import annotations
@@ -46,12 +47,12 @@ USERS_SHOWN: Final = 8
 _log: Final = logging.getLogger(__name__)
 
 
-Switch: TypeAlias = SetVfTrust | SetVfSpoofCheck
-"""An action that sets an on-off setting. Some drivers do not show the value of the setting."""
+OnOffAction: TypeAlias = SetVfTrust | SetVfSpoofCheck
+"""An action that sets a setting on or off. Some drivers do not show the value of the setting."""
 
 
-class _SwitchKey(NamedTuple):
-    kind: type[Switch]
+class _OnOffKey(NamedTuple):
+    kind: type[OnOffAction]
     address: str
     vf: int
 
@@ -103,7 +104,7 @@ class PolicySource(Protocol):
         """Write the result of a round. Raises ApiError."""
         ...
 
-    async def withdraw(self) -> None:
+    async def withdraw_drain_request(self) -> None:
         """Withdraw any request for a drain. Raises ApiError."""
         ...
 
@@ -138,7 +139,7 @@ class NicHardware(Protocol):
 
 
 class SriovReconciler:
-    """The rounds of one node. ``fault``: why the last round was incomplete, else "".
+    """Runs the rounds of one node. ``fault``: why the last round was incomplete, else "".
 
     ``vfs_by_resource``: virtual functions by the resourceName of their policies; None: unknown.
     """
@@ -161,7 +162,7 @@ class SriovReconciler:
         self._guids = guids
         self._withdrawal_s = withdrawal_s
         self._listeners: list[Callable[[], None]] = []
-        self._last_actions: dict[_SwitchKey, Switch] = {}
+        self._last_on_off_actions: dict[_OnOffKey, OnOffAction] = {}
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call the listener, in the event loop, when ``vfs_by_resource`` has changed."""
@@ -182,22 +183,22 @@ class SriovReconciler:
         """Run one round; False if it is incomplete."""
         configuration = self._source.configuration()
         if configuration is None:
-            return self._end("the policies and the Node have not been listed yet")
+            return self._end_round("the policies and the Node have not been listed yet")
         try:
             if configuration.operator:
                 self._set_devices(None)
-                await self._source.withdraw()
-                return self._end(
+                await self._source.withdraw_drain_request()
+                return self._end_round(
                     f"the Pod {configuration.operator} of an SR-IOV operator manages this node's"
                     " NICs; uninstall the operator, or set sriov.install to false"
                 )
             if not self._settings.nodes.items() <= configuration.labels.items():
                 self._set_devices({})
-                await self._source.withdraw()
-                return self._end("", is_complete=True)
+                await self._source.withdraw_drain_request()
+                return self._end_round("", is_complete=True)
             return await self._reconcile(configuration)
         except (ApiError, DatapathError, OSError) as error:
-            return self._end(str(error))
+            return self._end_round(str(error))
 
     async def _reconcile(self, configuration: NodeConfiguration) -> bool:
         nics = await self._hardware.nics(configuration.own_addresses)
@@ -211,14 +212,14 @@ class SriovReconciler:
             nics = await self._hardware.nics(configuration.own_addresses)
             plan = self._plan(configuration, nics, guid_file)
         await self._source.declare(_nics_to_declare(plan, configuration, nics))
-        guid_faults = await self._guids.keep(plan, nics, guid_file)
+        guid_faults = await self._guids.update_records(plan, nics, guid_file)
         actions_before = self.actions
         faults = await self._carry_out(plan, guid_faults)
         if self.actions > actions_before:
             nics = await self._hardware.nics(configuration.own_addresses)
             plan = self._plan(configuration, nics, guid_file)
-            await self._guids.keep(plan, nics, guid_file)
-        blocking = self._blocking(plan, nics)
+            await self._guids.update_records(plan, nics, guid_file)
+        blocking = self._blocking_pods(plan, nics)
         result = self._result(configuration, plan, faults, blocking)
         self._set_devices(_devices(plan, nics))
         external = frozenset(nic.address for nic in plan.desired if nic.externally_managed)
@@ -227,7 +228,7 @@ class SriovReconciler:
         await self._source.report(
             NodeReport(nics, external, result, blocking, needs_drain, keeps_request)
         )
-        return self._end(result.error, is_complete=result.status == SUCCEEDED)
+        return self._end_round(result.error, is_complete=result.status == SUCCEEDED)
 
     def _plan(
         self,
@@ -235,7 +236,7 @@ class SriovReconciler:
         nics: Sequence[PhysicalFunction],
         guid_file: GuidFile,
     ) -> NodePlan:
-        """The plan, without switches that were carried out and that the driver does not show."""
+        """The plan, without carried-out on-off actions whose values the driver does not show."""
         plan = plan_node(
             configuration.policies, configuration.labels, nics, configuration.managed, guid_file
         )
@@ -243,20 +244,20 @@ class SriovReconciler:
         nics_with_new_count = _nics_with_new_count(plan)
 
         def is_pending(action: Action) -> bool:
-            if not isinstance(action, Switch) or action.nic in nics_with_new_count:
+            if not isinstance(action, OnOffAction) or action.nic in nics_with_new_count:
                 return True
-            was_carried_out = self._last_actions.get(_switch_key(action)) == action
-            return not was_carried_out or _is_shown(action, vfs[action.address])
+            was_carried_out = self._last_on_off_actions.get(_on_off_key(action)) == action
+            return not was_carried_out or _driver_shows(action, vfs[action.address])
 
         return plan._replace(actions=tuple(filter(is_pending, plan.actions)))
 
-    def _remember_switch(self, action: Action) -> None:
-        """Remember a switch until the NIC's number of virtual functions is set again."""
-        if isinstance(action, Switch):
-            self._last_actions[_switch_key(action)] = action
+    def _remember_on_off_action(self, action: Action) -> None:
+        """Remember an on-off action until the NIC's number of virtual functions is set again."""
+        if isinstance(action, OnOffAction):
+            self._last_on_off_actions[_on_off_key(action)] = action
         elif isinstance(action, SetVfCount):
-            for key in [key for key in self._last_actions if key.address == action.address]:
-                del self._last_actions[key]
+            for key in [key for key in self._last_on_off_actions if key.address == action.address]:
+                del self._last_on_off_actions[key]
 
     def _has_offered_vfs(self, nics: AbstractSet[str]) -> bool:
         """Whether kubelet may now give virtual functions of these NICs to Pods."""
@@ -266,7 +267,7 @@ class SriovReconciler:
             for device in devices
         )
 
-    def _blocking(self, plan: NodePlan, nics: Sequence[PhysicalFunction]) -> tuple[str, ...]:
+    def _blocking_pods(self, plan: NodePlan, nics: Sequence[PhysicalFunction]) -> tuple[str, ...]:
         nics_to_drain = [nic for nic in nics if nic.name in plan.drain]
         return tuple(sorted({pod for nic in nics_to_drain for pod in self._hardware.pods_of(nic)}))
 
@@ -285,7 +286,7 @@ class SriovReconciler:
                 faults[action.nic] = f"{action}: {error}"
             else:
                 self.actions += 1
-                self._remember_switch(action)
+                self._remember_on_off_action(action)
                 _log.info("carried out %s", action)
         return list(faults.values())
 
@@ -321,7 +322,7 @@ class SriovReconciler:
             for listener in self._listeners:
                 listener()
 
-    def _end(self, fault: str, *, is_complete: bool = False) -> bool:
+    def _end_round(self, fault: str, *, is_complete: bool = False) -> bool:
         if fault and fault != self.fault:
             _log.warning("the policies for virtual functions are not applied: %s", fault)
         elif self.fault and not fault:
@@ -330,11 +331,11 @@ class SriovReconciler:
         return is_complete
 
 
-def _switch_key(action: Switch) -> _SwitchKey:
-    return _SwitchKey(type(action), action.address, action.vf)
+def _on_off_key(action: OnOffAction) -> _OnOffKey:
+    return _OnOffKey(type(action), action.address, action.vf)
 
 
-def _is_shown(action: Switch, vfs: Iterable[VirtualFunction]) -> bool:
+def _driver_shows(action: OnOffAction, vfs: Iterable[VirtualFunction]) -> bool:
     """Whether the driver shows the setting of the action, with any value."""
     return any(
         (vf.trust if isinstance(action, SetVfTrust) else vf.spoof_check) is not None

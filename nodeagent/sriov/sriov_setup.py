@@ -20,7 +20,7 @@ TASK: Final = "sriov"
 
 
 class SriovService(BackgroundService):
-    """The started reconciler. ``close`` does not change virtual functions."""
+    """Runs the reconciler. Closing the service does not change virtual functions."""
 
     def __init__(self, supervisor: Supervisor, reconciler: SriovReconciler) -> None:
         super().__init__(supervisor, TaskSpec(TASK, reconciler.run))

@@ -26,11 +26,11 @@ _REMEDIES: Final = {
     errno.EIO: "see dmesg for the driver's error",
     errno.ENOSPC: "lower numVfs, or raise the limit in the NIC's firmware",
 }
-_REMEDY: Final = "see dmesg for the driver's error; the agent tries again"
+_OTHER_REMEDY: Final = "see dmesg for the driver's error; the agent tries again"
 
 
 class Sysfs:
-    """The /sys tree mounted at ``root``; a container's own /sys is read-only."""
+    """The node's /sys, mounted at ``root``, because a container's own /sys is read-only."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -58,7 +58,7 @@ class Sysfs:
         except OSError as error:
             raise self._refused(f"write {text or 'an empty line'} to", path, error) from error
 
-    def make(self, path: Path) -> None:
+    def make_directory(self, path: Path) -> None:
         """Create a directory, unless it exists. Raises DatapathError."""
         try:
             path.mkdir(exist_ok=True)
@@ -70,22 +70,22 @@ class Sysfs:
         return DatapathError(
             f"cannot {verb} {shown}: {error.strerror}",
             subject=shown,
-            remedy=_REMEDIES.get(error.errno or 0, _REMEDY),
+            remedy=_REMEDIES.get(error.errno or 0, _OTHER_REMEDY),
         )
 
     def driver(self, address: str) -> str:
         """A PCI device's driver, or ""."""
-        link = self.device(address) / "driver"
-        return link.resolve().name if link.exists() else ""
+        symlink = self.device(address) / "driver"
+        return symlink.resolve().name if symlink.exists() else ""
 
     def vf_address(self, address: str, number: int) -> str:
         """A virtual function's PCI address. Raises DatapathError."""
-        link = self.device(address) / f"virtfn{number}"
-        if not link.exists():
+        symlink = self.device(address) / f"virtfn{number}"
+        if not symlink.exists():
             raise DatapathError(
-                f"{address} has no virtual function {number}", subject=address, remedy=_REMEDY
+                f"{address} has no virtual function {number}", subject=address, remedy=_OTHER_REMEDY
             )
-        return link.resolve().name
+        return symlink.resolve().name
 
     def link(self, address: str) -> str:
         """The network link of a PCI device. Raises DatapathError if the device has no link."""

@@ -1,4 +1,4 @@
-"""Carries out one action of a plan. An action may be repeated.
+"""Carries out one action of a plan. Repeating an action does no harm.
 
 New virtual functions (VFs) have no driver: the hardware address must be set before a driver binds.
 """

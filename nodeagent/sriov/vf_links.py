@@ -48,14 +48,15 @@ _RTEXT_FILTER_VF: Final = 1
 _FOLLOW_PORT: Final = 0
 _MODES: Final = {LEGACY: LEGACY_MODE, SWITCHDEV: SWITCHDEV_MODE}
 
-_NO_MODES: Final = frozenset((EOPNOTSUPP, ENODEV, ENOENT, EINVAL, EPERM))
-"""Errors if there are no eswitch modes. mlx5: EPERM if another function owns the eswitch."""
+_NO_MODE_ERRORS: Final = frozenset((EOPNOTSUPP, ENODEV, ENOENT, EINVAL, EPERM))
+"""Errors if there is no eswitch mode to read. mlx5: EPERM if another function owns the eswitch."""
 
 
 class VfSettings(NamedTuple):
     """Settings of a virtual function.
 
-    ``guid`` "": no GUID. None: the driver does not support the setting. ``vlan`` 0: no VLAN.
+    ``guid`` "": no GUID. ``trust``, ``spoof_check`` None: the driver does not support the setting.
+    ``vlan`` 0: no VLAN.
     """
 
     guid: str = ""
@@ -101,16 +102,16 @@ class VfLinks(Protocol):
 
 
 @contextmanager
-def _accept_no_modes(owner: str) -> Iterator[None]:
-    """Ignore ``_NO_MODES``; raise DatapathError for other errors.
+def _ignore_no_mode_errors(owner: str) -> Iterator[None]:
+    """Ignore ``_NO_MODE_ERRORS``; raise DatapathError for other errors.
 
-    A NIC without a mode counts as legacy. If a passing error counted as "no mode", a policy would
+    A NIC without a mode counts as legacy. If a temporary error counted as "no mode", a policy would
     set switchdev again, which removes the virtual functions.
     """
     try:
         yield
     except OSError as error:
-        if error.errno not in _NO_MODES:
+        if error.errno not in _NO_MODE_ERRORS:
             raise DatapathError(
                 f"cannot read the eSwitchMode of {owner}: {error.strerror or error}",
                 subject=owner,
@@ -162,10 +163,10 @@ class KernelVfLinks:
     def eswitch_modes(self, addresses: Collection[str]) -> Mapping[str, str]:
         """See ``VfLinks``."""
         modes: dict[str, str] = {}
-        with self._generic_socket() as netlink, _accept_no_modes("NICs of this node"):
+        with self._generic_socket() as netlink, _ignore_no_mode_errors("NICs of this node"):
             family = devlink_family(netlink)
             for address in addresses:
-                with _accept_no_modes(address):
+                with _ignore_no_mode_errors(address):
                     mode = eswitch_mode(netlink, family, address)
                     modes[address] = LEGACY if mode == LEGACY_MODE else SWITCHDEV
         return modes

@@ -36,7 +36,7 @@ class ExpositionSource(Protocol):
 
 
 class Exposition:
-    """The instruments of one agent. Sets the histograms of ``metrics``."""
+    """The instruments of one agent. The constructor sets the histograms of ``metrics``."""
 
     def __init__(self, metrics: AgentMetrics, sources: Sequence[ExpositionSource] = ()) -> None:
         self._sources = sources
@@ -52,9 +52,9 @@ class Exposition:
             create(reading.name, reading.help, reading.value)
         for gauge in metrics.labelled:
             instruments[OWN_SCOPE].gauges(gauge.name, gauge.help, partial(_observations_of, gauge))
-        compatible = meters[COMPATIBLE_SCOPE]
-        metrics.allocation.histograms = _histograms(compatible, "allocation", "ADD")
-        metrics.release.histograms = _histograms(compatible, "release", "DEL")
+        compatible_meter = meters[COMPATIBLE_SCOPE]
+        metrics.allocation.histograms = _histograms(compatible_meter, "allocation", "ADD")
+        metrics.release.histograms = _histograms(compatible_meter, "release", "DEL")
         metrics.store_calls = meters[OWN_SCOPE].create_histogram(
             "orbweaver_store_call_duration_seconds",
             description="Duration of calls to etcd by method and outcome",
@@ -63,8 +63,8 @@ class Exposition:
 
     async def scrape(self, accept: str) -> Scrape:
         """Metrics in a format that the scraper accepts."""
-        others = b"".join([await source.text() for source in self._sources])
-        return self._registry.scrape(accept, others)
+        source_texts = b"".join([await source.text() for source in self._sources])
+        return self._registry.scrape(accept, source_texts)
 
     def close(self) -> None:
         """Shut the instruments down."""

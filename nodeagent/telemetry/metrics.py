@@ -19,7 +19,7 @@ OWN_SCOPE: Final = "orbweaver-agent"
 Scope = Literal["spiderpool-agent", "orbweaver-agent"]
 Kind = Literal["counter", "gauge"]
 
-_CLASSES: Final[tuple[tuple[type[Exception], str], ...]] = (
+_ERROR_CLASSES: Final[tuple[tuple[type[Exception], str], ...]] = (
     (NoPoolAvailable, "no_available_pool"),
     (RetriesExhausted, "retries_exhausted"),
     (AddressesUsedOut, "ip_used_out"),
@@ -82,14 +82,14 @@ class Durations:
 
 
 class WorkCounts:
-    """Counts of ADDs or DELs. ``histograms``: durations, waits; None without ``Exposition``."""
+    """Counts of ADDs or DELs. ``histograms``: durations and waits; None without ``Exposition``."""
 
     def __init__(self) -> None:
         self.count = 0
         self.failures = 0
         self.tries = 0
         self.conflicts = 0
-        self.by_class: dict[str, int] = {}
+        self.failures_by_class: dict[str, int] = {}
         self.durations = Durations()
         self.waits = Durations()
         self.histograms: tuple[Histogram, Histogram] | None = None
@@ -104,8 +104,8 @@ class WorkCounts:
             self.conflicts += tries - 1
         if error is not None:
             self.failures += 1
-            kind = _class_of(error)
-            self.by_class[kind] = self.by_class.get(kind, 0) + 1
+            kind = _error_class(error)
+            self.failures_by_class[kind] = self.failures_by_class.get(kind, 0) + 1
         if self.histograms is not None:
             self.histograms[0].record(seconds)
             self.histograms[1].record(waited)
@@ -121,10 +121,10 @@ class AgentMetrics:
         self.store_calls: Histogram | None = None
         self.labelled: list[LabelledGauge] = []
         self.readings: list[ObservedMetric] = [
-            *_of_work("allocation", "ADD", self.allocation),
-            *_of_work("release", "DEL", self.release),
+            *_work_metrics("allocation", "ADD", self.allocation),
+            *_work_metrics("release", "DEL", self.release),
             *(
-                _of_class("allocation", f"err_{kind}", self.allocation)
+                _class_failures("allocation", f"err_{kind}", self.allocation)
                 for kind in ("no_available_pool", "ip_used_out")
             ),
             ObservedMetric(
@@ -148,7 +148,7 @@ class AgentMetrics:
         self.counter(
             "allocation_wrong_input",
             "ADDs refused because of an invalid annotation or request",
-            lambda: self.allocation.by_class.get("wrong_input", 0),
+            lambda: self.allocation.failures_by_class.get("wrong_input", 0),
         )
 
     def gauge(self, name: str, help_: str, value: Callable[[], float]) -> None:
@@ -177,11 +177,11 @@ class AgentMetrics:
             self.store_calls.record(seconds, {"method": method, "outcome": outcome})
 
 
-def _class_of(error: Exception) -> str:
-    return next((name for kind, name in _CLASSES if isinstance(error, kind)), "internal")
+def _error_class(error: Exception) -> str:
+    return next((name for kind, name in _ERROR_CLASSES if isinstance(error, kind)), "internal")
 
 
-def _of_work(name: str, command: str, work: WorkCounts) -> list[ObservedMetric]:
+def _work_metrics(name: str, command: str, work: WorkCounts) -> list[ObservedMetric]:
     prefix = f"spiderpool_ipam_{name}"
     durations = f"duration of {command} requests, in seconds"
     waits = f"wait of {command} requests before they started, in seconds"
@@ -197,25 +197,25 @@ def _of_work(name: str, command: str, work: WorkCounts) -> list[ObservedMetric]:
             f"Transactions of {command} requests that failed because another writer was faster",
             lambda: work.conflicts,
         ),
-        _of_class(name, "err_internal", work),
-        _of_class(name, "err_retries_exhausted", work),
-        *_of_durations(f"{prefix}_{{}}_duration_seconds", durations, work.durations),
-        *_of_durations(f"{prefix}_{{}}_limit_duration_seconds", waits, work.waits),
+        _class_failures(name, "err_internal", work),
+        _class_failures(name, "err_retries_exhausted", work),
+        *_duration_gauges(f"{prefix}_{{}}_duration_seconds", durations, work.durations),
+        *_duration_gauges(f"{prefix}_{{}}_limit_duration_seconds", waits, work.waits),
     ]
 
 
-def _of_class(name: str, kind: str, work: WorkCounts) -> ObservedMetric:
+def _class_failures(name: str, kind: str, work: WorkCounts) -> ObservedMetric:
     key = kind.removeprefix("err_")
     return ObservedMetric(
         COMPATIBLE_SCOPE,
         "counter",
         f"spiderpool_ipam_{name}_{kind}_counts",
         f"Failed {name}s of the class {key.replace('_', ' ')}",
-        lambda: work.by_class.get(key, 0),
+        lambda: work.failures_by_class.get(key, 0),
     )
 
 
-def _of_durations(pattern: str, what: str, durations: Durations) -> list[ObservedMetric]:
+def _duration_gauges(pattern: str, what: str, durations: Durations) -> list[ObservedMetric]:
     def gauge(word: str, help_: str, value: Callable[[], float]) -> ObservedMetric:
         return ObservedMetric(
             COMPATIBLE_SCOPE, "gauge", pattern.format(word), f"{help_} {what}", value

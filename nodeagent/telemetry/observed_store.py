@@ -45,7 +45,7 @@ class ObservedStore:
         after: int,
         is_whole: IsWhole | None = None,
     ) -> AsyncIterator[WatchBatch]:
-        """See ``KeyValueStore``. Not reported: a watch has no duration."""
+        """See ``KeyValueStore``. A watch is not reported, because a watch has no duration."""
         return self._store.watch(ranges, after=after, is_whole=is_whole)
 
     async def grant_lease(self, ttl_s: int) -> int:

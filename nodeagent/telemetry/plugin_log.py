@@ -52,8 +52,8 @@ _log: Final = logging.getLogger(__name__)
 class LogTarget(NamedTuple):
     """A log file and its rotation.
 
-    ``megabytes``: the size at which the file is rotated. ``days``, ``files``: largest
-    age and number of old files.
+    ``megabytes``: the size at which the file is rotated. ``days``: greatest age of old files.
+    ``files``: greatest number of old files.
     """
 
     path: str
@@ -86,7 +86,7 @@ class PluginLog:
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
         self._handlers: OrderedDict[str, RotatingFile] = OrderedDict()
-        self._unusable: dict[str, float] = {}
+        self._unusable_until: dict[str, float] = {}
         self.dropped = 0
 
     def start(self) -> None:
@@ -131,14 +131,14 @@ class PluginLog:
                 self._append(target, b"\n".join(lines[first : first + BATCH_LINES_MAX]).decode())
 
     def _append(self, target: LogTarget, text: str) -> None:
-        if self._unusable.get(target.path, 0.0) > time.monotonic():
+        if self._unusable_until.get(target.path, 0.0) > time.monotonic():
             return
         try:
             handler = self._handler(target)
             handler.handle(logging.makeLogRecord({"msg": text, "levelno": logging.INFO}))
-            self._unusable.pop(target.path, None)
+            self._unusable_until.pop(target.path, None)
         except (OSError, ValueError) as error:  # ValueError: the path contains a NUL
-            self._unusable[target.path] = time.monotonic() + RETRY_S
+            self._unusable_until[target.path] = time.monotonic() + RETRY_S
             _log.warning("cannot write the plugin log %s: %s", target.path, error)
 
     def _handler(self, target: LogTarget) -> RotatingFile:
@@ -148,7 +148,7 @@ class PluginLog:
             while len(self._handlers) >= FILES_OPEN_MAX:
                 self._handlers.popitem(last=False)[1].close()
             handler = self._handlers[target.path] = RotatingFile(target)
-        handler.rotate_as(target)
+        handler.set_rotation(target)
         self._handlers.move_to_end(target.path)
         return handler
 
@@ -161,9 +161,9 @@ class RotatingFile(logging.handlers.RotatingFileHandler):
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         super().__init__(path, encoding="utf-8")
         self.setFormatter(_PLAIN)
-        self.rotate_as(target)
+        self.set_rotation(target)
 
-    def rotate_as(self, target: LogTarget) -> None:
+    def set_rotation(self, target: LogTarget) -> None:
         """Change the rotation: networks with different settings may share a file."""
         self.maxBytes = target.megabytes << 20
         self.backupCount = min(target.files, FILES_MAX)

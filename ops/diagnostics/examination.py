@@ -61,7 +61,7 @@ class Examination(NamedTuple):
     missing_capabilities: tuple[str, ...]
     ipv6: bool
     features: tuple[KernelFeature, ...]
-    sysctls: tuple[sysctls.SysctlValue, ...]
+    sysctls: tuple[sysctls.SysctlReading, ...]
     nics: tuple[MasterNic, ...]
     gateways: tuple[GatewayAnswer, ...]
     manager: Manager | None
@@ -77,7 +77,7 @@ class _Reader:
         self.faults: list[str] = []
         self.ipv6 = False
         self.features: list[KernelFeature] = []
-        self.sysctls: list[sysctls.SysctlValue] = []
+        self.sysctls: list[sysctls.SysctlReading] = []
         self.nics: list[MasterNic] = []
         self.gateways: list[Gateway] = []
         self.roce: list[RoceNicState] = []

@@ -302,7 +302,7 @@ async def test_a_webhook_refuses_a_body_that_it_cannot_decompress(
 async def test_framed_requests_together_have_a_limit_of_bytes(
     agent: AgentHarness, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(framed_server, "REQUESTS_BYTES_MAX", 100_000)
+    monkeypatch.setattr(framed_server, "ALL_REQUESTS_BYTES_MAX", 100_000)
     request = request_frame({"CNI_COMMAND": "VERSION"}, b" " * 60_000)
     reader, writer = await asyncio.open_unix_connection(settings.framed_socket_path)
     writer.write(request[:50_000])

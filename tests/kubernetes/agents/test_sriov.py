@@ -231,7 +231,7 @@ async def test_withdraw_removes_the_drain_request_and_keeps_the_declared_nics(
     await source.report(NEEDS_DRAIN)
     await until(lambda: source.states.objects[(NAMESPACE, NODE)].requests_drain, WAIT_S_MAX)
 
-    await source.withdraw()
+    await source.withdraw_drain_request()
 
     state = shop.request("GET", STATE_PATH).body
     assert DRAIN_LABEL not in state["metadata"].get("labels", {})

@@ -42,8 +42,8 @@ class DriverFiles(Sysfs):
         super().write(path, shown)
         self.writes.append(f"{path.relative_to(self.root)} {text}")
 
-    def make(self, path: Path) -> None:
-        super().make(path)
+    def make_directory(self, path: Path) -> None:
+        super().make_directory(path)
         port = path / "ports/1"
         port.mkdir(parents=True, exist_ok=True)
         for name, text in (("default_roce_tos", "0"), ("default_roce_mode", "IB/RoCE v1")):

@@ -75,7 +75,7 @@ def test_a_second_agent_cannot_replace_a_socket_that_does_not_listen_yet(
         ListeningSocket(str(path))
 
     assert path.stat().st_ino == inode
-    assert "stop that process" in refused.value.remedy
+    assert "stop the process that listens there" in refused.value.remedy
     first.remove()
     ListeningSocket(str(path)).remove()
 

@@ -40,7 +40,7 @@ class WrittenSource:
     async def report(self, report: NodeReport) -> None:
         self.reports.append(report)
 
-    async def withdraw(self) -> None:
+    async def withdraw_drain_request(self) -> None:
         self.withdrawals += 1
 
     async def changed(self) -> None:

@@ -236,12 +236,12 @@ def test_a_log_is_written_again_when_its_path_becomes_writable(
     target = LogTarget(str(path))
     log.write(target, "info", {"number": 1})
     log._flush()
-    unusable = set(log._unusable)
+    unusable = set(log._unusable_until)
     path.rmdir()
     log.write(target, "info", {"number": 2})
     log.start()
     log.close()
 
     assert unusable == {str(path)}
-    assert log._unusable == {}
+    assert log._unusable_until == {}
     assert json.loads(path.read_text())["number"] == 2

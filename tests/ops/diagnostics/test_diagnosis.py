@@ -18,7 +18,7 @@ from core.domain.roce_qos.qos_model import (
     RoceQosRule,
 )
 from core.settings.roce_qos import RoceQosConf, roce_qos_rules
-from nodeagent.settings.sysctls import NODE_SYSCTLS, SysctlValue
+from nodeagent.settings.sysctls import NODE_SYSCTLS, SysctlReading
 from ops.cli.commands.node import CHECK_COLUMNS
 from ops.cli.output import show_table
 from ops.diagnostics.diagnosis import READ_REMEDY, Diagnosis, diagnose, worst
@@ -47,7 +47,7 @@ HEALTHY = Examination(
     missing_capabilities=(),
     ipv6=True,
     features=(KernelFeature("macvlan links", "macvlan"),),
-    sysctls=tuple(SysctlValue(sysctl, sysctl.value) for sysctl in NODE_SYSCTLS),
+    sysctls=tuple(SysctlReading(sysctl, sysctl.value) for sysctl in NODE_SYSCTLS),
     nics=(NIC,),
     gateways=(GatewayAnswer(ROUTER, ("02:00:00:00:00:fe",)),),
     manager=Manager(running=False, ignores_veths=False),
@@ -103,12 +103,12 @@ FAULTS: dict[str, tuple[Examination, Diagnosis]] = {
         Diagnosis("bond links", "warning", "no: Operation not supported", "modprobe -a bonding"),
     ),
     "a sysctl with another value": (
-        HEALTHY._replace(sysctls=(SysctlValue(NODE_SYSCTLS[3], "0"),)),
+        HEALTHY._replace(sysctls=(SysctlReading(NODE_SYSCTLS[3], "0"),)),
         Diagnosis("sysctl ipv4.conf.all.forwarding", "warning", "0, not 1",
                   "sysctl -w net.ipv4.conf.all.forwarding=1, or tuneSysctlConfig: true"),
     ),
     "a missing sysctl": (
-        HEALTHY._replace(sysctls=(SysctlValue(NODE_SYSCTLS[0], None),)),
+        HEALTHY._replace(sysctls=(SysctlReading(NODE_SYSCTLS[0], None),)),
         Diagnosis("sysctl ipv4.neigh.default.gc_thresh3", "warning", "the kernel has no such key",
                   "agents skip this sysctl; if Pods need it, use another kernel"),
     ),
