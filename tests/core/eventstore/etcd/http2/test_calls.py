@@ -286,3 +286,23 @@ async def test_a_call_without_a_stream_is_reported_as_not_processed() -> None:
 
         assert not caught.value.processed
         channel.close()
+
+
+@pytest.mark.parametrize("cancelled_first", [True, False])
+async def test_a_cancelled_waiter_leaves_a_free_stream_to_the_next(cancelled_first: bool) -> None:
+    async with serving(((frames.MAX_CONCURRENT_STREAMS, 1),)) as server:
+        channel, peer = await connect_channel(server)
+        only_stream = await channel.stream("/s/M", metadata=CALL_METADATA)
+        first, second = start_call(channel), start_call(channel)
+        await asyncio.sleep(0)
+        # Both happen before a waiter runs.
+        if cancelled_first:
+            first.cancel()
+        only_stream.cancel()
+        first.cancel()
+
+        peer.send(answer((await peer.requests(2))[1], b"fine"))
+
+        assert await second == b"fine"
+        assert first.cancelled()
+        channel.close()
