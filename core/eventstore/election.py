@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from core.errors import OrbweaverError, OutcomeUnknown, StoreError, StoreUnavailable
+from core.errors import LeaseGone, OrbweaverError, OutcomeUnknown, StoreError, StoreUnavailable
 from core.eventstore.codec import KeyKind, StateCodec, check_counts
 from core.eventstore.keys import Keys, check_name
 from core.eventstore.kv import Absent, Get, KeyValue, KeyValueStore, Put, Unchanged
@@ -106,7 +106,8 @@ class Election:
             try:
                 term, valid_until = await self._campaign()
             except StoreError as error:
-                if not error.retryable:
+                # LeaseGone: this process was paused, and its lease ended before the commit.
+                if not error.retryable and not isinstance(error, LeaseGone):
                     raise
                 await backoff.wait()
                 continue

@@ -127,6 +127,29 @@ async def test_a_candidate_leads_after_its_commit_had_no_answer(
     await first.stop()
 
 
+async def test_a_candidate_leads_after_its_lease_ended_before_the_commit(
+    store: KeyValueStore, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grant_lease = store.grant_lease
+    leases: list[int] = []
+
+    async def grant(ttl_s: int) -> int:
+        leases.append(await grant_lease(ttl_s))
+        if len(leases) == 1:
+            await store.revoke_lease(leases[0])
+        return leases[-1]
+
+    monkeypatch.setattr(store, "grant_lease", grant)
+    terms: list[LeaderTerm] = []
+
+    async def work(term: LeaderTerm) -> None:
+        terms.append(term)
+
+    await Election(store, keys, "controller", "c-1", ttl_s=2).lead(work)
+
+    assert [term.lease for term in terms] == leases[1:]
+
+
 def work_that_raises(error: Exception) -> Callable[[LeaderTerm], Awaitable[None]]:
 
     async def work(term: LeaderTerm) -> None:

@@ -78,7 +78,7 @@ class Channel:
         """Returns the answer. Raises RpcError."""
         connection = self._usable()
         if connection.is_full:
-            connection = await self._with_free_stream(connection, timeout_s)
+            timeout_s = await _wait_for_free_stream(connection, timeout_s)
         block = self._block(path, metadata, timeout_s)
         call = UnaryCall(connection, asyncio.get_running_loop(), timeout_s)
         try:
@@ -91,7 +91,7 @@ class Channel:
         """Open a stream in both directions. Raises RpcError."""
         connection = self._usable()
         if connection.is_full:
-            connection = await self._with_free_stream(connection, CONNECT_ATTEMPT_S)
+            await _wait_for_free_stream(connection, CONNECT_ATTEMPT_S)
         call = StreamingCall(connection)
         connection.open(call, self._block(path, metadata, timeout_s=0), message=None)
         return call
@@ -138,16 +138,6 @@ class Channel:
             raise _unsent("no connection")
         return self._connection
 
-    async def _with_free_stream(
-        self, connection: Http2Connection, timeout_s: float
-    ) -> Http2Connection:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await connection.wait_for_free_stream()
-        if connection.is_full:
-            raise _unsent("the server accepts no further stream")
-        return connection
-
     def _block(self, path: str, metadata: Metadata, timeout_s: float) -> bytes:
         return request_headers(
             path,
@@ -156,6 +146,20 @@ class Channel:
             max(1, int(timeout_s * 1000)) if timeout_s else 0,
             secure=self._context is not None,
         )
+
+
+async def _wait_for_free_stream(connection: Http2Connection, timeout_s: float) -> float:
+    """Wait at most ``timeout_s``. Returns the rest of ``timeout_s``. Raises RpcError."""
+    loop = asyncio.get_running_loop()
+    ends_at = loop.time() + timeout_s
+    left_s = 0.0
+    with suppress(TimeoutError):
+        async with asyncio.timeout_at(ends_at):
+            await connection.wait_for_free_stream()
+            left_s = ends_at - loop.time()
+    if left_s <= 0:
+        raise _unsent("the server accepts no further stream")
+    return left_s
 
 
 def _address(target: str) -> tuple[str, int]:

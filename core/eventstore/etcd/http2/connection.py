@@ -1,7 +1,8 @@
 """One HTTP/2 connection of a client (RFC 9113): settings, streams, and closing.
 
 A stream that the server certainly did not process ends with an RpcError whose ``processed`` is
-False: a refused stream, or a stream with a higher id than the last stream in GOAWAY.
+False: a stream that was not opened or was refused, or one with a higher id than the last stream in
+GOAWAY.
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ class Http2Connection(asyncio.Protocol):
         ``message``: the call's only message; None if the call sends its messages later.
         """
         if not self.is_usable:
-            raise self._end_error or _unprocessed("the connection accepts no new calls")
+            end = self._end_error
+            raise _unprocessed(end.details if end else "the connection accepts no new calls")
         self._streams.add(call)
         call.send_window = self._queue.stream_window
         head = frames.encode_frame(frames.HEADERS, frames.END_HEADERS, call.stream_id, block)

@@ -68,12 +68,18 @@ class StreamTable:
         self._waiters.append(waiter)
         try:
             await waiter
+        except asyncio.CancelledError:
+            if not waiter.cancelled():  # woken before the cancellation
+                self._wake(1)
+            raise
         finally:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
 
     def _wake(self, count: int) -> None:
-        for waiter in list(self._waiters)[:count]:
-            self._waiters.remove(waiter)
+        """Wake up to ``count`` waiters; a cancelled waiter does not count."""
+        while count and self._waiters:
+            waiter = self._waiters.popleft()
             if not waiter.done():
                 waiter.set_result(None)
+                count -= 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
 
@@ -285,4 +286,42 @@ async def test_a_call_without_a_stream_is_reported_as_not_processed() -> None:
             await channel.unary("/s/M", b"?", timeout_s=0.01, metadata=CALL_METADATA)
 
         assert not caught.value.processed
+        channel.close()
+
+
+@pytest.mark.parametrize("cancelled_first", [True, False])
+async def test_a_cancelled_waiter_leaves_a_free_stream_to_the_next(cancelled_first: bool) -> None:
+    async with serving(((frames.MAX_CONCURRENT_STREAMS, 1),)) as server:
+        channel, peer = await connect_channel(server)
+        only_stream = await channel.stream("/s/M", metadata=CALL_METADATA)
+        first, second = start_call(channel), start_call(channel)
+        await asyncio.sleep(0)
+        # Both happen before a waiter runs.
+        if cancelled_first:
+            first.cancel()
+        only_stream.cancel()
+        first.cancel()
+
+        peer.send(answer((await peer.requests(2))[1], b"fine"))
+
+        assert await second == b"fine"
+        assert first.cancelled()
+        channel.close()
+
+
+async def test_the_wait_for_a_stream_shortens_the_deadline_of_a_call() -> None:
+    async with serving(((frames.MAX_CONCURRENT_STREAMS, 1),)) as server:
+        channel, peer = await connect_channel(server)
+        only_stream = await channel.stream("/s/M", metadata=CALL_METADATA)
+        call = start_call(channel)
+        await asyncio.wait({call}, timeout=0.1)
+        only_stream.cancel()
+
+        _, request = await peer.wait_for(of_kind(frames.HEADERS), 2)
+
+        timeout = re.search(rb"grpc-timeout.(\d+)m", request.payload)
+        assert timeout is not None
+        assert int(timeout[1]) <= (DEADLINE_S - 0.05) * 1000
+        peer.send(answer(request.stream_id, b"fine"))
+        assert await call == b"fine"
         channel.close()

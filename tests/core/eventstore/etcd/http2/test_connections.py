@@ -79,6 +79,22 @@ async def test_a_call_on_a_closed_connection_is_reported_as_possibly_processed()
         channel.close()
 
 
+@pytest.mark.parametrize("streams_max", [0, 1])
+async def test_a_lost_connection_fails_waiting_calls_as_not_processed(streams_max: int) -> None:
+    async with serving(((frames.MAX_CONCURRENT_STREAMS, streams_max),)) as server:
+        channel, peer = await connect_channel(server)
+        open_call = start_call(channel)
+        waiting_call = start_call(channel)
+        await peer.requests(streams_max)
+
+        peer.close()
+
+        error = await failure_of(waiting_call)
+        assert (error.code, error.processed) == (StatusCode.UNAVAILABLE, False)
+        assert (await failure_of(open_call)).processed == bool(streams_max)
+        channel.close()
+
+
 async def test_a_closed_channel_fails_open_calls_and_refuses_new_calls() -> None:
     async with serving() as server:
         channel, peer = await connect_channel(server)
