@@ -93,7 +93,7 @@ class QosFiles:
         """Set RoCE v2, and the traffic class of RDMA CM connections."""
         # The kernel adds the device's files to the new directory.
         self._sysfs.make_directory(self._sysfs.root / RDMA_CM / device)
-        files = self._cm(device, port)
+        files = self._cm_port(device, port)
         if self._sysfs.read(files / "default_roce_mode") != ROCE_V2:
             self._sysfs.write(files / "default_roce_mode", ROCE_V2)
         self._sysfs.write(files / "default_roce_tos", str(value))

@@ -272,7 +272,7 @@ class FramedConnection:
         if self._server.bytes_held <= ALL_REQUESTS_BYTES_MAX:
             return True
         text = f"all running requests together have more than {ALL_REQUESTS_BYTES_MAX} bytes"
-        self._server.counts.refuse(NAME, text)
+        self._server.counts.note_refused(NAME, text)
         self._send(
             1, error_object(LATEST_CNI_VERSION, CniFailure(TRY_AGAIN_LATER, text, "try again"))
         )

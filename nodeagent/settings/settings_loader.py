@@ -80,7 +80,9 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
     orbweaver, provider = conf.orbweaver, provider_of(conf)
     sriov = sriov_settings(orbweaver.sriov, conf.agent.devices.kubelet_root_dir)
     return Settings(
-        node_name=_node_name(env.text("SPIDERPOOL_NODE_NAME", socket.gethostname(), required=True)),
+        node_name=_node_name(
+            env.text("SPIDERPOOL_NODE_NAME", socket.gethostname(), refuse_empty=True)
+        ),
         cluster=check_name(
             env.text(CLUSTER_VARIABLES["cluster"], orbweaver.cluster or DEFAULT_CLUSTER), "cluster"
         ),
@@ -92,8 +94,10 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
             subnets_enabled=conf.subnets,
             auto_pools_enabled=conf.auto_pools,
             multus_cluster_network=env.text("MULTUS_CLUSTER_NETWORK"),
-            agent_namespace=env.text("SPIDERPOOL_POD_NAMESPACE", DEFAULT_NAMESPACE, required=True),
-            multus_namespace=env.text(MULTUS_NAMESPACE, DEFAULT_NAMESPACE, required=True),
+            agent_namespace=env.text(
+                "SPIDERPOOL_POD_NAMESPACE", DEFAULT_NAMESPACE, refuse_empty=True
+            ),
+            multus_namespace=env.text(MULTUS_NAMESPACE, DEFAULT_NAMESPACE, refuse_empty=True),
         ),
         fixed_addresses=FixedSettings(conf.stateful_sets, conf.vms, conf.orbweaver.ipam_claims),
         detect_conflicts=conf.detect_conflicts,

@@ -30,7 +30,7 @@ from core.eventstore.memory_store import MemoryStore
 from core.eventstore.writer import Writer
 from nodeagent.handlers.withdrawal_handler import Withdrawal, WithdrawalHandler
 from nodeagent.pod_facts import Liveness, StandaloneFactsSource
-from nodeagent.servers.http_api import STATEFUL
+from nodeagent.servers.http_api import STATEFUL_STATUS
 from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.faulty_store import FaultyStore
@@ -260,7 +260,7 @@ async def test_a_conflict_release_keeps_a_replicas_address_after_its_pod_record_
 
     reply = await over_socket(agent.process.settings.socket_path, "DELETE", "/v1/ipam/ips", body)
 
-    assert reply.status == STATEFUL
+    assert reply.status == STATEFUL_STATUS
     assert set(await agent.claims()) == {"10.6.0.10"}
 
 
