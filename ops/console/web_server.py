@@ -42,19 +42,19 @@ from ops.console.workflow_actions import BODY_BYTES_MAX, WorkflowActions
 API_PATH: Final = "/api/v1"
 CONNECTIONS_MAX: Final = 256
 ANSWER_S_MAX: Final = 60.0
-"""The first answer takes longest: it reads the whole log."""
+"""The time limit of an answer. The first answer reads the whole log."""
 
 HEARTBEAT_S: Final = 15.0
 """After this time without events, a stream sends a comment."""
 
 WRITE_S_MAX: Final = 30.0
 
-IMMUTABLE_S: Final = 86_400
+PAST_STATE_CACHED_S: Final = 86_400
 """How long a client may cache a past state."""
 
 COMPRESSED_FROM_BYTES: Final = 4_096
 ACCESS_RECHECK_S: Final = 60.0
-"""The period of access checks of a stream."""
+"""After this time, a stream checks its client's access again."""
 
 LOOPBACK_HOSTS: Final = frozenset(("127.0.0.1", "localhost", "::1"))
 """The host names that a console on loopback accepts, against DNS rebinding."""
@@ -92,7 +92,7 @@ RequestHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class ConsoleServer:
     """The web application.
 
-    ``actions``: None if read-only. ``hosts``: accepted host names; None accepts all.
+    ``actions``: None for a read-only console. ``hosts``: accepted host names; None accepts all.
     """
 
     def __init__(
@@ -172,9 +172,9 @@ class ConsoleServer:
                 hdrs.CACHE_CONTROL: "no-cache",
                 hdrs.VARY: hdrs.AUTHORIZATION,
             }
-            # With access control, a user who has lost access could still read the cache.
+            # With access control, caching is off: a user who loses access would keep the cache.
             if query.text("at").isdecimal() and isinstance(self._access, OpenAccess):
-                immutable = f"private, max-age={IMMUTABLE_S}, immutable"
+                immutable = f"private, max-age={PAST_STATE_CACHED_S}, immutable"
                 headers[hdrs.CACHE_CONTROL] = immutable
             if request.headers.get(hdrs.IF_NONE_MATCH) == etag:
                 return web.Response(status=304, headers=headers)
@@ -205,7 +205,7 @@ class ConsoleServer:
         loop = asyncio.get_running_loop()
         async with self._source.feed.open(after) as reader:
             await response.prepare(request)
-            # Errors of a client that disconnects or does not read.
+            # A client that disconnects or does not read causes these errors.
             with suppress(ConnectionError, TimeoutError):
                 events = reader.take()
                 checked_at = loop.time()
@@ -245,7 +245,7 @@ class ConsoleServer:
 
 
 def _messages(events: Sequence[Recorded | Gap], conditions: EventConditions) -> bytes:
-    """Encode events, or a comment that keeps proxies from disconnecting."""
+    """Encode events; without events, encode a comment, so that proxies stay connected."""
     messages = []
     for recorded in events:
         if isinstance(recorded, Gap):

@@ -73,7 +73,7 @@ class WorkflowActions:
     async def _signal(self, request: web.Request) -> web.Response:
         body = await _body(request, SignalBody)
         _check_length(body.name, "name", least=1)
-        if _is_deeper(body.arguments, NESTING_MAX):
+        if _nests_deeper_than(body.arguments, NESTING_MAX):
             raise BadInput(
                 f"arguments nest lists and objects more than {NESTING_MAX} levels deep",
                 subject="arguments",
@@ -105,7 +105,7 @@ async def _body(request: web.Request, kind: type[B]) -> B:
     """Raises BadInput, and AccessDenied for a page of another origin."""
     if request.headers.get("Sec-Fetch-Site", "same-origin") not in _SAME_ORIGIN:
         raise AccessDenied(
-            "a page of another origin cannot change executions",
+            "the request comes from a page of another origin",
             subject="Origin",
             remedy="use the console's own page, or `orbctl workflow`",
         )
@@ -131,8 +131,8 @@ def _check_length(text: str, subject: str, least: int = 0) -> None:
         raise BadInput(text, subject=subject)
 
 
-def _is_deeper(value: object, levels: int) -> bool:
+def _nests_deeper_than(value: object, levels: int) -> bool:
     if not isinstance(value, list | dict):
         return False
     inner = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(_is_deeper(item, levels - 1) for item in inner)
+    return levels == 0 or any(_nests_deeper_than(item, levels - 1) for item in inner)

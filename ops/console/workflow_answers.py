@@ -79,7 +79,7 @@ def _missing(executions: PastExecutions, instant: LogInstant) -> list[str]:
     """Sentences about executions that the answer lacks."""
     sentences = []
     log = instant.log
-    # If the log is complete and began after ``deleted_before_ms``, no execution was deleted.
+    # True if the log lacks its beginning, or began before ``deleted_before_ms``.
     may_be_deleted = log.first_position > 0 or log.clock.first[1] < executions.deleted_before_ms
     if executions.deleted_before_ms and may_be_deleted:
         when = second_text(executions.deleted_before_ms)
@@ -129,7 +129,7 @@ async def executions_at(source: ConsoleSource, instant: LogInstant) -> AsyncIter
 async def matching_executions(
     heads: AsyncIterator[RunHead], text: str, trace: str
 ) -> list[RunHead]:
-    """The newest executions that match a part of the workflow id, a run id, or a trace id.
+    """The newest executions that have ``text`` in the workflow id or as run id, or have ``trace``.
 
     ``shop/web`` also finds ``shop_web``, as in an application's workflow id.
     Raises StoreUnavailable, LimitExceeded.

@@ -60,7 +60,7 @@ _log: Final = logging.getLogger(__name__)
 class Controller:
     """One replica. Create it inside its event loop.
 
-    ``cluster``: None in standalone mode; closed by ``run``.
+    ``run`` closes ``cluster``, which is None in standalone mode.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Controller:
         self.supervisor = supervisor or Supervisor()
         self.leader_supervisor = Supervisor()
         self.console_supervisor = Supervisor()
-        """Separate: a replica whose console fails stays ready."""
+        """``supervised`` leaves it out, so a replica whose console fails stays ready."""
         self.connections = ConnectionCounts()
         self._teardown = Teardown()
         faults = Faults()
@@ -211,7 +211,7 @@ class Controller:
             _log.info("stopped leading", extra={"fields": {"epoch": term.epoch}})
 
     def _leader_tasks(self, term: LeaderTerm) -> Iterator[TaskSpec]:
-        """LostRace ends the term, because another controller leads."""
+        """A task that raises LostRace ends the term, because another controller leads."""
         fatal_errors = (LostRace,)
         yield TaskSpec(
             "publisher", lambda: self.publisher.run(term.fence), RESTARTS_MAX, fatal=fatal_errors

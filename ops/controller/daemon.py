@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from core.process.spans import SdkTracer
 
-LARGE_BYTES: Final = 128 * 1024
+MMAP_THRESHOLD_BYTES: Final = 128 * 1024
 """glibc's initial threshold: freed buffers of this size or more return to the kernel at once."""
 
 _M_MMAP_THRESHOLD: Final = -3  # mallopt(3)
@@ -128,7 +128,7 @@ def _fix_malloc_threshold() -> None:
     """Save a megabyte: the first freed TLS buffer (256 KiB) would raise glibc's threshold."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:  # not in musl
-        mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
+        mallopt(_M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES)
 
 
 async def _serve(settings: ControllerSettings, tracers: TracerProvider | None) -> int:
@@ -147,7 +147,7 @@ async def _serve(settings: ControllerSettings, tracers: TracerProvider | None) -
         if cluster is not None:
             teardown.push("the API client", cluster.close)
         controller = Controller(settings, store, tracers, cluster)
-        failures = controller.stop_failures  # ``run`` closes the store and the API client
+        failures = controller.stop_failures  # ``run`` closes both parts above
         # Imported objects live as long as the process.
         freeze_current_objects()
         raise_gc_threshold(CONTROLLER_COLLECT_AFTER_OBJECTS)

@@ -31,7 +31,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Forecaster:
-    """A replica's forecaster. ``forecasts``: of the last period; empty unless the replica leads."""
+    """``forecasts`` has the forecasts of the last period. It is empty unless the replica leads."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class Forecaster:
             _log.warning("forecast without a part of the log", extra={"fields": fields})
 
     def exhaustion_s(self, kind: str) -> Iterator[tuple[str, float]]:
-        """Name, and expected seconds until no address is free. ``kind``: "pool" or "subnet"."""
+        """Each "pool" or "subnet" by name, with the expected seconds until it is full."""
         passed_s = (self._now_ms() - self._made_at_ms) / 1000
         for subject, outlook in self.forecasts.items():
             if subject.kind == kind and isinstance(outlook, Forecast):

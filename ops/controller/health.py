@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 LAG_S_MAX: Final = 30.0
 """A replica that lags more is not ready."""
 
-BASE: Final = "/v1/runtime"
+RUNTIME_PATH: Final = "/v1/runtime"
 
-COMMANDS: Final = {
+SUBSTITUTE_COMMANDS: Final = {
     ("PUT", "/v1/ipam/ip"): "spiderpoolctl ip set",
     ("POST", "/v1/ipam/gc_ips"): "orbctl gc",
     ("GET", "/v1/ipam/status"): "orbctl status",
 }
-"""Unimplemented path of Spiderpool's API -> the command to use."""
+"""Unimplemented path of Spiderpool's API -> the command to use instead."""
 
 
 class ControllerHealth:
@@ -129,7 +129,7 @@ class ControllerHealth:
             effect = "no automatic pool is created or changed"
         if not fault:
             return None
-        remedy = f"check the controller's rights to list and watch; until then {effect}"
+        remedy = f"check the controller's rights to list and watch; meanwhile {effect}"
         return NotReady(fault, remedy=remedy)
 
     def _webhook_fault(self) -> OrbweaverError | None:
@@ -154,18 +154,18 @@ def health_port(health: ControllerHealth, counts: ConnectionCounts | None = None
     for path, handler in (
         ("/livez", live),
         ("/readyz", ready),
-        (f"{BASE}/liveness", live),
-        (f"{BASE}/readiness", ready),
-        (f"{BASE}/startup", live),
+        (f"{RUNTIME_PATH}/liveness", live),
+        (f"{RUNTIME_PATH}/readiness", ready),
+        (f"{RUNTIME_PATH}/startup", live),
     ):
         app.router.add_get(path, handler)
-    for method, path in COMMANDS:
+    for method, path in SUBSTITUTE_COMMANDS:
         app.router.add_route(method, path, not_implemented)
     return TcpPort(app, "health port", HEALTH_CONNECTIONS_MAX, counts)
 
 
 async def not_implemented(request: web.Request) -> web.Response:
     """A JSON text with status 501, as in Spiderpool."""
-    command = COMMANDS[request.method, request.path]
+    command = SUBSTITUTE_COMMANDS[request.method, request.path]
     text = f"{request.method} {request.path} is not implemented: use `{command}`"
     return web.json_response(text, status=501)

@@ -51,10 +51,10 @@ _log: Final = logging.getLogger(__name__)
 
 def main() -> None:
     """Run the command of the command line."""
-    commands()()
+    command_line_app()()
 
 
-def commands() -> typer.Typer:
+def command_line_app() -> typer.Typer:
     """The command-line interface."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     for command in (clean, make_defaults, etcd_certificates, etcd_access, copy_cni, shutdown):

@@ -58,7 +58,7 @@ def observe_jobs(
 
 def _observe_scan(ours: Instruments, observer: ControllerObserver) -> None:
     def observed(value: Callable[[ScanStatus], float]) -> Iterator[Observation]:
-        status = observer.reclaim
+        status = observer.scan_status
         if status is not None and status.at_s:  # a scan has run
             yield Observation(value(status))
 

@@ -1,8 +1,7 @@
 """Probes quarantined addresses by ARP and neighbour discovery, on a network that Pods use.
 
-Probes have no source address (RFC 5227, RFC 4862), so neighbour caches do not change. Unless the
-gateway answers, a missing answer of the address proves nothing (I6 of
-docs/contributing/architecture.md).
+Probes have no source address (RFC 5227, RFC 4862), so neighbour caches do not change. Silence
+of the address is evidence only if the gateway answers (I6 of docs/contributing/architecture.md).
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from workflows.jobs.quarantine.prober import ProbeResult, ProbeTarget
 
 
 class LinkProber:
-    """A prober; create it inside its event loop. ``name``: of the controller."""
+    """A prober; create it inside its event loop. ``name`` is the controller's name."""
 
     def __init__(self, interface: str, name: str, netns: str = OWN_NAMESPACE_PATH) -> None:
         self._executor = NetnsExecutor()

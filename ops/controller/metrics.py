@@ -60,7 +60,7 @@ def observe_controller(
     _observe_pools(compatible, ours, sources.projector)
     if debug:
         _observe_debug(compatible, sources.projector)
-    _observe_process(ours, sources)
+    _observe_log(ours, sources)
     _observe_connections(ours, connections)
     observe_jobs(compatible, ours, sources.jobs, sources.observer)
     if sources.cluster is not None:
@@ -173,7 +173,7 @@ def _observe_connections(ours: Instruments, counts: ConnectionCounts) -> None:
     )
 
 
-def _observe_process(ours: Instruments, sources: MetricSources) -> None:
+def _observe_log(ours: Instruments, sources: MetricSources) -> None:
     observer, archiving, projector = sources.observer, sources.archiving, sources.projector
     ours.gauges(
         "orbweaver_contained_faults",

@@ -4,7 +4,7 @@ The poll period is
 
     ``OBSERVE_PERIOD_S``  during a fault, or while the log grows
     ``QUIET_PERIOD_S``    in a healthy and idle cluster, until the log grows
-    ``VACANT_PERIOD_S``   without a leader: no replica is ready until it observes one
+    ``VACANT_PERIOD_S``   without a leader; replicas become ready when they observe a leader
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ QUIET_PERIOD_S: Final = 10.0
 """kubelet's default probe period."""
 
 STALE_S_MAX: Final = 30.0
-"""Even a slow etcd is observed in less time."""
+"""One observation takes less time, even if etcd is slow."""
 
 NOT_READ_YET: Final = StoreUnavailable("etcd was not read yet")
 
@@ -45,7 +45,7 @@ class ControllerObserver:
         self._role = role
         self.lag = NO_LAG
         self.leader: Leader | None = None
-        self.reclaim: ScanStatus | None = None
+        self.scan_status: ScanStatus | None = None
         self.fault: StoreError | None = NOT_READ_YET
         self._observed_at = -math.inf
 
@@ -62,13 +62,13 @@ class ControllerObserver:
             is_vacant = self.fault is None and self.leader is None
             await asyncio.sleep(VACANT_PERIOD_S if is_vacant else OBSERVE_PERIOD_S)
             if self._is_healthy:
-                await self._until_moved(position)
+                await self._wait_for_log_growth(position)
 
     @property
     def _is_healthy(self) -> bool:
         return self.fault is None and self.leader is not None and self.lag == NO_LAG
 
-    async def _until_moved(self, position: int) -> None:
+    async def _wait_for_log_growth(self, position: int) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(QUIET_PERIOD_S - OBSERVE_PERIOD_S):
                 await self._projector.wait_for(
@@ -80,7 +80,7 @@ class ControllerObserver:
         try:
             self.lag = await self._projector.measure_lag()
             self.leader = await self._read_leader()
-            self.reclaim = await self._read_scan_status()
+            self.scan_status = await self._read_scan_status()
             alarms = await self._store.alarms()
         except StoreError as error:
             self.fault = error

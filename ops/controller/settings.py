@@ -53,7 +53,7 @@ LEASE_TTL_S_MAX: Final = 300
 
 TLS_CERTIFICATE: Final = "ORBWEAVER_TLS_CERT_FILE"
 TLS_KEY: Final = "ORBWEAVER_TLS_KEY_FILE"
-"""Without these two files and without ``TLS_SECRET`` there are no webhooks."""
+"""Webhooks need these two files, or ``TLS_SECRET``."""
 
 TLS_SECRET: Final = "ORBWEAVER_TLS_SECRET"  # noqa: S105  # the name of a variable
 """The variable with the name of a Secret, whose certificate the controllers issue."""
@@ -72,8 +72,8 @@ class ControllerSettings(NamedTuple):
     """The settings of a controller; a part that is None or "" is disabled.
 
     Port 0 means a free port. ``lease_ttl_s``: seconds until another replica replaces a lost leader.
-    ``probe_interface``: for probes of quarantined addresses. ``namespace``: of the controller.
-    ``sriov``: for node drains.
+    Replicas probe quarantined addresses on ``probe_interface``, and need ``sriov`` to drain nodes.
+    ``namespace`` is the controller's.
     """
 
     name: str
@@ -158,7 +158,7 @@ def _kubernetes(conf: ConfFile, env: EnvironmentVariables) -> KubernetesSettings
 
 
 def _coordinator(env: EnvironmentVariables) -> CoordinatorReconcilerSettings | None:
-    """None if no status of the SpiderCoordinator is written."""
+    """None if controllers do not write the status of the SpiderCoordinator."""
     if not env.boolean("SPIDERPOOL_COORDINATOR_ENABLED", default=False):
         return None
     default = CoordinatorReconcilerSettings()
@@ -174,7 +174,7 @@ def _webhook(conf: ConfFile, env: EnvironmentVariables) -> WebhookSettings | Non
     certificate, key = env.text(TLS_CERTIFICATE), env.text(TLS_KEY)
     if bool(certificate) != bool(key):
         raise BadInput(
-            "only one of the webhooks' certificate and key is set",
+            "the webhooks need a certificate and its key, but only one is set",
             subject="tls-server-cert",
             remedy="set both --tls-server-cert and --tls-server-key",
         )
@@ -241,7 +241,7 @@ def _auto_pools(conf: ConfFile) -> AutoPoolSettings:
 
 
 def _retention(env: EnvironmentVariables) -> Retention:
-    """By default unlimited in time, up to ``ARCHIVE_BYTES_MAX``."""
+    """By default, only ``ARCHIVE_BYTES_MAX`` limits the archive."""
     days = env.number("ORBWEAVER_ARCHIVE_DAYS", 0, ARCHIVE_DAYS_MAX)
     mebibytes = env.number("ORBWEAVER_ARCHIVE_MEBIBYTES", ARCHIVE_BYTES_MAX >> 20, 1 << 30)
     return Retention(age_s=days * 86_400.0, bytes_max=mebibytes << 20)

@@ -1,7 +1,7 @@
 """The steps of the demo that need reply marks, or eBPF and cgroups.
 
-A step without its feature is skipped. Reply marks: firewall rules that route a Pod's answers to its
-node through the veth pair.
+A step without its feature is skipped. Reply marks are firewall rules by which a Pod
+answers its node through the veth pair.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from ops.lab.identity import LabFailed
 from ops.lab.node import can_create_cgroups
 
 COORDINATOR_FIELDS: Final = {"mode": "auto", "serviceCIDR": ["10.96.0.0/16", "fd00:96::/112"]}
-SERVICE: Final = "ops/demo/service.yaml"
-SERVICES: Final = ("10.96.0.10", "fd00:96::10")
+SERVICE_FILE: Final = "ops/demo/service.yaml"
+CLUSTER_IPS: Final = ("10.96.0.10", "fd00:96::10")
 BACKENDS: Final = ("web-1", "web-2")
 PORT: Final = 80
 BACKEND_PORT: Final = 8080
@@ -93,8 +93,8 @@ def serve(state: DemoState) -> None:
         for name in BACKENDS
         for family, address in zip(("ipv4", "ipv6"), state.pods[name].addresses, strict=True)
     }
-    state.apply_with(SERVICE, addresses)
-    rows = [_connection_row(state, address) for address in SERVICES]
+    state.apply_with(SERVICE_FILE, addresses)
+    rows = [_connection_row(state, address) for address in CLUSTER_IPS]
     printer.table(("CONNECTED TO", "PEER OF THE SOCKET", "ANSWERED BY"), rows)
     for server in servers:
         server.kill()

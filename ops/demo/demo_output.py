@@ -12,7 +12,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 PLAIN_WIDTH: Final = 110
-"""Columns without a terminal."""
+"""Columns of an output that is no terminal."""
 
 INDENT: Final = 4
 COLUMN_GAP: Final = 3

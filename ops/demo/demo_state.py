@@ -21,7 +21,7 @@ DEMO_NAMESPACE: Final = "shop"
 
 
 class MissingCapability(NamedTuple):
-    """Why steps of the demo are skipped; "" for a step that can run.
+    """The reasons why steps of the demo are skipped; "" for a step that can run.
 
     ``no_reply_marks``: why a Pod and its node cannot reach each other.
     """
@@ -60,7 +60,7 @@ class DemoState:
         self.stored_time = f"{stamp}.{milliseconds:03}Z"
 
     def create_sandbox(self, pod: str) -> Sandbox:
-        """Create a sandbox for a Pod. Destroy the Pod's earlier sandbox first."""
+        """Create a sandbox for a Pod. The caller must destroy its earlier sandbox first."""
         self.pods[pod] = self.laboratory.sandbox(pod, DEMO_NAMESPACE)
         return self.pods[pod]
 

@@ -45,7 +45,7 @@ def start(state: DemoState) -> None:
     printer.command(
         f"etcd --listen-client-urls http://{laboratory.etcd.endpoint} ...", place="etcd"
     )
-    # Only ``lose_node`` waits for the controller (I8 of docs/contributing/architecture.md).
+    # No step before ``lose_node`` needs the controller (I8 of docs/contributing/architecture.md).
     laboratory.controller.start()
     rows = []
     for name in ("node-a", "node-b"):
@@ -157,8 +157,9 @@ def kill_agent(state: DemoState) -> None:
         )
     addresses = [address for sandbox in sandboxes for address in after[sandbox.pod]]
     expect(len(set(addresses)) == 2 * CRASH_PODS, f"addresses were allocated twice: {addresses}")
-    text = f"{CRASH_PODS} Pods hold {len(addresses)} different addresses. Pods with a claim before"
-    printer.output(f"{text} the restart hold the same addresses", style="green")
+    text = f"{CRASH_PODS} Pods hold {len(addresses)} different addresses"
+    kept = "Pods with a claim before the restart hold the same addresses"
+    printer.output(f"{text}. {kept}", style="green")
 
 
 def fill_pool(state: DemoState) -> None:

@@ -19,8 +19,8 @@ from ops.diagnostics.roce_qos import RoceNicState
 Verdict = Literal["ok", "warning", "failed"]
 """``failed``: Pods on common networks fail. ``warning``: some Pods may fail."""
 
-NEEDED: Final = ("veth links", "macvlan links", "IPv4 policy rules")
-"""Kernel features that common networks need. A lack of other features is a warning."""
+NEEDED_FEATURES: Final = ("veth links", "macvlan links", "IPv4 policy rules")
+"""Kernel features that common networks need. Any other missing feature is a warning."""
 
 MTU_MIN_FOR_IPV6: Final = 1_280
 READ_REMEDY: Final = "correct the cause; if a permission is missing, run this command as root"
@@ -38,7 +38,7 @@ class Diagnosis(NamedTuple):
 def diagnose(examination: Examination) -> list[Diagnosis]:
     """Derive all diagnoses."""
     return [
-        *_process(examination),
+        *_kernel_and_capabilities(examination),
         *_features(examination),
         *_sysctls(examination),
         *_manager(examination),
@@ -56,7 +56,7 @@ def worst(diagnoses: list[Diagnosis]) -> Verdict:
     return next((verdict for verdict in order if verdict in verdicts), "ok")
 
 
-def _process(examination: Examination) -> Iterator[Diagnosis]:
+def _kernel_and_capabilities(examination: Examination) -> Iterator[Diagnosis]:
     yield Diagnosis("kernel", "ok", f"Linux {examination.kernel} on {examination.machine}")
     if examination.missing_capabilities:
         missing = ", ".join(examination.missing_capabilities)
@@ -81,13 +81,13 @@ def _features(examination: Examination) -> Iterator[Diagnosis]:
         if not feature.why_not:
             yield Diagnosis(feature.name, "ok", "yes")
             continue
-        verdict: Verdict = "failed" if feature.name in NEEDED else "warning"
+        verdict: Verdict = "failed" if feature.name in NEEDED_FEATURES else "warning"
         remedy = f"modprobe -a {feature.module}" if feature.module else _kernel_remedy(feature.name)
         yield Diagnosis(feature.name, verdict, f"no: {feature.why_not}", remedy)
 
 
 def _kernel_remedy(feature: str) -> str:
-    """For a feature that no kernel module adds."""
+    """The remedy for a missing feature that no kernel module adds."""
     if feature == PINS_FEATURE:
         return f"if orbweaver.clusterIP is enabled: mount -t bpf bpf {BPFFS}"
     if feature == CGROUPS_FEATURE:
@@ -164,7 +164,7 @@ def _roce(state: RoceNicState) -> Diagnosis:
     if state.differences:
         remedy = "see the log of the agent for the cause"
         return Diagnosis(check, "warning", f"{state.found}; missing: {missing}", remedy)
-    remedy = "use another driver, or configure it with the tools of its vendor"
+    remedy = "use another driver, or configure the NIC with the tools of its vendor"
     return Diagnosis(check, "warning", f"{state.found}; {missing}", remedy)
 
 

@@ -1,4 +1,4 @@
-"""Reads the state of a node that the interfaces of Pods need. Changes nothing."""
+"""Reads the state of a node, as far as it affects the interfaces of Pods. Changes nothing."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class GatewayAnswer(NamedTuple):
 
 
 class Examination(NamedTuple):
-    """The state of a node. ``kernel``: the release.
+    """The state of a node. ``kernel``: its release.
 
     ``manager``: None in a Pod, where NetworkManager cannot be checked. ``faults``: why parts of the
     state could not be read.
@@ -83,7 +83,7 @@ class _Reader:
         self.roce: list[RoceNicState] = []
 
     def read(self) -> None:
-        """Blocks the thread."""
+        """Read every part. Blocks the thread."""
         executor = self._executor
         self.ipv6 = Path("/proc/net/if_inet6").exists()
         self.features = self._try("features of the kernel", lambda: try_kernel_features(executor))

@@ -48,7 +48,7 @@ _FAMILIES: Final[tuple[Family, ...]] = (4, 6)
 
 
 class KernelFeature(NamedTuple):
-    """One feature. ``module``: the kernel module to load. ``why_not``: the error, or ""."""
+    """One feature. ``module``: the kernel modules to load. ``why_not``: the error, or ""."""
 
     name: str
     module: str
@@ -109,7 +109,7 @@ def _rule(session: NetlinkSession, family: Family) -> KernelFeature:
 
 
 def _reply_marks(executor: NetnsExecutor, namespace: NetworkNamespace) -> Iterator[KernelFeature]:
-    """Try both implementations; one is enough (docs/reference/coordinator.md, "Reply path")."""
+    """Try nftables, then iptables; one is enough (docs/reference/coordinator.md, "Reply path")."""
     implementations: tuple[tuple[str, ReplyMarkRules], ...] = (
         ("nftables", NftReplyMarkRules(executor)),
         ("iptables", IptablesReplyMarkRules(executor)),
@@ -134,7 +134,7 @@ def _cluster_ips() -> Iterator[KernelFeature]:
     why = fault = ""
     try:
         own_netns_cookie()  # raises DatapathError if eBPF cannot identify namespaces
-        # 0: skip no network namespace.
+        # With 0, the programs change the sockets of every network namespace.
         if try_loading(DesiredPrograms(skipped_netns=0)) != errno.ECONNREFUSED:
             fault = "a refused connection gets EPERM from this kernel, not ECONNREFUSED"
     except DatapathError as error:

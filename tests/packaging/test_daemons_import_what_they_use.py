@@ -46,6 +46,6 @@ print([name for name in {UNUSED_MODULES!r} if name in sys.modules])
 
 def test_hook_commands_names_every_command_of_the_module_hooks() -> None:
     """With ``HOOK_COMMANDS``, the daemon need not import typer."""
-    group = typer.main.get_command(hooks.commands())
+    group = typer.main.get_command(hooks.command_line_app())
 
     assert tuple(group.commands) == HOOK_COMMANDS  # type: ignore[attr-defined]
