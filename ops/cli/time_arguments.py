@@ -14,7 +14,7 @@ from typing import Final
 from core.errors import BadInput
 
 _AGO: Final = re.compile(r"(\d+)\s*(s|m|h|d|w)(?:\s+ago)?\Z")
-_LENGTH: Final = re.compile(r"(\d{1,6})(s|m|h|d|w)\Z")
+_DURATION: Final = re.compile(r"(\d{1,6})(s|m|h|d|w)\Z")
 _UNIT_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _CLOCK: Final = re.compile(r"\d{1,2}:\d{2}(:\d{2})?\Z")
 
@@ -43,11 +43,11 @@ def parse_time(text: str, now_ms: int) -> int:
     return int(moment.timestamp() * 1000)
 
 
-def parse_length(text: str) -> float:
+def parse_duration(text: str) -> float:
     """Parse a duration to seconds; 0 for "". Raises BadInput."""
     if not text:
         return 0.0
-    match = _LENGTH.match(text.strip())
+    match = _DURATION.match(text.strip())
     if match is None:
         raise BadInput(
             f"{text[:64]!r} is not a duration", subject="time", remedy="write 90s, 15m, 2h or 3d"

@@ -22,17 +22,17 @@ from ops.cli.output import TableColumn, counted, duration, moment, table_of
 
 REFRESH_S: Final = 0.5
 IDLE_S: Final = 1.0
-"""Without a change, the screen is drawn after this time, because rates fall without events."""
+"""The screen is drawn after this time even without an event, because the rates fall."""
 
 QUIT_KEYS: Final = (b"q", b"Q", b"\x03", b"\x1b")
 """q, Ctrl-C and Escape."""
 
-LINES_AROUND: Final = 8
+LINES_OUTSIDE_ROWS: Final = 8
 
 REFUSALS_SHOWN: Final = 5
 WRITERS_SHOWN: Final = 8
-ROWS_MIN: Final = 3
-"""Rows of pools even on a small terminal."""
+POOL_ROWS_MIN: Final = 3
+"""Even a small terminal shows this many pools."""
 
 _POOLS: Final = (
     TableColumn("POOL"),
@@ -58,12 +58,12 @@ class PoolLine(NamedTuple):
 
     @property
     def percent(self) -> int:
-        """The used share in percent, rounded down; 100 without addresses."""
+        """The used share in percent, rounded down; 100 if the pool has no addresses."""
         return self.used * 100 // self.total if self.total else 100
 
 
 class WriterLine(NamedTuple):
-    """A writer. ``events``: number of events in the last minute."""
+    """A writer: its events in the last minute, and the time of its newest event."""
 
     name: str
     events: int
@@ -108,8 +108,8 @@ def screen_of(board: ActivityBoard, lines: int = 0) -> RenderableType:
     pools = board.pools
     if lines:
         refusals, writers = refusals[:REFUSALS_SHOWN], writers[:WRITERS_SHOWN]
-        pool_rows = lines - LINES_AROUND - len(refusals) - len(writers)
-        pools = pools[: max(pool_rows, ROWS_MIN)]
+        pool_rows = lines - LINES_OUTSIDE_ROWS - len(refusals) - len(writers)
+        pools = pools[: max(pool_rows, POOL_ROWS_MIN)]
     parts: list[RenderableType] = [Text(_heading(board)), Text("")]
     parts.append(table_of(_POOLS, map(_pool_row, pools)))
     if len(pools) < len(board.pools):
@@ -176,7 +176,7 @@ class TopScreen:
 
 @contextmanager
 def keys_of(terminal: IO[str], press: Callable[[bytes], None]) -> Iterator[None]:
-    """Pass keys to ``press``, without echo and without Enter."""
+    """Pass each key to ``press`` when it is typed. The terminal does not show the key."""
     descriptor = terminal.fileno()
     before = termios.tcgetattr(descriptor)
     loop = asyncio.get_running_loop()

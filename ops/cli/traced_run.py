@@ -50,7 +50,7 @@ def run_traced(
 
 
 def _command(arguments: Sequence[str], program: CommandGroup) -> tuple[str, ...]:
-    # Words that are not options have the name "".
+    # ``parse_options`` gives commands and arguments the name "".
     words = [option.words[0] for option in parse_options(arguments, program) if not option.name]
     if not words or words[0] not in program.commands:
         return ()

@@ -36,7 +36,7 @@ class CoolDownMark(NamedTuple):
 
 
 async def read_cool_down(session: ClusterSession, address: Address) -> CoolDownMark | None:
-    """None without a cool-down. Raises StoreUnavailable."""
+    """Read the address's cool-down, if there is one. Raises StoreUnavailable."""
     key = session.keys.cool_down(*address)
     mark = (await session.store.read([Get(key)])).ranges[0].first
     if mark is None:

@@ -1,6 +1,6 @@
 """Lists the applications of a Kubernetes cluster, as controllers do.
 
-Without Kubernetes, the ledger has the workloads as records.
+Without Kubernetes, applications are records in the ledger.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ Applications = Mapping["ApplicationKey", "Application | MissingOwner"]
 async def read_applications(kubeconfig: str, ledger: Ledger) -> Applications | None:
     """List a cluster's applications; None if neither option nor environment names a cluster.
 
-    Prints each kind that cannot be listed; applications of such a kind do not count as deleted.
-    Raises BadInput if there are no credentials.
+    If a kind cannot be listed, prints a warning and reports no application as deleted. Raises
+    BadInput without credentials.
     """
     cluster = kubeconfig or EnvironmentVariables(os.environ).kubeconfig()
     if cluster is None:

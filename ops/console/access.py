@@ -23,7 +23,7 @@ ACTIONS_PATH: Final = f"{CONSOLE_PATH}/workflows"
 """Signals and retries need the verb post on this non-resource URL."""
 
 ACCEPTED_S: Final = 60.0
-"""Seconds. After this time, an accepted token is reviewed again."""
+"""After this time, an accepted token is reviewed again."""
 
 TOKENS_CACHED_MAX: Final = 1_000
 """Accepted tokens that are cached, as digests."""
@@ -68,7 +68,7 @@ class SecretAccess:
         return self._user
 
 
-class TokenAccess:
+class ReviewedAccess:
     """Admits users whom the API server authorizes for a path and a verb.
 
     ``check`` raises ApiUnavailable while the API server does not answer.

@@ -1,8 +1,8 @@
 """States of a pool's addresses at an instant, as disjoint sets of intervals. Pure.
 
-An address has the first state that applies: allocated (has a holder), quarantined, reserved,
-resting (in cool-down), free. An address of excludeIPs without a holder is excluded. With intervals,
-an IPv6 /64 takes no more memory than an IPv4 /24.
+An address has the first state that applies: allocated (has a holder), excluded (in excludeIPs),
+quarantined, reserved, resting (in cool-down), free. With intervals, an IPv6 /64 takes no more
+memory than an IPv4 /24.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ AddressState = Literal[
     "free", "allocated", "resting", "reserved", "excluded", "quarantined", "outside"
 ]
 COUNTED_STATES: Final[tuple[AddressState, ...]] = get_args(AddressState)[:-1]
-"""Addresses that are not in the pool's ips are ``outside``."""
+"""``outside`` is left out: it is the state of addresses that are not in the pool's ips."""
 
 
-class Resting(NamedTuple):
+class CoolDown(NamedTuple):
     """An address in cool-down.
 
     ``row``: the last holder's row in the table of the pool's holdings. ``until_ms``: the end, in
@@ -54,13 +54,13 @@ class PoolConfiguration(NamedTuple):
 class PoolStates(NamedTuple):
     """A pool at an instant. ``states`` are disjoint.
 
-    ``resting``: address as a number -> cool-down; no such address is allocated. ``total``: the size
-    of ips without excludeIPs.
+    ``cool_downs``: address as a number -> cool-down, without allocated addresses. ``total``: the
+    size of ips without excludeIPs.
     """
 
     pool: Pool
     states: Mapping[AddressState, AddressSet]
-    resting: Mapping[int, Resting]
+    cool_downs: Mapping[int, CoolDown]
     total: int
 
     @property
@@ -87,31 +87,31 @@ def pool_states(
 ) -> PoolStates:
     """The states of one pool's addresses."""
     family = pool.family
-    assigned = readable_addresses(pool)
+    assignable = readable_addresses(pool)
     all_ips = AddressSet.from_items(pool.ips, family)
     allocated_values = instant.log.table(pool.name).values_at(instant.position)
     allocated = AddressSet.from_values(allocated_values, family)
-    free = assigned - allocated
+    free = assignable - allocated
     quarantined = free & _quarantined(configuration.quarantine, pool)
     free -= quarantined
     reserved = free & reserved_addresses(configuration.reservations, family)
     free -= reserved
-    resting = resting_at(instant, pool, cool_down_s, allocated_values)
-    in_cool_down = free & AddressSet.from_values(resting, family)
+    cool_downs = cool_downs_at(instant, pool, cool_down_s, allocated_values)
+    in_cool_down = free & AddressSet.from_values(cool_downs, family)
     states: dict[AddressState, AddressSet] = {
         "allocated": allocated,
         "quarantined": quarantined,
         "reserved": reserved,
         "resting": in_cool_down,
         "free": free - in_cool_down,
-        "excluded": all_ips - assigned - allocated,
+        "excluded": all_ips - assignable - allocated,
     }
-    return PoolStates(pool, states, resting, assigned.size)
+    return PoolStates(pool, states, cool_downs, assignable.size)
 
 
-def resting_at(
+def cool_downs_at(
     instant: LogInstant, pool: Pool, cool_down_s: float, held: set[int]
-) -> dict[int, Resting]:
+) -> dict[int, CoolDown]:
     """Addresses, as numbers, that were released less than ``cool_down_s`` ago, except ``held``.
 
     The cool-down in etcd can be longer (``core.allocation.cooldown``).
@@ -119,15 +119,15 @@ def resting_at(
     log, table = instant.log, instant.log.table(pool.name)
     cool_down_ms = int(cool_down_s * 1000)
     after = log.clock.position_at(instant.time_ms - cool_down_ms)
-    resting = {}
+    cool_downs = {}
     for row in table.rows_ended(after, instant.position):
         value = table.value(row)
         if value in held:
             continue
         until_ms = log.clock.time_of(table.ended(row)) + cool_down_ms
         if until_ms > instant.time_ms:
-            resting[value] = Resting(row, until_ms)
-    return resting
+            cool_downs[value] = CoolDown(row, until_ms)
+    return cool_downs
 
 
 def _quarantined(quarantine: Mapping[str, Quarantine], pool: Pool) -> AddressSet:

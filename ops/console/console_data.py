@@ -68,7 +68,7 @@ class ConsoleSource:
 
     def pools(self, instant: LogInstant) -> PoolsAt:
         """The pools of an instant, cached."""
-        # Present forecasts and cool-downs change with time, so present pools are cached for 1 s.
+        # At present, forecasts and cool-downs change without an event: cache these pools for 1 s.
         key = instant.position, instant.time_ms // 1000 if instant.is_now else instant.time_ms
         pools = self._pools.pop(key, None)
         if pools is None:
@@ -96,5 +96,5 @@ class ConsoleSource:
             leader=leader.name if leader else "",
             leads_since_ms=leader.since_ms if leader else 0,
             store_alarms=await self._store.alarms(),
-            paused=len([head async for head in self.visibility().heads(paused)]),
+            paused_executions=len([head async for head in self.visibility().heads(paused)]),
         )

@@ -19,7 +19,7 @@ from core.kubernetes.http_connection import open_connection
 from core.process.connections import ConnectionCounts
 from core.process.tcp_port import TcpPort
 from core.process.teardown import Teardown
-from ops.console.access import ACTIONS_PATH, ConsoleAccess, OpenAccess, TokenAccess
+from ops.console.access import ACTIONS_PATH, ConsoleAccess, OpenAccess, ReviewedAccess
 from ops.console.console_data import ConsoleSource
 from ops.console.console_settings import AUTH_SETTING, PORT_SETTING, ConsoleSettings
 from ops.console.web_server import CONNECTIONS_MAX, LOOPBACK_HOSTS, ConsoleServer
@@ -92,9 +92,9 @@ class ConsoleHost:
         api = Api(await open_connection(settings.kubeconfig))
         opened.push("the console's API client", api.close)
         if not settings.workflow_actions:
-            return TokenAccess(api), None
-        access = TokenAccess(api, ACTIONS_PATH, "post")
-        return TokenAccess(api), WorkflowActions(self._store, self._keys, access)
+            return ReviewedAccess(api), None
+        access = ReviewedAccess(api, ACTIONS_PATH, "post")
+        return ReviewedAccess(api), WorkflowActions(self._store, self._keys, access)
 
     async def _certificate(self) -> ServedCertificate | None:
         """Wait until the certificate exists, and load it; None without TLS."""

@@ -46,8 +46,8 @@ def console_settings(
     text = env.text(AUTH_SETTING, "token-review")
     auth: ConsoleAuth | None = next((name for name in get_args(ConsoleAuth) if name == text), None)
     if auth is None:
-        names = " or ".join(get_args(ConsoleAuth))
-        raise BadInput(f"{text[:64]!r} is not {names}", subject=AUTH_SETTING)
+        names = " nor ".join(get_args(ConsoleAuth))
+        raise BadInput(f"{text[:64]!r} is neither {names}", subject=AUTH_SETTING)
     port = env.port(PORT_SETTING, CONSOLE_PORT)
     actions = env.boolean(ACTIONS_SETTING, default=False)
     if actions and auth == "none":

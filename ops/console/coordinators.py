@@ -8,7 +8,7 @@ from ops.console.json_values import Document, PageRequest, instant_at, instant_d
 
 
 def coordinator_page(instant: LogInstant, request: PageRequest) -> Document:
-    """``CoordinatorPage`` of console-api.yaml, by name."""
+    """``CoordinatorPage`` of console-api.yaml, sorted by name."""
     records = instant.log.coordinators.at(instant.position)
     names, page = page_of(sorted(records), request)
     return {

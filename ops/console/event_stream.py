@@ -49,7 +49,7 @@ class EventReader:
         self._changed = asyncio.Event()
 
     def begin(self, events: Iterable[Recorded | Gap]) -> None:
-        """Add events that are older than the reader, without the limit ``BACKLOG_MAX``."""
+        """Add the events from before the reader opened. ``BACKLOG_MAX`` does not limit them."""
         self._events.extend(recorded for recorded in events if self._advance(recorded))
 
     def put(self, recorded: Recorded | Gap) -> None:
@@ -63,7 +63,7 @@ class EventReader:
         self._changed.set()
 
     def _advance(self, recorded: Recorded | Gap) -> bool:
-        """Whether this is a gap or an event after ``_last``; such an event becomes ``_last``."""
+        """Whether this is a gap, or an event after ``_last``. Sets ``_last`` to the event."""
         if isinstance(recorded, Gap):
             return True
         event_position = EventPosition(recorded.position, recorded.index_in_segment)
@@ -105,7 +105,7 @@ class EventFeed:
         self._tasks = BackgroundTasks("event feed")
         self._watch: asyncio.Task[None] | None = None
         self._following = asyncio.Event()
-        self._begun = 0  # the position up to which the watch has read
+        self._read_up_to = 0
 
     @asynccontextmanager
     async def open(self, after: EventPosition | None) -> AsyncIterator[EventReader]:
@@ -124,9 +124,9 @@ class EventFeed:
         try:
             await self._start()
             missed = await self._missed_events(after) if after is not None else []
-            # ``live`` has the events since the start of the watch. No await until ``reader``
-            # replaces ``live``: events in between would be lost.
-            overflow_gap = [] if live.is_open else [Gap(self._begun)]
+            # ``live`` has the events since the start of the watch. An await before ``reader``
+            # replaces ``live`` would lose events.
+            overflow_gap = [] if live.is_open else [Gap(self._read_up_to)]
             reader.begin([*missed, *live.take(), *overflow_gap])
             self._readers.discard(live)
             self._readers.add(reader)
@@ -159,15 +159,15 @@ class EventFeed:
             ) from None
 
     async def _missed_events(self, after: EventPosition) -> list[Recorded | Gap]:
-        """The events after a position; a gap replaces the oldest if they are not in memory."""
-        index = (await self._log.at_position(self._begun)).log
+        """The events after a position; a gap replaces events that are not in memory."""
+        index = (await self._log.at_position(self._read_up_to)).log
         recent = [*index.recent]
         events: list[Recorded | Gap] = [
             recorded
             for recorded in recent
             if EventPosition(recorded.position, recorded.index_in_segment) > after
         ]
-        if recent:  # may begin with a later event of its segment than the first
+        if recent:  # may lack the first events of its oldest segment
             gap = Gap(recent[0].position - 1)
             before_recent = EventPosition(recent[0].position, recent[0].index_in_segment - 1)
         else:
@@ -177,12 +177,12 @@ class EventFeed:
         return events if has_all or before_recent <= after else [gap, *events]
 
     async def _follow(self) -> None:
-        """Publish new events and advance ``_begun``; after an outage, publish a gap first."""
+        """Publish new events and advance ``_read_up_to``; after an outage, publish a gap first."""
         backoff, had_outage = Backoff(RECONNECT_PAUSE_S), False
         while True:
             try:
                 cursor = await self._log_reader.cursor_now()
-                self._begun = cursor.position
+                self._read_up_to = cursor.position
                 if had_outage:
                     self._publish(Gap(cursor.position))
                     had_outage = False
@@ -190,7 +190,7 @@ class EventFeed:
                 async for segments, _ in self._log_reader.follow(cursor):
                     for segment in segments:
                         self._publish_segment(segment)
-                        self._begun = segment.position
+                        self._read_up_to = segment.position
             except (Compacted, LogGap, LogCorrupt, StoreUnavailable):
                 self._following.clear()
                 had_outage = True

@@ -47,7 +47,7 @@ class EventConditions(NamedTuple):
 
 
 def parse_event_position(text: str, subject: str = "cursor") -> EventPosition:
-    """Parse ``POSITION.INDEX``, or ``POSITION``: after the last event there. Raises BadInput."""
+    """Parse ``POSITION.INDEX``. ``POSITION`` alone is after all events there. Raises BadInput."""
     position, dot, index = text.partition(".")
     if len(text) > 40 or not position.isdecimal() or (dot and not index.isdecimal()):
         raise BadInput(

@@ -20,7 +20,7 @@ PER_DAY_DIGITS: Final = 3
 
 
 class GrowthAt:
-    """Growth up to one instant."""
+    """The growth of pools and subnets up to one instant."""
 
     def __init__(self, instant: LogInstant) -> None:
         self._instant = instant
@@ -46,13 +46,15 @@ class GrowthAt:
         return self._document([after - before for before, after in pairwise(levels)], free)
 
     def of_subnet(self, subnet: Subnet, free: int) -> Document:
-        """``Forecast`` of a subnet, which grows with its pools."""
+        """``Forecast`` of a subnet, whose pools take its addresses."""
         since = self._log.subnets.first_position(subnet.name)
         changes = self._size_changes[subnet.name]
         positions = sorted(changes)
         sizes = [0, *accumulate(changes[position] for position in positions)]
         levels = [
-            sizes[bisect_right(positions, hour)] for hour in self._hour_positions if hour >= since
+            sizes[bisect_right(positions, position)]
+            for position in self._hour_positions
+            if position >= since
         ]
         return self._document([after - before for before, after in pairwise(levels)], free)
 

@@ -76,15 +76,15 @@ def _address_cells(pools: PoolsAt, states: PoolStates, begin: int, end: int) -> 
         ),
         key=lambda holding: holding.value,
     )
-    # ``states.resting`` also has addresses that are in another state, such as reserved.
+    # ``cool_downs`` also has addresses that are in another state, such as reserved.
     resting = [
         {
             "offset": value - begin,
             "address": format_address(family, value),
-            **_pod(table.holder(cooling.row).pod),
-            "until": time_text(cooling.until_ms),
+            **_pod(table.holder(cool_down.row).pod),
+            "until": time_text(cool_down.until_ms),
         }
-        for value, cooling in sorted(states.resting.items())
+        for value, cool_down in sorted(states.cool_downs.items())
         if begin <= value <= end and value in states.states["resting"]
     ]
     return {
@@ -127,10 +127,7 @@ def _quarantined(pools: PoolsAt, states: PoolStates, begin: int, end: int) -> It
 
 
 def _runs(states: PoolStates, begin: int, end: int) -> list[list[Any]]:
-    """[STATE, NUMBER OF ADDRESSES], in order of address.
-
-    Addresses that are not in the pool are ``outside``.
-    """
+    """[STATE, NUMBER OF ADDRESSES] of each run of equal states, by ascending address."""
     intervals = sorted(
         (max(first, begin), min(last, end), state)
         for state in COUNTED_STATES

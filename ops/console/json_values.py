@@ -64,7 +64,7 @@ def time_text(time_ms: int) -> str:
     return text.replace("+00:00", "Z")
 
 
-def second_text(time_ms: int) -> str:
+def orbctl_time_text(time_ms: int) -> str:
     """``2026-03-01 14:03:00Z``, as orbctl prints it."""
     return f"{datetime.fromtimestamp(time_ms // 1000, UTC):%Y-%m-%d %H:%M:%S}Z"
 
@@ -110,7 +110,7 @@ def stamp_document(stamp: Stamp) -> Document:
 
 
 def entry_document(entry: HistoryEntry, upto: int) -> Document:
-    """``TimelineEntry`` at position ``upto``: a later end is left out."""
+    """``TimelineEntry``. An end after position ``upto`` is left out."""
     is_open = entry.ended is None or entry.ended.position > upto
     hides_reason = is_open and entry.kind == "held"  # the reason is why the holding ended
     return {

@@ -22,22 +22,22 @@ def log_extent(
     ``window``: start and end of the histogram; "" is the start or end of the log.
     """
     clock, cursor = instant.log.clock, log.view.sealed.cursor
-    # Before the start of the index.
-    earlier_files = [
+    files_before_index = [
         file
         for file in log.view.sealed.summaries()
         if file.last_position <= instant.log.first_position
     ]
     first_position, first_ms = clock.first
     begins_ms: list[int] = []
-    if earlier_files:
-        first_position, first_ms = earlier_files[0].first_position, _begin_ms(log, earlier_files[0])
+    if files_before_index:
+        first_file = files_before_index[0]
+        first_position, first_ms = first_file.first_position, _begin_ms(log, first_file)
         # The start time of a file is the end time of the previous file.
-        begins_ms = [first_ms, *(file.clock_ms for file in earlier_files[:-1])]
+        begins_ms = [first_ms, *(file.clock_ms for file in files_before_index[:-1])]
     density = _in_window(clock, buckets, *window) if any(window) else clock.density(buckets)
-    before = [
+    archived_buckets = [
         Bucket(begin_ms, file.first_position - 1, file.events)
-        for begin_ms, file in zip(begins_ms, earlier_files, strict=True)
+        for begin_ms, file in zip(begins_ms, files_before_index, strict=True)
     ]
     pruned = cursor.pruned
     return {
@@ -57,15 +57,15 @@ def log_extent(
             }
             for part in log.unread.parts()
         ],
-        "unreadLeftOut": log.unread.unlisted,  # unread parts that are only counted
-        "events": clock.events + sum(file.events for file in earlier_files),
+        "unreadLeftOut": log.unread.unlisted,  # a count
+        "events": clock.events + sum(file.events for file in files_before_index),
         "density": [
             {
                 "time": time_text(bucket.begin_ms),
                 "position": bucket.position,
                 "events": bucket.events,
             }
-            for bucket in ([] if any(window) else before) + density
+            for bucket in ([] if any(window) else archived_buckets) + density
         ],
     }
 

@@ -14,14 +14,14 @@ from ops.console.json_values import (
     clamped,
     instant_at,
     instant_document,
+    orbctl_time_text,
     page_of,
-    second_text,
     time_text,
 )
 from ops.console.pool_answers import PoolsAt
 
 LISTED_MAX: Final = 200
-"""For each list: pools, subnets, agents."""
+"""Pools, subnets or agents in one answer."""
 
 ALARMS_MAX: Final = 200
 NEARLY_FULL: Final = 0.9
@@ -38,7 +38,7 @@ class Present(NamedTuple):
     leader: str = ""
     leads_since_ms: int = 0
     store_alarms: tuple[str, ...] = ()
-    paused: int = 0
+    paused_executions: int = 0
 
 
 def overview(pools: PoolsAt, present: Present | None) -> Document:
@@ -76,7 +76,7 @@ def overview(pools: PoolsAt, present: Present | None) -> Document:
 
 
 def agents_at(instant: LogInstant) -> list[Document]:
-    """Every ``Agent`` of console-api.yaml with an event up to the instant, by name."""
+    """Every ``Agent`` of console-api.yaml with an event up to the instant, sorted by name."""
     log, position = instant.log, instant.position
     nodes: dict[str, int] = {}
     for table in log.holdings.values():
@@ -176,7 +176,7 @@ def _pool_alarms(summary: Document, now_ms: int) -> Iterator[Document]:
             message=f"the pool is being deleted; {usage}",
             remedy="nothing to do: the pool is deleted when its last address is released",
         )
-    # If no other address is free, addresses in cool-down (resting) are allocated.
+    # An ADD gets an address in cool-down (resting) if no other address is free.
     elif counts["total"] and not counts["free"] + counts["resting"]:
         yield _alarm(
             severity="critical",
@@ -199,7 +199,7 @@ def _pool_alarms(summary: Document, now_ms: int) -> Iterator[Document]:
         expected = summary["forecast"]["expected"]
         expected_ms = int(datetime.fromisoformat(expected).timestamp() * 1000)
         if expected_ms - now_ms < SOON_S * 1000:
-            message = f"the pool is expected to be full at {second_text(expected_ms)}; {usage}"
+            message = f"the pool is expected to be full at {orbctl_time_text(expected_ms)}; {usage}"
             yield _alarm(
                 severity="warning",
                 code="PoolFullSoon",
@@ -229,15 +229,15 @@ def _present_alarms(present: Present) -> Iterator[Document]:
             message="no leader elected: no address is reclaimed, and reports are not updated",
             remedy="start a controller, or wait until the lease of the last leader expires",
         )
-    if present.paused:
+    if present.paused_executions:
         yield _alarm(
             severity="warning",
             code="ExecutionsPaused",
             kind="workflow",
             name="",
             message="1 workflow execution is paused"
-            if present.paused == 1
-            else f"{present.paused} workflow executions are paused",
+            if present.paused_executions == 1
+            else f"{present.paused_executions} workflow executions are paused",
             remedy="see docs/how-to/handle-a-paused-workflow.md",
         )
 

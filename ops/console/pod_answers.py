@@ -28,8 +28,8 @@ from ops.console.json_values import (
     entry_document,
     instant_at,
     instant_document,
+    orbctl_time_text,
     page_of,
-    second_text,
     stamp_document,
     time_text,
 )
@@ -72,7 +72,7 @@ async def pod_answer(view: LogView, instant: LogInstant, namespace: str, name: s
     """``PodAnswer`` of console-api.yaml. Raises NotFound if no event is about the Pod."""
     key = namespace, name
     adds = await read_past_adds(view, key, LogMoment(position=instant.position))
-    # If all events of a Pod are later than the instant, the answer has no addresses.
+    # If all events of a Pod are later than the instant, the answer's ``pod`` is None.
     if adds == PastAdds() and await read_past_adds(view, key) == PastAdds():
         raise NotFound(
             f"the log has no event about Pod {namespace}/{name}",
@@ -153,11 +153,11 @@ def address_answer(pools: PoolsAt, address: str) -> Document:
         pool, state = states_of_pools[0]
         answer["state"] = state
         row = pools.instant.log.table(pool.name).row_at(value, pools.instant.position)
-        cooling = pools.states(pool).resting.get(value)
+        cool_down = pools.states(pool).cool_downs.get(value)
         if row is not None:
             answer["holding"] = _address(pools, pool, value, row, "allocated")
-        elif cooling is not None and state == "resting":
-            answer["holding"] = _address(pools, pool, value, cooling.row, "resting")
+        elif cool_down is not None and state == "resting":
+            answer["holding"] = _address(pools, pool, value, cool_down.row, "resting")
     quarantine = pools.configuration.quarantine.get(address)
     if quarantine is not None:
         evidence = evidence_text(quarantine)
@@ -201,8 +201,8 @@ def _matching_addresses(
     if query.state in {"", "resting"}:
         in_cool_down = states.states["resting"]
         rows += [
-            (value, cooling.row, "resting")
-            for value, cooling in states.resting.items()
+            (value, cool_down.row, "resting")
+            for value, cool_down in states.cool_downs.items()
             if value in in_cool_down
         ]
     for value, row, state in sorted(rows):
@@ -218,7 +218,7 @@ def _address(pools: PoolsAt, pool: Pool, value: int, row: int, state: AddressSta
     holding = log.table(pool.name).holding(row)
     namespace, _, pod = holding.holder.pod.partition("/")
     since = holding.holder.revision if state == "allocated" else holding.ended
-    until = pools.states(pool).resting[value].until_ms if state == "resting" else 0
+    until = pools.states(pool).cool_downs[value].until_ms if state == "resting" else 0
     return {
         "address": format_address(pool.family, value),
         "state": state,
@@ -289,7 +289,7 @@ def _reasons(instant: LogInstant, endpoint: Endpoint) -> Iterator[str]:
         row = table.row_at(parse_address(address).value, position)
         claimed = table.holder(row).revision if row is not None else 0
         time_ms = log.clock.time_of(claimed)
-        when = f" at {second_text(time_ms)}" if claimed and time_ms else ""
+        when = f" at {orbctl_time_text(time_ms)}" if claimed and time_ms else ""
         yield f"{address} was claimed from IPPool {name}{when}, at position {claimed}."
         pool = log.pools.get(name, position)
         if pool is not None:

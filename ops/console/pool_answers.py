@@ -30,7 +30,7 @@ UTILISATION_DIGITS: Final = 4
 
 
 class PoolsAt:
-    """The pools and subnets of one instant, with cached results."""
+    """The pools and subnets of one instant. Caches what it computes."""
 
     def __init__(self, instant: LogInstant, cool_down_s: float) -> None:
         self.instant = instant
@@ -40,7 +40,7 @@ class PoolsAt:
         self._states: dict[str, PoolStates] = {}
 
     def pool(self, name: str) -> Pool:
-        """Raises NotFound."""
+        """Find a pool. Raises NotFound."""
         pool = self.configuration.pools.get(name)
         if pool is None:
             raise NotFound(
@@ -81,7 +81,7 @@ class PoolsAt:
         return sorted(pools, key=lambda pool: (-self.states(pool).utilisation, pool.name))
 
     def totals(self) -> dict[Family, Document]:
-        """``Counts`` of console-api.yaml: the sum over the pools of each family."""
+        """``Counts`` of console-api.yaml for each family, summed over its pools."""
         sums: dict[Family, Document] = {
             4: dict.fromkeys(("total", *COUNTED_STATES), 0),
             6: dict.fromkeys(("total", *COUNTED_STATES), 0),

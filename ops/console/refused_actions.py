@@ -1,7 +1,7 @@
 """Logs refused actions of the console, but never a token or a body.
 
-The number of lines is limited, so that a client cannot fill the log. The next line has the number
-of refusals that were left out.
+The number of lines is limited, so that a client cannot fill the log. The next line that is logged
+has the number of refusals that were left out.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from ops.console.json_values import LIMIT_DEFAULT, LIMIT_MAX, PageRequest
 
 PAGE_PARAMETERS = frozenset(("limit", "cursor"))
 
-EVENT_CONDITIONS = frozenset(
+EVENT_PARAMETERS = frozenset(
     ("kind", "pool", "namespace", "node", "address", "pod", "actor", "trace")
 )
 

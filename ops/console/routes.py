@@ -1,4 +1,4 @@
-"""The routes of the console's API (docs/reference/console-api.yaml) that answer at one instant."""
+"""The routes of the console's API (docs/reference/console-api.yaml) that answer for one instant."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from ops.console.pool_answers import (
     subnet_page,
 )
 from ops.console.released_addresses import released_answer
-from ops.console.request_parameters import EVENT_CONDITIONS, PAGE_PARAMETERS, ConsoleQuery
+from ops.console.request_parameters import EVENT_PARAMETERS, PAGE_PARAMETERS, ConsoleQuery
 from ops.console.search import HITS_DEFAULT, HITS_MAX, parse_query, search, trace_of
 from ops.console.workflow_answers import (
     executions_at,
@@ -83,14 +83,14 @@ async def _subnet(source: ConsoleSource, instant: LogInstant, query: ConsoleQuer
     return subnet_answer(source.pools(instant), query.path("name"))
 
 
-def _page(make_page: Callable[[LogInstant, PageRequest], Document]) -> Handler:
+def _page_from_instant(make_page: Callable[[LogInstant, PageRequest], Document]) -> Handler:
     async def answer(_: ConsoleSource, instant: LogInstant, query: ConsoleQuery) -> Document:
         return make_page(instant, query.page())
 
     return answer
 
 
-def _page_of_pools(make_page: Callable[[PoolsAt, PageRequest], Document]) -> Handler:
+def _page_from_pools(make_page: Callable[[PoolsAt, PageRequest], Document]) -> Handler:
     async def answer(source: ConsoleSource, instant: LogInstant, query: ConsoleQuery) -> Document:
         return make_page(source.pools(instant), query.page())
 
@@ -160,8 +160,8 @@ async def _search(source: ConsoleSource, instant: LogInstant, query: ConsoleQuer
     search_fault = ""
     try:
         executions = await matching_executions(executions_at(source, instant), text, trace_of(text))
-    # The answer still has the objects of the log.
     except (StoreError, LimitExceeded) as error:
+        # The answer has the objects of the log, and no workflows.
         search_fault = f"workflows: {error}"
     return search(instant, text, limit, executions) | {"leftOut": search_fault}
 
@@ -169,12 +169,12 @@ async def _search(source: ConsoleSource, instant: LogInstant, query: ConsoleQuer
 async def _events(source: ConsoleSource, instant: LogInstant, query: ConsoleQuery) -> Document:
     conditions, page = query.conditions(), query.page()
     cursor = parse_event_position(page.cursor) if page.cursor else None
-    begin: EventPosition | None = None
+    after: EventPosition | None = None
     if query.text("after"):
-        begin = parse_event_position(str(query.number("after", 0, COUNT_MAX, least=0)))
+        after = parse_event_position(str(query.number("after", 0, COUNT_MAX, least=0)))
     since = (await source.instant(query.text("since"))).position if query.text("since") else 0
-    if begin is not None:
-        return await events_after(source.log, instant, cursor or begin, conditions, page.limit)
+    if after is not None:
+        return await events_after(source.log, instant, cursor or after, conditions, page.limit)
     return await events_before(source.log, instant, cursor, conditions, page.limit, since)
 
 
@@ -183,16 +183,16 @@ _AT: Final = frozenset(("at",))
 CONSOLE_ROUTES: Final = (
     ConsoleRoute("/log", frozenset(("buckets", "from", "to")), _log),
     ConsoleRoute("/overview", _AT, _overview),
-    ConsoleRoute("/pools", _AT | PAGE_PARAMETERS, _page_of_pools(pool_page)),
+    ConsoleRoute("/pools", _AT | PAGE_PARAMETERS, _page_from_pools(pool_page)),
     ConsoleRoute("/pools/{name}", _AT, _pool),
     ConsoleRoute("/pools/{name}/timeline", _AT, _timeline_by_name("pool")),
     ConsoleRoute("/pools/{name}/addresses", _AT | {"first", "last", "cells"}, _grid),
-    ConsoleRoute("/subnets", _AT | PAGE_PARAMETERS, _page_of_pools(subnet_page)),
+    ConsoleRoute("/subnets", _AT | PAGE_PARAMETERS, _page_from_pools(subnet_page)),
     ConsoleRoute("/subnets/{name}", _AT, _subnet),
     ConsoleRoute("/subnets/{name}/timeline", _AT, _timeline_by_name("subnet")),
-    ConsoleRoute("/reservations", _AT | PAGE_PARAMETERS, _page_of_pools(reservation_page)),
+    ConsoleRoute("/reservations", _AT | PAGE_PARAMETERS, _page_from_pools(reservation_page)),
     ConsoleRoute("/reservations/{name}/timeline", _AT, _timeline_by_name("reservation")),
-    ConsoleRoute("/coordinators", _AT | PAGE_PARAMETERS, _page(coordinator_page)),
+    ConsoleRoute("/coordinators", _AT | PAGE_PARAMETERS, _page_from_instant(coordinator_page)),
     ConsoleRoute(
         "/coordinators/{name}/timeline", _AT, _timeline_by_name("record", f"{COORDINATOR_KIND}/")
     ),
@@ -202,7 +202,7 @@ CONSOLE_ROUTES: Final = (
         _timeline_by_namespace_and_name("application"),
     ),
     ConsoleRoute("/nodes/{name}/released", _AT | {"limit"}, _released),
-    ConsoleRoute("/agents", _AT | PAGE_PARAMETERS, _page(agent_page)),
+    ConsoleRoute("/agents", _AT | PAGE_PARAMETERS, _page_from_instant(agent_page)),
     ConsoleRoute(
         "/addresses", _AT | PAGE_PARAMETERS | {"state", "pool", "namespace", "node"}, _addresses
     ),
@@ -220,5 +220,5 @@ CONSOLE_ROUTES: Final = (
     ConsoleRoute("/workflows", _AT | PAGE_PARAMETERS | {"status", "type", "id"}, _workflows),
     ConsoleRoute("/workflows/{id:.+}", _AT | {"run"}, _workflow),
     ConsoleRoute("/search", _AT | {"q", "limit"}, _search),
-    ConsoleRoute("/events", _AT | PAGE_PARAMETERS | EVENT_CONDITIONS | {"after", "since"}, _events),
+    ConsoleRoute("/events", _AT | PAGE_PARAMETERS | EVENT_PARAMETERS | {"after", "since"}, _events),
 )

@@ -19,7 +19,7 @@ from core.domain.addresses.ip_address import (
     parse_address,
 )
 from core.errors import BadInput
-from ops.console.json_values import Document, instant_at, instant_document, second_text
+from ops.console.json_values import Document, instant_at, instant_document, orbctl_time_text
 from workflows.engine.store.records import RunHead
 
 QUERY_CHARS_MIN: Final = 2
@@ -27,14 +27,14 @@ QUERY_CHARS_MAX: Final = 253
 HITS_MAX: Final = 200
 HITS_DEFAULT: Final = 50
 
-HITS_EXAMINED_MAX: Final = 5_000
-"""Pod rows that a search reads, newest first."""
+POD_ROWS_MAX: Final = 5_000
+"""A search divides this number of Pod rows among the pools, and reads the newest rows."""
 
-POOL_HITS_EXAMINED_MIN: Final = 50
-"""Pod rows to read in each pool, even beyond ``HITS_EXAMINED_MAX``."""
+POOL_SHARE_ROWS_MIN: Final = 50
+"""The least share of a pool. Many pools together can exceed ``POD_ROWS_MAX``."""
 
 KIND_CHARS_MIN: Final = 4
-"""A shorter prefix of "coordinator" does not find all coordinators."""
+"""A prefix of "coordinator" this long or longer finds all coordinators."""
 
 _COORDINATOR_KIND_WORDS: Final = ("spidercoordinator", "coordinator")
 _TRACE: Final = re.compile(r"(?:[0-9a-f]{2}-)?([0-9a-f]{32})(?:-[0-9a-f]{16}-[0-9a-f]{2})?\Z")
@@ -127,12 +127,12 @@ def _hits(instant: LogInstant, query: str) -> Iterator[Hit]:
     if low:
         for position, kind in instant.log.events_with_trace(low):
             if position <= instant.position:
-                when = second_text(instant.log.clock.time_of(position))
+                when = orbctl_time_text(instant.log.clock.time_of(position))
                 yield Hit("event", str(position), f"{kind}, {when}")
     mac = mac_number(query)
     value, family = _address(query)
     holdings = instant.log.holdings
-    rows_max = max(POOL_HITS_EXAMINED_MIN, HITS_EXAMINED_MAX // max(len(holdings), 1))
+    rows_max = max(POOL_SHARE_ROWS_MIN, POD_ROWS_MAX // max(len(holdings), 1))
     for pool, table in holdings.items():
         pool_family = _family(instant, pool)
         rows: list[tuple[str, int]] = []
@@ -147,7 +147,7 @@ def _hits(instant: LogInstant, query: str) -> Iterator[Hit]:
         rows += [("pod", row) for row in pods]
         for kind, row in rows:
             yield from _hits_of_row(instant, pool, table, row, kind, query)
-        yield from _hits_of_names(instant, table, query)
+        yield from _node_and_application_hits(instant, table, query)
 
 
 def _hits_of_row(
@@ -174,7 +174,9 @@ def _hits_of_row(
             yield Hit("pod", pod, detail, ended)
 
 
-def _hits_of_names(instant: LogInstant, table: HoldingTable, query: str) -> Iterator[Hit]:
+def _node_and_application_hits(
+    instant: LogInstant, table: HoldingTable, query: str
+) -> Iterator[Hit]:
     for kind, name, row in table.named_rows(query.lower(), instant.position):
         ended = table.ended(row)
         yield Hit(kind, name, "", OPEN_END if ended > instant.position else ended)
@@ -207,7 +209,7 @@ def _names_kind(text: str, words: Sequence[str]) -> bool:
 
 
 def _refused(instant: LogInstant, text: str) -> Iterator[Hit]:
-    """Pods whose ADD was refused; the index of pools has no rows for them."""
+    """Pods whose ADD was refused. A refusal has no row in a ``HoldingTable``."""
     refusals, position = instant.log.refusals, instant.position
     for pod in refusals.names():
         refusal = refusals.get(pod, position)

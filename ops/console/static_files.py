@@ -33,7 +33,7 @@ class StaticFile(NamedTuple):
 
 
 def static_files(folder: Path) -> Iterator[tuple[str, StaticFile]]:
-    """Path below ``folder`` and content; only suffixes in ``TYPES``."""
+    """Yield path and content of each file below ``folder`` with a suffix in ``TYPES``."""
     folder = folder.resolve()
     for path in folder.rglob("*"):
         if path.suffix in TYPES and path.is_file() and path.resolve().is_relative_to(folder):

@@ -34,7 +34,7 @@ from ops.console.console_data import ConsoleSource
 from ops.console.event_stream import Gap
 from ops.console.events import EventConditions, parse_event_position
 from ops.console.refused_actions import RefusedActions
-from ops.console.request_parameters import EVENT_CONDITIONS, ConsoleQuery
+from ops.console.request_parameters import EVENT_PARAMETERS, ConsoleQuery
 from ops.console.routes import CONSOLE_ROUTES, ConsoleRoute
 from ops.console.static_files import STATIC_FOLDER, etag_of, static_files
 from ops.console.workflow_actions import BODY_BYTES_MAX, WorkflowActions
@@ -197,7 +197,7 @@ class ConsoleServer:
         return web.Response(body=body, content_type="application/json", headers=headers)
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
-        conditions = ConsoleQuery(request, EVENT_CONDITIONS | {"after"}).conditions()
+        conditions = ConsoleQuery(request, EVENT_PARAMETERS | {"after"}).conditions()
         last = request.headers.get("Last-Event-ID") or request.query.get("after", "")
         after = parse_event_position(last, "Last-Event-ID") if last else None
         response = web.StreamResponse(headers={**SECURITY_HEADERS, hdrs.CACHE_CONTROL: "no-store"})

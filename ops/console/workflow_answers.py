@@ -18,8 +18,8 @@ from ops.console.json_values import (
     Document,
     PageRequest,
     instant_document,
+    orbctl_time_text,
     page_of,
-    second_text,
     time_text,
 )
 from workflows.engine.client.visibility import Filter
@@ -82,7 +82,7 @@ def _missing(executions: PastExecutions, instant: LogInstant) -> list[str]:
     # True if the log lacks its beginning, or began before ``deleted_before_ms``.
     may_be_deleted = log.first_position > 0 or log.clock.first[1] < executions.deleted_before_ms
     if executions.deleted_before_ms and may_be_deleted:
-        when = second_text(executions.deleted_before_ms)
+        when = orbctl_time_text(executions.deleted_before_ms)
         sentences.append(
             f"executions that closed before {when} have left etcd and the archive (retention)"
         )

@@ -22,7 +22,7 @@ from ops.cli.action_runner import Yes, confirm, perform
 from ops.cli.exit_codes import Exit, fail
 from ops.cli.output import TableColumn, counted, moment, print_fields, show_table, show_value
 from ops.cli.progress import progress
-from ops.cli.time_arguments import parse_length
+from ops.cli.time_arguments import parse_duration
 
 if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
@@ -149,7 +149,7 @@ def prune(
         )
 
     async def action(session: ClusterSession) -> None:
-        retention = Retention(age_s=parse_length(older_than), bytes_max=keep_bytes)
+        retention = Retention(age_s=parse_duration(older_than), bytes_max=keep_bytes)
         cursor = (await read_cursor(session.store, session.keys)).cursor
         files = sized_files(SealedLog(session.archive, cursor))
         count = count_surplus(files, retention, session.now_ms())

@@ -19,7 +19,7 @@ from ops.cli.action_runner import perform
 from ops.cli.configuration_writer import write_command
 from ops.cli.kinds import ObjectKind, kind_of, object_name
 from ops.cli.output import TableColumn, counted, print_fields, show_table, show_value
-from ops.cli.time_arguments import parse_length
+from ops.cli.time_arguments import parse_duration
 from workflows.engine.client.client import Client
 from workflows.engine.client.visibility import Visibility
 from workflows.engine.store.keys import WorkflowKeys
@@ -271,9 +271,9 @@ async def _read_retirement(
 
 def _parse_options(deadline: str, in_use: str) -> _RetireOptions:
     if in_use == WAIT:
-        return _RetireOptions(parse_length(deadline), WAIT)
+        return _RetireOptions(parse_duration(deadline), WAIT)
     if in_use == REFUSE:
-        return _RetireOptions(parse_length(deadline), REFUSE)
+        return _RetireOptions(parse_duration(deadline), REFUSE)
     raise BadInput(
         f"--in-use {in_use[:32]!r} is neither {WAIT} nor {REFUSE}",
         subject="in-use",

@@ -8,7 +8,7 @@ import typer
 
 from ops.cli.action_runner import perform
 from ops.cli.output import TableColumn, counted, moment, print_fields, show_table, show_value
-from ops.cli.time_arguments import parse_length
+from ops.cli.time_arguments import parse_duration
 from ops.cli.workflow_calls import (
     Arguments,
     Queue,
@@ -132,12 +132,12 @@ def create(
       orbctl schedule create report report '"lan"' --every 6h --jitter 10m
     """
     spec = ScheduleSpec(
-        tuple(ScheduleInterval(parse_length(text)) for text in every or []),
+        tuple(ScheduleInterval(parse_duration(text)) for text in every or []),
         tuple(cron or []),
-        parse_length(jitter),
+        parse_duration(jitter),
     )
     values = tuple(parse_argument(text) for text in arguments or [])
-    window_s = parse_length(catch_up) if catch_up else CATCHUP_WINDOW_S
+    window_s = parse_duration(catch_up) if catch_up else CATCHUP_WINDOW_S
     schedule = Schedule(
         ScheduleAction(workflow_type, values),
         spec,

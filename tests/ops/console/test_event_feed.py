@@ -81,7 +81,7 @@ async def test_a_reader_gets_a_gap_if_its_backlog_overflows_at_the_start(
     await feed.close()
     assert all(isinstance(event, Recorded) for event in logged)
     # The last gap has the position after which the feed's watch began.
-    assert events == [*logged, *[Gap(1)] * BACKLOG_MAX, Gap(feed._begun)]
+    assert events == [*logged, *[Gap(1)] * BACKLOG_MAX, Gap(feed._read_up_to)]
 
 
 async def test_a_reader_gets_a_gap_if_events_of_its_segment_are_not_in_memory(
@@ -118,12 +118,12 @@ async def test_a_gap_with_its_position_is_announced_after_an_outage(
         assert reader.take() == []
         store.is_unavailable = False
         (gap,) = await reader.next_events(DEADLINE_S)
-        assert gap == Gap(feed._begun)
+        assert gap == Gap(feed._read_up_to)
         async with feed.open(BEGIN) as second_reader:
             (*_, newest) = second_reader.take()
     await feed.close()
     assert isinstance(newest, Recorded)
-    assert newest.position <= feed._begun
+    assert newest.position <= feed._read_up_to
 
 
 async def test_an_undecodable_segment_is_a_gap_before_the_next_events(

@@ -7,7 +7,7 @@ from core.audit.compact_texts import NumberedTexts
 from core.audit.holding_table import Holder, HoldingTable
 from core.audit.indexed_log import LogInstant
 from core.audit.log_index import LogIndex
-from ops.console.search import HITS_EXAMINED_MAX, POOL_HITS_EXAMINED_MIN, search
+from ops.console.search import POD_ROWS_MAX, POOL_SHARE_ROWS_MIN, search
 
 POOLS = 90
 PODS = 120
@@ -34,5 +34,5 @@ def crowded_log() -> LogInstant:
 def test_a_search_limits_its_rows_and_includes_every_pool() -> None:
     answer = search(crowded_log(), "web", POOLS * PODS)
     hits = [hit["name"] for hit in answer["hits"]]
-    assert len(hits) <= max(HITS_EXAMINED_MAX, POOLS * POOL_HITS_EXAMINED_MIN)
+    assert len(hits) <= max(POD_ROWS_MAX, POOLS * POOL_SHARE_ROWS_MIN)
     assert {name.split("-")[1] for name in hits} == {str(number) for number in range(POOLS)}

@@ -156,5 +156,5 @@ def test_the_console_is_off_by_default_and_its_authentication_is_checked() -> No
     assert console is not None
     assert (console.address, console.port, console.auth) == ("127.0.0.1", 5723, "token-review")
 
-    with pytest.raises(BadInput, match="'guess' is not token-review or none"):
+    with pytest.raises(BadInput, match="'guess' is neither token-review nor none"):
         load_settings(NO_FILE, variables | {"ORBWEAVER_CONSOLE_AUTH": "guess"})
