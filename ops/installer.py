@@ -1,6 +1,6 @@
 """Installs the CNI executables and the network configuration on a node, and uninstalls them.
 
-The conflist is written last, because a runtime calls the executables as soon as it finds one.
+The conflist is written last, because a runtime that finds it calls the executables at once.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def uninstall(target_bin_dir: Path) -> tuple[FileChange, ...]:
 
 
 def remove_runtime_files(socket: Path) -> tuple[FileChange, ...]:
-    """Remove an agent's sockets, locks, and directory of attachment records if empty.
+    """Remove an agent's sockets and locks, and an empty directory of attachment records.
 
     The agent must have ended: a running agent would continue without its sockets.
     """
@@ -95,7 +95,7 @@ def remove_runtime_files(socket: Path) -> tuple[FileChange, ...]:
     for path in sorted(socket.parent.glob(f"{socket.name}*")):
         path.unlink()
         changes.append(FileChange(path, "removed"))
-    with suppress(OSError):  # it has records of attachments
+    with suppress(OSError):  # the directory has attachment records
         attachments.rmdir()
         changes.append(FileChange(attachments, "removed"))
     return tuple(changes)

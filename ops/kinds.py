@@ -14,5 +14,5 @@ ALL_KINDS: Final[tuple[KeyKind[Any], ...]] = (*CORE_KINDS, *ENGINE_KINDS, SCAN_S
 STATUS_KINDS: Final = tuple(kind for kind in ALL_KINDS if kind is not SEGMENT_KEYS)
 """The kinds that ``orbctl status`` decodes.
 
-Segments of the log take too long; ``orbctl verify`` reads them.
+Log segments are left out, because they take too long to decode; ``orbctl verify`` reads them.
 """

@@ -24,7 +24,7 @@ from nodeagent.sriov.sysfs import Sysfs
 from nodeagent.sriov_master_addresses import SYSFS
 from ops.diagnostics.hardware import read_hardware
 from ops.diagnostics.kernel_features import KernelFeature, try_kernel_features
-from ops.diagnostics.network_manager import Manager, read_manager
+from ops.diagnostics.network_manager import NetworkManagerState, read_network_manager
 from ops.diagnostics.nics import Gateway, MasterNic, default_gateways, master_nics
 from ops.diagnostics.roce_qos import RoceNicState, roce_states
 
@@ -64,7 +64,7 @@ class Examination(NamedTuple):
     sysctls: tuple[sysctls.SysctlReading, ...]
     nics: tuple[MasterNic, ...]
     gateways: tuple[GatewayAnswer, ...]
-    manager: Manager | None
+    manager: NetworkManagerState | None
     faults: tuple[str, ...] = ()
     roce: tuple[RoceNicState, ...] = ()
 
@@ -127,7 +127,7 @@ async def examine(gateways: Sequence[Gateway] = ()) -> Examination:
         sysctls=tuple(reader.sysctls),
         nics=tuple(reader.nics),
         gateways=tuple(answers),
-        manager=None if POD_VARIABLE in os.environ else read_manager(),
+        manager=None if POD_VARIABLE in os.environ else read_network_manager(),
         faults=tuple(reader.faults),
         roce=tuple(reader.roce),
     )

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 CONFIGURATION_FOLDER: Final = Path("/etc/NetworkManager/conf.d")
-RUNNING: Final = Path("/run/NetworkManager")
+RUNTIME_FOLDER: Final = Path("/run/NetworkManager")
+"""Exists while NetworkManager runs."""
+
 SUGGESTED_FILE: Final = "spidernet.conf"
 SUGGESTED_CONTENT: Final = "[keyfile]\nunmanaged-devices=interface-name:veth*\n"
 FILE_BYTES_MAX: Final = 1 << 16
@@ -15,17 +17,19 @@ _KEY: Final = "unmanaged-devices"
 _VETHS: Final = "interface-name:veth"
 
 
-class Manager(NamedTuple):
+class NetworkManagerState(NamedTuple):
     """Whether NetworkManager runs, and whether its configuration ignores veth interfaces."""
 
     running: bool
     ignores_veths: bool
 
 
-def read_manager(running: Path = RUNNING, configuration: Path = CONFIGURATION_FOLDER) -> Manager:
-    """Configuration files that cannot be read are ignored."""
+def read_network_manager(
+    runtime: Path = RUNTIME_FOLDER, configuration: Path = CONFIGURATION_FOLDER
+) -> NetworkManagerState:
+    """Ignores configuration files that it cannot read."""
     files = sorted(configuration.glob("*.conf")) if configuration.is_dir() else []
-    return Manager(running.is_dir(), any(map(_ignores_veths, files)))
+    return NetworkManagerState(runtime.is_dir(), any(map(_ignores_veths, files)))
 
 
 def _ignores_veths(path: Path) -> bool:

@@ -12,7 +12,7 @@ from nodeagent.netlink.values import Link, mac_text
 MASTER_KINDS: Final = ("", "bond", "vlan", "bridge", "team", "openvswitch", "veth", "macvlan")
 """Kinds of links; "" is a NIC. Inside containers a veth can be a master."""
 
-_IF_OPER_UNKNOWN: Final = 0  # include/uapi/linux/if.h; of links that report no state
+_IF_OPER_UNKNOWN: Final = 0  # include/uapi/linux/if.h; a link without a state has it
 _ETHERNET_MAC_BYTES: Final = 6
 
 
@@ -20,8 +20,8 @@ class MasterNic(NamedTuple):
     """An interface that can be a master.
 
     ``kind``: "nic", or the kind of a virtual link. ``promiscuity``: how many users of the link set
-    promiscuous mode. ``addresses``: with prefix length, without link-local addresses. See also
-    ``hardware.Hardware``.
+    promiscuous mode. ``addresses``: with prefix length, not link-local. ``device`` and
+    the fields after it come from ``hardware.Hardware``.
     """
 
     name: str

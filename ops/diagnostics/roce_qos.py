@@ -24,8 +24,8 @@ from core.domain.roce_qos.qos_plan import ets_text, plan_qos
 class RoceNicState(NamedTuple):
     """The QoS of a NIC, compared with the first rule for this NIC.
 
-    ``found``: the QoS. ``differences``: from the rule. ``gaps``: settings of the rule that the
-    driver lacks. ``nodes``: node labels of the rule.
+    ``found``: the NIC's QoS. ``differences``: how it differs from the rule. ``gaps``: settings of
+    the rule that the driver lacks. ``nodes``: node labels of the rule.
     """
 
     nic: str
@@ -36,7 +36,7 @@ class RoceNicState(NamedTuple):
 
 
 def roce_states(nics: Collection[RoceNic], rules: Collection[RoceQosRule]) -> list[RoceNicState]:
-    """The states of NICs that have a port or differ from their rule."""
+    """The states of all NICs except virtual functions and bonds without differences."""
     states = [_state(nic, rules) for nic in nics]
     pairs = zip(nics, states, strict=True)
     return [state for nic, state in pairs if nic.has_port_settings or state.differences]

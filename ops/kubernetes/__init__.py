@@ -3,8 +3,8 @@
 The main modules:
 
     translated_kinds.py     paths and fields of the custom resources
-    translator.py           applies the custom resources to the log
-    translator_commands.py  applies the translator's commands
+    translator.py           compares the custom resources with the log
+    translator_commands.py  writes the translator's changes to the log
     object_finalizer.py     deletion of pools and subnets
     status_reporter.py      writes the projection into custom resources
     status_reports.py       the content of status and of SpiderEndpoints
@@ -14,6 +14,6 @@ The main modules:
     kubernetes_host.py      the tasks of a leading controller
 
 The log is authoritative for addresses, the custom resources for the desired configuration. The
-deletion of an object never releases an address: it stops new claims and waits for the last
-release.
+deletion of a pool never releases an address: the pool gets no new claims, and is deleted after
+the last release.
 """

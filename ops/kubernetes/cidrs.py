@@ -62,7 +62,7 @@ def source_of(configurations: Mapping[str, str]) -> Source:
 
 def of_kubeadm(config_map: Object) -> Cidrs:
     """The CIDRs in kube-system/kubeadm-config."""
-    text = _members(config_map.get("data")).get("ClusterConfiguration", "")
+    text = _mapping(config_map.get("data")).get("ClusterConfiguration", "")
     try:
         documents = [document.value for document in load_yaml(str(text))]
     except BadInput:
@@ -77,9 +77,9 @@ def of_kubeadm(config_map: Object) -> Cidrs:
 
 def of_controller_manager(pod: Object) -> Cidrs:
     """The CIDRs in the flags of a kube-controller-manager."""
-    containers = _items(_members(pod.get("spec")).get("containers"))
-    container = _members(containers[0]) if containers else {}
-    arguments = [*_items(container.get("command")), *_items(container.get("args"))]
+    containers = _list(_mapping(pod.get("spec")).get("containers"))
+    container = _mapping(containers[0]) if containers else {}
+    arguments = [*_list(container.get("command")), *_list(container.get("args"))]
     return Cidrs(_cidrs_of_flag(arguments, POD_FLAG), _cidrs_of_flag(arguments, SERVICE_FLAG))
 
 
@@ -91,7 +91,7 @@ def of_calico(pools: Iterable[Object]) -> tuple[str, ...]:
     )
     texts: list[str] = []
     for pool in by_age:
-        spec = _members(pool.get("spec"))
+        spec = _mapping(pool.get("spec"))
         if not spec.get("disabled") and "deletionTimestamp" not in pool["metadata"]:
             texts += _cidrs_in(spec.get("cidr"))
     return tuple(texts)
@@ -106,7 +106,7 @@ class CiliumIpam(NamedTuple):
 
 def of_cilium(config_map: Object) -> CiliumIpam:
     """IPAM mode and CIDRs in Cilium's ConfigMap."""
-    data = _members(config_map.get("data"))
+    data = _mapping(config_map.get("data"))
     ipv4 = _cidrs_in(data.get("cluster-pool-ipv4-cidr"), " ")
     ipv6 = _cidrs_in(data.get("cluster-pool-ipv6-cidr"), " ")
     return CiliumIpam(str(data.get("ipam", "")), ipv4 + ipv6)
@@ -117,7 +117,7 @@ def of_cilium_pools(pools: Iterable[Object]) -> tuple[str, ...]:
     texts: list[str] = []
     for pool in sorted(pools, key=lambda pool: str(pool["metadata"]["name"])):
         for family in ("ipv4", "ipv6"):
-            for cidr in _items(_members(_members(pool.get("spec")).get(family)).get("cidrs")):
+            for cidr in _list(_mapping(_mapping(pool.get("spec")).get(family)).get("cidrs")):
                 texts += _cidrs_in(cidr)
     return tuple(texts)
 
@@ -128,7 +128,7 @@ def of_service_cidrs(objects: Iterable[Object]) -> tuple[str, ...]:
     return tuple(
         cidr
         for body in ordered
-        for text in _items(_members(body.get("spec")).get("cidrs"))
+        for text in _list(_mapping(body.get("spec")).get("cidrs"))
         for cidr in _cidrs_in(text)
     )
 
@@ -140,11 +140,11 @@ def _cidrs_of_flag(arguments: Iterable[object], flag: str) -> tuple[str, ...]:
     return ()
 
 
-def _members(value: object) -> Mapping[str, Any]:
+def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _items(value: object) -> list[Any]:
+def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 

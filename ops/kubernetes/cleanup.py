@@ -25,9 +25,10 @@ ADMISSION: Final = "/apis/admissionregistration.k8s.io/v1"
 POLL_S: Final = 1.0
 
 PASS_PAUSE_S: Final = 2.0
-"""A pass that finds no finalizer is the last."""
 
 PASSES_MAX: Final = 20
+"""The cleanup also ends after a pass that finds no finalizer."""
+
 NODES_WAIT_S: Final = 60.0
 """Limited, because a node that is down must not block an uninstallation."""
 
@@ -44,8 +45,7 @@ class InstallationNames(NamedTuple):
     mutating: str = ""
     validating: str = ""
     secret: str = ""
-    nodes: str = ""
-    """The DaemonSet that cleans the nodes."""
+    cleaning_daemon_set: str = ""
 
 
 async def clean(api: Api, names: InstallationNames) -> int:
@@ -65,8 +65,10 @@ async def clean(api: Api, names: InstallationNames) -> int:
     await _delete(api, lease)
     if names.secret:
         await _delete(api, f"/api/v1/namespaces/{names.namespace}/secrets/{names.secret}")
-    if names.nodes:
-        await _until_nodes_are_clean(api, DAEMON_SETS.format(names.namespace, names.nodes))
+    if names.cleaning_daemon_set:
+        await _until_nodes_are_clean(
+            api, DAEMON_SETS.format(names.namespace, names.cleaning_daemon_set)
+        )
     return removed_count
 
 

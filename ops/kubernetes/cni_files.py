@@ -18,7 +18,7 @@ SUFFIXES: Final = (".conf", ".conflist", ".json")
 TEMPORARY: Final = ".new"
 """The suffix of a copy until it is complete."""
 
-FAULT: Final = "ClusterNotReady"
+EVENT_REASON: Final = "ClusterNotReady"
 """The reason of the Event about a directory that cannot be read."""
 
 Stamp = tuple[tuple[str, int, int], ...]
@@ -38,7 +38,7 @@ def read_directory(directory: Path) -> Mapping[str, str]:
     except OSError as error:
         message = f"CNI configurations of {directory} cannot be read: {error.strerror}"
         raise BadInput(
-            message, subject=FAULT, remedy="give the controller read access to these files"
+            message, subject=EVENT_REASON, remedy="give the controller read access to these files"
         ) from None
     return texts
 

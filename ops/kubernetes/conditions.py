@@ -9,8 +9,8 @@ from core.errors import BadInput, Refused
 from core.kubernetes.api_client import Object
 
 READY_TYPE: Final = "Ready"
-DRAINING: Final = "Draining"
-TRANSLATOR_CONDITIONS: Final = (READY_TYPE, DRAINING)
+DRAINING_TYPE: Final = "Draining"
+TRANSLATOR_CONDITIONS: Final = (READY_TYPE, DRAINING_TYPE)
 
 MESSAGE_CHARS_MAX: Final = 4_096
 NOTE_CHARS_MAX: Final = 1_024
@@ -44,12 +44,12 @@ def draining_conditions(message: str) -> tuple[DesiredCondition, DesiredConditio
     """The conditions of an object that is being deleted while in use."""
     return (
         DesiredCondition(READY_TYPE, "False", "Draining", message),
-        DesiredCondition(DRAINING, "True", "InUse", message),
+        DesiredCondition(DRAINING_TYPE, "True", "InUse", message),
     )
 
 
 def is_new(body: Object, desired: DesiredCondition) -> bool:
-    """Whether the object has no condition with this type, status and message."""
+    """Whether the object lacks a condition with this type, status and message."""
     return not any(
         (condition["type"], condition["status"], condition["message"])
         == (desired.type, desired.status, desired.message)

@@ -1,4 +1,4 @@
-"""Records the history of SpiderCoordinators in the event log; agents read the objects."""
+"""Records the history of SpiderCoordinators in the event log. Agents read the API objects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class CoordinatorRecords:
-    """Keeps a record of every SpiderCoordinator of an informer."""
+    """Keeps a record of every SpiderCoordinator in the log."""
 
     def __init__(self, informer: Informer, commands: Commands) -> None:
         self._informer = informer

@@ -33,7 +33,7 @@ from ops.cli.input_files import Recursive, read_texts
 from ops.cli.output import TableColumn, show_table, show_value
 from ops.diagnostics.diagnosis import Diagnosis, diagnose, worst
 from ops.diagnostics.examination import Examination, examine
-from ops.diagnostics.network_manager import Manager
+from ops.diagnostics.network_manager import NetworkManagerState
 from ops.diagnostics.nics import Gateway, MasterNic
 from ops.installer import remove_runtime_files, uninstall
 
@@ -231,7 +231,7 @@ def _nic(nic: MasterNic) -> dict[str, Any]:
     return nic._asdict() | {"addresses": list(nic.addresses), "rdma": list(nic.rdma)}
 
 
-def _manager(manager: Manager | None) -> dict[str, bool] | None:
+def _manager(manager: NetworkManagerState | None) -> dict[str, bool] | None:
     if manager is None:
         return None
     return {"running": manager.running, "leaves_veths": manager.ignores_veths}

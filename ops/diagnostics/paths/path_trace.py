@@ -4,8 +4,8 @@ The legs of a trace are
 
     there   a packet from the Pod to the destination
     back    the reply to this packet
-    marked  a reply of the Pod to a packet that arrived through the node,
-            for each firewall mark in the Pod's rules
+    marked  a reply of the Pod to a packet that arrived through the node;
+            one leg for each firewall mark in the Pod's rules
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CHILD_KINDS: Final = ("macvlan", "ipvlan", "vlan")
 """The parent of such a link is a link of the node."""
 
 ExitPath = Literal["nowhere", "itself", "node", "by node", "by nic"]
-"""How a packet leaves the Pod. ``by node``: through the node. ``by nic``: past the node."""
+"""Where a packet goes. ``node``: to the node. ``by node``: through it. ``by nic``: past it."""
 
 
 class PathHop(NamedTuple):
@@ -42,7 +42,7 @@ class PathLeg(NamedTuple):
 
 
 class _Departure(NamedTuple):
-    """A leg from the Pod. ``link``: the last link, of the Pod (``by nic``) or of the node."""
+    """A leg from the Pod. ``link``: where the packet leaves the Pod (``by nic``) or the node."""
 
     leg: PathLeg
     exit_path: ExitPath
@@ -108,7 +108,7 @@ def _back(
     source: Address,
     destination: Address,
 ) -> PathLeg | None:
-    """None if the packet of ``departure`` did not leave the Pod."""
+    """The leg of the reply; None if the packet did not leave the Pod."""
     link, exit_path = departure.link, departure.exit_path
     if exit_path in ("nowhere", "itself"):
         return None

@@ -115,7 +115,7 @@ class Stack:
 def rule_of(
     rules: Sequence[RoutingRule], question: RouteLookup, table: int, links: dict[int, Link]
 ) -> RoutingRule | None:
-    """The first rule that matches the packet and leads to this table.
+    """The first rule that matches the packet and leads to ``table``.
 
     The kernel does not report this rule, so the rules are searched by priority.
     """
@@ -140,7 +140,7 @@ def table_name(number: int) -> str:
 
 
 def rule_text(rule: RoutingRule | None) -> str:
-    """As ``ip rule`` prints it; "" for None."""
+    """The rule in the style of ``ip rule``; "" for None."""
     if rule is None:
         return ""
     parts = [f"{rule.priority}:"]
@@ -152,7 +152,7 @@ def rule_text(rule: RoutingRule | None) -> str:
 
 
 def route_text(answer: RouteResult) -> str:
-    """As ``ip route`` prints it; "" if there is none."""
+    """The route in the style of ``ip route``; "" if there is none."""
     route = answer.route
     if route is None:
         return ""
@@ -184,7 +184,7 @@ def _neighbour_text(entry: Neighbour) -> str:
 def namespace_of(pod: str, containers: Collection[str], datapath: Path) -> str:
     """The path of the Pod's network namespace. Raises DatapathError.
 
-    ``datapath``: the directory of attachment records.
+    ``datapath`` is the directory of attachment records.
     """
     for record in AttachmentRecords(datapath).all():
         if record.container in containers:

@@ -1,6 +1,6 @@
 """Makes the webhook configurations (docs/reference/admission.md, "Webhook configurations").
 
-Updates that change neither spec nor labels are not reviewed: a finalizer can be removed while no
+An update that changes only finalizers is not reviewed, so that they can be removed while no
 controller runs.
 """
 
@@ -19,7 +19,7 @@ from ops.kubernetes.settings import InjectionSettings
 CONFIGURATION_NAME: Final = "spiderpool-controller"
 
 TIMEOUT_S: Final = 10
-ADMITTED_KINDS: Final = frozenset(("SpiderIPPool", "SpiderSubnet"))
+STORED_ADMISSION_KINDS: Final = frozenset(("SpiderIPPool", "SpiderSubnet"))
 """Admissions of these kinds are stored until the log has the object."""
 
 DELETION_KINDS: Final = ("SpiderIPPool", "SpiderSubnet")
@@ -66,8 +66,8 @@ def configurations(
 ) -> Iterator[Object]:
     """Both webhook configurations.
 
-    Without ``guards_deletion``, the webhook only warns of a deletion. The deletion then succeeds
-    even while no controller runs.
+    Without ``guards_deletion``, the webhook only warns: a deletion succeeds even while no
+    controller runs.
     """
     for verb, kind in (
         ("mutate", "MutatingWebhookConfiguration"),
@@ -90,7 +90,7 @@ def configurations(
 
 def _webhook(verb: str, kind: str, client: WebhookClientConfig, *, guards_deletion: bool) -> Object:
     operations = ["CREATE", "UPDATE"]
-    stores_admission = verb == "validate" and kind in ADMITTED_KINDS
+    stores_admission = verb == "validate" and kind in STORED_ADMISSION_KINDS
     if verb == "validate" and guards_deletion and kind in DELETION_KINDS:
         operations.append("DELETE")
     return {

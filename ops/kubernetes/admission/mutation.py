@@ -22,9 +22,10 @@ from ops.kubernetes.translated_kinds import FINALIZER, command_of
 
 
 def defaulted(body: Object, pools: Mapping[str, Pool], subnets: Mapping[str, Subnet]) -> Object:
-    """A copy of the object with defaults; without defaults if a field is unreadable.
+    """A copy of the object with defaults.
 
-    Validation refuses such an object. ``subnets``: the subnets to which a pool can belong.
+    An object with an unreadable field gets no defaults; validation refuses it. ``subnets``: the
+    subnets to which a pool can belong.
     """
     after = copy.deepcopy(body)
     if "deletionTimestamp" in after["metadata"]:
@@ -50,7 +51,7 @@ def defaulted(body: Object, pools: Mapping[str, Pool], subnets: Mapping[str, Sub
 
 
 def _with_uid(body: Object) -> Object:
-    """The object; with the UID "" during its creation."""
+    """The object, with the UID "" if it has none yet."""
     return body | {"metadata": {"uid": ""} | body["metadata"]}
 
 
@@ -70,5 +71,5 @@ def _write(body: Object, value: Pool | Subnet | Reservation) -> None:
         return
     if spec.get("excludeIPs"):
         spec["excludeIPs"] = list(value.exclude_ips)
-    # Keep the label of a subnet, which may not be in the log yet.
+    # Keep the label that names a subnet: that subnet may not be in the log yet.
     body["metadata"]["labels"] = (body["metadata"].get("labels") or {}) | dict(value.labels)

@@ -87,7 +87,7 @@ def defaulted_network(body: Object) -> Object:
 
 
 def validate_coordinator(admission_request: AdmissionRequest) -> tuple[Refusal, ...]:
-    """The refusals, even if the object is being deleted."""
+    """The refusals; a change is checked even during the object's deletion."""
     if admission_request.operation == UPDATE and is_unchanged(
         admission_request.object, admission_request.old
     ):
@@ -132,7 +132,7 @@ def _is_same_network(admission_request: AdmissionRequest) -> bool:
 
 
 async def _foreign_nad(network: ReviewedNetwork, api: Api) -> tuple[Refusal, ...]:
-    """Refuse a NetworkAttachmentDefinition that another network owns."""
+    """Refuse the network if another one owns its NetworkAttachmentDefinition."""
     name = attachment_name(network.name, network.annotations)
     try:
         nad = await api.get(NADS.format(segment(network.namespace), segment(name)))
@@ -160,7 +160,7 @@ def _prefix(text: str) -> str:
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401  # JSON
-    """JSON without nulls and empty lists; required lists stay: the rules check them."""
+    """JSON without nulls and empty lists; the rules check required lists, which stay."""
     if isinstance(value, dict):
         return {
             key: _plain(item)

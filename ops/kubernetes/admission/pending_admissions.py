@@ -33,7 +33,7 @@ from ops.kubernetes.admission.reviews import AdmissionRequest
 from ops.kubernetes.translated_kinds import TranslatedKind, command_of
 
 STORING_S_MAX: Final = 75.0
-"""From a review until the object is stored: the API server's timeout, 60 s, and a margin."""
+"""The longest time from review to storage: the API server's timeout, 60 s, and a margin."""
 
 SWEEP_S: Final = 10.0
 
@@ -52,7 +52,7 @@ class Admitter:
         self._configurator = configurator
         self._admissions = admissions
         self._lock = asyncio.Lock()
-        self._next_index = 0  # of the next admission to sweep
+        self._next_sweep_begin = 0
 
     async def run(self) -> None:
         """Delete completed admissions until cancelled."""
@@ -73,9 +73,9 @@ class Admitter:
         Each call continues with the next ``SWEPT_MAX`` admissions.
         """
         admissions = (await self._admissions.read()).admissions
-        begin = self._next_index if self._next_index < len(admissions) else 0
+        begin = self._next_sweep_begin if self._next_sweep_begin < len(admissions) else 0
         pending = admissions[begin : begin + SWEPT_MAX]
-        self._next_index = begin + len(pending)
+        self._next_sweep_begin = begin + len(pending)
         in_log = {admission.review for admission in await self._admissions.in_log(pending)}
         for admission in pending:
             if admission.review in in_log or not await self._is_pending(admission):
@@ -100,7 +100,7 @@ class Admitter:
     async def _conflicts(
         self, admission_request: AdmissionRequest, command: Command
     ) -> tuple[AdmissionConflict, ...]:
-        """The conflicts; without a conflict, store the admission."""
+        """Store the admission if there is no conflict; return the conflicts."""
         async with self._lock:
             pending = await self._admissions.read()
             result = await self._configurator.dry_run_beside(command, pending.admissions)
@@ -136,7 +136,7 @@ class Admitter:
 
 
 def _has_extent(stored: Object, admission: PendingAdmission) -> bool:
-    """The extent: family, subnet and addresses."""
+    """Whether the object has the admitted family, subnet and addresses."""
     try:
         command = command_of(stored)
     except (BadInput, Refused):

@@ -39,7 +39,7 @@ class PodInjection:
         await self._informer.run()
 
     async def mutate(self, admission_request: AdmissionRequest) -> bytes:
-        """The response: a patch with the networks and devices, or a refusal. Raises ApiError."""
+        """Add networks, devices and slots to the Pod, or refuse it. Raises ApiError."""
         pod = admission_request.object
         namespace = await self._namespace(admission_request.namespace)
         if not (needs_injection(pod, namespace) or may_request_slots(pod, self._slots)):

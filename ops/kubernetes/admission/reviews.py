@@ -167,7 +167,7 @@ def denied(
     """A response that denies the request, with a cause for each refusal.
 
     ``name``: the object's name, by default that of the request. ``reason``: the reason of the
-    Status, by default Invalid. A first refusal of the kind AlreadyExists overrides ``reason``.
+    Status, by default Invalid. If the first refusal is AlreadyExists, that is the reason.
     """
     kind, name = request.kind, name or request.name
     first = refusals[0]
@@ -203,7 +203,7 @@ def failed(uid: str, message: str, reason: str = "ServiceUnavailable") -> bytes:
 
 
 def patch_between(before: Object, after: Object) -> list[Object]:
-    """The patch that replaces changed members of metadata, and a changed spec as a whole."""
+    """The patch: each changed field of metadata, and the whole spec if it changed."""
     patch: list[Object] = []
     for name, value in after.get("metadata", {}).items():
         if before.get("metadata", {}).get(name) != value:

@@ -101,7 +101,7 @@ class AdmissionValidator:
             await self._configurator.dry_run(command)
             return ()
         if isinstance(command, ApplyPool) and self._subnets_enabled:
-            await self._require_controller(admission_request, command.pool)
+            await self._require_owner_subnet(admission_request, command.pool)
         await self._admitter.admit(admission_request, command)
         return ()
 
@@ -112,8 +112,11 @@ class AdmissionValidator:
             is not None
         )
 
-    async def _require_controller(self, admission_request: AdmissionRequest, pool: Pool) -> None:
-        """Raise Refused for rule 5 of docs/reference/admission.md, "SpiderIPPool"."""
+    async def _require_owner_subnet(self, admission_request: AdmissionRequest, pool: Pool) -> None:
+        """Raise Refused if the SpiderSubnet that owns the pool is missing or has another CIDR.
+
+        Part of rule 5 of docs/reference/admission.md, "SpiderIPPool".
+        """
         owner = controlling_subnet(admission_request.object)
         if owner is None or not pool_addresses(pool):
             return
@@ -131,7 +134,7 @@ class AdmissionValidator:
             raise Refused((refusal,))
 
     async def warnings(self, admission_request: AdmissionRequest) -> tuple[str, ...]:
-        """Warnings about uses that delay an allowed deletion; () if etcd cannot be read."""
+        """Warnings that uses delay a deletion; () if it is guarded or etcd cannot be read."""
         if admission_request.operation != DELETE or self._guards_deletion:
             return ()
         try:

@@ -27,7 +27,7 @@ from core.errors import BadInput
 AUTHORITY_DAYS: Final = 3_650
 CERTIFICATE_DAYS: Final = 365
 BACKDATED_HOURS: Final = 1
-"""Certificates become valid earlier, for peers with a slow clock."""
+"""Certificates are valid from this time before their issue, for peers with a slow clock."""
 
 RENEWED_AT: Final = 2 / 3
 """A certificate is renewed after this fraction of its validity."""

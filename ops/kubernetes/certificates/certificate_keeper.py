@@ -29,7 +29,7 @@ RECONCILE_S: Final = 60.0
 
 RETRY_S: Final = 2.0
 TRIES_MAX: Final = 8
-"""Passes of one reconciliation; one without changes is the last."""
+"""Passes of one reconciliation. It ends after a pass that changes nothing."""
 
 SECRETS_PATH: Final = "/api/v1/namespaces/{}/secrets"
 CONFIGURATIONS: Final = tuple(

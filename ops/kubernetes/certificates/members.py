@@ -18,7 +18,12 @@ from core.eventstore.roles import AGENT_USER, CONTROLLER_USER, ROOT_USER
 from core.kubernetes.api_client import Api, Object
 from ops.kubernetes.certificates.authority import CertificateRequest, KeyPair, make_authority
 from ops.kubernetes.certificates.certificate_keeper import SECRETS_PATH
-from ops.kubernetes.certificates.rotation import StoredAuthorities, is_good, is_usable, issued_by
+from ops.kubernetes.certificates.rotation import (
+    StoredAuthorities,
+    is_authority_usable,
+    is_certificate_good,
+    issued_by,
+)
 
 CERTIFICATE_DAYS: Final = 1_825
 """Long, because only upgrades of the chart renew certificates."""
@@ -53,7 +58,7 @@ async def make_certificates(api: Api, namespace: str, names: SecretNames) -> lis
     secrets = _Secrets(api, namespace)
     authority = await secrets.read(names.authority)
     missing = KeyPair(b"", b"")  # stands for a certificate that does not exist
-    if authority is None or not is_usable(_stored(authority, missing), now):
+    if authority is None or not is_authority_usable(_stored(authority, missing), now):
         authority = make_authority("orbweaver-etcd authority", now)
         await secrets.write(names.authority, authority, authority)
     for name, request in (
@@ -65,7 +70,7 @@ async def make_certificates(api: Api, namespace: str, names: SecretNames) -> lis
     ):
         issued = await secrets.read(name)
         stored = _stored(authority, issued or missing)
-        if not is_good(stored, request, now):
+        if not is_certificate_good(stored, request, now):
             await secrets.write(name, authority, issued_by(stored, request, now))
     return secrets.written
 

@@ -1,8 +1,8 @@
 """Decides the next state of a Secret with certificates, one step at a time. No I/O, no clock.
 
-A new authority issues certificates when all clients trust it, or when they reject the present
-certificate anyway. A replaced authority stays trusted while it is valid, because other replicas may
-still use its certificates.
+A new authority issues certificates when all clients trust it. It need not wait if clients reject
+the present certificate anyway. A replaced authority stays trusted while it is valid, because other
+replicas may still use its certificates.
 """
 
 from __future__ import annotations
@@ -58,14 +58,16 @@ def next_step(
 
     ``is_trusted``: all clients trust the newest authority.
     """
-    if stored is None or not is_usable(stored, now):
+    if stored is None or not is_authority_usable(stored, now):
         return new_authorities(request, now)
     if is_due(stored.authorities[0], now):
         authority = make_authority(f"{request.common_name} authority", now)
         older = [certificate for certificate in stored.authorities if is_valid(certificate, now)]
         trusted = (authority.certificate, *older)[:AUTHORITIES_MAX]
         return StoredAuthorities(trusted, authority.key, stored.issued)
-    if is_good(stored, request, now) or not (is_trusted or _is_rejected_by_clients(stored, now)):
+    if is_certificate_good(stored, request, now) or not (
+        is_trusted or _is_rejected_by_clients(stored, now)
+    ):
         return None
     return stored._replace(issued=issued_by(stored, request, now))
 
@@ -79,7 +81,7 @@ def _newest(stored: StoredAuthorities) -> KeyPair:
     return KeyPair(stored.authorities[0], stored.authority_key)
 
 
-def is_usable(stored: StoredAuthorities, now: dt.datetime) -> bool:
+def is_authority_usable(stored: StoredAuthorities, now: dt.datetime) -> bool:
     """Whether the newest authority is valid and can issue certificates."""
     try:
         return (
@@ -91,7 +93,9 @@ def is_usable(stored: StoredAuthorities, now: dt.datetime) -> bool:
         return False
 
 
-def is_good(stored: StoredAuthorities, request: CertificateRequest, now: dt.datetime) -> bool:
+def is_certificate_good(
+    stored: StoredAuthorities, request: CertificateRequest, now: dt.datetime
+) -> bool:
     """Whether the issued certificate can be kept."""
     certificate = stored.issued.certificate
     try:

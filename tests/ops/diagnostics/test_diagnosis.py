@@ -24,7 +24,7 @@ from ops.cli.output import show_table
 from ops.diagnostics.diagnosis import READ_REMEDY, Diagnosis, diagnose, worst
 from ops.diagnostics.examination import Examination, GatewayAnswer
 from ops.diagnostics.kernel_features import KernelFeature
-from ops.diagnostics.network_manager import Manager
+from ops.diagnostics.network_manager import NetworkManagerState
 from ops.diagnostics.nics import Gateway, MasterNic
 from ops.diagnostics.roce_qos import roce_states
 from tests.tidy.sources import PROJECT_ROOT
@@ -50,7 +50,7 @@ HEALTHY = Examination(
     sysctls=tuple(SysctlReading(sysctl, sysctl.value) for sysctl in NODE_SYSCTLS),
     nics=(NIC,),
     gateways=(GatewayAnswer(ROUTER, ("02:00:00:00:00:fe",)),),
-    manager=Manager(running=False, ignores_veths=False),
+    manager=NetworkManagerState(running=False, ignores_veths=False),
 )
 
 
@@ -113,7 +113,7 @@ FAULTS: dict[str, tuple[Examination, Diagnosis]] = {
                   "agents skip this sysctl; if Pods need it, use another kernel"),
     ),
     "NetworkManager": (
-        HEALTHY._replace(manager=Manager(running=True, ignores_veths=False)),
+        HEALTHY._replace(manager=NetworkManagerState(running=True, ignores_veths=False)),
         Diagnosis("NetworkManager", "warning", "runs, and may reconfigure Pods' veth interfaces",
                   "write to /etc/NetworkManager/conf.d/spidernet.conf: [keyfile];"
                   " unmanaged-devices=interface-name:veth*"),

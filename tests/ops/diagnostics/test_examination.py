@@ -18,7 +18,7 @@ from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace, read_s
 from nodeagent.settings.agent_settings import Settings
 from nodeagent.settings.sysctls import NODE_SYSCTLS, Sysctl, read_node_sysctls, set_node_sysctls
 from ops.diagnostics.kernel_features import try_kernel_features
-from ops.diagnostics.network_manager import Manager, read_manager
+from ops.diagnostics.network_manager import NetworkManagerState, read_network_manager
 from tests.support.agent_harness import running
 from tests.support.link import Link, Station, ip
 
@@ -151,9 +151,9 @@ def test_the_files_of_networkmanager_show_whether_it_ignores_veths(
     (tmp_path / "spidernet.conf").write_text(text)
 
     # NetworkManager runs if its run directory exists.
-    manager = read_manager(tmp_path, tmp_path)
-    assert manager == Manager(running=True, ignores_veths=ignores_veths)
-    assert read_manager(tmp_path / "none", tmp_path / "none") == Manager(
+    manager = read_network_manager(tmp_path, tmp_path)
+    assert manager == NetworkManagerState(running=True, ignores_veths=ignores_veths)
+    assert read_network_manager(tmp_path / "none", tmp_path / "none") == NetworkManagerState(
         running=False, ignores_veths=False
     )
 
