@@ -43,7 +43,7 @@ NO_FLAGS: Final = (
 RESYNC_S: Final = 60.0
 CNI_POLL_S: Final = 2.0
 
-MANAGER: Final = "orbweaver-coordinator"
+FIELD_MANAGER: Final = "orbweaver-coordinator"
 SYNCED: Final = "Synced"
 NOT_READY: Final = "NotReady"
 CLUSTER_FAULT: Final = "ClusterNotReady"
@@ -52,7 +52,7 @@ CILIUM_REMEDY: Final = "set podCIDRType to none, and list the CIDRs of Pods in h
 
 
 class Coordinators:
-    """Keeps the status of the SpiderCoordinator up to date; ``written`` counts changes."""
+    """Keeps the status of the SpiderCoordinator up to date; ``written`` counts writes."""
 
     def __init__(
         self, api: Api, objects: ObjectWriter, settings: CoordinatorReconcilerSettings
@@ -106,7 +106,7 @@ class Coordinators:
         except BadInput as error:
             desired = {"phase": NOT_READY, "reason": error.message}
             desired |= {"overlayPodCIDR": [], "serviceCIDR": []}
-            # An Event uses only the reason and message.
+            # ``create_event`` ignores the type and the status.
             failure = DesiredCondition("Ready", "False", error.subject, str(error))
         else:
             desired = {"phase": SYNCED, "overlayPodCIDR": list(prefixes.pods)}
@@ -117,8 +117,8 @@ class Coordinators:
         body: Object = {"apiVersion": API_VERSION, "kind": "SpiderCoordinator", "status": desired}
         body["metadata"] = {key: coordinator["metadata"][key] for key in ("name", "uid")}
         name = coordinator["metadata"]["name"]
-        await self._api.apply(f"{COORDINATORS_PATH}/{name}/status", body, MANAGER)
-        if failure is not None:  # last, so that retries of the status write create one Event
+        await self._api.apply(f"{COORDINATORS_PATH}/{name}/status", body, FIELD_MANAGER)
+        if failure is not None:  # after the write, whose retries create no Event
             await self._objects.create_event(coordinator, failure)
 
     async def _remove_finalizer(self, coordinator: Object) -> None:
@@ -131,7 +131,7 @@ class Coordinators:
             await self._api.merge(f"{COORDINATORS_PATH}/{metadata['name']}", body)
 
     async def _find_cidrs(self, coordinator: Object) -> Cidrs:
-        """The CIDRs for podCIDRType. Raises BadInput; ``subject`` is the reason of the Event."""
+        """Find the CIDRs of podCIDRType. Raises BadInput; its subject is the Event's reason."""
         source = coordinator["spec"].get("podCIDRType", "auto")
         if source == "auto":
             texts = await asyncio.to_thread(read_directory, self._settings.cni_directory)

@@ -1,7 +1,7 @@
 """Writes metadata and spec of custom resources for the translator, and creates Events.
 
-``pool_status_writer`` writes the status with another field manager, because server-side apply
-removes the fields that a manager does not apply again.
+``pool_status_writer`` writes the status with another field manager, because each server-side apply
+removes the manager's other fields.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ops.kubernetes.conditions import (
 )
 from ops.kubernetes.translated_kinds import FINALIZER, TranslatedKind
 
-MANAGER: Final = "orbweaver-translator"
+FIELD_MANAGER: Final = "orbweaver-translator"
 EVENTS: Final = "/apis/events.k8s.io/v1/namespaces/{}/events"
 
 Clock = Callable[[], dt.datetime]
@@ -41,7 +41,7 @@ class ObjectWriter:
     async def add_metadata(self, kind: TranslatedKind, body: Object, command: Command) -> Object:
         """Add finalizer, IP version and CIDR label; return the object.
 
-        Call this before the log has the object, so that every deletion is noticed. See
+        Call this before the object is written to the log: the finalizer delays a deletion. See
         docs/reference/admission.md, "SpiderIPPool".
         """
         metadata, spec = _required_fields(kind, command)
@@ -49,10 +49,10 @@ class ObjectWriter:
             return body
         body = identity(kind, body) | {"spec": spec}
         body["metadata"] |= metadata
-        return await self._api.apply(kind.path(body["metadata"]["name"]), body, MANAGER)
+        return await self._api.apply(kind.path(body["metadata"]["name"]), body, FIELD_MANAGER)
 
     async def complete(self, kind: TranslatedKind, stored: Object, missing: Object) -> Object:
-        """Add missing fields, unless the object was changed meanwhile; return the object.
+        """Add missing fields; return the object. Raises ApiConflict if ``stored`` is outdated.
 
         A merge patch lets other clients change the fields later without a conflict.
         """
@@ -72,7 +72,7 @@ class ObjectWriter:
         await self._api.merge(kind.path(metadata["name"]), body)
 
     async def delete(self, kind: TranslatedKind, stored: Object) -> None:
-        """Delete the object with this UID; keep a newer object with the same name."""
+        """Delete ``stored``; keep a newer object with the same name."""
         metadata = stored["metadata"]
         await self._api.delete(kind.path(metadata["name"]), metadata["uid"])
 

@@ -22,7 +22,7 @@ from core.process.retry import Backoff
 OBJECTS_MAX: Final = 1_000
 
 CREATE_S_MAX: Final = 240.0
-"""Less than the 300 s of the chart's Job."""
+"""``create_all`` must end before the chart's Job, which is stopped after 300 s."""
 
 PAUSE_S: Final = 2.0
 
@@ -41,7 +41,7 @@ def read_objects(text: str, path: str) -> list[Object]:
         raise BadInput(
             f"{path} has {len(objects)} objects, more than {OBJECTS_MAX}",
             subject=path,
-            remedy="put only default objects here; apply others with kubectl",
+            remedy="put only default objects into the file; apply others with kubectl",
         )
     for body in objects:
         collection_of(body)
@@ -85,7 +85,10 @@ async def create_all(
 
 
 async def _try_create(api: Api, body: Object, *, is_last: bool) -> bool | None:
-    """Return False if the object exists, None to retry. Raises ApiUnavailable if ``is_last``."""
+    """Return None if the creation must be retried, False if the object exists.
+
+    Raises ApiRejected, and ApiUnavailable instead of a retry if ``is_last``.
+    """
     try:
         await api.create(collection_of(body), body)
     except ApiConflict:

@@ -21,7 +21,7 @@ CONTROLLER: Final = "controller"
 def inherited_fields(body: Object, pool: Pool, subnet: Subnet | None) -> Object:
     """The missing inherited fields as a merge patch; {} if none is missing.
 
-    ``pool``: the pool in the log, which has the fields. An empty list of routes is not missing.
+    ``pool``: the pool in the log, which has inherited already. An empty list of routes is kept.
     """
     if subnet is None or owner_subnet_name(pool) != subnet.name:
         return {}

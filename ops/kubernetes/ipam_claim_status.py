@@ -1,8 +1,8 @@
-"""Writes the status of IPAMClaims: the addresses of a claim, and the Pod of its last ADD.
+"""Writes the addresses of each IPAMClaim, and the Pod of its last ADD, into its status.
 
 The Network Plumbing Working Group defines IPAMClaims (``k8s.cni.cncf.io/v1alpha1``); their CRD may
-be missing. Only claims that an ADD has named are written, because another IPAM may serve the rest.
-The condition and its reasons are those of OVN-Kubernetes.
+be missing. Only IPAMClaims that an ADD has named are written, because another IPAM may serve the
+rest. The condition and its reasons are those of OVN-Kubernetes.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class ClaimStatus(NamedTuple):
-    """The desired status of a claim."""
+    """The desired status of an IPAMClaim."""
 
     members: Object
     condition: DesiredCondition
@@ -85,7 +85,7 @@ class ClaimReporter:
         with self._projector.follow() as changes:
             self._pending |= self.claims.seen.objects.keys()
             while True:
-                for key in self._take(changes):
+                for key in self._take_keys(changes):
                     await self._write(key)
                 await asyncio.sleep(self._round_s)
                 await self._until_changed(changes)
@@ -94,7 +94,7 @@ class ClaimReporter:
         self._pending.update(keys)
         self._pending_added.set()
 
-    def _take(self, changes: ChangeBuffer) -> set[ObjectKey]:
+    def _take_keys(self, changes: ChangeBuffer) -> set[ObjectKey]:
         taken = changes.take()
         for (namespace, name), refusal in taken.refusals.items():
             self._refusals[namespace, ipam_claim_of_endpoint(name)] = refusal
@@ -150,8 +150,8 @@ class ClaimReporter:
         return None if refusal is None else _of_refusal(refusal)
 
     def _endpoint(self, key: ObjectKey) -> Endpoint | None:
-        """The endpoint of a claim; None if another holder has it."""
-        namespace, name = key[0], endpoint_of_ipam_claim(key[1])
+        """The endpoint of a claim; None if the endpoint of this name has another holder."""
+        namespace, name = key[0], endpoint_of_claim(key[1])
         endpoint = self._projector.projection.ledger.endpoints.get((namespace, name))
         holder = stateful_holder("ipamclaim", namespace, name)
         return endpoint if endpoint is not None and endpoint.holder == holder else None

@@ -36,10 +36,10 @@ _log: Final = logging.getLogger(__name__)
 
 
 class KubernetesHost:
-    """The Kubernetes tasks of a leader.
+    """Runs the translator and the other tasks while this controller leads.
 
     ``translator``, ``reporter`` and ``attachments`` are set only during ``run``. ``tasks``
-    supervises the other tasks, whose failures do not stop the translator.
+    supervises everything else; its failures do not stop the translator.
     """
 
     def __init__(

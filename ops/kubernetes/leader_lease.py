@@ -1,7 +1,7 @@
 """Reports the leader in a Lease of the API server, for people and tools.
 
 The election uses etcd (docs/contributing/decisions/0017), so a leader that cannot write the Lease
-continues.
+stays the leader.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ EPOCH_ANNOTATION: Final = "orbweaver.io/epoch"
 """The epoch of the leader's term; a later term has a higher epoch."""
 
 RELEASE_S: Final = 2.0
-"""The time limit of the release, for which the next leader does not wait."""
+"""The time limit of ``release``; the next leader does not wait for it."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class LeaseReport:
-    """The Lease of one term."""
+    """Keeps the Lease up to date during one term of a leader."""
 
     def __init__(self, api: Api, settings: LeaseSettings, term: LeaderTerm) -> None:
         self._api = api
@@ -50,7 +50,7 @@ class LeaseReport:
     async def renew(self) -> None:
         """Renew the Lease once. Raises ApiError."""
         lease = await self._read()
-        now = _micro_time(self._api.server_clock_s)  # _read has set the clock
+        now = _micro_time(self._api.server_clock_s)  # the time of the answer to ``_read``
         spec: Object = {
             "holderIdentity": self._term.name,
             "leaseDurationSeconds": self._settings.duration_s,

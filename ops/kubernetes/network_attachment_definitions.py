@@ -37,7 +37,7 @@ RESYNC_S: Final = 60.0
 
 
 class Attachments:
-    """Reconciles the NADs of all networks; ``written`` counts created and changed NADs."""
+    """Reconciles the NADs of all networks; ``written`` counts writes of NADs."""
 
     def __init__(self, api: Api, objects: ObjectWriter) -> None:
         self.written = 0
@@ -128,14 +128,14 @@ def _nads_unreadable(fault: str) -> DesiredCondition:
     return DesiredCondition(READY_TYPE, "False", "NoAttachmentDefinitions", message)
 
 
-def _nad_name(item: Object) -> str:
-    metadata = item["metadata"]
+def _nad_name(network: Object) -> str:
+    metadata = network["metadata"]
     return attachment_name(metadata["name"], metadata.get("annotations") or {})
 
 
-def _attachment(item: Object) -> NetworkAttachment:
-    """The desired NAD of a SpiderMultusConfig. Raises BadInput, Refused."""
-    network = checked_network(item)
+def _attachment(stored: Object) -> NetworkAttachment:
+    """The desired NAD of a network. Raises BadInput, Refused."""
+    network = checked_network(stored)
     network = network._replace(spec=completed(network.spec))
     refusals: tuple[Refusal, ...] = tuple(network_rules(network))
     if refusals:

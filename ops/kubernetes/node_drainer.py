@@ -24,7 +24,7 @@ from workflows.jobs.node_drain.drainer import DrainObservation, bounded_observat
 
 CORDONED: Final = "cordoned"
 WAS_UNSCHEDULABLE: Final = "was-unschedulable"
-"""The two values of the label on a cordoned Node: whether the Node was schedulable before."""
+"""The values of the label on a cordoned Node: whether ``uncordon`` makes it schedulable, or not."""
 
 NODES: Final = "/api/v1/nodes"
 PODS_MAX: Final = 256
@@ -40,7 +40,7 @@ class KubernetesNodeDrainer:
 
     async def observe(self) -> DrainObservation:
         """See ``NodeDrainer``."""
-        # An agent requests a drain with this label on the SriovNetworkNodeState of its node.
+        # Agents label their SriovNetworkNodeState to request a drain; ``cordon`` labels Nodes.
         states = await self._api.list(f"{self._states}?labelSelector={DRAIN_LABEL}")
         cordoned = await self._api.names(f"{NODES}?labelSelector={DRAIN_LABEL}")
         states_with_request = {

@@ -57,7 +57,7 @@ class ObjectFinalizer:
             return str(error)
 
     def is_unused(self, kind: TranslatedKind, name: str) -> bool:
-        """Whether the projection has no claim or pool that blocks the deletion."""
+        """Whether no claim of the pool, or no pool of the subnet, is left in the projection."""
         if kind is TranslatedKind.SUBNET:
             return not pools_of_subnet(name, self._commands.ledger.pools)
         return not self._claim_count(name)

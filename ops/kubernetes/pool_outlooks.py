@@ -13,7 +13,7 @@ from core.audit.pool_growth import GrowthSubject
 from core.domain.forecast import Forecast, Horizon, NoTrend, horizon_of
 
 Outlooks: TypeAlias = Mapping[str, Horizon | None]
-"""Pool -> horizon; None without a trend. Pools without a forecast are missing."""
+"""Pool -> horizon, or None if the forecast has no trend. Pools without a forecast are missing."""
 
 
 class PoolOutlooks:
@@ -31,8 +31,8 @@ class PoolOutlooks:
         """Replace the forecasts of all pools."""
         before = self.by_pool
         self.by_pool = {
-            subject.name: horizon_of(outlook)
-            for subject, outlook in forecasts.items()
+            subject.name: horizon_of(forecast)
+            for subject, forecast in forecasts.items()
             if subject.kind == "pool"
         }
         changed = {

@@ -1,8 +1,8 @@
 """The only writer of the status of SpiderIPPools, SpiderSubnets and SpiderReservedIPs.
 
 The translator sets the conditions about the spec; the reporter sets the rest. One field manager
-applies both parts. After a change of leader, a part stays until the new leader has processed the
-object. The resourceVersion in a write makes the API server refuse late writes of a former leader.
+applies both parts. A new leader keeps each part until it has computed that part again. The
+resourceVersion in a write makes the API server refuse late writes of a former leader.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ STATUS_FIELDS: Final = {
 class _TranslatorConditions(NamedTuple):
     """The conditions that the translator set for one version of an object."""
 
-    item: Object
+    body: Object
     conditions: Sequence[DesiredCondition]
 
 
@@ -87,7 +87,7 @@ class StatusWriter:
             return
         translated = self._translator_conditions[kind].get(name)
         generations_behind = (
-            0 if translated is None else _generations_behind(translated.item, stored)
+            0 if translated is None else _generations_behind(translated.body, stored)
         )
         if generations_behind < 0:
             return  # the watched object is older than the one that the translator applied

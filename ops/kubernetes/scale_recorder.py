@@ -33,10 +33,10 @@ from workflows.jobs.autopools.applications import ApplicationsSource
 RECORD_INTERVAL_S: Final = 60.0
 
 EVENTS_PER_ROUND_MAX: Final = 512
-"""Further events follow in the next rounds."""
+"""The next rounds write the other events."""
 
 BATCH_EVENTS_MAX: Final = 64
-"""The events of one proposal; etcd limits the size of requests."""
+"""A proposal has at most this many events, because etcd limits the size of requests."""
 
 WRITER: Final = controller_writer("scales")
 CAUSE: Final = Cause("orbweaver-controller/scales")
@@ -93,7 +93,7 @@ class ScaleRecorder:
         ][:EVENTS_PER_ROUND_MAX]
         for begin in range(0, len(changed), BATCH_EVENTS_MAX):
             batch = changed[begin : begin + BATCH_EVENTS_MAX]
-            # ``scale_of`` returns None only for custom kinds, which the batch omits.
+            # The batch has only built-in kinds, for which ``scale_of`` returns an event.
             events = [event for event in map(scale_of, batch) if event is not None]
             drafts = [EventDraft(writer.event_id(), CAUSE, event) for event in events]
             await writer.append(Proposal(tuple(drafts), guards=(), writes=()))
@@ -113,8 +113,8 @@ class ScaleRecorder:
         }
         keys_with_pools = {application_of(pool.labels) for pool in ledger.pools.values()}
         for key, application in self._source.known().items():
-            is_recorded = _owner(application) in owners or _owner(application) in self._sizes
-            if is_recorded and is_built_in(key) and key not in keys_with_pools:
+            holds_or_held = _owner(application) in owners or _owner(application) in self._sizes
+            if holds_or_held and is_built_in(key) and key not in keys_with_pools:
                 yield application
 
     async def _recorded_sizes(self) -> dict[OwnerName, int]:

@@ -84,7 +84,7 @@ class LeaseSettings(NamedTuple):
 
 
 class KubernetesSettings(NamedTuple):
-    """The settings of the Kubernetes integration; a field that is None or False is off.
+    """The settings of the Kubernetes integration; None or False turns a feature off.
 
     ``kubeconfig``: a path, "" for the service account of the Pod. ``subnets_enabled``: pools can
     belong to subnets (enableSpiderSubnet). ``networks``: create NADs of SpiderMultusConfigs.

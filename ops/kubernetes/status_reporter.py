@@ -33,7 +33,7 @@ from ops.kubernetes.status_reports import (
     REPORT_ANNOTATION,
     auto_pool_report,
     endpoint_report,
-    has_report,
+    matches_report,
     pool_report,
     subnet_report,
 )
@@ -101,7 +101,7 @@ def content_hash(endpoint: Object) -> int:
 class _Topic(NamedTuple):
     """A group of objects with its own rounds: configuration, or endpoints.
 
-    ``names``: finds the group's objects in a buffer. ``gathering_s``: how long a round waits for
+    ``names`` returns the group's objects in a buffer. ``gathering_s``: how long a round waits for
     more changes of the log.
     """
 
@@ -111,7 +111,10 @@ class _Topic(NamedTuple):
 
 
 class _Reports(ChangeBuffer):
-    """The reports to retry. Reservations are not in the log, so ChangeBuffer lacks them."""
+    """The objects whose reports are retried.
+
+    ChangeBuffer lacks reservations, because nothing in their status comes from the log.
+    """
 
     __slots__ = ("reservations",)
 
@@ -316,7 +319,7 @@ class Reporter:
         stored = self._informers[TranslatedKind.POOL].objects.get(("", name))
         report = pool_report(self._projector.projection, name, self._outlooks.by_pool)
         desired = auto_pool_report(self._projector.projection.ledger, name)
-        if desired is not None and not has_report(stored, desired):
+        if desired is not None and not matches_report(stored, desired):
             self._own_writes += 1
             await self._api.apply(TranslatedKind.POOL.path(name), desired, STATUS_MANAGER)
         elif report is None and stored is not None and REPORT_ANNOTATION in _annotations(stored):

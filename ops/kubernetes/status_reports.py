@@ -22,7 +22,7 @@ from ops.kubernetes.translated_kinds import FINALIZER, is_being_deleted
 from ops.manifests import endpoint_manifest, pool_manifest, subnet_manifest
 
 ALLOCATIONS_SHOWN_MAX: Final = 8_192
-"""The addresses in ``allocatedIPs``; API objects are limited to 1.5 MB."""
+"""``allocatedIPs`` has at most this many addresses; API objects are limited to 1.5 MB."""
 
 NEARLY_PERCENT: Final = 90
 """A pool is nearly exhausted if at least this percentage of its usable addresses is allocated."""
@@ -76,7 +76,7 @@ def auto_pool_report(ledger: Ledger, name: str) -> Object | None:
     return manifest
 
 
-def has_report(stored: Object | None, desired: Object) -> bool:
+def matches_report(stored: Object | None, desired: Object) -> bool:
     """Whether a custom resource equals the report of an automatic pool.
 
     A terminating object counts as equal, so that it is not changed any more.

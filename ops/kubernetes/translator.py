@@ -121,7 +121,7 @@ class Translator:
     def _affected_items(self, item: Item, body: Object) -> set[Item]:
         """A changed subnet and the pools of its CIDR.
 
-        The subnet is included, because one reconciliation of a subnet adopts only some pools.
+        The subnet is included, because one reconciliation adopts a limited number of pools.
         """
         if item.kind is not TranslatedKind.SUBNET:
             return set()

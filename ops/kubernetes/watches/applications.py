@@ -23,7 +23,7 @@ from ops.kubernetes.watches.collection import Collection
 from ops.kubernetes.watches.custom_owners import ThirdParties
 
 LISTED_S_MAX: Final = 10.0
-"""The longest wait of ``listed``: forbidden kinds are never listed."""
+"""``listed`` waits at most this long, because forbidden kinds are never listed."""
 
 UNKNOWN_S: Final = 5.0
 """The pause before an application that could not be read is read again."""
@@ -73,7 +73,7 @@ class KubernetesApplications:
         return self._known
 
     async def find(self, key: ApplicationKey) -> Application | MissingOwner:
-        """Read an application from the API server. A failed read is reused for ``UNKNOWN_S``."""
+        """Read an application from the API server; repeat no failed read within ``UNKNOWN_S``."""
         until_s, unknown = self._unknown.get(key, (0.0, None))
         if unknown is not None and self._steady_s() < until_s:
             return unknown
@@ -99,7 +99,7 @@ class KubernetesApplications:
             return await self._third_parties.find(key)
         object_key = key.namespace, key.name
         answer = (await self.kinds[key.kind].read([object_key]))[object_key]
-        if answer is None:  # the owner that controls this object is the application
+        if answer is None:  # another application controls this object
             why = f"{key.kind} {'/'.join(object_key)} belongs to another application"
             return MissingOwner(certain=False, why=why)
         return answer

@@ -36,7 +36,7 @@ class WatchStatus(NamedTuple):
 
 
 class ClusterWatch:
-    """The watches. ``facts``: for reclaim scans. ``applications``: for automatic pools."""
+    """Runs the watches. Reclaim scans need ``facts``; automatic pools need ``applications``."""
 
     def __init__(self, api: Api, switches: FixedAddressSwitches) -> None:
         self.facts = ApiServerFactsSource(api, switches)
@@ -78,7 +78,7 @@ def _status(purpose: str, collection: Collection[Any]) -> WatchStatus:
 async def watch_of(
     settings: KubernetesSettings | None, switches: FixedAddressSwitches
 ) -> ClusterWatch | None:
-    """The watches of the cluster in the settings; None in standalone mode.
+    """The watches of the cluster that ``settings`` names; None in standalone mode.
 
     Raises BadInput for unusable credentials. Does not wait for the API server.
     """

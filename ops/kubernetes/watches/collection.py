@@ -59,7 +59,7 @@ class Collection(Generic[T]):
     def fault(self) -> str:
         """Why ``seen`` may be incomplete or stale, or ""."""
         if not self.served:
-            return f"the API server has no {self.kind} objects"
+            return f"the API server does not serve {self.kind} objects"
         if not self.seen.listed.is_set():
             return self.seen.fault or f"{self.kind} objects were not listed yet"
         return self.seen.fault

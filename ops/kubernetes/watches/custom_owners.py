@@ -1,7 +1,7 @@
 """Checks whether third parties exist: custom resources that own Pods.
 
-The automatic pools of a third party are deleted with the third party, but kept without permission
-to read its kind. A kind is watched after its first ``find``.
+The automatic pools of a third party are deleted with it. They are kept if the controller may not
+read its kind. A kind is watched after its first ``find``.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class ThirdParties:
     async def find(self, key: ApplicationKey) -> MissingOwner:
         """Find out whether a third party exists; ``certain`` means that it does not.
 
-        An existing third party is a MissingOwner too, because its object does not have the number
-        of Pods.
+        For an existing third party the answer is a MissingOwner too, because its object does not
+        have the number of Pods.
         """
         object_key = key.namespace, key.name
         try:
@@ -66,7 +66,7 @@ class ThirdParties:
         return MissingOwner(certain=False, why=why)
 
     async def _collection(self, kind: Kind) -> Collection[str] | None:
-        """None if the API server does not serve the kind. Raises ApiError."""
+        """The objects of a kind; None if it is not served or not namespaced. Raises ApiError."""
         collection = self._kinds.get(kind)
         if collection is not None:
             return collection

@@ -70,7 +70,7 @@ class ApiServerFactsSource:
         """See ``ReclaimFactsSource``. Raises NotReady before Pods and Nodes were listed once."""
         if not (self.pods.seen.listed.is_set() and self.nodes.seen.listed.is_set()):
             raise NotReady(self.pods.fault or self.nodes.fault, remedy=LIST_REMEDY)
-        # The scan of one endpoint follows a change that the watch may not have: read every holder.
+        # The scan of one endpoint reads every holder, because the watch may lack its last change.
         is_single = len(ledger.endpoints) <= 1
         watched = WatchedObjects(self.table.named, self._of_uid, self.owners.seen())
         lookups = plan_lookups(ledger, self._switches, watched, read_all=is_single)
@@ -116,7 +116,7 @@ class ApiServerFactsSource:
     async def _launchers(
         self, endpoints: frozenset[ObjectKey]
     ) -> tuple[dict[ObjectKey, PodState], dict[ObjectKey, MissingOwner]]:
-        """The Pods of VM instances and IPAMClaims; endpoints whose Pods could not be listed.
+        """Return the Pods of VM instances and IPAMClaims, and the endpoints whose listing failed.
 
         The name of such a Pod does not contain the name of its VM or claim, so all Pods of the
         namespace are listed.

@@ -71,12 +71,12 @@ class OwnerWatch:
             self.claims.seen.objects,
         )
 
-    async def read(self, replicas: Iterable[tuple[FixedKind, ObjectKey]]) -> KnownOwners:
-        """Read the owners of these replicas, VMs and IPAMClaims from the API server."""
+    async def read(self, holders: Iterable[tuple[FixedKind, ObjectKey]]) -> KnownOwners:
+        """Read the owners of these holders from the API server."""
         sets: set[ObjectKey] = set()
         machines: set[ObjectKey] = set()
         claims: set[ObjectKey] = set()
-        for kind, (namespace, name) in replicas:
+        for kind, (namespace, name) in holders:
             if kind == "vm":
                 machines.add((namespace, name))
             elif kind == "ipamclaim":

@@ -107,7 +107,7 @@ async def test_a_vm_keeps_its_address_if_the_api_server_does_not_serve_kubevirt(
         await controllers.scan_again()
 
     assert await controllers.claimed_addresses() == added_addresses
-    assert "has no VirtualMachineInstance" in replica.watch.facts.owners.vmis.fault
+    assert "does not serve VirtualMachineInstance" in replica.watch.facts.owners.vmis.fault
 
 
 async def test_each_new_pod_of_a_replica_gets_the_address_of_the_replica(
