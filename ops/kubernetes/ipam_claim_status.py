@@ -151,7 +151,7 @@ class ClaimReporter:
 
     def _endpoint(self, key: ObjectKey) -> Endpoint | None:
         """The endpoint of a claim; None if the endpoint of this name has another holder."""
-        namespace, name = key[0], endpoint_of_claim(key[1])
+        namespace, name = key[0], endpoint_of_ipam_claim(key[1])
         endpoint = self._projector.projection.ledger.endpoints.get((namespace, name))
         holder = stateful_holder("ipamclaim", namespace, name)
         return endpoint if endpoint is not None and endpoint.holder == holder else None
