@@ -55,7 +55,7 @@ def quarantine_manifest(quarantine: Quarantine) -> Plain:
         "ipVersion": quarantine.family,
         "reason": quarantine.reason,
         "evidence": quarantine.evidence,
-        # The published key for the conflicting host.
+        # ``stranger`` is the published key of the conflicting host.
         "stranger": quarantine.conflicting_host._asdict() if quarantine.conflicting_host else None,
     }
 

@@ -14,7 +14,7 @@ from core.process.environment import CLUSTER_VARIABLES, ETCD_PASSWORD, Environme
 DEFAULT_CLUSTER: Final = "default"
 DEFAULT_ARCHIVE_DIRECTORY: Final = "/var/lib/orbweaver/archive"
 CONTROLLER_ROLE: Final = "controller"
-"""The name of the controllers' leader election."""
+"""The name of the lease for which the controllers compete."""
 
 
 class ClusterSettings(NamedTuple):

@@ -40,7 +40,7 @@ def start(state: DemoState) -> None:
         """A bridge, an etcd and two nodes, each in a network namespace of its own; every node runs
         an agent, and has Debian's macvlan beside the plugins of Orbweaver.""",
     )
-    for identity in laboratory.predecessors:
+    for identity in laboratory.removed_laboratories:
         printer.say(f"(Removed the laboratory of an interrupted run: {identity}.)")
     printer.command(
         f"etcd --listen-client-urls http://{laboratory.etcd.endpoint} ...", place="etcd"
@@ -223,7 +223,7 @@ def lose_node(state: DemoState) -> None:
     printer.command("kill -9 $(pidof orbweaver-agent)", place="node-b")
     printer.command(f"ip netns delete {state.node_b.namespace.name}")
     laboratory.lose("node-b")
-    laboratory.controller.wait_listening()
+    laboratory.controller.wait_following_pods()
     state.orbctl("delete node node-b")
     began = time.monotonic()
     listing = "workflow list --type reclaim-pod"

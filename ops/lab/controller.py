@@ -17,7 +17,7 @@ NAME: Final = "controller"
 
 
 class LabController:
-    """One replica of the controller, which becomes the leader."""
+    """The only replica of the controller, so it becomes the leader."""
 
     def __init__(
         self,
@@ -44,6 +44,6 @@ class LabController:
         self.directory.mkdir(parents=True)
         self.process.start()
 
-    def wait_listening(self) -> None:
+    def wait_following_pods(self) -> None:
         """Wait until the log shows that the controller watches Pods. Raises LabFailed."""
         self.process.wait_until(lambda: FOLLOWING_PODS in self.process.log_path.read_text())

@@ -54,9 +54,9 @@ class Daemon:
 
     def start(self) -> None:
         """Start the program, without waiting until it is ready."""
-        assert self._process is None, "started twice"
-        # setpriv and nsenter exec the program, so ``pid`` is the process id of the program. In a
-        # new session Ctrl-C does not reach it: the laboratory stops its daemons in order.
+        assert self._process is None, "start() was called twice without stop() or kill()"
+        # setpriv and nsenter exec the program, so ``pid`` is the process id of the program. A new
+        # session protects the program from Ctrl-C: the laboratory stops its daemons in order.
         namespace = self._namespace
         command = list(self.command) if namespace is None else namespace.inside(self.command)
         with self.log_path.open("ab") as log:

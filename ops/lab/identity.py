@@ -1,6 +1,8 @@
-"""The identity of a laboratory: a process id and a serial number, which all its names contain.
+"""The identity of a laboratory: a process id and a serial number.
 
-The laboratory's directory stores the start time of the process, because process ids are reused.
+The names of its directory, namespaces and cgroups contain the identity.
+
+The directory stores the start time of the process, because process ids are reused.
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ class LabIdentity(NamedTuple):
         """The name of a namespace or cgroup of this laboratory."""
         return f"ow-{self}-{suffix}"
 
-    def claim(self) -> None:
+    def create_directory(self) -> None:
         """Create the directory, with the start time of this process. Raises LabFailed."""
         self.directory.mkdir(mode=0o700, parents=True)
         started = _start_time(self.pid)
@@ -69,7 +71,7 @@ class LabIdentity(NamedTuple):
     def is_alive(self) -> bool:
         """Whether the process of the laboratory runs.
 
-        Without a stored start time, any process with this id counts, except the calling process.
+        Without a stored start time, any process with this id is taken for it, except the caller.
         """
         started = _start_time(self.pid)
         try:

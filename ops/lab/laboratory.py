@@ -1,4 +1,4 @@
-"""The laboratory creates the network and etcd, and removes everything, even after Ctrl-C."""
+"""Creates the network and etcd of a laboratory, and removes all its parts, even after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ class Laboratory:
             self.directory / "controller",
             self.etcd.endpoint,
         )
-        """The user of the laboratory starts the controller."""
+        """Not started; a caller that needs the controller starts it."""
         self.nodes: dict[str, Node] = {}
-        self.predecessors: list[LabIdentity] = []
-        """Killed laboratories that were removed at the start."""
+        self.removed_laboratories: list[LabIdentity] = []
+        """Laboratories of killed processes, which this laboratory removed when it started."""
         self._sandbox_counts: Counter[str] = Counter()
         self._daemons: list[Daemon] = []
         self._gateways = tuple(gateways)
@@ -74,8 +74,8 @@ class Laboratory:
 
     def __enter__(self) -> Self:
         check_possible()
-        self.predecessors = remove_dead()
-        self.identity.claim()
+        self.removed_laboratories = remove_dead()
+        self.identity.create_directory()
         try:
             self.fabric.create()
             for gateway in self._gateways:

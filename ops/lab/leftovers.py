@@ -27,7 +27,7 @@ CONTROL_GROUPS: Final = Path("/sys/fs/cgroup")
 PROCESSES: Final = "cgroup.procs"
 
 OTHER_PID_NAMESPACE: Final = 0
-"""The line of a process of another PID namespace, which is not a process id.
+"""The line in ``cgroup.procs`` for a process of another PID namespace; not a process id.
 
 A signal to 0 would reach the process group of this process.
 """
@@ -112,8 +112,8 @@ def _entries(directory: Path) -> list[Path]:
 
 
 def _processes(identity: LabIdentity) -> set[int]:
-    """Processes with the laboratory's mark, and those of containers, found by the Pods' cgroups."""
-    mark = f"{LABORATORY_VARIABLE}={identity}".encode()
+    """Processes with the laboratory's environment variable, and all processes in Pods' cgroups."""
+    variable = f"{LABORATORY_VARIABLE}={identity}".encode()
     pids = {
         int(line)
         for group in _control_groups(identity)
@@ -124,7 +124,7 @@ def _processes(identity: LabIdentity) -> set[int]:
         if path.name.isdigit():
             # A process may end meanwhile, and a zombie has no environment.
             with suppress(OSError):
-                if mark in (path / "environ").read_bytes().split(b"\0"):
+                if variable in (path / "environ").read_bytes().split(b"\0"):
                     pids.add(int(path.name))
     return pids - {OTHER_PID_NAMESPACE, os.getpid()}
 
@@ -173,7 +173,7 @@ def _mounts_below(directory: Path) -> list[str]:
 
 
 def _control_groups(identity: LabIdentity) -> list[Path]:
-    """The cgroups of Pods; with cgroup v1, one for each cgroup controller."""
+    """The cgroups of the laboratory's Pods. cgroup v1 has one under each cgroup controller."""
     name = identity.name("pods")
     parents = [CONTROL_GROUPS, *_entries(CONTROL_GROUPS)]
     return sorted({path.resolve() / name for path in parents if (path / name).is_dir()})

@@ -45,7 +45,7 @@ class NamedNamespace:
         self.netlink(lambda route: route.link("set", index=_LOOPBACK_INDEX, state="up"))
 
     def delete(self) -> None:
-        """Remove the name; the namespace ends with its last process. Raises LabFailed."""
+        """Remove the name. The namespace itself ends with its last process. Raises LabFailed."""
         if self.exists:
             run(["ip", "netns", "delete", self.name])
 
@@ -79,7 +79,7 @@ class NamedNamespace:
     def inside(self, command: Sequence[str]) -> list[str]:
         """The command that runs ``command`` inside.
 
-        ``ip netns exec`` would remount /sys and so hide the cgroups.
+        Not ``ip netns exec``, which remounts /sys: the command would not see the cgroups.
         """
         return ["nsenter", f"--net={self.path}", "--", *command]
 

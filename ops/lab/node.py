@@ -21,8 +21,8 @@ from ops.lab.sandbox import Sandbox
 class Node:
     """One node of the laboratory. ``settings``: environment variables of the agent.
 
-    ``coordinator``: the plugin's configuration; None omits the plugin. ``pods_cgroup``: programs of
-    Pods run in this cgroup, to which the agent attaches eBPF programs; None without ClusterIPs.
+    ``coordinator``: the plugin's configuration; None omits the plugin. ``pods_cgroup``: the cgroup
+    of the Pods' programs, to which the agent attaches eBPF programs; None without ClusterIPs.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Node:
         self.plugins = directory / "cni"
         self.plugin_log = directory / "plugin.log"
         self.address = ""
-        """The address between the nodes; "" until the node is connected."""
+        """The node's address in the fabric; "" until the node is connected."""
         environment = {
             "SPIDERPOOL_NODE_NAME": name,
             "ORBWEAVER_ETCD_ENDPOINTS": etcd,
@@ -99,7 +99,7 @@ class Node:
 
 
 def _cluster_ip_settings(pods_cgroup: Path, directory: Path) -> dict[str, str]:
-    """The directory is no bpffs, so the agent pins no eBPF programs."""
+    """The agent pins no eBPF programs, because ``directory`` is not on a bpffs."""
     return {
         "ORBWEAVER_CLUSTER_IP": "true",
         "ORBWEAVER_CLUSTER_IP_CGROUP": str(pods_cgroup),

@@ -3,8 +3,8 @@
     python -m ops.lab.pod_programs serve NAME PORT
     python -m ops.lab.pod_programs ask ADDRESS PORT TIMES
 
-``ask`` prints one JSON object: address, port, and the number of answers by name. The module imports
-only the standard library, to start quickly.
+``ask`` connects TIMES times, and prints what the function ``ask`` returns, as JSON. The module
+imports only the standard library, to start quickly.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def serve(name: str, port: int) -> NoReturn:
 
 
 def ask(address: str, port: int, times: int) -> dict[str, object]:
-    """Count the answers by name."""
+    """Return the peer of the last socket, and how often each server answered."""
     peer, answers = "", Counter[str]()
     for _ in range(times):
         with socket.create_connection((address, port), timeout=ANSWER_S) as client:

@@ -101,7 +101,7 @@ def attempt(
     directory: Path | None = None,
     deadline_s: float = RUN_DEADLINE_S,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program and return its result, also a failure. Raises LabFailed after the deadline."""
+    """Run a program, which may fail, and return its result. Raises LabFailed after the deadline."""
     try:
         return subprocess.run(
             command,

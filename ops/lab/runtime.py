@@ -1,6 +1,7 @@
 """The CNI side of a container runtime (CNI SPEC.md 1.1.0): runs plugins in a node's namespace.
 
-Like libcni, the runtime stores the result of an ADD until a DEL succeeds, for CHECK and DEL.
+Like libcni, the runtime stores the result of an ADD, passes it to CHECK and DEL, and deletes it
+when a DEL succeeds.
 
 Debian's macvlan 1.1.1 supports CNI up to 1.0.0, which has neither GC nor STATUS. For these two
 verbs, the runtime runs the IPAM plugin directly, as a newer macvlan would.
@@ -23,7 +24,7 @@ from ops.lab.programs import attempt
 from ops.lab.sandbox import POD_INTERFACE, Sandbox
 
 PLUGIN_DEADLINE_S: Final = 120.0
-"""Kubelet's limit for the creation of a sandbox."""
+"""The time that kubelet allows for the creation of a sandbox."""
 
 CHAIN_VERSION: Final = "1.0.0"
 IPAM_VERSION: Final = "1.1.0"
@@ -46,7 +47,7 @@ class CniFailed(Exception):
 class ContainerRuntime:
     """The CNI side of one node's container runtime. Safe to call from several threads.
 
-    ``directory``: for the stored results.
+    ``directory``: where the results are stored.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class ContainerRuntime:
         return [macvlan, {"type": COORDINATOR, **self._coordinator}]
 
     def add(self, sandbox: Sandbox, ipam: Mapping[str, Any] = EMPTY_MAPPING) -> dict[str, Any]:
-        """Run ADD and return its result. ``ipam``: as in ``conflist``. Raises CniFailed."""
+        """Run ADD and return its result. ``ipam``: see ``conflist``. Raises CniFailed."""
         result: dict[str, Any] = {}
         for plugin in self._plugins(ipam):
             previous = {"prevResult": result} if result else {}
@@ -115,7 +116,7 @@ class ContainerRuntime:
         self._result_path(sandbox).unlink(missing_ok=True)
 
     def collect_garbage(self) -> None:
-        """Run GC; the attachments with a stored result are valid. Raises CniFailed."""
+        """Run GC for all attachments except those with a stored result. Raises CniFailed."""
         entries = [json.loads(path.read_text()) for path in sorted(self._cache.glob("*.json"))]
         valid = [
             {"containerID": entry["containerID"], "ifname": entry["ifname"]} for entry in entries

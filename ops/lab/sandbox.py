@@ -55,7 +55,7 @@ class Sandbox:
         """Remove the network namespace, but run no DEL. Raises LabFailed."""
         if not self.namespace.exists:
             return
-        # The kernel removes the namespace later; until then the interface would still answer.
+        # The kernel removes the namespace later. Until then its interface would answer pings.
         self.namespace.netlink(_delete_interface)
         self.namespace.delete()
 

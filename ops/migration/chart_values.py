@@ -1,7 +1,7 @@
 """Translates the values of a Spiderpool release to values for Orbweaver's chart. Pure.
 
-The result has the values of ``WRITTEN`` even if the user did not set them, because the defaults of
-the two charts differ. It has the user's other values, except those of ``DROPPED``.
+The result has every value that the user set, except those of ``DROPPED``. It also has the values of
+``WRITTEN`` that the user did not set, because the defaults of the two charts differ.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SRIOV: Final = (
     *("sriov.install", "sriov.resourcePrefix"),
     *(f"sriov.operatorConfig.{name}" for name in ("configDaemonNodeSelector", "disableDrain")),
 )
-"""Paths that are treated as ``WRITTEN`` if ``sriov.install`` is true."""
+"""Paths that are written too if ``sriov.install`` is true."""
 
 SRIOV_OF_THE_OPERATOR: Final = (
     *("name", "replicas", "hostnetwork", "image", "resources", "priorityClassName"),

@@ -10,7 +10,7 @@ from core.domain.claims.takeover import Finding
 Values = Mapping[str, Any]
 
 AGENT_IMAGE: Final = "spiderpool-agent"
-"""Image names have no registry, path or tag."""
+"""The name of an image: the last part of its path, without tag."""
 
 CONTROLLER_IMAGE: Final = "spiderpool-controller"
 OUR_AGENT_IMAGE: Final = "orbweaver-agent"
@@ -20,7 +20,7 @@ MULTUS: Final = "multus"
 class HelmRelease(NamedTuple):
     """The Helm release of the chart ``spiderpool``.
 
-    ``values``: what the user set. ``defaults``: of the chart.
+    ``values``: what the user set. ``defaults``: the default values of the chart.
     """
 
     name: str
@@ -76,8 +76,8 @@ class Webhook(NamedTuple):
     service: str
 
 
-class Data(NamedTuple):
-    """Numbers of objects to take over. ``findings``: contradictions between the objects."""
+class TakeoverCounts(NamedTuple):
+    """How many objects Orbweaver takes over. ``findings``: contradictions between the objects."""
 
     pools: int = 0
     subnets: int = 0
@@ -100,7 +100,7 @@ class Facts(NamedTuple):
     networks: tuple[Network, ...]
     webhooks: tuple[Webhook, ...]
     definitions: tuple[str, ...]
-    data: Data
+    data: TakeoverCounts
     network_configs: int = 0
     sriov_policies: int = 0
 

@@ -19,7 +19,14 @@ from core.errors import BadInput
 from core.kubernetes.api_client import Api, Object
 from core.kubernetes.http_connection import open_connection
 from core.manifests.kinds.fields import API_VERSION
-from ops.migration.facts import Data, DeployedWorkload, Facts, HelmRelease, Network, Webhook
+from ops.migration.facts import (
+    DeployedWorkload,
+    Facts,
+    HelmRelease,
+    Network,
+    TakeoverCounts,
+    Webhook,
+)
 
 CHART: Final = "spiderpool"
 RELEASES: Final = "/api/v1/secrets?labelSelector=owner%3Dhelm"
@@ -65,7 +72,7 @@ async def read_facts(cluster: ForeignCluster, kubeconfig: str, context: str = ""
 
 
 def newest_release(secrets: Iterable[Object]) -> HelmRelease | None:
-    """The newest revision of the installed release of the chart ``spiderpool``, if any.
+    """The newest revision of the release of the chart ``spiderpool``; None if none is installed.
 
     Raises BadInput if a Secret cannot be read and no other Secret has a release of the chart.
     """
@@ -178,9 +185,9 @@ def _is_for_group(webhook: Object) -> bool:
     return any(GROUP in rule.get("apiGroups", ()) for rule in webhook.get("rules", ()))
 
 
-def _data(cluster: ForeignCluster) -> Data:
+def _data(cluster: ForeignCluster) -> TakeoverCounts:
     plan = plan_takeover(cluster)
-    return Data(
+    return TakeoverCounts(
         pools=len(cluster.pools),
         subnets=len(cluster.subnets),
         reservations=len(cluster.reservations),

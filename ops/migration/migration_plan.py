@@ -29,7 +29,10 @@ RDMA_PLUGIN: Final = "k8s-rdma-shared-dev-plugin"
 
 
 class MigrationDeadline(StrEnum):
-    """The deadline of a finding: Spiderpool's stop, or the removal of its Helm release."""
+    """When the operator must have resolved a finding; NONE: never.
+
+    The switch stops Spiderpool. The removal deletes Spiderpool's Helm release.
+    """
 
     BEFORE_SWITCH = "before the switch"
     BEFORE_REMOVAL = "before the removal"
@@ -37,7 +40,7 @@ class MigrationDeadline(StrEnum):
 
 
 class PlanFinding(NamedTuple):
-    """A fact about a ``subject``. ``remedy`` "": nothing to do."""
+    """A fact about a ``subject``. ``remedy`` is "" if the operator need not act."""
 
     deadline: MigrationDeadline
     subject: str
@@ -46,7 +49,7 @@ class PlanFinding(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A migration plan. ``values``: for Orbweaver's chart; None without a Helm release."""
+    """A migration plan. ``values``: those for Orbweaver's chart; None without a Helm release."""
 
     findings: tuple[PlanFinding, ...]
     steps: tuple[str, ...]
@@ -224,7 +227,7 @@ def _values_findings(release: HelmRelease | None) -> Iterator[PlanFinding]:
 
 
 def _data_findings(facts: Facts) -> Iterator[PlanFinding]:
-    for finding in facts.data.findings:  # ``done``: how the takeover resolves the finding
+    for finding in facts.data.findings:  # ``done``: what the takeover does about it
         yield PlanFinding(MigrationDeadline.NONE, finding.subject, finding.what, finding.done)
 
 

@@ -129,7 +129,7 @@ class Cloud:
         self._stack.callback(cluster.restore_nodes)
         controller.process.start()
         self._stack.callback(controller.process.kill)
-        controller.wait_listening()
+        controller.wait_following_pods()
 
     def _register_webhooks(self) -> None:
         server = self._cluster.server

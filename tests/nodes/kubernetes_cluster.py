@@ -389,7 +389,7 @@ class KubernetesCluster:
         )
         controller.start()
         self._stack.callback(controller.process.kill)
-        controller.wait_listening()
+        controller.wait_following_pods()
         return controller
 
 

@@ -190,7 +190,7 @@ def draining_cluster(with_virtual_functions: KubernetesCluster) -> Iterator[Kube
     controller.process.kill()
     controller.process.command = command
     controller.process.start()
-    controller.wait_listening()
+    controller.wait_following_pods()
 
 
 def is_cordoned(cluster: KubernetesCluster) -> bool:

@@ -105,7 +105,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
             node.runtime.delete(deleted_pod)
             node.runtime.variables = RUNTIME
             node.runtime.add(reclaimed_pod)
-            lab.controller.wait_listening()
+            lab.controller.wait_following_pods()
             assert lab.orbctl("delete", "-f", "-", stdin=POD).returncode == 0
             for _ in attempts():
                 if any(span.name == "CompleteWorkflow:reclaim-pod" for span in receiver.spans):

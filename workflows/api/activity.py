@@ -20,9 +20,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class ActivityInfo(NamedTuple):
-    """The data of the current attempt. ``traceparent``: its span, "" without tracing.
+    """The data of the current attempt. ``traceparent``: the attempt's span, "" without tracing.
 
-    ``heartbeat_details``: from the previous attempt.
+    ``heartbeat_details``: the details that the previous attempt reported last.
     """
 
     activity_id: int
@@ -65,7 +65,7 @@ def defn(*, name: str = "") -> Callable[[F], F]:
     def decorate(function: F) -> F:
         type_name = name or function.__name__
         setattr(function, ROLE_ATTRIBUTE, HandlerRole("activity", type_name))
-        # ``activity_definition`` defines methods: the method's object does not exist here yet.
+        # A method has no object yet, so ``activity_definition`` makes its definition later.
         if "." not in function.__qualname__.rpartition("<locals>.")[2]:
             handler = handler_of(function, type_name, method=False)
             setattr(function, DEFINITION_ATTRIBUTE, define_activity(type_name, handler))

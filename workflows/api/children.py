@@ -11,7 +11,7 @@ from workflows.api.options import ChildOptions
 
 
 class ExternalHandle:
-    """The handle of another execution. ``run_id`` "": the current run."""
+    """The handle of another execution. ``run_id`` "": whichever run is open."""
 
     def __init__(self, workflow_type: str, workflow_id: str, run_id: str = "") -> None:
         self.workflow_type = workflow_type
@@ -26,7 +26,10 @@ class ExternalHandle:
         await current().signal_external(self._target, name, args)
 
     async def cancel(self) -> None:
-        """Request cancellation. Waits and raises as ``signal`` does."""
+        """Request cancellation, and wait until the execution's history has the request.
+
+        Raises ApplicationError if the execution is not open.
+        """
         await current().cancel_external(self._target)
 
     @property
@@ -45,7 +48,7 @@ class ChildHandle(ExternalHandle):
         return self._closed.__await__()
 
     async def cancel(self) -> None:
-        """Cancel the child under ``ChildOptions.cancellation``. Does not wait for its end."""
+        """Cancel the child as ``ChildOptions.cancellation`` says. Does not wait for the end."""
         self._closed.cancel()
 
 

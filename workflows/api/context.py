@@ -230,7 +230,7 @@ class Loop:
 
 
 class ChildFutures(Protocol):
-    """A child. ``started`` gives its run id, ``closed`` its result."""
+    """The futures of a child: ``started`` returns the run id, ``closed`` the child's result."""
 
     workflow_type: str
     workflow_id: str
@@ -279,7 +279,7 @@ class WorkflowRuntime(Protocol):
         """See ``workflow.patched`` and ``workflow.deprecate_patch``."""
 
     def upsert_search_attributes(self, attributes: Mapping[str, Payload]) -> None:
-        """Set search attributes; None removes an attribute."""
+        """Set search attributes. The value None removes an attribute."""
 
     def set_handler(self, kind: str, name: str, function: Callable[..., Any] | None) -> None:
         """Set a handler; None removes the handler. ``kind``: "signal" or "query"."""

@@ -59,7 +59,7 @@ class Handler(NamedTuple):
 
 
 class HandlerRole(NamedTuple):
-    """The role of a decorated function, such as "signal" or "activity", and its name."""
+    """The role of a decorated function, such as "signal" or "activity", and the handler's name."""
 
     role: str
     name: str
@@ -92,7 +92,7 @@ def define_activity(name: str, handler: Handler) -> ActivityDefinition:
 
 
 class Registry:
-    """The types that a worker can run, and its interceptors, which replay needs, too.
+    """The types that a worker can run, and its interceptors. Replay needs both.
 
     Raises ValueError for two types with one name, ForbiddenCallError for a forbidden call.
     """
@@ -129,7 +129,7 @@ class Registry:
 
 
 def handler_of(function: Callable[..., Any], name: str, *, method: bool) -> Handler:
-    """The handler of a function. Values without an annotation are plain data."""
+    """The handler of a function. Values without an annotation have the type Any."""
     check_name(name)
     hints = typing.get_type_hints(function)
     parameters = list(inspect.signature(function).parameters.values())[1 if method else 0 :]
@@ -152,7 +152,10 @@ class HandlerReference(NamedTuple):
 
 
 def reference_to(handler: str | Callable[..., Any], role: str) -> HandlerReference:
-    """Refer to a handler by name or by method. Raises TypeError if the method has another role."""
+    """The reference to a handler, which is given as a name or as a decorated method.
+
+    Raises TypeError if the method has another role.
+    """
     if isinstance(handler, str):
         return HandlerReference(handler)
     mark = getattr(handler, ROLE_ATTRIBUTE, None)
@@ -237,13 +240,13 @@ _THIRD_PARTY_FOLDERS = ("site-packages", "dist-packages")
 _CONSTRUCTORS = ("__new__", "__init__", "__post_init__", "__call__")
 
 _searched_globals: dict[int, dict[str, Any]] = {}
-"""By ``id()`` of the dict."""
+"""``id()`` of a module's globals -> the globals."""
 
 _permitted_classes: weakref.WeakSet[type[Any]] = weakref.WeakSet()
 
 
 def reached_modules() -> Collection[dict[str, Any]]:
-    """The globals of every searched module; the guard replaces forbidden functions there."""
+    """The globals of every searched module, in which the guard replaces forbidden functions."""
     return _searched_globals.values()
 
 
@@ -299,7 +302,7 @@ class _CodeSearch:
             self._helper_classes[type(named)] = None
 
     def _used_methods(self, cls: type[Any]) -> Iterator[types.FunctionType]:
-        """Constructors, and the methods whose names the code contains. Changes ``modules``."""
+        """Constructors, and methods whose names the code contains. Adds modules to ``modules``."""
         module = sys.modules.get(cls.__module__)
         if module is not None:
             self.modules[cls.__module__] = vars(module)
@@ -342,7 +345,7 @@ def _named_objects(
 ) -> Iterator[object]:
     """Yield the objects that the code names, directly or as attributes of modules and classes.
 
-    Adds every attribute's name to ``attributes``, because its object is often unknown.
+    Adds every attribute's name to ``attributes``, because the attribute's object is often unknown.
     """
     loaded: Any = None
     module: Any = None

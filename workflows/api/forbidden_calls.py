@@ -1,7 +1,7 @@
 """Functions that workflow code may not call, because their results differ in replay.
 
-``workflows.api.definitions`` finds calls at registration. ``workflows.interpreter.guard`` rejects
-the other calls at run time.
+``workflows.api.definitions`` searches the code for them at registration. At run time,
+``workflows.interpreter.guard`` rejects calls that the search did not find.
 """
 
 from __future__ import annotations
@@ -64,11 +64,11 @@ FORBIDDEN_CALLS = (
     Forbidden(asyncio, _LOOP, ("wait_for", "to_thread", "run")),
 )
 
-UNCHANGEABLE = (
+NOT_REPLACEABLE = (
     Forbidden(dt.datetime, _CLOCK, ("now", "utcnow", "today")),
     Forbidden(dt.date, _CLOCK, ("today",)),
 )
-"""Methods of C types: the guard cannot replace them, so only the search finds them."""
+"""Methods of C types. The guard cannot replace them; only the search at registration finds them."""
 
 
 def shown_name(owner: Any, name: str) -> str:  # noqa: ANN401 - a module or a class
@@ -80,7 +80,7 @@ def shown_name(owner: Any, name: str) -> str:  # noqa: ANN401 - a module or a cl
 def _by_function() -> dict[Any, str]:
     return {
         getattr(owner, name): f"{shown_name(owner, name)}: use {instead}"
-        for owner, instead, names in (*FORBIDDEN_CALLS, *UNCHANGEABLE)
+        for owner, instead, names in (*FORBIDDEN_CALLS, *NOT_REPLACEABLE)
         for name in names
         if name != "__init__"
     }
@@ -94,6 +94,6 @@ def reason_against(value: object) -> str:
     if value is os.environ:
         return f"os.environ: use {_ACTIVITY}"
     if callable(value) and type(value).__hash__ is not None:
-        # A module that was imported while workflow code ran has the guard's wrappers of functions.
+        # While workflow code runs, an import copies the guard's wrapper instead of the function.
         return _BY_FUNCTION.get(value) or _BY_FUNCTION.get(getattr(value, "__wrapped__", None), "")
     return ""

@@ -81,7 +81,7 @@ class ApiServerLookup:
         if not suspects:
             return
         for address in _addresses(ledger, suspects):
-            for pod in self._current(table.reporters(address)):
+            for pod in self._current(table.pods_reporting(address)):
                 if pod.is_living:
                     self._reporters[address] = pod
 

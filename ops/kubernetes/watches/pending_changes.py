@@ -1,6 +1,6 @@
 """The changes that one listener has not received yet: only the newest change of each Pod.
 
-A reported deletion is not replaced by a later change.
+But a deletion that the API server reported stays, even if the Pod has a later change.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from core.domain.reclaim.evidence import PodState
 from workflows.jobs.reclaim.reclaim_context import Change, PodChange, ScanRequest
 
 WAITING_MAX: Final = 100_000
-"""Instead of further changes, one scan is requested."""
+"""If this many Pods have pending changes, the change of another Pod requests a scan instead."""
 
 SCAN_GAP_S: Final = 1.0
-"""All scan requests in this time cause one scan."""
+"""All scan requests within this time cause one scan."""
 
 
 class PendingChanges:
@@ -61,6 +61,6 @@ class PendingChanges:
 
 
 def deletion_of(pod: PodState) -> PodChange:
-    """The deletion of a Pod, reported by the API server."""
+    """The change that says that the API server reported the deletion of a Pod."""
     report = f"Pod {pod.namespace}/{pod.name}, UID {pod.uid}, was deleted"
     return PodChange(pod, report)

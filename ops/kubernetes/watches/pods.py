@@ -13,11 +13,11 @@ PODS_PATH: Final = "/api/v1/pods"
 
 K = TypeVar("K")
 Index = dict[K, tuple[ObjectKey, ...]]
-"""Value of a field -> names of Pods. A tuple needs less memory than a set."""
+"""UID, address or endpoint -> names of Pods. A tuple needs less memory than a set."""
 
 
 class _ChangeIndex(Protocol):
-    def __call__(self, index: Index[K], field: K, key: ObjectKey, /) -> None: ...
+    def __call__(self, index: Index[K], value: K, key: ObjectKey, /) -> None: ...
 
 
 class PodTable:
@@ -35,15 +35,15 @@ class PodTable:
         return self._pods.objects.get(key)
 
     def of_uid(self, uid: str) -> Iterator[PodState]:
-        """The Pod with this UID, if it is watched."""
+        """Yield the Pod with this UID, if it is watched."""
         return self._pods_of(self._uids.get(uid, ()))
 
-    def reporters(self, address: str) -> Iterator[PodState]:
+    def pods_reporting(self, address: str) -> Iterator[PodState]:
         """Living Pods whose status has the address."""
         return self._pods_of(self._reporters.get(address, ()))
 
     def launchers(self, endpoint: ObjectKey) -> Iterator[PodState]:
-        """Pods that run the VM instance, or use the IPAMClaim, that has this endpoint."""
+        """The Pods of this endpoint, which belongs to a VM instance or an IPAMClaim."""
         return self._pods_of(self._launchers.get(endpoint, ()))
 
     def ending_on(self, node: str) -> Iterator[PodState]:
@@ -78,13 +78,13 @@ def shared_endpoints(pod: PodState) -> Iterator[ObjectKey]:
         yield pod.namespace, endpoint_of_ipam_claim(claim)
 
 
-def _add_to(index: Index[K], field: K, key: ObjectKey) -> None:
-    index[field] = (*index.get(field, ()), key)
+def _add_to(index: Index[K], value: K, key: ObjectKey) -> None:
+    index[value] = (*index.get(value, ()), key)
 
 
-def _remove_from(index: Index[K], field: K, key: ObjectKey) -> None:
-    others = tuple(other for other in index.get(field, ()) if other != key)
+def _remove_from(index: Index[K], value: K, key: ObjectKey) -> None:
+    others = tuple(other for other in index.get(value, ()) if other != key)
     if others:
-        index[field] = others
+        index[value] = others
     else:
-        index.pop(field, None)
+        index.pop(value, None)

@@ -28,10 +28,10 @@ _ALL_KINDS: Final = FixedSettings(ipam_claims=True)
 
 
 class SuspectHolder(NamedTuple):
-    """A holder to read: the UIDs of its Pods, and the kinds of its fixed addresses.
+    """A suspect: the UIDs of its Pods, and the kinds of its fixed addresses.
 
-    ``is_shared``: the holder is a VM instance or IPAMClaim, even if fixed addresses of these kinds
-    are off. Two Pods may share its addresses.
+    ``is_shared``: the holder is a VM instance or IPAMClaim, so two Pods may share its addresses.
+    The switches for fixed addresses do not change ``is_shared``.
     """
 
     uids: frozenset[str] = frozenset()
@@ -48,18 +48,21 @@ class WatchedObjects(NamedTuple):
 
 
 class PodLookups(NamedTuple):
-    """The reads of a scan. ``pods``: read for ``suspects``. ``answers``: holders not read."""
+    """What a scan must read.
+
+    ``pods``: the Pods to read for the suspects. ``answers``: the results for all other holders.
+    """
 
     suspects: Mapping[ObjectKey, SuspectHolder]
     pods: frozenset[ObjectKey]
     answers: Mapping[ObjectKey, PodState | MissingOwner]
 
     def owners(self) -> set[tuple[FixedKind, ObjectKey]]:
-        """The holders whose owners must be read."""
+        """Kind and name of each owner that the scan must read."""
         return {(kind, key) for key, holder in self.suspects.items() for kind in holder.kinds}
 
     def endpoints_to_list(self, owners: OwnerLookup) -> frozenset[ObjectKey]:
-        """Endpoints of VMs and IPAMClaims that no owner keeps.
+        """Endpoints of VMs and IPAMClaims whose addresses no owner needs.
 
         All Pods of their namespaces must be listed, because the name of a VM's Pod is not that of
         the endpoint.
@@ -134,7 +137,10 @@ def _merged(
 def _kept_by_owner(
     key: ObjectKey, holder: SuspectHolder, watched: WatchedObjects
 ) -> MissingOwner | None:
-    """An uncertain MissingOwner if a watched owner keeps the addresses; else None."""
+    """The answer "unknown, because a watched owner needs the addresses"; None if none needs them.
+
+    Also None if a Pod of this name is watched.
+    """
     if watched.named(key) is not None:
         return None
     for kind in holder.kinds:

@@ -47,7 +47,7 @@ def test_a_laboratory_removes_the_remains_of_a_killed_laboratory(
 
     killed_lab.reap()
     with Laboratory() as laboratory:
-        assert killed_lab.identity in laboratory.predecessors
+        assert killed_lab.identity in laboratory.removed_laboratories
         assert resources_of(killed_lab.identity) == LabResources()
 
 
@@ -96,7 +96,7 @@ def test_a_running_laboratory_is_not_removed() -> None:
         resources = resources_of(running_lab.identity)
 
         with Laboratory() as next_lab:
-            assert running_lab.identity not in next_lab.predecessors
+            assert running_lab.identity not in next_lab.removed_laboratories
         remove_dead()
 
         assert resources_of(running_lab.identity) == resources
@@ -105,7 +105,7 @@ def test_a_running_laboratory_is_not_removed() -> None:
 
 def test_a_reused_process_id_does_not_protect_remains() -> None:
     identity = new_identity()
-    identity.claim()
+    identity.create_directory()
     assert identity.is_alive()
     # A different start time means that the process ID was reused.
     (identity.directory / "started").write_text("1")

@@ -12,7 +12,14 @@ from typing import Any, Final
 import yaml
 
 from core.domain.claims.takeover import Finding
-from ops.migration.facts import Data, DeployedWorkload, Facts, HelmRelease, Network, Webhook
+from ops.migration.facts import (
+    DeployedWorkload,
+    Facts,
+    HelmRelease,
+    Network,
+    TakeoverCounts,
+    Webhook,
+)
 from ops.migration.migration_plan import plan_migration
 
 GOLDEN_FOLDER: Final = Path(__file__).with_name("golden")
@@ -67,7 +74,7 @@ SMALL_CLUSTER: Final = Facts(
         ),
     ),
     definitions=("spiderippools.spiderpool.spidernet.io",),
-    data=Data(pools=2, subnets=0, reservations=1, endpoints=11, addresses=12),
+    data=TakeoverCounts(pools=2, subnets=0, reservations=1, endpoints=11, addresses=12),
     network_configs=1,
 )
 

@@ -141,7 +141,7 @@ class FakePodTable:
     def of_uid(self, uid: str) -> list[PodState]:
         return [pod for pod in self._pods if pod.uid == uid]
 
-    def reporters(self, address: str) -> list[PodState]:
+    def pods_reporting(self, address: str) -> list[PodState]:
         return [pod for pod in self._pods if address in pod.ips]
 
     def launchers(self, instance: ObjectKey) -> list[PodState]:
