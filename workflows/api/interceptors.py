@@ -1,6 +1,6 @@
 """Interceptors of a worker: code around workflows, handlers, requests and activities.
 
-Interceptors add links to a chain, the first interceptor the outermost link. Each link calls the
+Each interceptor adds a link to a chain; the first interceptor adds the outermost. A link calls the
 same method of its ``inner`` link, with the same or a changed input. ``WorkflowInbound`` and
 ``WorkflowOutbound`` are workflow code and run again in replay. Names are from Temporal's SDK.
 """
@@ -23,7 +23,7 @@ class ExecuteWorkflowInput(NamedTuple):
 
 
 class HandleMessageInput(NamedTuple):
-    """A signal, query or update for a handler. ``update_id`` "": not an update."""
+    """A signal, query or update for a handler. ``update_id``: "" for a signal or query."""
 
     name: str
     function: Callable[..., Any]
@@ -32,9 +32,9 @@ class HandleMessageInput(NamedTuple):
 
 
 class ExecuteActivityInput(NamedTuple):
-    """One attempt of an activity. ``traceparent``: the span of the request.
+    """One attempt of an activity. ``traceparent``: the span that requested the activity.
 
-    ``function`` must be awaited, also for a plain activity.
+    ``function`` returns an awaitable, also for a plain activity.
     """
 
     activity_type: str
@@ -62,7 +62,7 @@ class StartChildInput(NamedTuple):
 
 
 class SignalExternalInput(NamedTuple):
-    """A signal to another execution. ``run_id`` "": the current run."""
+    """A signal to another execution. ``run_id`` "": the current run of ``workflow_id``."""
 
     workflow_type: str
     workflow_id: str
@@ -72,7 +72,7 @@ class SignalExternalInput(NamedTuple):
 
 
 class ActivityInbound:
-    """A link around attempts of activities. Calls ``self.inner`` at most once."""
+    """A link around attempts of activities. An attempt calls ``self.inner`` at most once."""
 
     def __init__(self, inner: ActivityInbound) -> None:
         self.inner = inner
@@ -124,7 +124,7 @@ class WorkflowInbound:
         return self.inner.handle_query(message)
 
     def handle_update_validator(self, message: HandleMessageInput) -> None:
-        """Raise to reject an update. May only read. Called even without a validator."""
+        """Raise to reject an update. May only read. Called also if the update has no validator."""
         self.inner.handle_update_validator(message)
 
     async def handle_update_handler(self, message: HandleMessageInput) -> Any:  # noqa: ANN401 - the handler's

@@ -27,7 +27,7 @@ class _WorkflowLogger(logging.LoggerAdapter[logging.Logger]):
         if not self.isEnabledFor(level):
             return
         msg, options = self.process(msg, kwargs)
-        token = CURRENT_RUN.set(None)  # a log handler may read the clock and write to a file
+        token = CURRENT_RUN.set(None)  # log handlers may do I/O, workflow code may not
         try:
             self.logger.log(level, msg, *args, **options)
         finally:
@@ -35,4 +35,4 @@ class _WorkflowLogger(logging.LoggerAdapter[logging.Logger]):
 
 
 logger = _WorkflowLogger(logging.getLogger("orbweaver.workflow"))
-"""A plain logger would read the clock, which is forbidden."""
+"""For workflow code, where a plain logger fails because it reads the clock."""

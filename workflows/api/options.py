@@ -1,4 +1,4 @@
-"""Options in workflow code, and the data of a run."""
+"""Options of activities, children and starts, and the data of a run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ActivityOptions(NamedTuple):
 
 
 class ChildOptions(NamedTuple):
-    """Options of a child. ``workflow_id`` "": the parent's id and the child's number."""
+    """Options of a child. ``workflow_id`` "": the parent's id, a slash and the child's number."""
 
     workflow_id: str = ""
     run_timeout_s: float = 0.0
@@ -47,9 +47,9 @@ class ChildOptions(NamedTuple):
 class WorkflowInfo(NamedTuple):
     """The data of a run at the current workflow task.
 
-    ``continued_run_id``: the run that continued as this run, "" for none. ``first_run_id``: the
-    first run of the continue-as-new chain. ``trigger``: the id of the log event that caused the
-    start.
+    ``continued_run_id``: the run before this one in its continue-as-new chain, "" for none.
+    ``first_run_id``: the first run of the chain. ``trigger``: the id of the log event that caused
+    the start.
     """
 
     workflow_type: str
@@ -77,8 +77,8 @@ class WorkflowInfo(NamedTuple):
 class StartOptions(NamedTuple):
     """Options of a start. Timeouts are in seconds; 0: no limit.
 
-    ``trigger``: as in ``WorkflowInfo``. ``traceparent``: a span to which the start links.
-    ``link_attributes``: attributes of this link.
+    ``trigger``: as in ``WorkflowInfo``. ``link_attributes``: attributes of the link from the
+    span of the start to the span ``traceparent``.
     """
 
     reuse: IdReusePolicy = IdReusePolicy.ALLOW_DUPLICATE

@@ -90,9 +90,9 @@ async def first_done(*awaitables: Awaitable[Any]) -> int:
 
 
 async def wait_for(awaitable: Awaitable[T], timeout_s: float) -> T:
-    """The result of an awaitable, which is cancelled after ``timeout_s`` seconds.
+    """Wait for a result; cancel the awaitable after ``timeout_s`` seconds.
 
-    Raises errors.TimeoutError if the awaitable ends by the cancellation.
+    Raises errors.TimeoutError if the cancellation ends the awaitable.
     """
     future = _future(awaitable)
     if future.done():
@@ -114,7 +114,7 @@ async def wait_for(awaitable: Awaitable[T], timeout_s: float) -> T:
 
 
 async def shield(awaitable: Awaitable[T]) -> T:
-    """The result of an awaitable, which continues if the caller is cancelled."""
+    """Wait for a result. If the caller is cancelled, the awaitable continues."""
     future = _future(awaitable)
     await _any_done([future], future.label)
     return future.result()
@@ -132,7 +132,7 @@ def _future(awaitable: Awaitable[T]) -> Future[T]:
 
 
 async def _wait_ended(future: Future[Any]) -> None:
-    """Ignore the error of the future. Raises only if the wait is cancelled."""
+    """Wait until the future is done, ignoring its error. Raises only if the wait is cancelled."""
     try:
         await future
     except CancelledError:
@@ -144,7 +144,7 @@ async def _wait_ended(future: Future[Any]) -> None:
 
 
 async def _any_done(futures: Sequence[Future[Any]], label: str) -> None:
-    """Cancelling the wait does not cancel the futures."""
+    """Wait until a future is done. If the wait is cancelled, the futures continue."""
     if any(future.done() for future in futures):
         return
     any_done: Future[None] = Future(current().loop, label)

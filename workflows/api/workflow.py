@@ -124,19 +124,19 @@ def run(method: F) -> F:
 
 
 def signal(method: F) -> F:
-    """Mark a plain or async method as the handler of the signal with its name."""
+    """Mark a plain or async method as the handler of the signal of the same name."""
     setattr(method, ROLE_ATTRIBUTE, HandlerRole("signal", method.__name__))
     return method
 
 
 def query(method: F) -> F:
-    """Mark a plain method as the handler of the query with its name. May only read."""
+    """Mark a plain method as the handler of the query of the same name. May only read."""
     setattr(method, ROLE_ATTRIBUTE, HandlerRole("query", method.__name__))
     return method
 
 
 def update(method: F) -> F:
-    """Mark a plain or async method as the handler of the update with its name."""
+    """Mark a plain or async method as the handler of the update of the same name."""
     setattr(method, ROLE_ATTRIBUTE, HandlerRole("update", method.__name__))
     return method
 
@@ -180,7 +180,7 @@ def is_replaying() -> bool:
 
 
 def patched(patch_id: str) -> bool:
-    """Whether the new code may run: False in a run that executed the old code here."""
+    """Whether to run the new code: False if the run has executed the old code here."""
     return current().patched(patch_id, deprecated=False)
 
 
@@ -212,7 +212,7 @@ def continue_as_new(*args: object, workflow_type: str = "") -> NoReturn:
 
 
 def set_signal_handler(name: str, function: Callable[..., Any] | None) -> None:
-    """Set the handler of waiting and future signals; None removes the handler."""
+    """Set the handler of a signal; None removes it. A new handler gets the waiting signals."""
     current().set_handler("signal", name, function)
 
 
@@ -222,7 +222,7 @@ def set_query_handler(name: str, function: Callable[..., Any] | None) -> None:
 
 
 def all_handlers_finished() -> bool:
-    """Whether no signal or update handler runs. Before it returns, a workflow waits for this."""
+    """Whether no signal or update handler runs. Workflows should wait for this before returning."""
     return current().handlers_running() == 0
 
 
@@ -240,7 +240,7 @@ def start_activity(  # noqa: D418 - tests/tidy wants every public name documente
 def start_activity(  # noqa: D418 - tests/tidy wants every public name documented
     activity: str | Callable[..., T], *args: object, options: ActivityOptions
 ) -> Future[T]:
-    """A plain activity, or a name."""
+    """A plain activity, or the name of an activity."""
 
 
 def start_activity(
@@ -268,7 +268,7 @@ async def execute_activity(  # noqa: D418 - tests/tidy wants every public name d
 async def execute_activity(  # noqa: D418 - tests/tidy wants every public name documented
     activity: str | Callable[..., T], *args: object, options: ActivityOptions
 ) -> T:
-    """A plain activity, or a name."""
+    """A plain activity, or the name of an activity."""
 
 
 async def execute_activity(

@@ -67,13 +67,13 @@ class SystemClock:
 
 
 CANCELLED_MIN = 64
-"""With fewer cancelled deadlines, the heap is not rebuilt."""
+"""The heap is rebuilt only if it has at least this many cancelled deadlines."""
 
 OnDue = Callable[[], None]
 
 
 class Deadline:
-    """One deadline. ``on_due``: None once it is due or cancelled."""
+    """One deadline. ``on_due``: the function to call, None after the call or ``cancel``."""
 
     __slots__ = ("_deadlines", "on_due")
 

@@ -70,8 +70,9 @@ REPLY_S = 10.0
 class Client:
     """A client of the executions of one task queue.
 
-    ``name``: of the session. ``identity``: the caller in histories, by default ``name``. ``files``:
-    the archive. The first interceptor is the outermost. Messages are passed by name or by method.
+    ``name``: the session's name. ``identity``: the caller's name in histories, by default ``name``.
+    ``files``: the archive. The first interceptor is the outermost. Signals, queries and updates
+    take the name of a handler or its method.
     """
 
     def __init__(  # noqa: PLR0913  # each is one part that a caller may bring
@@ -253,7 +254,7 @@ class Client:
         """Send an update and wait until the update has reached a stage.
 
         ADMITTED: the update is stored. ACCEPTED: a worker has validated it. Raises the errors of
-        ``update``, but the failure of the handler only for COMPLETED.
+        ``update``; the failure of the handler is raised only for COMPLETED.
         """
         name, result_type = reference_to(update, "update")
         sent_id = update_id or new_id(self._clock.now_ms())
@@ -291,9 +292,10 @@ class Client:
         await self._outbound.terminate_workflow(EndWorkflowInput(workflow_id, reason))
 
     async def pause(self, workflow_id: str, reason: str = "") -> None:
-        """Pause the execution until ``retry``: messages are recorded, but the code does not run.
+        """Pause the execution. ``retry`` resumes it.
 
-        Running activities continue. Raises ExecutionNotFound, CallRejected if already paused.
+        Messages are recorded, but the code does not run. Running activities continue. Raises
+        ExecutionNotFound, CallRejected if already paused.
         """
         head = await self._calls.open_head(workflow_id, INBOX_URGENT_MAX)
         if head.status is ExecutionStatus.PAUSED:

@@ -72,7 +72,7 @@ from workflows.model.payloads import Payload, to_payloads
 from workflows.model.policies import IdConflictPolicy, IdReusePolicy, UpdateStage
 
 TERMINATE_S_MAX: Final = 10.0
-"""The wait of a start for the end of the replaced run."""
+"""How long a start waits until the run that it replaces has ended."""
 
 NO_WORKER: Final = "check with `orbctl workflow describe` that a worker owns the execution"
 
@@ -81,14 +81,14 @@ NO_REPLY: Final = f"{NO_WORKER}; if a worker does, the handler takes longer: use
 NOT_OPEN = "check `orbctl workflow describe`: only an open execution receives messages"
 
 INBOX_MESSAGES_MAX = 1_000
-"""With this many waiting messages, an execution accepts no signals, queries and updates."""
+"""An execution with this many waiting messages accepts no signal, query or update."""
 
 INBOX_URGENT_MAX = INBOX_MESSAGES_MAX + 100
 """The higher limit for cancel, terminate, pause, retry and reset."""
 
 
-def count_inbox(keys: WorkflowKeys, workflow_id: str) -> Get:
-    """Count the messages to an id, and to ids that start with this id and "/"."""
+def inbox_count_read(keys: WorkflowKeys, workflow_id: str) -> Get:
+    """A read that counts the messages to an id, and to ids that start with this id and "/"."""
     return Get(*keys.inbox_of(workflow_id), count_only=True)
 
 
@@ -96,7 +96,7 @@ async def check_inbox(
     store: KeyValueStore, keys: WorkflowKeys, workflow_id: str, limit: int = INBOX_MESSAGES_MAX
 ) -> None:
     """Raise LimitExceeded if ``limit`` messages wait for ``workflow_id``."""
-    if (await store.read([count_inbox(keys, workflow_id)])).ranges[0].count < limit:
+    if (await store.read([inbox_count_read(keys, workflow_id)])).ranges[0].count < limit:
         return
     inbox = (await store.read([Get(*keys.inbox_of(workflow_id), keys_only=True)])).ranges[0].kvs
     count = sum(keys.inbox_parts(kv.key)[1] == workflow_id for kv in inbox)
@@ -133,7 +133,7 @@ class StartTransactions:
         options: StartOptions,
         signal: Signal | None,
     ) -> tuple[str, int] | None:
-        """Start a run, or find the open run; None: the caller must try again.
+        """Start a run, or find the open run. None if the open run has ended: try again.
 
         Returns the new run's id and the revision of the start, or the open run's id and 0. Raises
         AlreadyStarted, DeadlineExceeded, StoreUnavailable, OutcomeUnknown.
@@ -155,7 +155,7 @@ class StartTransactions:
         outcome = await self._session.propose(guards, writes)
         if isinstance(outcome, Committed):
             return started.run_id, outcome.revision
-        # ``current`` lacks the key if the guard of a range has failed.
+        # If the guard of a range failed, ``current`` does not contain the key.
         stored = outcome.current.get(key) or await self._read(key)
         if stored is None:
             return None
@@ -346,7 +346,7 @@ class ClientCalls(ClientOutbound):
         message_id = new_id(self._clock.now_ms())
         put = Put(self._keys.inbox(workflow_id, message_id), encode_message(message))
         outcome = await self._session.propose([], [put])
-        assert isinstance(outcome, Committed), "a proposal without guards is not lost"
+        assert isinstance(outcome, Committed), "a proposal without guards cannot lose a race"
         return message_id
 
     async def open_head(self, workflow_id: str, limit: int = INBOX_MESSAGES_MAX) -> RunHead:
@@ -364,7 +364,7 @@ class ClientCalls(ClientOutbound):
         return head
 
     async def _find_open(self, workflow_id: str, limit: int = INBOX_MESSAGES_MAX) -> RunHead | None:
-        gets = [Get(self._keys.open(workflow_id)), count_inbox(self._keys, workflow_id)]
+        gets = [Get(self._keys.open(workflow_id)), inbox_count_read(self._keys, workflow_id)]
         opened, inbox = (await self._store.read(gets)).ranges
         if not opened.kvs:
             return None

@@ -1,6 +1,6 @@
 """Waits for executions to close, with one watch for all waiters of a client.
 
-A waiter is registered before the store is read, to get every later change.
+A waiter is registered before the store is read, so that it gets every later change.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from workflows.engine.store.keys import WorkflowKeys
 from workflows.engine.store.records import RunHead
 
 ABSENT_S_MAX = 10.0
-"""The wait for a missing run, which a reset may create soon."""
+"""How long to wait for a missing run, which a reset may still create."""
 
 POLL_S = 0.5
 
@@ -88,7 +88,7 @@ class Completions:
             opened_at = 0
 
     def _register_waiter(self, run_id: str) -> asyncio.Future[RunHead | None]:
-        """A future of the closed run's head; None after an interrupted watch: read again."""
+        """A future of the closed run's head. None: the watch missed changes, so read again."""
         future: asyncio.Future[RunHead | None] = asyncio.get_running_loop().create_future()
         self._waiters.setdefault(run_id, []).append(future)
         return future
@@ -209,7 +209,7 @@ class Completions:
                 future.set_exception(error)
 
     async def _read_all(self) -> int:
-        """Read all closed runs; all other waiters read again. Returns the revision."""
+        """Read all closed runs. The waiters for other runs read again. Returns the revision."""
         result: ReadResult = await self._store.read([Get(*self._keys.range_of("closed"))])
         self._watched_revision = result.revision
         for kv in result.ranges[0].kvs:

@@ -1,6 +1,6 @@
 """The handles of an execution and of an update.
 
-Messages are passed by name, with plain data as the result, or by method, with its return type.
+Queries and updates by name return plain data; by method, they return the method's return type.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ T = TypeVar("T")
 
 
 class UpdateHandle(NamedTuple, Generic[T]):
-    """An update that was sent. ``reply``: the outcome, None if there was none yet.
+    """An update that was sent. ``reply``: the outcome, None while it is unknown.
 
-    ``message_id``: None if another caller has sent the update.
+    ``message_id``: None if an earlier call sent the update.
     """
 
     client: Client
@@ -63,13 +63,13 @@ class WorkflowHandle(NamedTuple):
     async def query(  # noqa: D418 - tests/tidy wants every public name documented
         self, query: str, *args: object
     ) -> Payload:
-        """By name."""
+        """Query by name."""
 
     @overload
     async def query(  # noqa: D418 - tests/tidy wants every public name documented
         self, query: Callable[..., T], *args: object
     ) -> T:
-        """By method."""
+        """Query by method."""
 
     async def query(self, query: str | Callable[..., Any], *args: object) -> Any:
         """See ``Client.query``."""
@@ -79,19 +79,19 @@ class WorkflowHandle(NamedTuple):
     async def update(  # noqa: D418 - tests/tidy wants every public name documented
         self, update: str, *args: object
     ) -> Payload:
-        """By name."""
+        """Update by name."""
 
     @overload
     async def update(  # noqa: D418 - tests/tidy wants every public name documented
         self, update: Callable[..., Awaitable[T]], *args: object
     ) -> T:
-        """By async method."""
+        """Update by async method."""
 
     @overload
     async def update(  # noqa: D418 - tests/tidy wants every public name documented
         self, update: Callable[..., T], *args: object
     ) -> T:
-        """By plain method."""
+        """Update by plain method."""
 
     async def update(self, update: str | Callable[..., Any], *args: object) -> Any:
         """See ``Client.update``."""
@@ -101,7 +101,7 @@ class WorkflowHandle(NamedTuple):
     async def start_update(  # noqa: D418 - tests/tidy wants every public name documented
         self, update: str, *args: object, wait_for_stage: UpdateStage = ..., update_id: str = ...
     ) -> UpdateHandle[Payload]:
-        """By name."""
+        """Start an update by name."""
 
     @overload
     async def start_update(  # noqa: D418 - tests/tidy wants every public name documented
@@ -111,7 +111,7 @@ class WorkflowHandle(NamedTuple):
         wait_for_stage: UpdateStage = ...,
         update_id: str = ...,
     ) -> UpdateHandle[T]:
-        """By async method."""
+        """Start an update by async method."""
 
     @overload
     async def start_update(  # noqa: D418 - tests/tidy wants every public name documented
@@ -121,7 +121,7 @@ class WorkflowHandle(NamedTuple):
         wait_for_stage: UpdateStage = ...,
         update_id: str = ...,
     ) -> UpdateHandle[T]:
-        """By plain method."""
+        """Start an update by plain method."""
 
     async def start_update(
         self,

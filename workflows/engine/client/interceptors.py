@@ -1,7 +1,7 @@
 """Interceptors of a client: code around calls.
 
 Chains work as in ``workflows.api.interceptors``. Pause, retry, reset and reads are not intercepted.
-Arguments have the types that the caller passed.
+Arguments are not encoded yet.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from workflows.model.policies import UpdateStage
 
 
 class StartWorkflowInput(NamedTuple):
-    """The start of an execution. ``traceparent``: its span, "" for none."""
+    """The start of an execution. ``traceparent``: the span of the start, "" for none."""
 
     workflow_type: str
     workflow_id: str
@@ -36,7 +36,7 @@ class SignalWorkflowInput(NamedTuple):
 
 
 class QueryWorkflowInput(NamedTuple):
-    """A query of an execution. ``timeout_s``: for the reply."""
+    """A query of an execution. ``timeout_s``: the longest wait for the reply."""
 
     workflow_id: str
     query: str
@@ -46,7 +46,7 @@ class QueryWorkflowInput(NamedTuple):
 
 
 class StartUpdateInput(NamedTuple):
-    """An update of the open execution. ``is_new`` False: it may have been sent before."""
+    """An update of the open execution. ``is_new`` False: an earlier call may have sent it."""
 
     workflow_id: str
     update_id: str

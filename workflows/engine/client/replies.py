@@ -1,7 +1,7 @@
 """Waits for the replies to a client's queries and updates.
 
-A worker writes the reply to a key of the message. If it dies first, only the history has the result
-of an update, so callers also poll the history.
+A worker writes the reply to a key of the message. If the worker dies first, only the history has
+the result of an update, so callers also poll the history.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ async def await_reply(
     poll: Poll | None = None,
     to_completion: bool = False,
 ) -> Reply:
-    """Wait for a reply, either to ``message_id`` or from ``poll``. Has no timeout.
+    """Wait for the reply to ``message_id``, or for a reply that ``poll`` finds. Has no timeout.
 
     ``to_completion``: ignore the reply that an update was accepted. Raises StoreUnavailable.
     """
@@ -59,7 +59,7 @@ async def await_reply(
 
 
 def result_of(reply: Reply, workflow_id: str, call: str) -> Payload:
-    """The result of a reply to ``call``, such as "query 'status'".
+    """The result in a reply. ``call``: the request in words, such as "query 'status'".
 
     Raises CallRejected, or the failure of the handler.
     """
@@ -98,7 +98,7 @@ async def earlier_update(
     update_id: str,
     stage: UpdateStage = UpdateStage.COMPLETED,
 ) -> Reply | None:
-    """As ``recorded_update``, but None if no run has the update."""
+    """As ``recorded_update``, but None instead of a rejection if no run has the update."""
     head = _newest_run_with(update_id, *await read_heads(store, keys, workflow_id))
     return None if head is None else await _reply_in_run(store, keys, head, update_id, stage)
 
@@ -113,7 +113,7 @@ def _newest_run_with(
 async def _reply_in_run(
     store: KeyValueStore, keys: WorkflowKeys, head: RunHead, update_id: str, stage: UpdateStage
 ) -> Reply | None:
-    """None before the update reaches ``stage``."""
+    """Read the reply from one run; None before the update reaches ``stage``."""
     reply = _outcome(await read_history(store, keys, head.workflow_id, head.run_id), update_id)
     if reply is None and not head.is_open:
         return rejection(f"the run is {head.status.value}, and the update did not complete")
@@ -134,7 +134,7 @@ def _outcome(history: Sequence[HistoryEvent], update_id: str) -> Reply | None:
 
 async def _watch_reply(store: KeyValueStore, key: bytes, *, to_completion: bool) -> Reply:
     while True:
-        # The archiver of the log may compact the revision of a watch that has just started.
+        # The archiver may compact the revision at which a new watch starts: watch again.
         with suppress(Compacted):
             async for value in watch_value(store, key):
                 reply = REPLY_CODEC.decode(value) if value is not None else None

@@ -37,8 +37,8 @@ from workflows.schedules.scheduler import (
 )
 from workflows.schedules.times import check_schedule
 
-_LONGEST_TIME_MS = 1
-"""The text of a time is longest with milliseconds."""
+_TIME_WITH_LONGEST_TEXT_MS = 1
+"""The text of a time is longest if the time has a fraction of a second."""
 
 _OPEN = (ExecutionStatus.RUNNING, ExecutionStatus.PAUSED)
 
@@ -127,7 +127,7 @@ class ScheduleHandle(NamedTuple):
         return description
 
     async def pause(self, note: str = "") -> None:
-        """Start no action until ``unpause`` except by ``trigger``; skip waiting starts."""
+        """Skip waiting starts. Until ``unpause``, only ``trigger`` starts actions."""
         await self._signal(PAUSE_SIGNAL, _checked_note(note))
 
     async def unpause(self, note: str = "") -> None:
@@ -171,7 +171,7 @@ def _checked_schedule(schedule_id: str, schedule: Schedule) -> Schedule:
     """Check a schedule, and convert its arguments to plain data. Raises BadInput."""
     check_schedule(schedule)
     action = schedule.action
-    check_id(execution_id(schedule_id, action, _LONGEST_TIME_MS))
+    check_id(execution_id(schedule_id, action, _TIME_WITH_LONGEST_TEXT_MS))
     args = to_payloads(action.args, what=f"arguments of {action.workflow_type}")
     checked = schedule._replace(action=action._replace(args=args))
     size = payload_bytes(to_payload(checked, what=f"schedule {schedule_id}"))

@@ -29,7 +29,7 @@ LIST_MAX = 10_000
 """The default page size."""
 
 HEADS_MAX = 1_000_000
-"""The limit of matches of one list or count."""
+"""A list or count with more matches fails."""
 
 
 class AttributeRange(NamedTuple):
@@ -90,7 +90,7 @@ class ExecutionPage(NamedTuple):
 
 
 class Description(NamedTuple):
-    """One run. ``owner``: the session that owns its shard, "" for none."""
+    """One run. ``owner``: the session that owns the run's shard, "" for none."""
 
     head: RunHead
     attempts: Mapping[int, Attempt]
@@ -115,7 +115,7 @@ class Visibility:
     async def heads(self, query: Filter = Filter()) -> AsyncIterator[RunHead]:
         """Yield all matches: open executions first, then closed ones.
 
-        A run that closes meanwhile is yielded once, as open. Raises StoreUnavailable,
+        A run that closes during the iteration is yielded once, as open. Raises StoreUnavailable,
         LimitExceeded.
         """
         matched = 0
@@ -208,7 +208,7 @@ class Visibility:
 
 
 def _is_within(at_ms: int, bounds: tuple[int, int]) -> bool:
-    """0 is no limit. ``at_ms`` 0 (open) is outside every range with a limit."""
+    """A bound of 0 is no limit. An open run (``at_ms`` 0) is outside every range with a limit."""
     first, before = bounds
     return (not first or first <= at_ms) and (not before or 0 < at_ms < before)
 

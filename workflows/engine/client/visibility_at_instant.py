@@ -40,18 +40,19 @@ HISTORIES_READ_MAX = 5_000
 HISTORIES_PER_READ = 64
 """etcd accepts 128 operations."""
 
-LACKING_MS_MIN = 60_000
-"""A shorter period of deleted runs is not reported."""
+DELETED_PERIOD_MS_MIN = 60_000
+"""A list reports a period whose runs were deleted only if the period is longer."""
 
 ARCHIVED_CACHED_MAX = 4_096
-"""An archived head never changes, so it can be cached."""
+"""The limit of cached heads. An archived head never changes."""
 
 
 class PastExecutions(NamedTuple):
     """Runs at an instant, the newest first, and what the list lacks.
 
     ``not_read``: archived runs beyond ``ARCHIVED_READ_MAX``. ``unreadable``: damaged runs.
-    ``deleted_before_ms``: runs that closed earlier were deleted; 0: the list lacks no run.
+    ``deleted_before_ms``: the list lacks runs that closed earlier and were deleted; 0: it
+    lacks none.
     """
 
     heads: Sequence[RunHead]
@@ -140,7 +141,7 @@ class PastVisibility:
         until = events_until(events, self._at_ms)
         past = head_at(head, events, self._at_ms) if events else None
         if past is None and not events and not _changed_after(head, self._at_ms):
-            past = head  # the run still waits for a worker
+            past = head  # the run has no events until a worker starts it
         if past is None:
             raise ExecutionNotFound(
                 f"run {run_id} of workflow {workflow_id} started after the requested time",
@@ -162,13 +163,13 @@ class PastVisibility:
         )
 
     def _is_unchanged(self, head: RunHead) -> bool:
-        """False also if the list does not have the run."""
+        """Whether the list has the run's present head."""
         if _changed_after(head, self._at_ms):
             return False
         return head.is_open or head.closed_ms > self._closed_after_ms
 
     def _archived_heads(self, stored_ids: set[str]) -> tuple[list[RunHead], int, int]:
-        """Heads, and the numbers of unread and of unreadable runs. Blocks."""
+        """Read heads. Returns also the numbers of unread and of unreadable runs. Blocks."""
         run_ids = self._archive.files.runs_closed_after(self._closed_after_ms) - stored_ids
         started = sorted(
             (run_id for run_id in run_ids if _started_ms(run_id) <= self._at_ms), reverse=True
@@ -187,7 +188,7 @@ class PastVisibility:
     async def _histories(
         self, heads: Sequence[RunHead]
     ) -> AsyncIterator[tuple[RunHead, list[HistoryEvent]]]:
-        """Each run with its events; [] if unreadable."""
+        """Yield each run with its events, [] if they are unreadable."""
         if len(heads) > HISTORIES_READ_MAX:
             what = f"{len(heads):,} executions changed after the requested time, more than"
             raise LimitExceeded(
@@ -214,8 +215,8 @@ class PastVisibility:
         """As in ``PastExecutions``."""
         kept_s = ARCHIVE_RETENTION_S if self._archive.files.exists() else RETENTION_S
         deleted_before_ms = self._now_ms - round(kept_s * 1000)
-        lacking_ms = deleted_before_ms - self._closed_after_ms
-        return deleted_before_ms if lacking_ms > LACKING_MS_MIN else 0
+        deleted_period_ms = deleted_before_ms - self._closed_after_ms
+        return deleted_before_ms if deleted_period_ms > DELETED_PERIOD_MS_MIN else 0
 
 
 def head_at(head: RunHead, events: Sequence[HistoryEvent], at_ms: int) -> RunHead | None:

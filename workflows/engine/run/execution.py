@@ -1,8 +1,8 @@
 """One open execution in the worker that owns it: records inputs, runs the code, and commits.
 
 A step is one transaction: events of the inputs, the workflow task, its commands, and the new head
-(the stored state of the run). Steps of one execution never overlap. After a failed guard, the next
-step gets the inputs again.
+(the stored state of the run). Steps of one execution never overlap. After a failed guard, the
+inputs wait for the next step.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class ExecutionOwner(NamedTuple):
     """The shard that owns an execution. ``fence``: the guard of every write.
 
     The execution calls ``run_closed`` after the run has closed, ``write_lost`` after a guard has
-    failed, and ``reset`` to execute a reset, which returns Lost if a guard failed.
+    failed, and ``reset`` to execute a reset. ``reset`` returns Lost if a guard failed.
     """
 
     fence: Unchanged
@@ -89,7 +89,7 @@ class ExecutionOwner(NamedTuple):
 
 
 class Execution:
-    """The open run of one id. ``revision``: of the head's key, 0 before it exists."""
+    """The open run of one id. ``revision``: that of the head's key, 0 before the key exists."""
 
     def __init__(
         self, parts: ExecutionParts, owner: ExecutionOwner, head: RunHead, revision: int
@@ -109,11 +109,11 @@ class Execution:
         self._inbox = RunInbox()
         self._obstacle: RunObstacle | None = None
         self._code_stopped = False
-        """If true, steps only record inputs, and leave code and activities to another worker."""
+        """If true, steps only record inputs. Another worker must run code and activities."""
         self._steps_stopped = False
         """If true, no step is made, because steps fail."""
         self._activities_to_restart: list[int] = []
-        self._awaited_signal = 0  # revision of a signal to receive before the next step; 0: none
+        self._awaited_signal = 0  # no step before the signal with this revision arrives; 0: none
         self.running_step: asyncio.Task[None] | None = None
         self._stopped = False
         self._failures = 0
@@ -175,7 +175,7 @@ class Execution:
     # ----------------------------------------------------------------------------- starting
 
     def start_after_reset(self) -> None:
-        """Start the pending activities, and proceed."""
+        """Arm the timers; the next step starts the pending activities."""
         self.timers.arm(self.head)
         self._activities_to_restart = list(self.head.activities)
         self.wake()
@@ -195,7 +195,7 @@ class Execution:
         self.wake()  # a step retries the activities that were not resumed
 
     def resume_in_step(self) -> None:
-        """Proceed as ``resume`` does, in the next step."""
+        """Arm the timers; the next step resumes the pending activities."""
         self.timers.arm(self.head)
         self._must_resume = bool(self.head.activities)
         self.wake()
@@ -207,13 +207,13 @@ class Execution:
             known = attempts_of(self._store.keys, attempts, head.activities)
             await self.activities.restart(head, head.activities, known, interrupted=True)
         except UnusableValue as error:
-            self._leave_to_others(error)
+            self._leave_code_to_others(error)
         else:
             self._must_resume = False
 
     # ---------------------------------------------------------------------------- obstacles
 
-    def _leave_to_others(self, error: UnusableValue) -> None:
+    def _leave_code_to_others(self, error: UnusableValue) -> None:
         self._code_stopped = True
         self._code.drop()
         self._list_obstacle(error)
@@ -230,7 +230,7 @@ class Execution:
             self._obstacle = None
 
     def _try_again(self) -> None:
-        """The obstacle stays listed until a step succeeds."""
+        """Allow steps again. If a step starts, the obstacle stays listed until a step succeeds."""
         self._code_stopped = self._steps_stopped = False
         self.wake()
         if self.running_step is None:
@@ -373,12 +373,12 @@ class Execution:
             self._code.drop()
             self._telemetry.count_task_failure(head.workflow_type, type(error).__name__)
             failure = failure_of(error)._replace(type=type(error).__name__)
-            replies = draft.replies  # kept, unlike the commands of the failed task
+            replies = draft.replies  # only the commands of the failed task are dropped
             draft = record_batch(self._store, self.head, batch, self._drafted_at.wall_ms)
             draft.replies = replies
             if isinstance(error, PatchMissingError):
                 key = self._store.keys.open(head.workflow_id)
-                self._leave_to_others(UnusableValue("open execution", key, error, TYPE_REMEDY))
+                self._leave_code_to_others(UnusableValue("open execution", key, error, TYPE_REMEDY))
             else:
                 pause_for_failed_task(draft, failure)
             rejections = [UpdateRejection(update.update_id, failure) for update in updates]
@@ -386,13 +386,13 @@ class Execution:
         return draft
 
     async def _load_code(self) -> None:
-        """Load the code. Raises StoreUnavailable, UnusableValue if another worker must run it."""
+        """Load the code. Raises UnusableValue if another worker must run it; StoreUnavailable."""
         if self._code_stopped and self._obstacle is not None:
             raise self._obstacle.value
         try:
             await self._code.load(self.head)
         except UnusableValue as error:
-            self._leave_to_others(error)
+            self._leave_code_to_others(error)
             raise
 
     # -------------------------------------------------------------------------- transaction
@@ -422,7 +422,7 @@ class Execution:
         return guards, writes
 
     async def _note_lost(self, lost: Lost) -> None:
-        """After a failed guard, wait for a signal that precedes the close, or notify the shard."""
+        """Find the guard that failed: wait for an unrecorded signal, or notify the shard."""
         self._code.drop()
         stored, keys, fence = lost.current, self._store.keys, self._owner.fence
         stored_head, stored_fence = stored[keys.open(self.head.workflow_id)], stored[fence.key]

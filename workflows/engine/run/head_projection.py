@@ -17,7 +17,7 @@ CLOSED_AS: dict[type[ev.Attributes], ExecutionStatus] = {
     ev.WorkflowExecutionTerminated: ExecutionStatus.TERMINATED,
     ev.WorkflowExecutionContinuedAsNew: ExecutionStatus.CONTINUED_AS_NEW,
 }
-_NO_INPUT = (
+_IGNORED = (
     ev.WorkflowTaskStarted,
     ev.WorkflowTaskFailed,
     ev.WorkflowExecutionPaused,
@@ -28,7 +28,7 @@ _NO_INPUT = (
 
 
 def head_of_history(events: Sequence[ev.HistoryEvent]) -> RunHead:
-    """The head after all events of a history, without sizes, results and reasons."""
+    """The head after all events of a history. Sizes, results and reasons are not computed."""
     first = events[0].attributes
     assert isinstance(first, ev.WorkflowExecutionStarted), "a history begins with its start"
     head = reserved_head(first, events[0].event_time_ms)
@@ -61,7 +61,7 @@ def head_of_history(events: Sequence[ev.HistoryEvent]) -> RunHead:
         # code processes makes the run due.
         if isinstance(kind, ev.WorkflowTaskCompleted):
             due, after_task = False, True
-        elif not (after_task and type(kind) in COMMAND_NAMES) and not isinstance(kind, _NO_INPUT):
+        elif not (after_task and type(kind) in COMMAND_NAMES) and not isinstance(kind, _IGNORED):
             due, after_task = True, False
     return head._replace(
         next_event_id=events[-1].event_id + 1,
