@@ -71,6 +71,16 @@ def test_a_template_is_rendered(template: str, expected: str) -> None:
     assert render(template, VALUE) == expected
 
 
+def test_a_template_prints_literals_with_escapes_and_other_alphabets() -> None:
+    assert render(r"""{"é\t世\u00e9\n"}{'ü'}""", VALUE) == "é\t世é\nü"
+
+
+@pytest.mark.parametrize("template", [r'{"\x"}', r'{"é\x4"}', r'{"\u12"}', r'{"\é"}', r'{"a\"}'])
+def test_a_literal_with_a_bad_escape_is_refused(template: str) -> None:
+    with pytest.raises(BadInput, match="is not a JSONPath"):
+        render(template, VALUE)
+
+
 @pytest.mark.parametrize("template", ["{.items[}", "{range .items[*]}{.a}", "{.a", "}{"])
 def test_a_template_that_cannot_be_read_is_refused(template: str) -> None:
     with pytest.raises(BadInput):
