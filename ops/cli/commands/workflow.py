@@ -20,7 +20,7 @@ from ops.cli.execution_views import (
     print_description,
     timeline,
 )
-from ops.cli.output import TableColumn, show_table, show_value
+from ops.cli.output import TableColumn, print_names, show_table, show_value
 from ops.cli.time_arguments import parse_time
 from ops.cli.workflow_calls import (
     Arguments,
@@ -106,7 +106,7 @@ def list_(
             document = {"executions": [head_document(head) for head in heads]}
             show_value(document | ({"next": page.next} if page.next else {}), session.output)
         elif session.output.is_name:
-            print("\n".join(head.workflow_id for head in heads))
+            print_names(head.workflow_id for head in heads)
         else:
             rows = [execution_row(head, session.now_ms()) for head in heads]
             show_table(LIST_COLUMNS, rows, session.output)
