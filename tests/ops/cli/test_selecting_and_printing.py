@@ -16,6 +16,7 @@ from ops.cli.input_files import READABLE_REMEDY
 from ops.cli.jsonpath import find, render
 from ops.cli.output import ObjectListing, TableColumn
 from ops.cli.selectors import read_selectors
+from tests.support.node_harness import NodeHarness, pod
 from tests.support.orbctl_harness import OrbctlHarness
 
 DIRECTORY = Path(__file__).parent / "transcripts"
@@ -179,6 +180,21 @@ def test_pools_are_printed_in_every_format(harness: OrbctlHarness) -> None:
     assert rows[0][0] == "NAME"
     assert [row[0] for row in rows[1:]] == ["blue", "six"]
     assert len(rows[0]) == len(rows[1])
+
+
+@pytest.mark.parametrize("output", ["table", "wide", "csv"])
+def test_an_empty_list_counts_endpoints_elsewhere_without_their_nics(
+    harness: OrbctlHarness, output: str
+) -> None:
+    async def add_two_nics(node: NodeHarness) -> None:
+        for interface in ("eth0", "net1"):
+            await node.add(pod("web-0"), interface)
+
+    harness.on_node("n1", add_two_nics)
+
+    listed = harness.orbctl("get", "endpoints", "-o", output)
+
+    assert "; 1 in other namespaces" in listed.err
 
 
 def test_a_field_selector_selects_rows_of_a_table(harness: OrbctlHarness) -> None:
