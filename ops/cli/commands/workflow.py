@@ -91,7 +91,7 @@ def list_(
 
     Examples:
       orbctl workflow list
-      orbctl workflow list --type Reclaim --status Running
+      orbctl workflow list --type reclaim-pod --status Running
       orbctl workflow list --status Paused --since 1d -o wide
       orbctl workflow list --attribute 'ReclaimKept>=100'
     """
@@ -211,7 +211,7 @@ def start(
     """Start an execution; no open execution may have the same id.
 
     Examples:
-      orbctl workflow start RetirePool retire/lan '"lan"'
+      orbctl workflow start pool-retirement retire/pool/lan '["lan"]'
     """
     values = [parse_argument(text) for text in arguments or []]
 
