@@ -62,7 +62,8 @@ Since = Annotated[
 ]
 Until = Annotated[str, typer.Option(help="only executions started before this time")]
 
-_ATTRIBUTE = re.compile(r"([^=<>]+)(>=|<|=)(.*)", re.DOTALL)
+_ATTRIBUTE = re.compile(r"([^=<>]+)(>=|<|=)(?!=)(.*)", re.DOTALL)
+"""``<=`` and ``==`` are no operators: a value that begins with ``=`` needs quotes of JSON."""
 
 _COUNT_COLUMNS = (
     TableColumn("TYPE"),
