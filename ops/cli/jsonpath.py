@@ -30,6 +30,8 @@ _STEP: Final = re.compile(
 
 _LITERAL: Final = re.compile(r"\s*(?:'([^']*)'|\"([^\"]*)\")\s*\Z")
 
+_ASCII: Final = re.compile(r"[\x00-\x7f]+")
+
 _RANGE: Final = re.compile(r"\s*range\s+(.+?)\s*\Z", re.DOTALL)
 
 
@@ -77,7 +79,10 @@ def _render_parts(parts: Sequence[tuple[str, str]], value: object, template: str
         if kind == "text":
             yield text
         elif literal := _LITERAL.match(text):
-            yield (literal[1] or literal[2] or "").encode().decode("unicode_escape")
+            try:
+                yield _unescape(literal[1] or literal[2] or "")
+            except UnicodeDecodeError:
+                raise _syntax_error(template, template.index(f"{{{text}}}")) from None
         elif range_block := _RANGE.match(text):
             end = _end_of_range(parts, index, template)
             for item in find(range_block[1], value):
@@ -85,6 +90,12 @@ def _render_parts(parts: Sequence[tuple[str, str]], value: object, template: str
             index = end + 1
         else:
             yield " ".join(text_of(item) for item in find(text, value))
+
+
+def _unescape(literal: str) -> str:
+    """Decode the escapes of a literal. Raises UnicodeDecodeError."""
+    # Only ASCII is decoded: unicode_escape reads other bytes as Latin-1.
+    return _ASCII.sub(lambda run: run[0].encode().decode("unicode_escape"), literal)
 
 
 def _end_of_range(parts: Sequence[tuple[str, str]], start: int, template: str) -> int:

@@ -13,7 +13,7 @@ from core.errors import NotFound
 from core.projections.projection import Projection
 from ops.cli import listings
 from ops.cli.application_rows import application_lines, application_listing
-from ops.cli.formats import Output
+from ops.cli.formats import TABLE_OUTPUT, Output
 from ops.cli.kinds import NAMESPACED_KINDS, RECORD_KINDS, ObjectKind, plural
 from ops.cli.output import ObjectListing
 from ops.cli.pool_usage import PoolUsage, claims_by_pool
@@ -106,7 +106,10 @@ def empty_message(
     ledger: Ledger, selection: ObjectSelection, applications: Applications | None = None
 ) -> str:
     """The message for an empty list."""
-    in_all_namespaces = listing_of(ledger, selection._replace(namespace=""), applications)
+    # A wide table has a row for each NIC of an endpoint.
+    in_all_namespaces = listing_of(
+        ledger, selection._replace(namespace="", output=TABLE_OUTPUT), applications
+    )
     if in_all_namespaces.names:
         return (
             f"there are no {plural(selection.kind)} in namespace {selection.namespace};"

@@ -50,7 +50,7 @@ class ObjectListing(NamedTuple):
 def show(listing: ObjectListing, output: Output, *, single: bool = False) -> None:
     """Print a listing; ``single``: print its only object, not a list. Raises BadInput."""
     if output.is_name:
-        print("\n".join(listing.names))
+        print_names(listing.names)
     elif output.format is Format.CUSTOM_COLUMNS:
         show_table(*_custom_columns(listing.manifests, output.template))
     elif output.is_structured:
@@ -58,6 +58,12 @@ def show(listing: ObjectListing, output: Output, *, single: bool = False) -> Non
         show_value(manifests[0] if single else {**MANIFEST_LIST, "items": manifests}, output)
     else:
         show_table(listing.columns, listing.rows, output)
+
+
+def print_names(names: Iterable[str]) -> None:
+    """Print each name on a line; nothing for an empty list."""
+    for name in names:
+        print(name)
 
 
 def show_value(value: object, output: Output) -> None:

@@ -225,7 +225,10 @@ def _split_options(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]
 
 
 def _with_files(arguments: Sequence[str]) -> tuple[list[str], bytes | None]:
-    """The line with ``-`` in place of files, and the files' content. Raises BadInput."""
+    """The line with ``-`` in place of files, and the files' content. Raises BadInput.
+
+    The content is None if standard input is the only file: kubectl passes it on.
+    """
     options = _parsed(arguments)
     recursive = any(option.name == RECURSIVE for option in options)
     words: list[str] = []
@@ -238,9 +241,9 @@ def _with_files(arguments: Sequence[str]) -> tuple[list[str], bytes | None]:
             continue
         if f"{option.name}=-" not in words:
             words.append(f"{option.name}=-")  # only once: all files become one text
-        if option.value not in {None, STANDARD_INPUT}:
-            files.append(str(option.value))
-    if not files:
+        if option.value is not None:
+            files.append(option.value)
+    if set(files) <= {STANDARD_INPUT}:
         return words, None
     texts = [text for _, text in read_texts(files, recursive=recursive)]
     return words, "\n---\n".join(texts).encode()

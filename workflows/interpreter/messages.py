@@ -76,9 +76,9 @@ class Messages:
             return
         handler = handler_of(function, name, method=False)
         handlers[name] = handler._replace(function=lambda _, *args: function(*args))
-        waiting_signals = [signal for signal in self._buffered if signal.signal_name == name]
-        self._buffered = [signal for signal in self._buffered if signal.signal_name != name]
         if kind == "signal":
+            waiting_signals = [signal for signal in self._buffered if signal.signal_name == name]
+            self._buffered = [signal for signal in self._buffered if signal.signal_name != name]
             for signal in waiting_signals:
                 self.signal(signal)
 

@@ -14,7 +14,7 @@ from core.domain.evolution import Ledger
 from core.errors import BadInput
 from ops.cli.action_runner import perform
 from ops.cli.formats import Output
-from ops.cli.output import TableColumn, show_table, show_value
+from ops.cli.output import TableColumn, print_names, show_table, show_value
 from ops.cli.session import ClusterSession
 from ops.cli.time_arguments import parse_time
 
@@ -72,7 +72,7 @@ async def _state(view: LogView, when: str, now_ms: Callable[[], int]) -> Ledger:
 
 def _show(changes: list[Change], output: Output) -> None:
     if output.is_name:
-        print("\n".join(f"{change.kind}/{change.name}" for change in changes))
+        print_names(f"{change.kind}/{change.name}" for change in changes)
     elif output.is_structured:
         show_value({"changes": [change._asdict() for change in changes]}, output)
     elif changes:

@@ -23,7 +23,7 @@ from ops.cli.exit_codes import Exit, report, report_unreadable_parts
 from ops.cli.formats import Output
 from ops.cli.kinds import ObjectKind, kind_of
 from ops.cli.name_completion import complete_kind, complete_names
-from ops.cli.output import TableColumn, duration, moment, show_table, show_value
+from ops.cli.output import TableColumn, duration, moment, print_names, show_table, show_value
 from ops.cli.pool_usage import count_pools
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ async def _read(session: ClusterSession, kinds: Sequence[str]) -> list[_SubjectF
 
 def _show(outlooks: Sequence[_SubjectForecast], now_ms: int, output: Output) -> None:
     if output.is_name:
-        print("\n".join(f"{outlook.subject.kind}/{outlook.subject.name}" for outlook in outlooks))
+        print_names(f"{outlook.subject.kind}/{outlook.subject.name}" for outlook in outlooks)
     elif output.is_structured:
         show_value({"items": [_plain(outlook, now_ms) for outlook in outlooks]}, output)
     elif outlooks:

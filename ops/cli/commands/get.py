@@ -25,7 +25,7 @@ from ops.cli.kinds import RECORD_KINDS, ObjectKind, kind_of, split_name
 from ops.cli.listings import pool_listing
 from ops.cli.name_completion import complete_objects
 from ops.cli.object_selection import ObjectSelection, empty_message, listing_of
-from ops.cli.output import MANIFEST_LIST, ObjectListing, show, show_table, show_value
+from ops.cli.output import MANIFEST_LIST, ObjectListing, print_names, show, show_table, show_value
 from ops.cli.pool_usage import count_pools
 from ops.cli.selectors import Selectors, read_selectors
 from ops.cli.workloads import Kubeconfig, read_applications
@@ -278,7 +278,7 @@ def _show_changed(output: Output, before: ObjectListing | None, listing: ObjectL
     if not changed:
         return
     if output.is_name:
-        print("\n".join(listing.names[index] for index in changed))
+        print_names(listing.names[index] for index in changed)
     elif output.is_structured and output.format is not Format.CUSTOM_COLUMNS:
         for index in changed:
             show_value(listing.manifests[index], output)

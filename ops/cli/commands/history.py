@@ -27,7 +27,7 @@ from ops.cli.exit_codes import Exit, report_unreadable_parts
 from ops.cli.formats import TABLE_OUTPUT, Output
 from ops.cli.global_options import globals_of
 from ops.cli.kinds import subject_name
-from ops.cli.output import TableColumn, duration, moment, show_table, show_value
+from ops.cli.output import TableColumn, duration, moment, print_names, show_table, show_value
 from ops.cli.past_explanation import plain_pool_verdict
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def history_command(
             show_value(_plain(result, unread), output)
         elif output.is_name:
             names = dict.fromkeys(entry.subject for entry in result.entries if entry.subject)
-            print("\n".join(names))
+            print_names(names)
         else:
             _show(result, session.now_ms(), output)
         report_unreadable_parts(unread)

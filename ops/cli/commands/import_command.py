@@ -155,7 +155,8 @@ def _take_over(context: typer.Context, read: ReadDump, *, dry_run: bool, yes: bo
 
     async def action(session: ClusterSession) -> Exit:
         dump = await read()
-        plan, refusals = await _simulate(session, plan_takeover(dump.cluster))
+        complete_plan = plan_takeover(dump.cluster)
+        plan, refusals = await _simulate(session, complete_plan)
         document = _plain(plan, refusals, dump.skipped)
         if not session.output.is_structured:
             _show(plan, dump.skipped, wide=session.output.is_wide)
@@ -174,7 +175,7 @@ def _take_over(context: typer.Context, read: ReadDump, *, dry_run: bool, yes: bo
         if session.output.is_structured:
             show_value(document | _plain_outcome(outcome, missing), session.output)
         else:
-            _show_outcome(outcome, plan_after.addresses, missing)
+            _show_outcome(outcome, complete_plan, plan_after, missing)
         return Exit.REFUSED if outcome.refused or missing else Exit.OK
 
     perform(context, action)
@@ -244,14 +245,20 @@ def _show(plan: TakeoverPlan, skipped: dict[str, int], *, wide: bool) -> None:
             print(f"... {len(plan.findings) - len(shown):,} more (-o wide shows them)")
 
 
-def _show_outcome(outcome: TakeoverResult, address_count: int, missing: Sequence[str]) -> None:
+def _show_outcome(
+    outcome: TakeoverResult,
+    plan_before: TakeoverPlan,
+    plan_after: TakeoverPlan,
+    missing: Sequence[str],
+) -> None:
     changes = counted(outcome.commands, "change of configuration", "changes of configuration")
     print(f"{changes}, {counted(outcome.endpoints, 'endpoint')} taken over")
-    total = counted(address_count, "address", "addresses")
-    print(f"verified: {address_count - len(missing):,} of {total}")
+    total = counted(plan_after.addresses, "address", "addresses")
+    print(f"verified: {plan_after.addresses - len(missing):,} of {total}")
     for address in missing[:FINDINGS_SHOWN_MAX]:
         print(f"  not imported: {address}")
-    if missing:
+    planned = {address for endpoint in plan_before.endpoints for address, _ in endpoint.addresses()}
+    if set(missing) - planned:
         print("Run the command again to import addresses that were allocated during the import")
 
 

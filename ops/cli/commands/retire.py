@@ -18,7 +18,7 @@ from core.eventstore.state_reader import read_configuration
 from ops.cli.action_runner import perform
 from ops.cli.configuration_writer import write_command
 from ops.cli.kinds import ObjectKind, kind_of, object_name
-from ops.cli.output import TableColumn, counted, print_fields, show_table, show_value
+from ops.cli.output import TableColumn, counted, print_fields, print_names, show_table, show_value
 from ops.cli.time_arguments import parse_duration
 from workflows.engine.client.client import Client
 from workflows.engine.client.visibility import Visibility
@@ -126,7 +126,7 @@ def list_(context: typer.Context) -> None:
             ]
             show_value({"retirements": items}, session.output)
         elif session.output.is_name:
-            print("\n".join(f"{kind}/{name}" for kind, name, _, _ in retirements))
+            print_names(f"{kind}/{name}" for kind, name, _, _ in retirements)
         else:
             rows = [
                 (

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from ops.cli.action_runner import perform
-from ops.cli.output import TableColumn, counted, moment, print_fields, show_table, show_value
+from ops.cli.output import (
+    TableColumn,
+    counted,
+    moment,
+    print_fields,
+    print_names,
+    show_table,
+    show_value,
+)
 from ops.cli.time_arguments import parse_duration
 from ops.cli.workflow_calls import (
     Arguments,
@@ -63,7 +71,7 @@ def list_(context: typer.Context, queue: Queue = "default") -> None:
         if session.output.is_structured:
             show_value({"schedules": [row._asdict() for row in rows]}, session.output)
         elif session.output.is_name:
-            print("\n".join(row.schedule_id for row in rows))
+            print_names(row.schedule_id for row in rows)
         else:
             cells = [(row.schedule_id, row.workflow_type, row.spec, _next_of(row)) for row in rows]
             show_table(_COLUMNS, cells, session.output)

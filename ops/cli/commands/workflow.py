@@ -20,7 +20,7 @@ from ops.cli.execution_views import (
     print_description,
     timeline,
 )
-from ops.cli.output import TableColumn, show_table, show_value
+from ops.cli.output import TableColumn, print_names, show_table, show_value
 from ops.cli.time_arguments import parse_time
 from ops.cli.workflow_calls import (
     Arguments,
@@ -62,7 +62,8 @@ Since = Annotated[
 ]
 Until = Annotated[str, typer.Option(help="only executions started before this time")]
 
-_ATTRIBUTE = re.compile(r"([^=<>]+)(>=|<|=)(.*)", re.DOTALL)
+_ATTRIBUTE = re.compile(r"([^=<>]+)(>=|<|=)(?!=)(.*)", re.DOTALL)
+"""``<=`` and ``==`` are no operators: a value that begins with ``=`` needs quotes of JSON."""
 
 _COUNT_COLUMNS = (
     TableColumn("TYPE"),
@@ -91,7 +92,7 @@ def list_(
 
     Examples:
       orbctl workflow list
-      orbctl workflow list --type Reclaim --status Running
+      orbctl workflow list --type reclaim-pod --status Running
       orbctl workflow list --status Paused --since 1d -o wide
       orbctl workflow list --attribute 'ReclaimKept>=100'
     """
@@ -106,7 +107,7 @@ def list_(
             document = {"executions": [head_document(head) for head in heads]}
             show_value(document | ({"next": page.next} if page.next else {}), session.output)
         elif session.output.is_name:
-            print("\n".join(head.workflow_id for head in heads))
+            print_names(head.workflow_id for head in heads)
         else:
             rows = [execution_row(head, session.now_ms()) for head in heads]
             show_table(LIST_COLUMNS, rows, session.output)
@@ -211,7 +212,7 @@ def start(
     """Start an execution; no open execution may have the same id.
 
     Examples:
-      orbctl workflow start RetirePool retire/lan '"lan"'
+      orbctl workflow start pool-retirement retire/pool/lan '["lan"]'
     """
     values = [parse_argument(text) for text in arguments or []]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -30,6 +31,7 @@ from ops.cli.orbctl_application import app
 from ops.cli.output import duration, moment
 from ops.cli.session import WRITERS_MAX, writer_name
 from ops.cli.time_arguments import parse_time
+from tests.support.orbctl_harness import OrbctlHarness
 
 NOON_MS = 1_767_268_800_000
 """2026-01-01 12:00:00 UTC."""
@@ -152,6 +154,21 @@ def test_a_kind_that_the_command_does_not_accept_is_refused() -> None:
 )
 def test_a_pod_is_named_with_or_without_namespace(text: str, expected: tuple[str, str]) -> None:
     assert split_name(text, "default") == expected
+
+
+@pytest.mark.parametrize("text", ["N<=5", "N==5", "N>5", "N<==5", "N"])
+def test_an_attribute_with_an_unknown_operator_is_refused(tmp_path: Path, text: str) -> None:
+    listed = OrbctlHarness(tmp_path).orbctl("workflow", "list", "--attribute", text)
+
+    assert listed.code == Exit.USAGE
+    assert f"'{text}' is not NAME=VALUE, NAME>=VALUE or NAME<VALUE" in listed.err
+
+
+@pytest.mark.parametrize("text", ["N<5", "N>=5", "N=5", 'N="=5"', "N=", "N=a=b"])
+def test_an_attribute_with_a_known_operator_is_accepted(tmp_path: Path, text: str) -> None:
+    listed = OrbctlHarness(tmp_path).orbctl("workflow", "list", "--attribute", text)
+
+    assert (listed.code, listed.err) == (Exit.OK, "")
 
 
 def refused_error(*kinds: str) -> Refused:

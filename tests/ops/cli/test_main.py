@@ -26,6 +26,8 @@ from ops.cli.global_options import ProcessContext
 from ops.cli.main import run
 from ops.cli.orbctl_application import OrbctlCommands, app
 from tests.support.etcd import EtcdCluster, free_ports
+from workflows.api.definitions import DEFINITION_ATTRIBUTE
+from workflows.jobs import job_host
 
 DIRECTORY = Path(__file__).parent / "transcripts"
 TERMINAL_BYTES = 1 << 16
@@ -119,6 +121,20 @@ def test_the_help_of_every_command_has_valid_examples(words: str) -> None:
             remaining = [*getattr(context, "_protected_args", []), *context.args]
         # ``orbctl archive`` runs ``orbctl archive seal``.
         assert typed.startswith(f"orbctl {words}".removesuffix(" seal")), line
+
+
+@pytest.mark.parametrize("words", ["workflow list", "workflow start"])
+def test_examples_name_workflow_types_that_controllers_register(words: str) -> None:
+    examples = COMMANDS[words].help.partition("Examples:\n")[2]
+    named = re.findall(r"(?:--type|workflow start) (\S+)", examples)
+
+    registered = {
+        getattr(value, DEFINITION_ATTRIBUTE).name
+        for value in vars(job_host).values()
+        if hasattr(value, DEFINITION_ATTRIBUTE)
+    }
+    assert named
+    assert set(named) <= registered
 
 
 def test_no_command_defines_an_option_twice() -> None:

@@ -1,15 +1,19 @@
-"""The layout of tables on a terminal."""
+"""The layout of tables on a terminal, and lists of names."""
 
 from __future__ import annotations
 
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
+from ops.cli.exit_codes import Exit
 from ops.cli.output import TableColumn, show_table
+from tests.support.orbctl_harness import OrbctlHarness
 
 ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
+DIRECTORY = Path(__file__).parent / "transcripts"
 COLUMNS = (TableColumn("POOL"), TableColumn("ENDED"))
 
 
@@ -28,3 +32,23 @@ def test_a_narrow_terminal_shows_every_cell_completely(
         f"lan      {'x' * 100}",
         "office   -",
     ]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "as-of 1 pools",
+        "diff 1 1",
+        "forecast",
+        "retire list",
+        "schedule list",
+        "workflow list",
+    ],
+)
+def test_a_list_of_names_prints_nothing_if_it_is_empty(tmp_path: Path, command: str) -> None:
+    harness = OrbctlHarness(tmp_path / "archive")
+    harness.orbctl("apply", "-f", str(DIRECTORY / "records.yaml"))
+
+    listed = harness.orbctl(*command.split(), "-o", "name")
+
+    assert (listed.code, listed.out) == (Exit.OK, "")

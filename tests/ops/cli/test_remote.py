@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import io
 import json
 import os
 import socket
@@ -136,6 +137,21 @@ def test_standard_input_is_passed_on_if_the_file_is_a_dash() -> None:
 
     assert "-i" in call.command
     assert call.stdin is None
+
+
+@pytest.mark.parametrize(
+    ("order", "sent"), [("-f - -f {}", b"typed\n---\nfile"), ("-f {} -f=-", b"file\n---\ntyped")]
+)
+def test_standard_input_and_files_are_sent_in_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: str, sent: bytes
+) -> None:
+    (tmp_path / "pool.yaml").write_text("file")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("typed"))
+
+    call = remote_call("apply", *order.format(tmp_path / "pool.yaml").split())
+
+    assert call.command[-2:] == ["apply", "--filename=-"]
+    assert call.stdin == sent
 
 
 def test_kubectl_exec_allocates_a_terminal_if_orbctl_has_a_terminal() -> None:

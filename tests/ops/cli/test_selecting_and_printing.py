@@ -16,6 +16,7 @@ from ops.cli.input_files import READABLE_REMEDY
 from ops.cli.jsonpath import find, render
 from ops.cli.output import ObjectListing, TableColumn
 from ops.cli.selectors import read_selectors
+from tests.support.node_harness import NodeHarness, pod
 from tests.support.orbctl_harness import OrbctlHarness
 
 DIRECTORY = Path(__file__).parent / "transcripts"
@@ -69,6 +70,16 @@ def test_a_jsonpath_finds_values(path: str, expected: list[object]) -> None:
 )
 def test_a_template_is_rendered(template: str, expected: str) -> None:
     assert render(template, VALUE) == expected
+
+
+def test_a_template_prints_literals_with_escapes_and_other_alphabets() -> None:
+    assert render(r"""{"é\t世\u00e9\n"}{'ü'}""", VALUE) == "é\t世é\nü"
+
+
+@pytest.mark.parametrize("template", [r'{"\x"}', r'{"é\x4"}', r'{"\u12"}', r'{"\é"}', r'{"a\"}'])
+def test_a_literal_with_a_bad_escape_is_refused(template: str) -> None:
+    with pytest.raises(BadInput, match="is not a JSONPath"):
+        render(template, VALUE)
 
 
 @pytest.mark.parametrize("template", ["{.items[}", "{range .items[*]}{.a}", "{.a", "}{"])
@@ -169,6 +180,21 @@ def test_pools_are_printed_in_every_format(harness: OrbctlHarness) -> None:
     assert rows[0][0] == "NAME"
     assert [row[0] for row in rows[1:]] == ["blue", "six"]
     assert len(rows[0]) == len(rows[1])
+
+
+@pytest.mark.parametrize("output", ["table", "wide", "csv"])
+def test_an_empty_list_counts_endpoints_elsewhere_without_their_nics(
+    harness: OrbctlHarness, output: str
+) -> None:
+    async def add_two_nics(node: NodeHarness) -> None:
+        for interface in ("eth0", "net1"):
+            await node.add(pod("web-0"), interface)
+
+    harness.on_node("n1", add_two_nics)
+
+    listed = harness.orbctl("get", "endpoints", "-o", output)
+
+    assert "; 1 in other namespaces" in listed.err
 
 
 def test_a_field_selector_selects_rows_of_a_table(harness: OrbctlHarness) -> None:
