@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from core.domain.configuration.commands import DeletePool, DeleteSubnet
 from core.eventstore.keys import Keys
-from core.eventstore.kv import Get, Guard, TxnResult, Write
+from core.eventstore.kv import Get, Guard, IsWhole, TxnResult, WatchBatch, Write
 from core.eventstore.state_reader import read_ledger
 from ops.cli.exit_codes import Exit
 from tests.support.faulty_store import UnclosedMemoryStore
-from tests.support.node_harness import NodeHarness
+from tests.support.node_harness import NodeHarness, pool
 from tests.support.orbctl_harness import CLUSTER_NAME, START_MS, OrbctlHarness
 
 DIRECTORY = Path(__file__).parent / "transcripts"
@@ -66,3 +66,42 @@ def test_a_drain_succeeds_if_a_controller_deletes_the_object(
     assert drained.code == Exit.OK, drained.err
     assert drained.out.splitlines()[-1].endswith(f"/{name} deleted")
     assert repeated.code == Exit.NOT_FOUND
+
+
+class ChangingStore(UnclosedMemoryStore):
+    """A store whose watch gets a new pool for each name; then the user interrupts orbctl."""
+
+    def __init__(self, *pools: str) -> None:
+        super().__init__(lambda: START_MS / 1000)
+        self._pools = pools
+
+    async def watch(
+        self,
+        ranges: Sequence[tuple[bytes, bytes]],
+        *,
+        after: int,
+        is_whole: IsWhole | None = None,
+    ) -> AsyncIterator[WatchBatch]:
+        batches = super().watch(ranges, after=after, is_whole=is_whole)
+        pools, self._pools = self._pools, ()
+        for number, name in enumerate(pools):
+            async with NodeHarness(self, "other", cluster=CLUSTER_NAME) as other:
+                await other.apply(pool(name, f"10.6.{number}.10-10.6.{number}.19"))
+            while not (batch := await anext(batches)).changes:
+                pass
+            yield batch
+        if pools:
+            raise KeyboardInterrupt
+        async for batch in batches:
+            yield batch
+
+
+def test_events_prints_a_csv_header_before_the_first_new_event(orbctl: OrbctlHarness) -> None:
+    orbctl.store = ChangingStore("blue", "green")
+
+    result = orbctl.orbctl("events", "--follow", "-o", "csv")
+
+    header, *rows = result.out.splitlines()
+    assert header == "TIME,TYPE,SUBJECT,DETAIL,BY,POSITION"
+    assert [row.split(",")[2] for row in rows] == ["pool/blue", "pool/green"]
+    assert result.code == Exit.INTERRUPTED
