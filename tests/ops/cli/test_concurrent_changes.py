@@ -105,3 +105,15 @@ def test_events_prints_a_csv_header_before_the_first_new_event(orbctl: OrbctlHar
     assert header == "TIME,TYPE,SUBJECT,DETAIL,BY,POSITION"
     assert [row.split(",")[2] for row in rows] == ["pool/blue", "pool/green"]
     assert result.code == Exit.INTERRUPTED
+
+
+def test_a_watch_reports_an_empty_list_once(
+    orbctl: OrbctlHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ops.cli.commands.get.WATCH_PAUSE_S", 0)
+    orbctl.store = ChangingStore("blue", "green")
+
+    result = orbctl.orbctl("get", "subnets", "--watch")
+
+    assert result.err.splitlines() == ["there are no subnets"]
+    assert result.code == Exit.INTERRUPTED
