@@ -66,15 +66,19 @@ def apply(
 
 async def _apply_all(session: ClusterSession, commands: list[Command]) -> Exit:
     before = await _existing_objects(session, commands)
+    applied: set[str] = set()
     worst = Exit.OK
     for command in commands:
+        name = object_name(command)
         try:
             event_count = await write_command(session, command)
         except Refused as error:
             report_refusals(error.refusals)
             worst = Exit.REFUSED
             continue
-        print(f"{object_name(command)} {_outcome(before, command, changed=bool(event_count))}")
+        exists = name in applied or _exists(before, command)
+        applied.add(name)
+        print(f"{name} {_outcome(exists=exists, changed=bool(event_count))}")
     return worst
 
 
@@ -108,21 +112,21 @@ async def _simulate_all(session: ClusterSession, commands: list[Command]) -> Exi
     fork = Fork(ledger)
     worst = Exit.OK
     for command in commands:
-        outcome_if_changed = _outcome(ledger, command, changed=True)
+        exists = _exists(ledger, command)
         step = fork.apply(command)
         if step.refusals:
             report_refusals(step.refusals)
             worst = Exit.REFUSED
             continue
-        outcome = outcome_if_changed if step.events else "unchanged"
+        outcome = _outcome(exists=exists, changed=bool(step.events))
         print(f"{object_name(command)} {outcome} (dry run)")
     return worst
 
 
-def _outcome(before: Ledger, command: Command, *, changed: bool) -> str:
+def _outcome(*, exists: bool, changed: bool) -> str:
     if not changed:
         return "unchanged"
-    return "configured" if _exists(before, command) else "created"
+    return "configured" if exists else "created"
 
 
 def _exists(ledger: Ledger, command: Command) -> bool:

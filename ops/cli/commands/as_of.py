@@ -57,7 +57,7 @@ def as_of(
         if object_kind is None:
             _show_all(ledger, session.output)
         elif object_kind is ObjectKind.ADDRESS:
-            _show_address(ledger, name)
+            _show_address(ledger, name, session.output)
         else:
             object_namespace, plain_name = split_name(name, namespace)
             selection = ObjectSelection(object_kind, plain_name, object_namespace, session.output)
@@ -109,7 +109,7 @@ def _show_all(ledger: Ledger, output: Output) -> None:
         show(listing, output)
 
 
-def _show_address(ledger: Ledger, text: str) -> None:
+def _show_address(ledger: Ledger, text: str, output: Output) -> None:
     address = str(require_address(text))
     revised = ledger.claims.get(address)
     if revised is None:
@@ -119,6 +119,11 @@ def _show_address(ledger: Ledger, text: str) -> None:
             remedy=f"`orbctl history {address}` shows all its allocations",
         )
     claim = revised.claim
-    print(
-        f"{address} was held by {claim.namespace}/{claim.pod} ({claim.holder}), pool {claim.pool}"
-    )
+    pod = f"{claim.namespace}/{claim.pod}"
+    if output.is_structured:
+        document = {"address": address, "pod": pod, "holder": claim.holder, "pool": claim.pool}
+        show_value({"position": ledger.position, **document}, output)
+    elif output.is_name:
+        print(f"{ObjectKind.ADDRESS}/{address}")
+    else:
+        print(f"{address} was held by {pod} ({claim.holder}), pool {claim.pool}")

@@ -176,7 +176,9 @@ async def _drain(
             if not is_pool:
                 await _delete_empty_pools(session, command.name)
             await write_command(session, command)
-        except Refused:
+        except Refused as error:
+            if _is_missing(error):  # a controller has deleted the retired object
+                return
             if time.monotonic() >= deadline:
                 raise
             await asyncio.sleep(DRAIN_POLL_S)
@@ -194,6 +196,11 @@ async def _delete_empty_pools(session: ClusterSession, subnet: str) -> None:
             await write_command(session, DeletePool(pool.name))
             print(f"{object_name(DeletePool(pool.name))} deleted")
         except Refused as error:
-            refused = error
+            if not _is_missing(error):
+                refused = error
     if refused is not None:
         raise refused
+
+
+def _is_missing(error: Refused) -> bool:
+    return exit_code(error) is Exit.NOT_FOUND

@@ -105,7 +105,7 @@ def events_command(
         recent, cursor, not_searched = await session.read(
             lambda: _past_events(session, conditions, period, limit)
         )
-        _show(recent, output)
+        _show(recent, output, needs_header=follow and output.format is Format.CSV)
         if not_searched and len(recent) < limit:
             note = f"{counted(not_searched, 'older event')} not searched: give --since or --search"
             print(note, file=sys.stderr)
@@ -178,10 +178,11 @@ def _matching_events(events: Iterable[Recorded], conditions: EventFilter) -> Ite
             yield recorded, summary
 
 
-def _show(events: list[Match], output: Output) -> None:
+def _show(events: list[Match], output: Output, *, needs_header: bool) -> None:
+    """Print the past events. ``needs_header``: print the header also without events."""
     if output.is_structured or output.is_name:
         _stream(events, output)
-    elif events:
+    elif events or needs_header:
         show_table(_COLUMNS, [_row(recorded, summary) for recorded, summary in events], output)
         sys.stdout.flush()
 

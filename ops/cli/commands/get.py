@@ -117,7 +117,7 @@ def get(
 
     async def action(session: ClusterSession) -> Exit:
         query_with_forecasts = await _with_forecasts(session, query)
-        ledger, listings, missing = await _read(session, query_with_forecasts)
+        ledger, listings, missing = await _read(session, query_with_forecasts, reports_empty=True)
         if query.output.is_structured and query.output.format is not Format.CUSTOM_COLUMNS:
             _show_manifests(query, list(listings.values()))
         else:
@@ -169,9 +169,12 @@ def read_resources(words: Sequence[str]) -> dict[ObjectKind, list[str]]:
 
 
 async def _read(
-    session: ClusterSession, query: GetQuery
+    session: ClusterSession, query: GetQuery, *, reports_empty: bool
 ) -> tuple[Ledger, dict[ObjectKind, ObjectListing], list[NotFound]]:
-    """The state, a listing of each kind, and the errors about objects that do not exist."""
+    """The state, a listing of each kind, and the errors about objects that do not exist.
+
+    ``reports_empty``: print a message for each empty list.
+    """
     needs_manifests = query.output.is_structured or not query.selectors.is_empty
     kinds = query.names.keys()
     if kinds & {ObjectKind.ENDPOINT, ObjectKind.APPLICATION} or (
@@ -205,7 +208,7 @@ async def _read(
             except NotFound as error:
                 missing.append(error)
                 continue
-            if not parts[-1].names and not query.output.is_structured:
+            if reports_empty and not parts[-1].names and not query.output.is_structured:
                 typer.echo(empty_message(ledger, selection, applications), err=True)
         if parts:
             listing = _join(parts)
@@ -264,7 +267,7 @@ async def _watch(
     async for batch in session.store.watch(ranges, after=shown_revision):
         if not batch.changes or batch.revision <= shown_revision:
             continue
-        ledger, after, _ = await _read(session, query)
+        ledger, after, _ = await _read(session, query, reports_empty=False)
         shown_revision = ledger.position  # the revision of the read
         for kind, listing in after.items():
             _show_changed(query.output, before.get(kind), listing)

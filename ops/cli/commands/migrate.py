@@ -139,7 +139,10 @@ def _show_differences(
         return
     print_heading(f"{counted(len(address_differences), 'address differs', 'addresses differ')}")
     columns = (TableColumn("ADDRESS"), TableColumn("SPIDERPOOL"), TableColumn("ORBWEAVER"))
-    show_table(columns, address_differences[:FINDINGS_SHOWN_MAX])
+    shown = address_differences if output.is_wide else address_differences[:FINDINGS_SHOWN_MAX]
+    show_table(columns, shown)
+    if len(shown) < len(address_differences):
+        print(f"... {len(address_differences) - len(shown):,} more (-o wide shows them)")
 
 
 def _read_plan(kubeconfig: str, context: str) -> tuple[Facts, Plan]:

@@ -209,6 +209,12 @@ def _retire(
     reinstate: bool,
 ) -> None:
     deadline_s, in_use = options
+    if in_use == REFUSE and (deadline_s or reinstate) and _is_typed(context, "in_use"):
+        raise BadInput(
+            f"--in-use {REFUSE} cannot be combined with --deadline or --reinstate",
+            subject="in-use",
+            remedy=f"use --in-use {REFUSE} without them, or --in-use {WAIT} with them",
+        )
     if reinstate and not deadline_s:
         raise BadInput(
             "--reinstate is given without a --deadline",
@@ -279,6 +285,12 @@ def _parse_options(deadline: str, in_use: str) -> _RetireOptions:
         subject="in-use",
         remedy=f"use {WAIT} or {REFUSE}",
     )
+
+
+def _is_typed(context: typer.Context, parameter: str) -> bool:
+    """Whether the user typed the option: its value is no default or environment variable."""
+    source = context.get_parameter_source(parameter)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _kind(word: str) -> Retirable:

@@ -23,6 +23,8 @@ from tests.kubernetes.objects import Object, path_of
 from tests.kubernetes.resources.test_import_spiderpool import orbctl
 from tests.kubernetes.translator_harness import TranslatorHarness
 from tests.support.kubernetes import MERGE_PATCH, ApiServer
+from tests.support.node_harness import pod as node_pod
+from tests.support.node_harness import pool as node_pool
 
 RECORDINGS: Final = Path(__file__).with_name("recorded")
 RECORDED: Final = json.loads((RECORDINGS / "spiderpool.json").read_text())
@@ -158,6 +160,22 @@ async def test_migrate_compare_finds_differences_only_before_the_import(
     assert output.strip() == f"equal: {recorded_addresses} addresses"
     claims = (await cluster.node.read_ledger()).claims
     assert len(claims) == recorded_addresses == 6
+
+
+async def test_migrate_compare_says_how_many_differences_it_leaves_out(
+    cluster: TranslatorHarness,
+) -> None:
+    await cluster.node.apply(node_pool("extra", "10.99.0.1-10.99.0.50", subnet="10.99.0.0/24"))
+    for number in range(50):
+        await cluster.node.add(node_pod(f"extra-{number}"))
+
+    _, output = await migrate(cluster, "compare")
+    _, wide = await migrate(cluster, "compare", "-o", "wide")
+
+    # The recorded objects have 6 other addresses, and a table has at most 50 rows.
+    assert output.startswith("56 addresses differ\n")
+    assert output.endswith("\n... 6 more (-o wide shows them)\n")
+    assert len(wide.splitlines()) == len(("heading", "columns")) + 56
 
 
 async def test_migrate_values_fails_in_a_cluster_without_spiderpool(server: ApiServer) -> None:

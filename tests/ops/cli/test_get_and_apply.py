@@ -68,6 +68,19 @@ def test_the_status_of_a_pool_has_the_fields_of_a_spiderippool(orbctl: OrbctlHar
     }
 
 
+def test_apply_creates_a_repeated_object_only_once(orbctl: OrbctlHarness, tmp_path: Path) -> None:
+    repeated = tmp_path / "repeated.yaml"
+    manifests = (BLUE.format(annotations=f"{{team: {team}}}") for team in ("shop", "desk", "desk"))
+    repeated.write_text("---\n".join(manifests))
+
+    simulated = orbctl.orbctl("apply", "-f", str(repeated), "--dry-run").out.splitlines()
+    applied = orbctl.orbctl("apply", "-f", str(repeated)).out.splitlines()
+
+    outcomes = ("created", "configured", "unchanged")
+    assert applied == [f"spiderippool/blue {outcome}" for outcome in outcomes]
+    assert simulated == [f"{line} (dry run)" for line in applied]
+
+
 async def test_counts_from_etcd_equal_the_counts_of_the_projection() -> None:
     async with NodeHarness(MemoryStore()) as node:
         await node.apply(
