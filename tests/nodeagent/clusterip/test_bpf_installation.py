@@ -5,12 +5,14 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from errno import EINVAL, ENOSPC
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from core.errors import BadInput, BpfRefused, DatapathError
+from nodeagent.clusterip import bpf_installation
 from nodeagent.clusterip.bpf_installation import (
     LINKS_DIRECTORY,
     MAPS_DIRECTORY,
@@ -40,6 +42,7 @@ from tests.nodeagent.clusterip.clusterip_harness import (
     backends_of,
     frontend,
 )
+from tests.support.descriptors import open_descriptors
 
 pytestmark = pytest.mark.netns
 
@@ -120,6 +123,35 @@ def test_attach_moves_pinned_links_to_another_control_group(
     inner_cgroup.rmdir()
     assert not installation.is_attached(inner_cgroup)
     installation.close()
+
+
+def test_attach_closes_its_descriptors_if_a_program_is_refused(
+    pinned_harness: ClusterIPHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(link: int, program: int) -> None:
+        raise BpfRefused(f"cannot replace program {program} of link {link}", errno=EINVAL)
+
+    installation = Installation.open(pinned_harness.bpffs)
+    before = open_descriptors()
+    monkeypatch.setattr(bpf_installation, "replace_program", refuse)
+    with pytest.raises(BpfRefused, match="cannot replace program"):
+        installation.attach(pinned_harness.cgroup, DesiredPrograms(skipped_netns=0))
+    assert open_descriptors() <= before
+    installation.close()
+
+
+def test_open_closes_its_descriptors_if_a_map_cannot_be_pinned(
+    harness: ClusterIPHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(fd: int, path: Path) -> None:
+        raise BpfRefused(f"cannot pin {fd} at {path}", errno=ENOSPC)
+
+    harness.mount_bpffs()
+    before = open_descriptors()
+    monkeypatch.setattr(bpf_installation, "pin", refuse)
+    with pytest.raises(BpfRefused, match="cannot pin"):
+        Installation.open(harness.bpffs)
+    assert open_descriptors() <= before
 
 
 def test_maps_of_another_layout_are_removed_after_attaching(
