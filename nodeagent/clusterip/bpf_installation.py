@@ -106,10 +106,10 @@ class Installation:
             backends.put(map_layout.SLOT.pack(*slot), map_layout.pack_backend(backend))
         for member in plan.put_members:
             members.put(map_layout.pack_member(member), map_layout.NOTHING)
-        for frontend, head in plan.put_services.items():
-            services.put(map_layout.pack_frontend(frontend), map_layout.HEAD.pack(*head))
         for frontend in plan.remove_services:
             services.remove(map_layout.pack_frontend(frontend))
+        for frontend, head in plan.put_services.items():
+            services.put(map_layout.pack_frontend(frontend), map_layout.HEAD.pack(*head))
         for slot in plan.remove_backends:
             backends.remove(map_layout.SLOT.pack(*slot))
         for member in plan.remove_members:

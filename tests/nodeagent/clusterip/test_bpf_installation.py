@@ -12,7 +12,7 @@ from typing import Final
 import pytest
 
 from core.errors import BadInput, BpfRefused, DatapathError
-from nodeagent.clusterip import bpf_installation
+from nodeagent.clusterip import bpf_installation, map_layout
 from nodeagent.clusterip.bpf_installation import (
     LINKS_DIRECTORY,
     MAPS_DIRECTORY,
@@ -23,7 +23,7 @@ from nodeagent.clusterip.bpf_installation import (
 )
 from nodeagent.clusterip.bpf_programs import PROGRAM_HOOKS, DesiredPrograms
 from nodeagent.clusterip.frontends import BackendGroup
-from nodeagent.clusterip.map_plan import contents_of
+from nodeagent.clusterip.map_plan import Contents, contents_of, plan
 from nodeagent.clusterip.pod_cgroups import is_in_bpffs, pods_cgroup
 from nodeagent.ebpf.calls import MapSpec, create_map, load_program
 from nodeagent.ebpf.instructions import Register, Size, assemble, leave, load
@@ -152,6 +152,20 @@ def test_open_closes_its_descriptors_if_a_map_cannot_be_pinned(
     with pytest.raises(BpfRefused, match="cannot pin"):
         Installation.open(harness.bpffs)
     assert open_descriptors() <= before
+
+
+def test_a_full_map_gets_a_new_service_in_place_of_a_removed_one(
+    cluster_ip_can_run: None,
+) -> None:
+    specs = (map_layout.SERVICES._replace(entries_max=1), map_layout.BACKENDS, map_layout.MEMBERS)
+    installation = Installation(None, {spec.name: create_map(spec) for spec in specs})
+    contents = Contents()
+    for port in (80, 81):
+        desired = {frontend(4, port=port): BackendGroup(backends_of(4, 0))}
+        steps, contents = plan(contents, desired)
+        installation.write(steps)
+        assert contents_of(installation.read()).entries == contents.entries
+    installation.close()
 
 
 def test_maps_of_another_layout_are_removed_after_attaching(
