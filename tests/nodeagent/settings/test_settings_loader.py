@@ -309,6 +309,15 @@ def test_the_error_names_an_invalid_variable(tmp_path: Path, name: str, value: s
     assert refused.value.subject == name
 
 
+def test_a_number_with_thousands_of_digits_is_read_or_refused(tmp_path: Path) -> None:
+    zeros = "0" * 5_000
+    assert load(tmp_path, SPIDERPOOL_HEALTH_PORT=f"{zeros}80").health_port == 80
+    with pytest.raises(BadInput) as refused:
+        load(tmp_path, SPIDERPOOL_HEALTH_PORT=f"1{zeros}")
+
+    assert refused.value.subject == "SPIDERPOOL_HEALTH_PORT"
+
+
 def test_a_traces_endpoint_without_exporter_module_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
