@@ -95,13 +95,16 @@ class EnvironmentVariables:
         value = self.text(name, refuse_empty=refuse_empty)
         if not value:
             return default
-        if not (value.isascii() and value.isdigit()) or int(value) > highest:
+        digits = value.lstrip("0") or "0"
+        # Python does not convert more than 4,300 digits: compare the lengths first.
+        is_too_long = len(digits) > len(str(highest))
+        if not (value.isascii() and value.isdigit()) or is_too_long or int(digits) > highest:
             raise BadInput(
                 f"{name} {value[:64]!r} is not a number from 0 to {highest}",
                 subject=name,
                 remedy="correct the number",
             )
-        return int(value)
+        return int(digits)
 
     def port(self, name: str, default: int) -> int:
         """A TCP port."""

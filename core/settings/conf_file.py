@@ -172,6 +172,12 @@ def parse_conf(text: bytes, path: str) -> ConfFile:
         return ConfFile()
     try:
         return msgspec.convert(_without_null(document), ConfFile)
+    except RecursionError:
+        raise BadInput(
+            f"{path}: a YAML alias contains itself",
+            subject=path,
+            remedy="write the value in place of the alias",
+        ) from None
     except msgspec.ValidationError as error:
         what, _, location = str(error).partition(" - at ")
         key = location.strip("`").removeprefix("$").removeprefix(".") or "the document"
@@ -183,4 +189,6 @@ def _without_null(value: object) -> object:
     """Remove keys without a value: in YAML, ``key:`` means an absent key."""
     if isinstance(value, dict):
         return {key: _without_null(inner) for key, inner in value.items() if inner is not None}
+    if isinstance(value, list):
+        return [_without_null(item) for item in value]
     return value

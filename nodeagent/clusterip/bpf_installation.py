@@ -106,10 +106,10 @@ class Installation:
             backends.put(map_layout.SLOT.pack(*slot), map_layout.pack_backend(backend))
         for member in plan.put_members:
             members.put(map_layout.pack_member(member), map_layout.NOTHING)
-        for frontend, head in plan.put_services.items():
-            services.put(map_layout.pack_frontend(frontend), map_layout.HEAD.pack(*head))
         for frontend in plan.remove_services:
             services.remove(map_layout.pack_frontend(frontend))
+        for frontend, head in plan.put_services.items():
+            services.put(map_layout.pack_frontend(frontend), map_layout.HEAD.pack(*head))
         for slot in plan.remove_backends:
             backends.remove(map_layout.SLOT.pack(*slot))
         for member in plan.remove_members:
@@ -161,10 +161,14 @@ class Installation:
         path = self.directory / LINKS_DIRECTORY / hook.name if self.directory is not None else None
         pinned_fd = None if path is None else open_pinned(path)
         if pinned_fd is not None:
-            info = link_info(pinned_fd)
-            if (info.cgroup, info.hook) == (os.fstat(cgroup_fd).st_ino, hook.number):
-                replace_program(pinned_fd, program_fd)  # replaces the program atomically
-                return pinned_fd
+            try:
+                info = link_info(pinned_fd)
+                if (info.cgroup, info.hook) == (os.fstat(cgroup_fd).st_ino, hook.number):
+                    replace_program(pinned_fd, program_fd)  # replaces the program atomically
+                    return pinned_fd
+            except BaseException:
+                os.close(pinned_fd)
+                raise
             os.close(pinned_fd)
         link = attach(program_fd, cgroup_fd, hook.number)
         if path is not None:
@@ -234,5 +238,9 @@ def _pinned_or_new_map(spec: MapSpec, directory: Path | None) -> Map:
     if pinned_fd is not None:
         return Map(spec, pinned_fd)
     new_map = create_map(spec)
-    pin(new_map.fd, path)
+    try:
+        pin(new_map.fd, path)
+    except BaseException:
+        new_map.close()
+        raise
     return new_map

@@ -44,12 +44,15 @@ class Contents(NamedTuple):
 
 
 class MapPlan(NamedTuple):
-    """The writes of a plan, in the order of these fields."""
+    """The writes of a plan, in the order of these fields.
+
+    Unwanted services are removed before new ones are put, because ``services`` may be full.
+    """
 
     put_backends: Mapping[Slot, TransportAddress]
     put_members: frozenset[Member]
-    put_services: Mapping[Frontend, FrontendHead]
     remove_services: frozenset[Frontend]
+    put_services: Mapping[Frontend, FrontendHead]
     remove_backends: frozenset[Slot]
     remove_members: frozenset[Member]
 
@@ -144,8 +147,8 @@ def plan(contents: Contents, desired: Mapping[Frontend, BackendGroup]) -> tuple[
     steps = MapPlan(
         put_backends,
         frozenset(put_members),
-        put_services,
         frozenset((contents.entries.keys() | contents.broken) - desired.keys()),
+        put_services,
         contents.orphaned_slots.union(*map(slots_of, obsolete_entries)),
         contents.orphaned_members.union(*map(members_of, obsolete_entries)),
     )

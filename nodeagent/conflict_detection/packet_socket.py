@@ -18,7 +18,9 @@ from nodeagent.conflict_detection.ndp import ALL_NODES, group_mac, solicited_nod
 from nodeagent.conflict_detection.probe_codecs import ProbeCodec, ProbeRequest
 from nodeagent.conflict_detection.probe_schedule import CONFLICT_PROBES, CONFLICT_WINDOW_S
 from nodeagent.conflict_detection.probe_session import (
+    ConflictFound,
     Finding,
+    GatewaySilent,
     ProbeStep,
     advance,
     receive_frame,
@@ -235,7 +237,7 @@ async def collect_answers(packet_socket: PacketSocket, address: bytes) -> tuple[
 
 
 async def run_probe(packet_socket: PacketSocket, request: ProbeRequest) -> Finding:
-    """Run one probe. Raises OSError if no frame could be sent."""
+    """Run one probe. Raises OSError if no frame that the finding needs could be sent."""
     probe_run = _ProbeRun(packet_socket, request)
     try:
         return await probe_run.finished
@@ -250,7 +252,8 @@ class _ProbeRun:
         self._loop = asyncio.get_running_loop()
         self._packet_socket = packet_socket
         self._timer: asyncio.TimerHandle | None = None
-        self._sent = 0
+        self._conflict_probe_sent = False
+        self._gateway_probe_sent = False
         self._fault: OSError | None = None
         self.finished: asyncio.Future[Finding] = self._loop.create_future()
         self._loop.add_reader(packet_socket.socket, self._on_frames)
@@ -285,7 +288,7 @@ class _ProbeRun:
             self._timer.cancel()
         if step.state.finding is None:
             self._timer = self._loop.call_at(step.state.due, self._on_time)
-        elif self._fault is not None and not self._sent:
+        elif self._fault is not None and not self._has_evidence(step.state.finding):
             self.finished.set_exception(self._fault)
         else:
             self.finished.set_result(step.state.finding)
@@ -293,9 +296,21 @@ class _ProbeRun:
     def _send(self, frame: bytes) -> None:
         try:
             self._packet_socket.send(frame)
-            self._sent += 1
         except OSError as error:
             self._fault = error
+            return
+        if self._state.probing_gateway:
+            self._gateway_probe_sent = True
+        else:
+            self._conflict_probe_sent = True
+
+    def _has_evidence(self, finding: Finding) -> bool:
+        """Whether hosts could answer the probes. Silence is evidence only after a sent probe."""
+        if isinstance(finding, ConflictFound):
+            return True
+        if isinstance(finding, GatewaySilent) and not self._gateway_probe_sent:
+            return False
+        return self._conflict_probe_sent or not self._state.request.conflict
 
 
 def _open(interface: str, codec: ProbeCodec, closer: SocketCloser) -> PacketSocket:

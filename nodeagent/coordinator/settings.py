@@ -21,6 +21,7 @@ from core.domain.addresses.ip_address import (
 from core.errors import BadInput
 from core.manifests.kinds.coordinators import DetectOptions
 from core.manifests.networks.detect_options import DetectionTiming, read_timing
+from nodeagent.coordinator.pod_annotations import DEFAULT_ROUTE_NIC
 from nodeagent.netlink.values import host_prefix
 
 MODES: Final = ("auto", "underlay", "overlay", "disable")
@@ -210,8 +211,9 @@ def effective_settings(
     return CoordinatorSettings(
         mode=mode,
         tune_pod_routes=bool(merged_settings.tune_pod_routes),
-        default_route_nic=_nic(
-            "podDefaultRouteNic", default_route_nic or merged_settings.pod_default_route_nic
+        default_route_nic=(
+            _nic(DEFAULT_ROUTE_NIC, default_route_nic, "correct this annotation of the Pod")
+            or _nic("podDefaultRouteNic", merged_settings.pod_default_route_nic)
         ),
         first_nic=_nic("podDefaultCniNic", merged_settings.pod_default_cni_nic),
         mac_prefix=_mac_prefix(merged_settings.pod_mac_prefix),
@@ -316,9 +318,9 @@ def _number(field: str, value: int | None, low: int, high: int) -> int:
     return value
 
 
-def _nic(field: str, name: str) -> str:
+def _nic(field: str, name: str, remedy: str = "set the name of a NIC of the Pod") -> str:
     if len(name) > NAME_CHARACTERS_MAX or "/" in name or any(map(str.isspace, name)):
-        raise _invalid(field, f"{name[:64]!r} is not an interface name")
+        raise _invalid(field, f"{name[:64]!r} is not an interface name", remedy)
     return name
 
 

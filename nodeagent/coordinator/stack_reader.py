@@ -12,7 +12,13 @@ from typing import Final
 
 from core.domain.addresses.ip_address import Address, Family
 from core.errors import DatapathError
-from nodeagent.coordinator.network_stacks import HostStack, PodStack, VethPair, is_routable_unicast
+from nodeagent.coordinator.network_stacks import (
+    POD_VETH,
+    HostStack,
+    PodStack,
+    VethPair,
+    is_routable_unicast,
+)
 from nodeagent.netlink import replies, requests
 from nodeagent.netlink.numbers import RT_SCOPE_LINK, RT_TABLE_MAIN
 from nodeagent.netlink.requests import AF_OF, IFADDRMSG_SCOPE, packed_address
@@ -92,6 +98,11 @@ def veth_of(pod_veth: Link, host_session: NetlinkSession) -> VethPair:
     if host_veth is None or host_veth.kind != "veth" or host_veth.parent != pod_veth.ifindex:
         text = f"{pod_veth.name} of the Pod is not a veth with its other end on this node"
         remedy = "in overlay mode the first NIC has to be a veth (Calico, Cilium, flannel)"
+        if pod_veth.name == POD_VETH:  # overlay mode refuses a Pod with this link
+            remedy = (
+                f"no other plugin may create {POD_VETH}; delete the Pod, and its controller creates"
+                " a new Pod"
+            )
         raise DatapathError(text, subject=pod_veth.name, remedy=remedy)
     return VethPair(
         pod_veth.ifindex, pod_veth.mac, host_veth.ifindex, host_veth.mac, host_veth.name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Final, NoReturn
@@ -21,11 +22,18 @@ WITH_EXPONENT_MIN: Final = 1e21
 DEPTH_MAX: Final = 64
 """The deepest nesting of lists and objects."""
 
+REPLACEMENT: Final = "\ufffd"
+"""Go reads a surrogate without its other half as this character."""
+
+_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _ESCAPES: Final = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 
 def loads(text: str) -> Json:
-    """Parse JSON; numbers become floats, and the last of equal keys wins. Raises BadInput."""
+    """Parse JSON as Go does. Raises BadInput.
+
+    Numbers become floats, lone surrogates ``REPLACEMENT``, and the last of equal keys wins.
+    """
     try:
         value: Json = json.loads(
             text,
@@ -36,7 +44,7 @@ def loads(text: str) -> Json:
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{text[:32]!r} is not JSON: {error}", remedy="correct the JSON") from None
     _check_depth(value, DEPTH_MAX)
-    return value
+    return _without_lone_surrogates(value)
 
 
 def dumps(value: Json) -> str:
@@ -86,6 +94,19 @@ def _finite_float(text: str) -> float:
 
 def _refuse_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is not a JSON number")
+
+
+def _without_lone_surrogates(value: Json) -> Json:
+    if isinstance(value, str):
+        return _LONE_SURROGATE.sub(REPLACEMENT, value)
+    if isinstance(value, Mapping):
+        return {
+            _LONE_SURROGATE.sub(REPLACEMENT, key): _without_lone_surrogates(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, Sequence):
+        return [_without_lone_surrogates(item) for item in value]
+    return value
 
 
 def _check_depth(value: Json, depth: int) -> None:

@@ -78,7 +78,7 @@ def inject(
             remedy="change the annotation of some of these SpiderMultusConfigs",
         )
     blocks = {
-        f"{network.namespace}/{network.name}": _required_block(network, key)
+        f"{network.namespace}/{network.nad or network.name}": _required_block(network, key)
         for network in chosen_networks
     }
     names = sorted(blocks, key=lambda name: (_sort_key(blocks[name]), name))

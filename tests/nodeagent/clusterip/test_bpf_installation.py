@@ -5,12 +5,14 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from errno import EINVAL, ENOSPC
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from core.errors import BadInput, BpfRefused, DatapathError
+from nodeagent.clusterip import bpf_installation, map_layout
 from nodeagent.clusterip.bpf_installation import (
     LINKS_DIRECTORY,
     MAPS_DIRECTORY,
@@ -21,7 +23,7 @@ from nodeagent.clusterip.bpf_installation import (
 )
 from nodeagent.clusterip.bpf_programs import PROGRAM_HOOKS, DesiredPrograms
 from nodeagent.clusterip.frontends import BackendGroup
-from nodeagent.clusterip.map_plan import contents_of
+from nodeagent.clusterip.map_plan import Contents, contents_of, plan
 from nodeagent.clusterip.pod_cgroups import is_in_bpffs, pods_cgroup
 from nodeagent.ebpf.calls import MapSpec, create_map, load_program
 from nodeagent.ebpf.instructions import Register, Size, assemble, leave, load
@@ -40,6 +42,7 @@ from tests.nodeagent.clusterip.clusterip_harness import (
     backends_of,
     frontend,
 )
+from tests.support.descriptors import open_descriptors
 
 pytestmark = pytest.mark.netns
 
@@ -119,6 +122,49 @@ def test_attach_moves_pinned_links_to_another_control_group(
     assert is_served(pinned_harness)
     inner_cgroup.rmdir()
     assert not installation.is_attached(inner_cgroup)
+    installation.close()
+
+
+def test_attach_closes_its_descriptors_if_a_program_is_refused(
+    pinned_harness: ClusterIPHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(link: int, program: int) -> None:
+        raise BpfRefused(f"cannot replace program {program} of link {link}", errno=EINVAL)
+
+    installation = Installation.open(pinned_harness.bpffs)
+    before = open_descriptors()
+    monkeypatch.setattr(bpf_installation, "replace_program", refuse)
+    with pytest.raises(BpfRefused, match="cannot replace program"):
+        installation.attach(pinned_harness.cgroup, DesiredPrograms(skipped_netns=0))
+    assert open_descriptors() <= before
+    installation.close()
+
+
+def test_open_closes_its_descriptors_if_a_map_cannot_be_pinned(
+    harness: ClusterIPHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(fd: int, path: Path) -> None:
+        raise BpfRefused(f"cannot pin {fd} at {path}", errno=ENOSPC)
+
+    harness.mount_bpffs()
+    before = open_descriptors()
+    monkeypatch.setattr(bpf_installation, "pin", refuse)
+    with pytest.raises(BpfRefused, match="cannot pin"):
+        Installation.open(harness.bpffs)
+    assert open_descriptors() <= before
+
+
+def test_a_full_map_gets_a_new_service_in_place_of_a_removed_one(
+    cluster_ip_can_run: None,
+) -> None:
+    specs = (map_layout.SERVICES._replace(entries_max=1), map_layout.BACKENDS, map_layout.MEMBERS)
+    installation = Installation(None, {spec.name: create_map(spec) for spec in specs})
+    contents = Contents()
+    for port in (80, 81):
+        desired = {frontend(4, port=port): BackendGroup(backends_of(4, 0))}
+        steps, contents = plan(contents, desired)
+        installation.write(steps)
+        assert contents_of(installation.read()).entries == contents.entries
     installation.close()
 
 

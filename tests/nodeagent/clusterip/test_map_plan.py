@@ -52,8 +52,8 @@ states = st.dictionaries(frontends, backend_groups, max_size=6)
 def writes(steps: MapPlan) -> Iterator[tuple[str, object, object]]:
     yield from (("put backend", *item) for item in steps.put_backends.items())
     yield from (("put member", member, None) for member in steps.put_members)
-    yield from (("put service", *item) for item in steps.put_services.items())
     yield from (("remove service", frontend, None) for frontend in steps.remove_services)
+    yield from (("put service", *item) for item in steps.put_services.items())
     yield from (("remove backend", slot, None) for slot in steps.remove_backends)
     yield from (("remove member", member, None) for member in steps.remove_members)
 

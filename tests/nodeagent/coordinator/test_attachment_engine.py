@@ -332,6 +332,14 @@ def test_overlay_needs_a_first_nic_that_is_a_veth(network_pod: NetworkPod) -> No
         network_pod.add("net1", mode="overlay")
 
 
+def test_underlay_needs_a_veth0_whose_other_end_is_on_the_node(network_pod: NetworkPod) -> None:
+    network_pod.inside.ip("link", "add", "veth0", "type", "veth", "peer", "name", "other")
+    network_pod.macvlan("net1", "10.7.0.101/24")
+    with pytest.raises(DatapathError, match="veth0 of the Pod is not a veth") as error:
+        network_pod.add("net1", mode="underlay")
+    assert error.value.remedy.startswith("no other plugin may create veth0")
+
+
 def test_iptables_gets_the_reply_mark_rules_if_nftables_is_unsupported(
     network_pod: NetworkPod,
     network_node: NetworkNode,

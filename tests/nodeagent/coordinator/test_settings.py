@@ -67,6 +67,13 @@ def test_the_default_route_nic_of_the_annotation_overrides_the_network_configura
     assert effective_settings(conf, UnparsedSettings(), "net1").default_route_nic == "net1"
 
 
+def test_the_error_names_the_annotation_if_its_nic_is_invalid() -> None:
+    with pytest.raises(BadInput, match="'net/1' is not an interface name") as refused:
+        effective_settings(UnparsedSettings(), UnparsedSettings(), "net/1")
+    assert refused.value.subject == "ipam.spidernet.io/default-route-nic"
+    assert "annotation of the Pod" in refused.value.remedy
+
+
 @pytest.mark.parametrize("mode", ["disable", "disabled"])
 def test_both_spellings_of_disabled_are_accepted(mode: str) -> None:
     assert settings(mode=mode).mode == "disable"

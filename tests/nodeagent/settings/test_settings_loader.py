@@ -263,6 +263,19 @@ def test_the_error_names_a_file_that_is_not_yaml(tmp_path: Path) -> None:
     assert refused.value.subject == str(tmp_path / "conf.yml")
 
 
+def test_a_file_with_an_alias_that_contains_itself_is_refused(tmp_path: Path) -> None:
+    for text in ("a: &a {b: *a}", "a: &a [*a]"):
+        with pytest.raises(BadInput, match="contains itself") as refused:
+            load(tmp_path, text)
+
+        assert refused.value.subject == str(tmp_path / "conf.yml")
+
+
+def test_an_empty_key_in_a_list_item_has_its_default(tmp_path: Path) -> None:
+    text = "orbweaver: {roceQos: [{trust: }]}"
+    assert load(tmp_path, text).roce_qos == (RoceQosRule(RoceQos()),)
+
+
 def test_a_file_with_only_comments_gives_the_defaults(tmp_path: Path) -> None:
     assert load(tmp_path, "# nothing\norbweaver:\n") == Settings("node-1")
 
@@ -294,6 +307,15 @@ def test_the_error_names_an_invalid_variable(tmp_path: Path, name: str, value: s
         load(tmp_path, **{name: value})
 
     assert refused.value.subject == name
+
+
+def test_a_number_with_thousands_of_digits_is_read_or_refused(tmp_path: Path) -> None:
+    zeros = "0" * 5_000
+    assert load(tmp_path, SPIDERPOOL_HEALTH_PORT=f"{zeros}80").health_port == 80
+    with pytest.raises(BadInput) as refused:
+        load(tmp_path, SPIDERPOOL_HEALTH_PORT=f"1{zeros}")
+
+    assert refused.value.subject == "SPIDERPOOL_HEALTH_PORT"
 
 
 def test_a_traces_endpoint_without_exporter_module_is_refused(

@@ -41,6 +41,11 @@ def test_only_html_characters_and_line_separators_are_escaped() -> None:
     assert dumps(loads('"<a>&é\\u2028\\u2029"')) == '"\\u003ca\\u003e\\u0026é\\u2028\\u2029"'
 
 
+def test_a_lone_surrogate_becomes_the_replacement_character() -> None:
+    text = '{"\\ud800":1,"\\udfff":["a\\ud800","\\udc00b","\\ud83d\\ude00"]}'
+    assert dumps(loads(text)).encode().decode() == '{"\ufffd":["a\ufffd","\ufffdb","\U0001f600"]}'
+
+
 def test_keys_are_sorted_at_every_level_and_the_last_duplicate_key_wins() -> None:
     assert dumps(chain_item('{"type":"x","b":{"z":1,"a":[{"d":1,"c":2}]},"b2":1,"b2":2}')) == (
         '{"b":{"a":[{"c":2,"d":1}],"z":1},"b2":2,"type":"x"}'

@@ -64,6 +64,13 @@ def test_networks_are_sorted_by_master_and_name_and_replace_the_annotation() -> 
     assert before["metadata"]["annotations"][NETWORKS] == "old"
 
 
+def test_a_pod_gets_the_name_of_the_network_attachment_definition() -> None:
+    renamed_network = macvlan("m", "ens3")._replace(nad="m-nad")
+    injected = inject(pod(**{RDMA: "a"}), namespace=pod(), networks=[renamed_network])
+
+    assert injected["metadata"]["annotations"][NETWORKS] == "net-ns/m-nad"
+
+
 def test_a_device_is_added_to_the_limits_unless_a_container_already_has_it() -> None:
     networks = [macvlan("m", "ens3"), macvlan("n", "ens4", resource="x/z")]
     with_device = {"name": "b", "resources": {"limits": {"x/z": "2"}}}
