@@ -23,6 +23,7 @@ class Notes:
     async def run(self) -> list[str]:
         self.notes.append("run")
         await workflow.sleep(60)
+        workflow.set_query_handler("late", lambda: self.notes)
         workflow.set_signal_handler("late", self.notes.append)
         await workflow.sleep(60)
         await workflow.wait_condition(workflow.all_handlers_finished)
@@ -88,7 +89,7 @@ def test_a_signal_in_the_first_task_is_handled_before_the_run_function() -> None
     assert script.interpreter.query("all") == ["first", "run"]
 
 
-def test_a_signal_waits_for_its_handler() -> None:
+def test_a_signal_waits_for_its_handler_and_no_query_handler_of_its_name_removes_it() -> None:
     script = Script(Notes)
     script.task(signal("late", "a"), signal("late", "b"))
     assert script.interpreter.query("all") == ["run"]
