@@ -27,7 +27,7 @@ from core.process.environment import (
     MULTUS_NAMESPACE,
     EnvironmentVariables,
 )
-from core.settings.conf_file import ClusterIpConf, EtcdConf, read_conf
+from core.settings.conf_file import ClusterIpConf, ConfFile, EtcdConf, read_conf
 from core.settings.device_plugin import device_settings
 from core.settings.rdma_mode import rdma_mode
 from core.settings.roce_qos import roce_qos_rules
@@ -88,17 +88,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
         ),
         etcd=_etcd(orbweaver.etcd, env),
         socket_path=env.text("ORBWEAVER_SOCKET_PATH", conf.socket_path or SOCKET_PATH),
-        selection=SelectionSettings(
-            ipv4_enabled=conf.ipv4,
-            ipv6_enabled=conf.ipv6,
-            subnets_enabled=conf.subnets,
-            auto_pools_enabled=conf.auto_pools,
-            multus_cluster_network=env.text("MULTUS_CLUSTER_NETWORK"),
-            agent_namespace=env.text(
-                "SPIDERPOOL_POD_NAMESPACE", DEFAULT_NAMESPACE, refuse_empty=True
-            ),
-            multus_namespace=env.text(MULTUS_NAMESPACE, DEFAULT_NAMESPACE, refuse_empty=True),
-        ),
+        selection=_selection(conf, env),
         fixed_addresses=FixedSettings(conf.stateful_sets, conf.vms, conf.orbweaver.ipam_claims),
         detect_conflicts=conf.detect_conflicts,
         detect_gateway=conf.detect_gateway,
@@ -140,6 +130,18 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
         rdma_mode=rdma_mode(orbweaver.rdma_mode),
         roce_qos=roce_qos_rules(orbweaver.roce_qos),
         sysfs=Path(env.text("ORBWEAVER_SYSFS", str(SYSFS))),
+    )
+
+
+def _selection(conf: ConfFile, env: EnvironmentVariables) -> SelectionSettings:
+    return SelectionSettings(
+        ipv4_enabled=conf.ipv4,
+        ipv6_enabled=conf.ipv6,
+        subnets_enabled=conf.subnets,
+        auto_pools_enabled=conf.auto_pools,
+        multus_cluster_network=env.text("MULTUS_CLUSTER_NETWORK"),
+        agent_namespace=env.text("SPIDERPOOL_POD_NAMESPACE", DEFAULT_NAMESPACE, refuse_empty=True),
+        multus_namespace=env.text(MULTUS_NAMESPACE, DEFAULT_NAMESPACE, refuse_empty=True),
     )
 
 

@@ -24,7 +24,7 @@ COUNTED_STATES: Final[tuple[AddressState, ...]] = get_args(AddressState)[:-1]
 """``outside`` is left out: it is the state of addresses that are not in the pool's ips."""
 
 
-class CoolDown(NamedTuple):
+class AddressCoolDown(NamedTuple):
     """An address in cool-down.
 
     ``row``: the last holder's row in the table of the pool's holdings. ``until_ms``: the end, in
@@ -60,7 +60,7 @@ class PoolStates(NamedTuple):
 
     pool: Pool
     states: Mapping[AddressState, AddressSet]
-    cool_downs: Mapping[int, CoolDown]
+    cool_downs: Mapping[int, AddressCoolDown]
     total: int
 
     @property
@@ -111,7 +111,7 @@ def pool_states(
 
 def cool_downs_at(
     instant: LogInstant, pool: Pool, cool_down_s: float, held: set[int]
-) -> dict[int, CoolDown]:
+) -> dict[int, AddressCoolDown]:
     """Addresses, as numbers, that were released less than ``cool_down_s`` ago, except ``held``.
 
     The cool-down in etcd can be longer (``core.allocation.cooldown``).
@@ -126,7 +126,7 @@ def cool_downs_at(
             continue
         until_ms = log.clock.time_of(table.ended(row)) + cool_down_ms
         if until_ms > instant.time_ms:
-            cool_downs[value] = CoolDown(row, until_ms)
+            cool_downs[value] = AddressCoolDown(row, until_ms)
     return cool_downs
 
 

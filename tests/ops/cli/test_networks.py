@@ -53,7 +53,7 @@ def test_each_network_with_a_configuration_is_written_to_a_file(
     result = orbctl.orbctl("nad", "-f", source, "--directory", str(tmp_path / "made"))
 
     assert (result.code, result.out) == (0, "")
-    assert "existing has no configuration" in result.err
+    assert "existing has no CNI configuration" in result.err
     file_names = {path.name for path in (tmp_path / "made").iterdir()}
     assert file_names == {"rack.conflist", "lan.conflist", "plugin.conf"}
     rack = json.loads((tmp_path / "made/rack.conflist").read_text("utf-8"))
