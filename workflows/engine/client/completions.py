@@ -19,7 +19,7 @@ from core.eventstore.kv import (
     KeyValueStore,
     ReadResult,
 )
-from workflows.engine.store.archive_files import ExecutionFiles, archived
+from workflows.engine.store.archive_files import ExecutionFiles, read_archived
 from workflows.engine.store.history_reader import closed_head_of, head_of
 from workflows.engine.store.keys import WorkflowKeys
 from workflows.engine.store.records import RunHead
@@ -73,7 +73,7 @@ class Completions:
                 elif future.done():
                     head = future.result()
                 else:
-                    archived_run = await archived(self._files, run_id)
+                    archived_run = await read_archived(self._files, run_id)
                     if archived_run is not None:
                         return archived_run[0]
                     if absent_s >= ABSENT_S_MAX:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from core.errors import BadInput, ExecutionNotFound, UnusableValue
 from core.eventstore.kv import Get, KeyValue, KeyValueStore
-from workflows.engine.store.archive_files import ExecutionFiles, archived
+from workflows.engine.store.archive_files import ExecutionFiles, read_archived
 from workflows.engine.store.history_reader import (
     attempts_of,
     closed_head_of,
@@ -200,7 +200,7 @@ class Visibility:
         try:
             head = await find_run(self._store, self._keys, workflow_id, run_id)
         except ExecutionNotFound:
-            archived_run = await archived(self._files, run_id)
+            archived_run = await read_archived(self._files, run_id)
             if archived_run is None:
                 raise
             return archived_run

@@ -18,7 +18,7 @@ from core.errors import ExecutionNotFound, LogCorrupt
 from core.eventstore.kv import Get, KeyValue, KeyValueStore
 from workflows.engine.client.visibility import Filter, Visibility, newest_first_key
 from workflows.engine.run.head_projection import head_of_history
-from workflows.engine.store.archive_files import ExecutionFiles, archived
+from workflows.engine.store.archive_files import ExecutionFiles, read_archived
 from workflows.engine.store.history_reader import history_of
 from workflows.engine.store.keys import WorkflowKeys
 from workflows.engine.store.records import RunHead, reserved_head
@@ -206,7 +206,7 @@ class PastVisibility:
         try:
             if segments:
                 return history_of(segments)
-            execution = await archived(self._archive.files, head.run_id)
+            execution = await read_archived(self._archive.files, head.run_id)
         except (HistoryError, *DECODING_ERRORS):
             return []
         return execution[1] if execution is not None else []

@@ -28,7 +28,7 @@ from workflows.engine.run.run_inbox import (
     record_batch,
     rejection,
 )
-from workflows.engine.run.run_interpreter import TYPE_REMEDY, Interpreters, RunInterpreter
+from workflows.engine.run.run_interpreter import TYPE_REMEDY, InterpreterParts, RunInterpreter
 from workflows.engine.store.draft import ExecutionStore, HistoryDraft, PendingReply
 from workflows.engine.store.history_reader import attempts_of
 from workflows.engine.store.records import (
@@ -69,7 +69,7 @@ class ExecutionParts(NamedTuple):
     """The objects that all executions of one worker session share."""
 
     store: ExecutionStore
-    interpreters: Interpreters
+    interpreter_parts: InterpreterParts
     activities: ActivityHost
     deadlines: Deadlines
     replies: ReplyWriter
@@ -101,10 +101,10 @@ class Execution:
         self._owner = owner
         self._deadlines = parts.deadlines
         self._replies = parts.replies
-        self._telemetry = parts.interpreters.telemetry
+        self._telemetry = parts.interpreter_parts.telemetry
         self.activities = PendingActivities(store, owner.fence, parts.activities, self.report)
         self.timers = RunTimers(store.clock, parts.deadlines, self.timer_due)
-        self._code = RunInterpreter(store, parts.interpreters)
+        self._code = RunInterpreter(store, parts.interpreter_parts)
         self._updates = Updates()
         self._inbox = RunInbox()
         self._obstacle: RunObstacle | None = None

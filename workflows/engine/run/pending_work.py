@@ -41,7 +41,7 @@ class _ScheduledActivity(NamedTuple):
 
 
 class PendingActivities:
-    """The pending activities of one execution. Refers weakly to ``on_outcome``."""
+    """The pending activities of one execution, with a weak reference to ``on_outcome``."""
 
     def __init__(
         self, store: ExecutionStore, fence: Unchanged, host: ActivityHost, on_outcome: OnOutcome
@@ -84,7 +84,7 @@ class PendingActivities:
     ) -> None:
         """Start scheduled activities again. Raises UnusableValue, StoreUnavailable.
 
-        ``interrupted``: count the attempt that the previous owner may have started.
+        ``interrupted``: the shard's previous owner may have started an attempt, which counts.
         """
         stopped = [number for number in activity_ids if number not in self._running]
         if not stopped:
@@ -196,7 +196,7 @@ class PendingActivities:
 def _scheduled_activities(
     history: Iterable[HistoryEvent], head: RunHead
 ) -> dict[int, _ScheduledActivity]:
-    """Resume and reset restart the timeouts."""
+    """The timeouts count again from a resumption or a reset of the run."""
     scheduled: dict[int, _ScheduledActivity] = {}
     for event in history:
         match event.attributes:
@@ -217,11 +217,11 @@ def _scheduled_activities(
 
 
 OnDue = Callable[[str, int], None]
-"""Called with a run id, and with a timer's id or a timeout's time as negative milliseconds."""
+"""Called with a run id and a number: a timer's id, or minus the Unix milliseconds of a timeout."""
 
 
 class RunTimers:
-    """The timers and timeouts of one execution. Refers weakly to ``on_due``."""
+    """The timers and timeouts of one execution, with a weak reference to ``on_due``."""
 
     def __init__(self, clock: Clock, deadlines: Deadlines, on_due: OnDue) -> None:
         self._clock = clock
@@ -238,10 +238,10 @@ class RunTimers:
     def arm(self, head: RunHead, since: Instant | None = None) -> None:
         """Set a deadline for every timer and timeout of an open run, and cancel other deadlines.
 
-        ``since``: when the head was written, by default now; from then on the steady clock counts.
+        ``since``: when the head was written (default: now). The steady clock measures from then.
         """
-        has_none = not (head.timers or head.run_deadline_ms or head.execution_deadline_ms)
-        if not head.is_open or (has_none and not self._armed):
+        has_no_timer = not (head.timers or head.run_deadline_ms or head.execution_deadline_ms)
+        if not head.is_open or (has_no_timer and not self._armed):
             return
         wall_ms, steady_s = since or instant(self._clock)
         now_ms = max(wall_ms, head.last_ms)

@@ -1,7 +1,8 @@
-"""Records the inputs of a run as events: messages, outcomes of activities, due timers. Pure.
+"""Records the inputs of a run as events. Pure.
 
-Inputs are recorded even while the run is paused. The next workflow task processes the events
-(``RunHead.due``). ``run_inbox`` handles queries and updates.
+Inputs are messages, outcomes of activities, and due timers. They are recorded even while the run is
+paused. The next workflow task processes the events (``RunHead.due``). ``run_inbox`` handles queries
+and updates.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from core.eventstore.kv import Put
-from workflows.engine.run.retries import TIMEOUTS_OF_ALL_ATTEMPTS
+from workflows.engine.run.retries import TIMEOUTS_WITHOUT_RETRY
 from workflows.engine.store.draft import HistoryDraft, RunClosure
 from workflows.engine.store.records import (
     ATTEMPT_CODEC,
@@ -40,8 +41,8 @@ REQUEST_IDS_MAX = 32
 class ActivityOutcome(NamedTuple):
     """How an activity ended. ``state``: why there is no further attempt.
 
-    ``last_failure``: of the previous attempt. ``details``: of the last heartbeat. ``recorded``: an
-    attempt is stored. ``pauses``: the execution pauses after the last attempt.
+    ``last_failure``: why the previous attempt failed. ``details``: what the last heartbeat sent.
+    ``recorded``: an attempt is stored. ``pauses``: the execution pauses after the last attempt.
     """
 
     activity_id: int
@@ -112,7 +113,7 @@ def record_outcome(draft: HistoryDraft, outcome: ActivityOutcome) -> None:
     if outcome.activity_id not in draft.head.activities:
         return
     if outcome.is_pause:
-        _pause_for_attempts(draft, outcome)
+        _pause_after_last_attempt(draft, outcome)
         return
     activities = tuple(number for number in draft.head.activities if number != outcome.activity_id)
     draft.change(activities=activities, due=True)
@@ -163,7 +164,7 @@ def _record_start(draft: HistoryDraft, start: Start) -> None:
     draft.add(start.started)
     draft.change(due=True)
     parent = start.started.parent
-    if parent is not None and not start.reserved:  # the parent has not written the child's head
+    if parent is not None and not start.reserved:
         run_id = start.started.run_id
         event = ChildEvent(
             parent.child_id,
@@ -218,7 +219,7 @@ def _record_cancel_request(draft: HistoryDraft, request: RequestCancel) -> None:
 
 
 def _resume_to_cancel(draft: HistoryDraft, request: RequestCancel) -> None:
-    """Also end the activity whose failure paused the run."""
+    """Resume the run, and end the activity whose failure paused it."""
     activity_id, failure = draft.head.paused_activity, draft.head.failure
     _unpause(
         draft, f"cancelled: {request.reason}" if request.reason else "cancelled", request.identity
@@ -226,7 +227,7 @@ def _resume_to_cancel(draft: HistoryDraft, request: RequestCancel) -> None:
     if activity_id in draft.head.activities and failure is not None:
         draft.activities_to_restart.remove(activity_id)
         state = RetryState.MAXIMUM_ATTEMPTS_REACHED
-        # Attempt 0: only the pause event has the number of the attempt.
+        # Attempt 0: the number is unknown here, because only the pause event has it.
         record_outcome(
             draft,
             ActivityOutcome(activity_id, attempt=0, failure=failure, state=state, recorded=True),
@@ -255,7 +256,7 @@ def _unpause(draft: HistoryDraft, reason: str, identity: str) -> None:
         draft.delete_attempt(activity_id)
 
 
-def _pause_for_attempts(draft: HistoryDraft, outcome: ActivityOutcome) -> None:
+def _pause_after_last_attempt(draft: HistoryDraft, outcome: ActivityOutcome) -> None:
     head, failure = draft.head, outcome.failure
     key = draft.keys.attempt(head.workflow_id, head.run_id, outcome.activity_id)
     record = Attempt(outcome.attempt + 1, last_failure=failure, details=outcome.details)
@@ -281,7 +282,7 @@ def _end_event(outcome: ActivityOutcome) -> ev.Attributes:
         return ev.ActivityTaskCanceled(outcome.activity_id, failure.details)
     if failure.kind is FailureKind.TIMEOUT or state is RetryState.TIMEOUT:
         is_last = (
-            failure.type in TIMEOUTS_OF_ALL_ATTEMPTS or state is RetryState.MAXIMUM_ATTEMPTS_REACHED
+            failure.type in TIMEOUTS_WITHOUT_RETRY or state is RetryState.MAXIMUM_ATTEMPTS_REACHED
         )
         is_own_timeout = failure.kind is FailureKind.TIMEOUT and is_last
         kind = TimeoutType(failure.type) if is_own_timeout else TimeoutType.SCHEDULE_TO_CLOSE

@@ -1,8 +1,8 @@
 """Resets: a new run continues from a point in the history of another run.
 
-The new run has the history before the last workflow task that was started at or before the point,
-and all later signals. The current code executes this task again. The same transaction terminates an
-open run.
+The point selects the last workflow task that was started by then. The new run has the history
+before this task, and all later signals. The current code executes the task again. The same
+transaction terminates an open run.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 SEGMENT_EVENTS_MAX = 256
 
 BASES_MAX = 16
-"""``RunHead.bases`` keeps this many runs, the newest."""
+"""``RunHead.bases`` keeps the newest runs, at most this many."""
 
 
 class StoredHead(NamedTuple):
@@ -43,10 +43,10 @@ class ResetRun(NamedTuple):
     terminated: RunHead | None
 
 
-def cut(history: Sequence[ev.HistoryEvent], event_id: int) -> list[ev.HistoryEvent]:
-    """The events before the last workflow task that was started at or before ``event_id``.
+def events_before_task(history: Sequence[ev.HistoryEvent], event_id: int) -> list[ev.HistoryEvent]:
+    """The events before the last workflow task whose start is ``event_id`` or an earlier event.
 
-    If no task was started by then, the events before the first workflow task.
+    If there is no such task, returns the events before the first workflow task.
     """
     tasks = [
         event.event_id for event in history if isinstance(event.attributes, ev.WorkflowTaskStarted)
@@ -89,7 +89,7 @@ async def reset_run(
         return await _delete(store, fence, message)
     if not history:
         return await _delete(store, fence, message)
-    events = with_later_signals(cut(history, reset.event_id), history)
+    events = with_later_signals(events_before_task(history, reset.event_id), history)
     now_ms = store.clock.now_ms()
     head = _head_of_new_run(events, base, reset, now_ms)
     # The segments are written before the head: nothing reads the segments of a run without a head.
@@ -101,12 +101,11 @@ async def reset_run(
     terminated: RunHead | None = None
     if opened is not None:
         ending = _termination_draft(store, opened.head, reset, now_ms)
-        # The termination deletes these two keys, too, but a transaction may write a key only once.
-        written = (key, message.key)
+        # The termination deletes the open head, too, but a transaction may write a key only once.
         writes += [
             write
             for write in ending.writes()
-            if not (isinstance(write, Delete) and write.start in written)
+            if not (isinstance(write, Delete) and write.start == key)
         ]
         terminated = ending.head
     outcome = await store.committer.propose(guards, writes)
@@ -123,7 +122,7 @@ async def _delete(store: ExecutionStore, fence: Unchanged, message: InboxMessage
 def _termination_draft(
     store: ExecutionStore, head: RunHead, reset: Reset, now_ms: int
 ) -> HistoryDraft:
-    """The end of the open run. The new run takes over its parent and children."""
+    """The end of the open run, whose parent and children pass to the new run."""
     ending = store.draft(head, now_ms)
     reason = f"reset to event {reset.event_id}: {reset.reason}"
     ending.add(ev.WorkflowExecutionTerminated(reason, reset.identity))

@@ -29,7 +29,7 @@ Verdict = RetryAfter | StopRetrying
 _RETRYING = Retrying()
 """tenacity requires this object, which runs nothing."""
 
-TIMEOUTS_OF_ALL_ATTEMPTS = (TimeoutType.SCHEDULE_TO_CLOSE, TimeoutType.SCHEDULE_TO_START)
+TIMEOUTS_WITHOUT_RETRY = (TimeoutType.SCHEDULE_TO_CLOSE, TimeoutType.SCHEDULE_TO_START)
 """Timeouts after which there is no further attempt."""
 
 
@@ -59,7 +59,7 @@ def after_failure(
     """Decide after ``attempt`` failed. ``age_s``: seconds since the activity was scheduled."""
     if failure.kind is FailureKind.CANCELED:
         return StopRetrying(RetryState.CANCEL_REQUESTED)
-    if failure.kind is FailureKind.TIMEOUT and failure.type in TIMEOUTS_OF_ALL_ATTEMPTS:
+    if failure.kind is FailureKind.TIMEOUT and failure.type in TIMEOUTS_WITHOUT_RETRY:
         return StopRetrying(RetryState.TIMEOUT)
     if failure.non_retryable or failure.type in policy.non_retryable:
         return StopRetrying(RetryState.NON_RETRYABLE_FAILURE)

@@ -1,7 +1,8 @@
 """The inbox of one execution: the inputs of its next steps, and the replies to its callers.
 
 A step processes one batch, because etcd limits the size of a transaction. Workflow code runs only
-if no messages except queries and updates remain: otherwise a run could close with messages left.
+when the rest of the inbox has only queries and updates: otherwise a run could close with messages
+left.
 Replies are not part of the group commit: the expired lease of one caller would fail the whole
 transaction.
 """
@@ -56,8 +57,8 @@ class InboxBatch(NamedTuple):
     """The input of one step.
 
     ``fired``: ids of timers that are due, and deadlines of the run as negative Unix milliseconds.
-    ``signal_revision``: the revision of the newest signal that the batch may include.
-    ``is_whole``: no messages except queries and updates remain.
+    ``signal_revision``: the last known revision of the signal fence.
+    ``is_whole``: the rest of the inbox has only queries and updates.
     """
 
     messages: list[InboxMessage]
@@ -147,7 +148,7 @@ def record_batch(
 def _record_messages(
     store: ExecutionStore, draft: HistoryDraft, messages: Sequence[InboxMessage]
 ) -> InboxMessage | None:
-    """Return the first message that cannot be recorded, or None."""
+    """Record messages, up to one that cannot be recorded; return that message, or None."""
     for message in messages:
         draft.put(Delete(message.key))
         try:
@@ -239,7 +240,7 @@ class Updates:
                 continue
             if update.update_id in draft.head.updates or update.update_id in requests:
                 continue
-            self._callers.pop(update.update_id, None)  # from a task that was not committed
+            self._callers.pop(update.update_id, None)  # an uncommitted task left a caller
             why = self._reason_to_reject(draft.head, len(requests))
             if why:
                 draft.replies.append(PendingReply(message.message_id, update.lease, rejection(why)))

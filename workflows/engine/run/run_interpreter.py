@@ -87,7 +87,7 @@ TYPE_REMEDY = (
 )
 
 
-class Interpreters(NamedTuple):
+class InterpreterParts(NamedTuple):
     """The objects that all interpreters of a worker share."""
 
     registry: Registry
@@ -98,9 +98,9 @@ class Interpreters(NamedTuple):
 class RunInterpreter:
     """The interpreter of one run, with the events that it has not processed."""
 
-    def __init__(self, store: ExecutionStore, interpreters: Interpreters) -> None:
+    def __init__(self, store: ExecutionStore, interpreter_parts: InterpreterParts) -> None:
         self._store = store
-        self._registry, self._cache, self._telemetry = interpreters
+        self._registry, self._cache, self._telemetry = interpreter_parts
         self._interpreter: Interpreter | None = None
         self._unprocessed: list[HistoryEvent] = []
 
@@ -159,7 +159,7 @@ class RunInterpreter:
                 f"the history has {head.next_event_id - 1} events, HISTORY_EVENTS_MAX is "
                 f"{limits.HISTORY_EVENTS_MAX}: the run should have continued as new"
             )
-        suggest = (
+        suggest_continue_as_new = (
             head.next_event_id > limits.HISTORY_EVENTS_SUGGEST
             or head.history_bytes > limits.HISTORY_BYTES_SUGGEST
         )
@@ -167,7 +167,7 @@ class RunInterpreter:
             if not self._interpreter.last_event_id and not _has_task(self._unprocessed):
                 telemetry.record_run_span(f"RunWorkflow:{head.workflow_type}", head)
             _record_message_spans(telemetry, draft, updates)
-        draft.add(WorkflowTaskStarted(draft.identity, head.history_bytes, suggest))
+        draft.add(WorkflowTaskStarted(draft.identity, head.history_bytes, suggest_continue_as_new))
         events = [*self._unprocessed, *draft.events]
         self._unprocessed.clear()
         decision = self._interpreter.activate(events, updates=updates)

@@ -1,6 +1,7 @@
 """Undeliverable messages are deleted, and their senders notified.
 
-A message is undeliverable if its receiver has no open run, or is a child whose id must not be used.
+A message is undeliverable if its receiver has no open run. A child's start is undeliverable if the
+child's id has an open run, or if the reuse policy forbids another one.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from core.errors import ExecutionNotFound
 from core.eventstore.kv import Delete, Put, Unchanged
 from workflows.engine.run.run_inbox import ReplyWriter, rejection
-from workflows.engine.run.run_interpreter import Interpreters, RunInterpreter
+from workflows.engine.run.run_interpreter import InterpreterParts, RunInterpreter
 from workflows.engine.store.draft import ExecutionStore, PendingReply
 from workflows.engine.store.history_reader import find_run, read_heads
 from workflows.engine.store.keys import new_id
@@ -51,17 +52,17 @@ async def may_start(store: ExecutionStore, start: Start) -> bool:
 
 
 class UndeliverableMessages:
-    """Handles undeliverable messages."""
+    """Deletes undeliverable messages, and notifies their senders."""
 
     def __init__(
-        self, store: ExecutionStore, interpreters: Interpreters, replies: ReplyWriter
+        self, store: ExecutionStore, interpreter_parts: InterpreterParts, replies: ReplyWriter
     ) -> None:
         self._store = store
-        self._interpreters = interpreters
+        self._interpreter_parts = interpreter_parts
         self._replies = replies
 
     async def reject(self, fence: Unchanged, message: InboxMessage) -> bool:
-        """Delete the message and notify its sender.
+        """Delete the message and notify its sender; returns True.
 
         A query is answered from the newest closed run. For a reset, returns False and changes
         nothing: the shard executes resets. Raises SessionLost, StoreUnavailable.
@@ -86,7 +87,7 @@ class UndeliverableMessages:
         return True
 
     async def _query_closed(self, workflow_id: str, query: Query) -> Reply:
-        interpreter = RunInterpreter(self._store, self._interpreters)
+        interpreter = RunInterpreter(self._store, self._interpreter_parts)
         try:
             head = await find_run(self._store.kv, self._store.keys, workflow_id)
             await interpreter.load(head)

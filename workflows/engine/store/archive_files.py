@@ -1,8 +1,8 @@
 """Archived executions as files, in one folder for each day on which executions closed.
 
 ``<directory>/<year-month-day>/workflow.<run>.json.zst`` is a compressed JSON document of a head and
-a history. Files of older versions are in the directory itself, and are read and pruned too. The
-functions block: call them in a thread.
+a history. Older versions of Orbweaver wrote files into the directory itself: these are read too,
+and pruned by modification time. The functions block: call them in a thread.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class ExecutionFiles:
         return [self._directory / name for name in sorted(names)]
 
 
-async def archived(
+async def read_archived(
     files: ExecutionFiles | None, run_id: str
 ) -> tuple[RunHead, list[HistoryEvent]] | None:
     """Read an execution in a thread; None if it is not archived. Raises LogCorrupt."""

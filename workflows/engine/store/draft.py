@@ -195,7 +195,7 @@ class HistoryDraft:
         return len(self._writes), sum(sizes) + len(self._segment or b"")
 
     def guards(self, fence: Unchanged, revision: int) -> list[Guard]:
-        """Guards that fail if the shard has another owner or the head was changed."""
+        """Guards that fail if the shard has another owner or the head is not at ``revision``."""
         return [fence, Unchanged(self.keys.open(self.head.workflow_id), revision)]
 
     def writes(self) -> list[Write]:
@@ -233,7 +233,7 @@ class ExecutionStore(NamedTuple):
     identity: str
 
     def draft(self, head: RunHead, now_ms: int | None = None) -> HistoryDraft:
-        """A new draft for the run of ``head``, by default now."""
+        """A new draft for the run of ``head``. ``now_ms`` defaults to the clock's time."""
         at_ms = self.clock.now_ms() if now_ms is None else now_ms
         return HistoryDraft(self.keys, head, at_ms, identity=self.identity)
 

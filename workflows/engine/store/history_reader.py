@@ -35,7 +35,7 @@ HISTORY_REMEDY = (
 async def read_history(
     store: KeyValueStore, keys: WorkflowKeys, workflow_id: str, run_id: str
 ) -> list[HistoryEvent]:
-    """All events of a run, in order; may be empty. Raises StoreUnavailable, HistoryError."""
+    """The stored events, in order, perhaps with gaps. Raises StoreUnavailable, HistoryError."""
     start, end = keys.history(workflow_id, run_id)
     segments = (await store.read([Get(start, end)])).ranges[0].kvs
     return history_of(segments)
@@ -49,7 +49,7 @@ def history_of(segments: tuple[KeyValue, ...]) -> list[HistoryEvent]:
 async def read_whole_history(
     store: KeyValueStore, keys: WorkflowKeys, head: RunHead
 ) -> list[HistoryEvent]:
-    """All events of a run, without gaps. Raises UnusableValue, StoreUnavailable."""
+    """All events of a run. Raises UnusableValue (also for a gap), StoreUnavailable."""
     start, _ = keys.history(head.workflow_id, head.run_id)
     try:
         events = await read_history(store, keys, head.workflow_id, head.run_id)
@@ -90,7 +90,8 @@ def head_of(keys: WorkflowKeys, kv: KeyValue) -> RunHead:
         raise UnusableValue("open execution", kv.key, error, UnusableValue.REMEDY) from error
     why = ""
     if keys.open(head.workflow_id) != kv.key:
-        why = f"expected the head of the workflow in the key, got that of {head.workflow_id!r}"
+        got = f"workflow {head.workflow_id!r}"
+        why = f"expected the head of the workflow that the key names, got the head of {got}"
     elif not head.is_open:
         why = f"expected the status of an open run, got {head.status.value}"
     elif len(head.run_id) != RUN_ID_CHARS:

@@ -12,9 +12,9 @@
     workflow/<queue>/commit/<session>                    the fence of a session
     workflow/<queue>/type/<name>                         a workflow type that a worker registered
 
-A shard has 2 hexadecimal digits, an event or activity 8, a run or message 32. Ids of runs and
-messages sort by time. A workflow id may contain "/", so keys are parsed from the right. A worker
-watches only ``wake/``, so that the watch does not return its own writes of heads and histories.
+A shard has 2 hexadecimal digits, an event or activity has 8, a run or message has 32. Ids of
+runs and messages sort by time. A workflow id may contain "/", so keys are parsed from the right. A
+worker watches only ``wake/``, so that it does not receive its own writes of heads and histories.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ class WorkflowKeys:
     def wake_order(self, key: bytes) -> bytes:
         """A sort key: an execution's signal fence comes directly after the execution's messages.
 
-        The part up to the last slash is the same for all keys of an execution.
+        Up to its last slash, the sort key is the same for all keys of an execution.
         """
         kind, _, name = key[len(self.root) + len("wake/") :].partition(b"/")
         return name + b"/\xff" if kind == b"mail" else name

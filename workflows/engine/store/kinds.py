@@ -27,7 +27,7 @@ from workflows.model.events import HistoryEvent
 
 READERS: Final[tuple[Reader, ...]] = ("worker", "orbctl")
 EXECUTION_REMEDY: Final = (
-    "run a worker of the version that wrote the key, which continues the execution; if Orbweaver"
+    "run a worker of the version that wrote the key: it continues the execution; if Orbweaver"
     " did not write it, delete the key"
 )
 CLOSED_REMEDY: Final = "delete the key: its execution is closed"

@@ -60,7 +60,7 @@ class RunHead(NamedTuple):
     ``last_ms``: the time of the last event. ``signals``: the number of recorded signals.
     ``requests``: ids of the latest signals, to detect a repeated signal.
     ``updates``: ids of accepted updates.
-    ``result``: of a closed run. ``failure``, ``reason``: of a closed or paused run.
+    Only a closed run has a ``result``. A closed or paused run has ``failure`` and ``reason``.
     ``new_run_id``: the run that continues this run.
     ``paused_activity``: the activity that paused the run, or 0.
     ``bases``: the runs whose histories this run continues after a reset.
@@ -196,7 +196,7 @@ class Reset(NamedTuple):
 
 
 class Query(NamedTuple):
-    """Query the code. The reply is written under ``lease``."""
+    """Query the workflow's code. The reply is written under ``lease``."""
 
     name: str
     args: tuple[Payload, ...] = ()
@@ -205,7 +205,7 @@ class Query(NamedTuple):
 
 
 class Update(NamedTuple):
-    """Update the execution. The caller waits for ``stage``; the reply is under ``lease``."""
+    """Update the execution. The caller waits for ``stage``. ``lease``: the lease of the reply."""
 
     update_id: str
     name: str
@@ -325,7 +325,10 @@ _attribute_decoders = {name: msgspec.msgpack.Decoder(kind) for name, kind in EVE
 def encode_history(events: Iterable[HistoryEvent]) -> bytes:
     """Encode events as an array of ``[event_id, event_time_ms, type, [attributes]]``."""
     return _encoder.encode(
-        [(number, at_ms, TYPE_NAMES[type(kind)], kind) for number, at_ms, kind in events]
+        [
+            (number, at_ms, TYPE_NAMES[type(attributes)], attributes)
+            for number, at_ms, attributes in events
+        ]
     )
 
 
@@ -335,7 +338,7 @@ def encode_event(event: HistoryEvent) -> bytes:
 
 
 def decode_history(data: bytes) -> list[HistoryEvent]:
-    """The events of ``encode_history``. Raises HistoryError."""
+    """Decode the result of ``encode_history``. Raises HistoryError."""
     try:
         return [_event(stored) for stored in _list_decoder.decode(data)]
     except (

@@ -63,7 +63,7 @@ RENEWALS_PER_TTL = 3
 
 RENEWAL_RETRY_S = 0.2
 
-END_S_MAX = 2.0
+REVOKE_S_MAX = 2.0
 
 _log = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ class WorkerSession:
         self.lease = await self._store.grant_lease(self._ttl_s)
         value = FENCE_CODEC.encode(SessionFence(self.lease, seq=0))
         result = await self._store.commit([Absent(self.key)], [Put(self.key, value, self.lease)])
-        assert result.succeeded, "the name of a session is random"
+        assert result.succeeded, "the random name of the session is in use"
         self.revision = result.revision
         renewal = self._keep_lease(requested_at + self._ttl_s)
         # The task outlives this call, and must not continue its trace.
@@ -129,7 +129,7 @@ class WorkerSession:
         """Revoke the lease; etcd then deletes all keys under it."""
         self.abandon()
         with suppress(StoreError, TimeoutError):
-            async with asyncio.timeout(END_S_MAX):
+            async with asyncio.timeout(REVOKE_S_MAX):
                 await self._store.revoke_lease(self.lease)
 
     def abandon(self) -> None:
@@ -147,7 +147,7 @@ class WorkerSession:
             self.lost.set()  # nothing may continue under a lease that is not renewed
 
     async def _renew(self, valid_until: float) -> None:
-        """Return when the lease has expired, or may have expired by this process's clock."""
+        """Renew the lease until it has expired, or may have expired by this process's clock."""
         # Periodic tasks share ticks, so that an idle process wakes less often.
         pause = until_tick_s(self._ttl_s / RENEWALS_PER_TTL)
         while not self.lost.is_set():
@@ -229,7 +229,7 @@ class Committer:
         """
         self._session.check()
         return self._group_commit.put(
-            Proposal(drafts=(), guards=tuple(guards), writes=tuple(writes))  # no events of the log
+            Proposal(drafts=(), guards=tuple(guards), writes=tuple(writes))
         )
 
     async def close(self) -> None:

@@ -1,6 +1,6 @@
 """Faults: stored values that this worker cannot use, each with a reason and a remedy.
 
-A fault belongs to one key. The worker leaves the object of the key unchanged, and proceeds with all
+A fault belongs to one key. The worker leaves the stored object unchanged, and proceeds with all
 other objects.
 """
 
@@ -28,7 +28,7 @@ ERRORS_OF_ONE_EXECUTION = (LogCorrupt, LimitExceeded)
 class WorkerFaults:
     """The faults that one worker has reported to the registry of its process.
 
-    ``shards``: key of a fault -> shard of the key, or -1.
+    ``shards`` maps the key of a fault to the key's shard, or to -1 if it has none.
     """
 
     def __init__(self, keys: Keys, faults: Faults | None = None) -> None:
@@ -43,11 +43,11 @@ class WorkerFaults:
         return len(self.shards)
 
     def note(self, kind: str, key: bytes, why: object, remedy: str, *, shard: int = -1) -> None:
-        """Report a fault; ``shard`` -1: the key belongs to no shard."""
+        """Build the value of a fault, and report it; ``shard`` -1: the key belongs to no shard."""
         self.add(UnusableValue(kind, key, why, remedy), shard=shard)
 
     def add(self, value: UnusableValue, *, shard: int = -1) -> None:
-        """Report a fault."""
+        """Report ``value`` as a fault."""
         fault = self._faults.report(value.kind, key_text(self._keys, value.key), value)
         if fault.key in self._faults.by_key:  # a full registry only counts further faults
             self.shards[fault.key] = shard
@@ -72,7 +72,7 @@ class WorkerFaults:
 
 
 class RunObstacle:
-    """Why one execution does not proceed: ``value`` is a fault of the worker until ``clear``.
+    """The reason why one execution does not proceed, reported as a fault until ``clear``.
 
     ``retry`` is called after ``RETRY_UNUSABLE_S``.
     """

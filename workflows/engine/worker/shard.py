@@ -109,7 +109,9 @@ class Shard:
         self._owner = ExecutionOwner(
             fence, run_closed=self._note_closed, write_lost=self._note_lost, reset=self._reset
         )
-        self._undeliverable = UndeliverableMessages(parts.store, parts.interpreters, parts.replies)
+        self._undeliverable = UndeliverableMessages(
+            parts.store, parts.interpreter_parts, parts.replies
+        )
         self._on_run_closed = run_closed
         self._on_lost = lost
         self._loaded_revision = 0

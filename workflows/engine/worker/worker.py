@@ -22,7 +22,7 @@ from workflows.api.definitions import Registry
 from workflows.engine.clock import Clock, Deadlines, SystemClock
 from workflows.engine.run.execution import ExecutionParts
 from workflows.engine.run.run_inbox import ReplyWriter
-from workflows.engine.run.run_interpreter import InterpreterCache, Interpreters
+from workflows.engine.run.run_interpreter import InterpreterCache, InterpreterParts
 from workflows.engine.store.draft import ExecutionStore
 from workflows.engine.store.keys import DEFAULT_QUEUE, WorkflowKeys
 from workflows.engine.store.records import RunHead
@@ -190,7 +190,7 @@ class Worker:
                 self.faults,
                 session.name,
             ),
-            Interpreters(self._registry, cache, self._telemetry),
+            InterpreterParts(self._registry, cache, self._telemetry),
             ActivityHost(
                 self._registry,
                 clock,

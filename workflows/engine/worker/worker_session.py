@@ -52,7 +52,7 @@ class WorkerTerm:
         self._archive = archive
         self._owners_changed = asyncio.Event()
         self._store = store = parts.store
-        self._telemetry = parts.interpreters.telemetry
+        self._telemetry = parts.interpreter_parts.telemetry
         self._owner_reads = [
             Get(*store.keys.range_of("wake/owner")),
             Get(*store.keys.range_of("wake/worker")),
@@ -116,7 +116,7 @@ class WorkerTerm:
 
     async def _record_types(self) -> None:
         store = self._store
-        keys = [store.keys.type(name) for name in self.parts.interpreters.registry.workflows]
+        keys = [store.keys.type(name) for name in self.parts.interpreter_parts.registry.workflows]
         writes = [store.committer.propose([Absent(key)], [Put(key, b"")]) for key in keys]
         await asyncio.gather(*writes)
 

@@ -109,7 +109,7 @@ async def test_replay_restores_the_state_of_an_uncached_execution(
     for basket in baskets:
         assert await within(basket.result()) == ["a", "b"]
     assert worker.term is not None
-    assert len(worker.term.parts.interpreters.cache) <= 1
+    assert len(worker.term.parts.interpreter_parts.cache) <= 1
 
 
 async def test_a_worker_that_lost_its_session_opens_a_new_session(engine: EngineHarness) -> None:
