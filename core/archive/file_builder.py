@@ -134,7 +134,7 @@ class FileBuilder:
             problem = f"segment {seq} is at position {position}, not after {last}"
         if problem:
             raise LogGap(
-                f"writer {writer}: {problem}; no archive file was written",
+                f"writer {writer}: {problem}; the archive ends at position {self._cursor.position}",
                 subject=writer,
                 remedy="run `orbctl verify`, then restore etcd or the archive, as reported, from a"
                 " backup",

@@ -49,7 +49,7 @@ async def check_index(
                 continue
             name = f"index/{topic}/{family}"
             missing, surplus = len(expected - stored), len(stored - expected)
-            text = f"{missing} keys are missing, and {surplus} keys belong to no object"
+            text = f"missing keys: {missing}; keys that belong to no object: {surplus}"
             step = RepairStep(
                 f"mark {name} as incomplete, so that the next command rebuilds it",
                 (Unchanged(guard_key, guard.first.mod_revision),),

@@ -95,19 +95,26 @@ async def export_raw(
 def read_raw_export(source: BinaryIO) -> Iterator[Segment]:
     """Yield the segments of a raw export; check the count and the chain last.
 
-    Raises BadInput if the file is not a raw export, and LogCorrupt if the export is incomplete or
-    was changed.
+    Raises BadInput if the file is not a raw export or has an unknown version, and LogCorrupt if
+    the export is incomplete or was changed.
     """
     items = _items(source)
     try:
         head = next(items, None)
     except LogCorrupt:
         head = None
-    if head is None or head[:2] != [RAW_FORMAT, RAW_VERSION]:
+    name, version = (*(head or ()), None, None)[:2]
+    if name != RAW_FORMAT or not isinstance(version, int):
         raise BadInput(
             "the file is not a raw export of a log",
             subject="raw export",
             remedy="create one with `orbctl export --raw`",
+        )
+    if version != RAW_VERSION:
+        raise BadInput(
+            f"the raw export has the unknown format version {version}",
+            subject="raw export",
+            remedy=f"use a release that reads version {version}",
         )
     count, chain = 0, CHAIN_START
     for item in items:

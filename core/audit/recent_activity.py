@@ -1,6 +1,6 @@
 """The claims, releases and refusals of the last minute, by pool and by writer.
 
-Events with times in the future, from a writer whose clock is ahead, are counted too.
+An event with a time in the future, from a writer whose clock is ahead, counts as an event of now.
 """
 
 from __future__ import annotations
@@ -60,12 +60,14 @@ class Activity:
         self.newest_ms: dict[str, int] = {}
         self.refusals: deque[RecentRefusal] = deque(maxlen=REFUSALS_MAX)
         self._seconds: dict[int, Counter[tuple[CountKind, str]]] = {}
-        self._last_s = 0
 
-    def note(self, events: Iterable[Recorded]) -> None:
-        """Count events, in log order."""
+    def note(self, events: Iterable[Recorded], now_ms: int) -> None:
+        """Count events, in log order. Deletes counters before the window."""
+        now_s = now_ms // 1000
+        first = now_s - WINDOW_S
+        self._seconds = {at: sums for at, sums in self._seconds.items() if at > first}
         for recorded in events:
-            counts = self._counts_at(recorded.recorded_at_ms // 1000)
+            counts = self._counts_at(min(recorded.recorded_at_ms // 1000, now_s), first)
             counts["event", recorded.writer] += 1
             self.newest_ms[recorded.writer] = recorded.recorded_at_ms
             match recorded.event:
@@ -80,23 +82,19 @@ class Activity:
                     self._note_refusal(refused, recorded.recorded_at_ms, counts)
 
     def minute(self, now_ms: int) -> Minute:
-        """The counts of the minute before ``now_ms``; events with later times are included."""
+        """The counts of the minute before ``now_ms``."""
         total: Counter[tuple[CountKind, str]] = Counter()
         for second, counts in self._seconds.items():
             if second > now_ms // 1000 - WINDOW_S:
                 total.update(counts)
         return Minute(total)
 
-    def _counts_at(self, second: int) -> Counter[tuple[CountKind, str]]:
-        """The counter of a second, for the caller to update. Deletes counters before the window.
+    def _counts_at(self, second: int, first: int) -> Counter[tuple[CountKind, str]]:
+        """The counter of a second, for the caller to update.
 
-        For a second before the window, the caller gets a counter without a reader.
+        For a second up to ``first``, before the window, the caller gets a counter without a reader.
         """
-        if second > self._last_s:
-            self._last_s = second
-            first = second - WINDOW_S
-            self._seconds = {at: sums for at, sums in self._seconds.items() if at > first}
-        if second <= self._last_s - WINDOW_S:
+        if second <= first:
             return Counter()
         return self._seconds.setdefault(second, Counter())
 

@@ -111,13 +111,14 @@ async def head_from_log(
 ) -> WriterHead:
     """Derive a writer's head from the segments in etcd. Raises StoreUnavailable, Compacted.
 
+    Malformed log keys do not count: ``segments_in`` reports them to those who read the segments.
     The epoch is the revision of the head's key, which is larger than every earlier epoch.
     """
     writer = key_text(keys, kv.key).partition("/")[2]
     get = Get(keys.log(writer, sealed + 1), keys.log(writer, SEQ_MAX), keys_only=True)
     segments = (await store.read([get], revision=revision)).ranges[0].kvs
-    seq = max((keys.check_segment(kv.key)[1] for kv in segments), default=sealed)
-    return WriterHead(seq, kv.mod_revision)
+    seq = max((_seq_of(keys, kv.key) for kv in segments), default=0)
+    return WriterHead(max(seq, sealed), kv.mod_revision)
 
 
 SEGMENTS_PER_READ_MAX = 2_000
@@ -235,14 +236,14 @@ async def seqs_before_live(
         result = await store.read(gets, revision=revision)
         for writer, answer in zip(writers, result.ranges, strict=True):
             for kv in answer.kvs:
-                before[writer] = _seq_before(keys, kv.key)
+                before[writer] = max(_seq_of(keys, kv.key) - 1, 0)
     return before
 
 
-def _seq_before(keys: Keys, key: bytes) -> int:
-    """The number before a segment's number; 0 for a malformed key."""
+def _seq_of(keys: Keys, key: bytes) -> int:
+    """The number of a segment; 0 for a malformed key."""
     try:
-        return keys.check_segment(key)[1] - 1
+        return keys.check_segment(key)[1]
     except ValueError:
         return 0
 

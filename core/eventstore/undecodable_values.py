@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from core.errors import OrbweaverError
 
 FAULTS_MAX: Final = 1_000
-"""Further faults are only counted."""
+"""Further faults are only counted, by their keys."""
 
 LIMIT: Final = "limit"
 
@@ -32,14 +32,14 @@ class ContainedFault(NamedTuple):
 class Faults:
     """The contained faults of one process.
 
-    ``unnamed``: the number of faults beyond ``FAULTS_MAX``. ``logged``: whether to log each new
-    fault.
+    ``unnamed``: key -> kind of the faults beyond ``FAULTS_MAX``. ``logged``: whether to log each
+    new fault.
     """
 
     def __init__(self, *, logged: bool = True) -> None:
         self._level = logging.ERROR if logged else logging.NOTSET
         self.by_key: dict[str, ContainedFault] = {}
-        self.unnamed = 0
+        self.unnamed: dict[str, str] = {}
 
     def __iter__(self) -> Iterator[ContainedFault]:
         return iter(tuple(self.by_key.values()))
@@ -51,7 +51,7 @@ class Faults:
         """The number of faults of each kind."""
         counts = Counter(fault.kind for fault in self.by_key.values())
         if self.unnamed:
-            counts["unnamed"] += self.unnamed
+            counts["unnamed"] += len(self.unnamed)
         return counts
 
     def report(self, kind: str, key: str, error: OrbweaverError) -> ContainedFault:
@@ -69,12 +69,14 @@ class Faults:
     def clear(self, key: str) -> None:
         """Remove the fault of a key that was decoded or deleted."""
         self.by_key.pop(key, None)
+        self.unnamed.pop(key, None)
 
     def clear_kinds(self, *kinds: str) -> None:
         """Remove all faults of these kinds. Call it before a read of all their keys."""
         keys = [key for key, fault in self.by_key.items() if fault.kind in kinds]
+        keys += [key for key, kind in self.unnamed.items() if kind in kinds]
         for key in keys:
-            del self.by_key[key]
+            self.clear(key)
 
     def _keep(self, fault: ContainedFault) -> ContainedFault:
         kind, key, *_ = fault
@@ -87,8 +89,9 @@ class Faults:
                     "more than %d stored objects cannot be decoded; further ones are only counted",
                     FAULTS_MAX,
                 )
-            self.unnamed += 1
+            self.unnamed[key] = kind
             return fault
+        self.unnamed.pop(key, None)
         self.by_key[key] = fault
         fields = {"kind": kind, "key": key}
         _log.log(self._level, "skipped an object: %s", fault, extra={"fields": fields})

@@ -3,6 +3,8 @@
 Pages let every answer arrive within the deadline of an attempt, and no answer blocks the event loop
 for long. The first page is small, and nearly always enough. Later pages are large: etcd counts the
 remaining keys for every page, so many small pages would take quadratic time.
+
+A range with ``oldest_first`` is read in one page, because later pages continue by key.
 """
 
 from __future__ import annotations
@@ -41,7 +43,10 @@ async def read(calls: Calls, gets: Sequence[Get], revision: int) -> ReadResult:
 
 
 async def _read(calls: Calls, gets: Sequence[Get], revision: int) -> ReadResult:
-    first_gets = [get._replace(limit=_smaller(get.limit, FIRST_PAGE_KEYS)) for get in gets]
+    first_gets = [
+        get if get.oldest_first else get._replace(limit=_smaller(get.limit, FIRST_PAGE_KEYS))
+        for get in gets
+    ]
     if len(first_gets) == 1:
         response = await calls.repeat(
             "range", message_conversion.range_request(first_gets[0], revision)

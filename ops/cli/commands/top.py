@@ -60,7 +60,7 @@ async def _read_activity(session: ClusterSession) -> tuple[Activity, Cursor]:
     activity = Activity()
     view = await open_log(session.store, session.keys, session.archive)
     async for batch in view.events(view.sealed.cursor.position):  # after the archived part
-        activity.note(batch)
+        activity.note(batch, session.now_ms())
     _, heads = await LogReader(session.store, session.keys).heads(revision=view.revision)
     seqs = {writer: head.seq for writer, head in heads.items()}
     return activity, Cursor(view.revision, seqs)
@@ -76,7 +76,7 @@ async def _show_live(session: ClusterSession, activity: Activity, cursor: Cursor
     async def note_events() -> None:
         async for segments, _ in LogReader(session.store, session.keys).follow(cursor):
             for segment in segments:
-                activity.note(segment.events())
+                activity.note(segment.events(), session.now_ms())
             screen.note_change()
 
     async def draw() -> None:

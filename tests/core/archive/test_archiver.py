@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +20,9 @@ from core.archive.cursor import read_cursor
 from core.archive.file_format import CHAIN_START, chained
 from core.archive.replay import open_log
 from core.domain.evolution import Ledger
+from core.errors import LogGap
 from core.eventstore.keys import Keys
+from core.eventstore.kv import Get, Put
 from core.eventstore.memory_store import MemoryStore
 from tests.core.archive.synthetic import Shape, fill
 from tests.support.archived_cluster import (
@@ -190,3 +193,21 @@ async def test_the_archiver_counts_the_live_segments(
     assert await archiver.live_segments() == await archived_cluster.live_segments()
     await archiver.seal()
     assert await archiver.live_segments() == 0
+
+
+async def test_a_gap_error_names_the_end_of_the_archive(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    """Files that the same seal wrote before the gap stay in the archive."""
+    await archived_cluster.execute([CniAdd("node-a", f"web-{number}") for number in range(3)])
+    segment = Get(TEST_KEYS.log("node-a", 2))
+    (kv,) = (await archived_cluster.store.read([segment])).ranges[0].kvs
+    await archived_cluster.store.commit([], [Put(kv.key, kv.value)])  # gets a later position
+
+    with pytest.raises(LogGap) as error:
+        await archived_cluster.seal(file_bytes_max=1)
+
+    cursor = (await read_cursor(archived_cluster.store, TEST_KEYS)).cursor
+    assert cursor.files > 0
+    assert error.value.message.startswith("writer node-a: expected segment 2, got 3 at")
+    assert error.value.message.endswith(f"; the archive ends at position {cursor.position}")

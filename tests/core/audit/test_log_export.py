@@ -125,6 +125,15 @@ def test_importing_another_file_format_raises_bad_input() -> None:
             list(read_raw_export(io.BytesIO(content)))
 
 
+def test_the_error_for_an_unknown_raw_format_names_its_version() -> None:
+    head = msgpack.packb(["orbweaver-log", 2, "x", 1, "a new field"])
+
+    with pytest.raises(BadInput, match="unknown format version 2") as error:
+        list(read_raw_export(io.BytesIO(head)))
+
+    assert error.value.remedy == "use a release that reads version 2"
+
+
 def test_a_renamed_field_keeps_its_first_name_in_an_export() -> None:
     quarantine = Quarantine(
         "10.6.0.9",

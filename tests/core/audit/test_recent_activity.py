@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from core.audit.recent_activity import REFUSALS_MAX, WINDOW_S, Activity, PoolActivity
 from core.domain.events import (
     AddressesClaimed,
@@ -51,7 +53,9 @@ def test_claims_and_releases_count_for_the_pools_of_their_addresses() -> None:
     release = Release("10.6.0.1", "lan", holder="pod/u", claim_revision=1)
     released = AddressesReleased("shop", "web-0", releases=(release,), nics=(), reason="deleted")
 
-    activity.note([recorded(AddressesClaimed(ENDPOINT, new_nics=SECOND_NIC)), recorded(released)])
+    activity.note(
+        [recorded(AddressesClaimed(ENDPOINT, new_nics=SECOND_NIC)), recorded(released)], NOW_MS
+    )
 
     minute = activity.minute(NOW_MS)
     assert minute.of_pool("storage") == PoolActivity(claimed=1, released=0, refused=0)
@@ -63,7 +67,9 @@ def test_an_event_of_three_refusals_counts_three_for_each_candidate_pool() -> No
     """A refusal without a candidate pool counts for the pool ""."""
     activity = Activity()
 
-    activity.note([recorded(refusal("lan", "lan", "storage", times=3)), recorded(refusal())])
+    activity.note(
+        [recorded(refusal("lan", "lan", "storage", times=3)), recorded(refusal())], NOW_MS
+    )
 
     minute = activity.minute(NOW_MS)
     assert [minute.of_pool(name).refused for name in ("lan", "storage", "")] == [3, 3, 1]
@@ -73,24 +79,39 @@ def test_events_older_than_a_minute_do_not_count() -> None:
     activity = Activity()
     claim = AddressesClaimed(ENDPOINT, new_nics=FIRST_NIC)
 
-    activity.note([recorded(claim, NOW_MS - WINDOW_S * 1000), recorded(claim, NOW_MS - 1000)])
+    activity.note(
+        [recorded(claim, NOW_MS - WINDOW_S * 1000), recorded(claim, NOW_MS - 1000)], NOW_MS
+    )
 
     assert activity.minute(NOW_MS).of_pool("lan").claimed == 1
     assert activity.minute(NOW_MS + WINDOW_S * 1000).of_pool("lan").claimed == 0
 
 
-def test_an_event_from_the_future_counts_as_now() -> None:
+@pytest.mark.parametrize("ahead_ms", [30_000, 3_600_000])
+def test_an_event_from_the_future_counts_as_now(ahead_ms: int) -> None:
     activity = Activity()
     claim = AddressesClaimed(ENDPOINT, new_nics=FIRST_NIC)
 
-    activity.note([recorded(claim, NOW_MS + 30_000), recorded(claim, NOW_MS - 3_600_000)])
+    activity.note([recorded(claim, NOW_MS + ahead_ms)], NOW_MS)
 
     assert activity.minute(NOW_MS).of_pool("lan").claimed == 1
+    assert activity.minute(NOW_MS + WINDOW_S * 1000).of_pool("lan").claimed == 0
+
+
+def test_a_writer_whose_clock_is_ahead_hides_no_events() -> None:
+    activity = Activity()
+    claim = AddressesClaimed(ENDPOINT, new_nics=FIRST_NIC)
+
+    activity.note([recorded(claim), recorded(claim, NOW_MS + 3_600_000)], NOW_MS)
+    activity.note([recorded(claim, NOW_MS + 1000)], NOW_MS + 1000)
+
+    assert activity.minute(NOW_MS + 1000).of_pool("lan").claimed == 3
 
 
 def test_the_oldest_refusal_is_dropped_beyond_the_limit() -> None:
     activity = Activity()
 
-    activity.note(recorded(refusal(name=f"web-{number}")) for number in range(REFUSALS_MAX + 1))
+    refusals = [recorded(refusal(name=f"web-{number}")) for number in range(REFUSALS_MAX + 1)]
+    activity.note(refusals, NOW_MS)
 
     assert [activity.refusals[0].pod, len(activity.refusals)] == ["shop/web-1", REFUSALS_MAX]

@@ -487,7 +487,7 @@ async def test_a_missing_index_entry_is_a_fault_and_is_rebuilt(
     (fault,) = report.faults
     assert (fault.subject, fault.text) == (
         "index/pools/4",
-        "1 keys are missing, and 0 keys belong to no object",
+        "missing keys: 1; keys that belong to no object: 0",
     )
     await _repair(prepared_cluster, report)
     await prepared_cluster.node.apply(pool("more", "10.6.9.1"))

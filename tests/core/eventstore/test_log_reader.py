@@ -38,7 +38,7 @@ from core.domain.patterns.labels import LabelSelector
 from core.domain.sriov.model import VfGuid
 from core.errors import LogCorrupt, LogGap
 from core.eventstore.codec import EventDraft, decode_segment, encode_segment
-from core.eventstore.kv import Delete
+from core.eventstore.kv import Delete, Put
 from core.eventstore.log_reader import LOG_START, LogReader
 from tests.core.eventstore.writer_harness import WriterHarness
 
@@ -233,3 +233,23 @@ async def test_live_returns_no_segment_if_etcd_has_none(
 
     assert segments == []
     assert cursor.seqs == {"writer-a": 1}
+
+
+async def test_a_malformed_log_key_does_not_change_a_derived_head(
+    harness: WriterHarness,
+) -> None:
+    """A head is derived from the log if its key cannot be decoded."""
+    for name in "ab":
+        await harness.writer.append(harness.proposal(name))
+    malformed = harness.keys.log("writer-a", 1) + b"/x"
+    junk_head = Put(harness.keys.head("writer-a"), b"junk")
+    await harness.memory.commit([], [Put(malformed, b"x"), junk_head])
+
+    _, heads = await LogReader(harness.memory, harness.keys).heads()
+    successor = harness.new_writer("writer-a")
+    await successor.open()
+    await successor.append(harness.proposal("c", writer=successor))
+
+    assert heads["writer-a"].seq == 2
+    _, heads = await LogReader(harness.memory, harness.keys).heads()
+    assert heads["writer-a"].seq == 3

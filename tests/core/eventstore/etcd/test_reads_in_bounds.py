@@ -76,6 +76,17 @@ async def test_all_pages_of_a_read_show_the_revision_of_the_first_page(
     assert all(kv.mod_revision <= result.revision for kv in result.ranges[0].kvs)
 
 
+async def test_oldest_first_reads_more_keys_than_a_page_in_order(store: EtcdStore) -> None:
+    for number in reversed(range(KEY_COUNT)):
+        await store.commit([], [Put(b"/k/%02d" % number, b"new")])
+
+    for limit in (0, PAGE_KEYS * 2):
+        oldest = ALL_KEYS._replace(oldest_first=True, limit=limit)
+        keys = [kv.key for kv in (await store.read([oldest])).ranges[0].kvs]
+        expected = [b"/k/%02d" % number for number in reversed(range(KEY_COUNT))]
+        assert keys == expected[: limit or KEY_COUNT]
+
+
 async def test_a_read_starts_again_when_its_revision_is_compacted(
     store: EtcdStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
