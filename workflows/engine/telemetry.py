@@ -53,7 +53,7 @@ class TracerProvider(Protocol):
 class Telemetry:
     """Metrics and spans of a worker or client.
 
-    ``traces`` and ``measures``: whether spans and metrics are recorded.
+    ``traces``: whether spans are recorded. ``measures``: whether metrics are recorded.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Telemetry:
                 counter.add(0, {"workflow_type": workflow_type})
 
     @property
-    def records(self) -> bool:
+    def is_recording(self) -> bool:
         """Whether metrics or spans are recorded."""
         return self.measures or self.traces
 
@@ -171,7 +171,7 @@ class Telemetry:
         cause: str = "",
         link_attributes: Attributes | None = None,
     ) -> str:
-        """Record a client's call that has no reply. Returns the traceparent to pass on.
+        """Record a client's call without waiting for a reply. Returns the traceparent to pass on.
 
         ``cause``: the traceparent of a linked span, or "".
         """
@@ -189,15 +189,15 @@ class Telemetry:
         """Record a span of a run. Returns its traceparent. Requires ``traces``.
 
         ``caller``: the traceparent of the handled message. With "", the span belongs to the trace
-        of the execution's start. A run that continues another as new begins a new trace with a
-        link to the first one: a single trace could grow for months.
+        of the execution's start. A run that continues another as new begins a new trace that
+        links to the first run's trace: a single trace could grow for months.
         """
         assert self._tracer is not None, "spans require a tracer provider"
         parent, cause = _origin(head)
         with self._tracer.start_as_current_span(
             name,
             _context(caller or parent),
-            attributes=_of_run(head.workflow_id, head.run_id),
+            attributes=_run_attributes(head.workflow_id, head.run_id),
             links=_links("" if caller else cause),
         ):
             return current_traceparent()
@@ -210,7 +210,7 @@ class Telemetry:
         span = self._tracer.start_span(
             f"CompleteWorkflow:{head.workflow_type}",
             _context(parent),
-            attributes=_of_run(head.workflow_id, head.run_id)
+            attributes=_run_attributes(head.workflow_id, head.run_id)
             | {"workflow.status": head.status.value},
             links=_links(cause),
         )
@@ -246,7 +246,7 @@ class Telemetry:
             _context(traceparent),
             SpanKind.SERVER,
             {
-                **_of_run(info.workflow_id, info.run_id),
+                **_run_attributes(info.workflow_id, info.run_id),
                 "activity.attempt": info.attempt,
             },
             record_exception=False,
@@ -268,7 +268,7 @@ def _context(traceparent: str) -> Context:
 
 
 def _origin(head: RunHead) -> tuple[str, str]:
-    """The traceparents of a parent and a link for a run's spans; "" for none."""
+    """The traceparents of the parent and of the link of a run's spans; "" if there is none."""
     is_continued = head.first_run_id not in ("", head.run_id)
     return ("", head.traceparent) if is_continued else (head.traceparent, "")
 
@@ -278,7 +278,7 @@ def _links(traceparent: str, attributes: Attributes | None = None) -> list[trace
     return [trace.Link(context, attributes)] if context.is_valid else []
 
 
-def _of_run(workflow_id: str, run_id: str) -> dict[str, str]:
+def _run_attributes(workflow_id: str, run_id: str) -> dict[str, str]:
     return {"workflow.id": workflow_id, "workflow.run_id": run_id}
 
 

@@ -34,7 +34,7 @@ class ActivityTelemetry(Interceptor):
 
     def intercept_activity(self, inner: ActivityInbound) -> ActivityInbound:
         """The interceptor that records attempts; ``inner`` itself if nothing is recorded."""
-        return _MeasuredActivity(inner, self._telemetry) if self._telemetry.records else inner
+        return _MeasuredActivity(inner, self._telemetry) if self._telemetry.is_recording else inner
 
 
 class ClientTelemetry(ClientInterceptor):
@@ -53,7 +53,7 @@ class _MeasuredActivity(ActivityInbound):
         super().__init__(inner)
         self._telemetry = telemetry
 
-    async def execute_activity(self, attempt: ExecuteActivityInput) -> Any:  # noqa: ANN401 - the activity's
+    async def execute_activity(self, attempt: ExecuteActivityInput) -> Any:  # noqa: ANN401 - the activity's type
         with self._telemetry.attempt(activity.info(), attempt.traceparent) as mark_failed:
             if self._telemetry.traces:
                 activity.enter_span(current_traceparent())

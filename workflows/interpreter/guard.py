@@ -49,7 +49,7 @@ def _guarded(real: Callable[..., Any], name: str, instead: str) -> Callable[...,
         run = CURRENT_RUN.get()
         if run is None:
             return real(*args, **kwargs)
-        raise _refusal(run, f"workflow code may not call {name}: use {instead}")
+        raise _noted_error(run, f"workflow code may not call {name}: use {instead}")
 
     return guarded
 
@@ -114,13 +114,13 @@ def _swap(names: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) 
             names[name] = function
 
 
-def _refusal(run: WorkflowRuntime, message: str) -> ForbiddenCallError:
+def _noted_error(run: WorkflowRuntime, message: str) -> ForbiddenCallError:
     error = ForbiddenCallError(message)
     _errors_by_run.setdefault(id(run), error)
     return error
 
 
-def check() -> None:
+def raise_caught_error() -> None:
     """Raise the ForbiddenCallError that the running code has caught, if any."""
     if _errors_by_run:
         error = _errors_by_run.pop(id(CURRENT_RUN.get()), None)
@@ -145,10 +145,10 @@ def leave(
     entered: Token[WorkflowRuntime | None],
     loop: asyncio.AbstractEventLoop | None,
 ) -> None:
-    """End the scope of ``enter``, whose result is ``entered``.
+    """End the scope that ``enter`` began. ``entered``: the result of ``enter``.
 
-    The end of the last open scope restores the real functions: at the end of the pass of ``loop``,
-    or immediately if ``loop`` is None.
+    When no scope is open, the real functions are restored: after the pass of ``loop``, or
+    immediately if ``loop`` is None.
     """
     global _scopes_entered  # noqa: PLW0603 - as above
     CURRENT_RUN.reset(entered)
@@ -214,8 +214,8 @@ class _Turn:
         self._since: float | None = None
         self.is_over_limit = False
 
-    def lasts_s(self) -> float:
-        """CPU seconds of the thread since the first check. The thread must be alive."""
+    def cpu_s(self) -> float:
+        """CPU seconds of the turn since its first check. The thread must be alive."""
         now = clock_gettime(pthread_getcpuclockid(self.thread))
         if self._since is None:
             self._since = now
@@ -223,7 +223,7 @@ class _Turn:
 
 
 class Watchdog:
-    """Limits the CPU time of one turn of each thread to ``limit_s`` seconds."""
+    """Limits the CPU time of every turn to ``limit_s`` seconds."""
 
     def __init__(self, limit_s: float, pause: Callable[[float], object] = sleep) -> None:
         self._limit_s = limit_s
@@ -231,7 +231,7 @@ class Watchdog:
         self._turns: dict[int, _Turn] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._begun = threading.Event()
+        self._turn_begun = threading.Event()
 
     @contextmanager
     def watched(self, name: str) -> Iterator[None]:
@@ -239,9 +239,9 @@ class Watchdog:
         turn = _Turn()
         self._turns[turn.thread] = turn
         if self._thread is None:
-            self._begin()
-        if not self._begun.is_set():
-            self._begun.set()
+            self._start_thread()
+        if not self._turn_begun.is_set():
+            self._turn_begun.set()
         try:
             try:
                 yield
@@ -261,7 +261,7 @@ class Watchdog:
             if turn.is_over_limit:  # clears an error that was not raised yet
                 _raise_in(ctypes.c_ulong(turn.thread), None)
 
-    def _begin(self) -> None:
+    def _start_thread(self) -> None:
         with self._lock:
             if self._thread is None:
                 thread = threading.Thread(target=self._watch, name="deadlock", daemon=True)
@@ -270,14 +270,14 @@ class Watchdog:
 
     def _watch(self) -> None:
         while True:
-            self._begun.wait()  # a process without turns does not wake up
+            self._turn_begun.wait()  # a process without turns does not wake up
             self._pause(self._limit_s / CHECKS_PER_LIMIT)
-            self._begun.clear()
-            if self._turns:  # read after clearing: a turn that begins later sets ``_begun`` itself
-                self._begun.set()
+            self._turn_begun.clear()
+            if self._turns:  # read after clearing: a turn that begins later sets it
+                self._turn_begun.set()
             with self._lock:
                 for turn in self._turns.values():
-                    if turn.lasts_s() > self._limit_s:
+                    if turn.cpu_s() > self._limit_s:
                         turn.is_over_limit = True
                         _raise_in(ctypes.c_ulong(turn.thread), ctypes.py_object(DeadlockError))
 
@@ -297,8 +297,8 @@ class CodeScope:
     def __enter__(self) -> None:
         self._loop = asyncio._get_running_loop()  # noqa: SLF001 - documented for event loops
         self._entered: Token[WorkflowRuntime | None] = enter(self._run)
-        asyncio._set_running_loop(None)  # noqa: SLF001 - the same
+        asyncio._set_running_loop(None)  # noqa: SLF001 - as above
 
     def __exit__(self, *_: object) -> None:
-        asyncio._set_running_loop(self._loop)  # noqa: SLF001 - the same
+        asyncio._set_running_loop(self._loop)  # noqa: SLF001 - as above
         leave(self._run, self._entered, self._loop)

@@ -1,12 +1,12 @@
 """Execute workflow code deterministically: a history in, commands out.
 
     interpreter = Interpreter(registry)
-    decision = interpreter.activate(history)       # ends with WorkflowTaskStarted: runs this task
+    decision = interpreter.activate(history)       # the last event is WorkflowTaskStarted
     ...                                            # append WorkflowTaskCompleted and one event for
                                                    # each command of the decision
-    decision = interpreter.activate(newer_events)  # cached: only new events
+    decision = interpreter.activate(newer_events)  # only new events
 
-Every event of a run is passed once, in order. A task whose outcome is among the events is replayed:
+Pass every event of a run once, in order. A task whose outcome is among the events is replayed:
 the code runs again, and the commands are compared with the recorded events. The commands of a task
 without an outcome are the decision.
 
@@ -55,7 +55,7 @@ class Interpreter:
         self._run: Run | None = None
         self._inputs: list[ev.HistoryEvent] = []
         self._last_event_id = 0
-        self._uncommitted = False
+        self._has_uncommitted_decision = False
         self._broken = False
 
     @property
@@ -127,7 +127,7 @@ class Interpreter:
     ) -> Decision:
         if not events:
             raise HistoryError("there are no events to process")
-        run = self._run or self._first(events[0])
+        run = self._run or self._create_run(events[0])
         for event in events:
             marker = event.attributes
             if isinstance(marker, ev.MarkerRecorded) and marker.marker_name == PATCH_MARKER:
@@ -135,7 +135,7 @@ class Interpreter:
         decision = Decision(())
         with CodeScope(run):
             for index, event in enumerate(events):
-                self._check_number(event)
+                self._check_event_id(event)
                 kind = type(event.attributes)
                 if kind in COMMAND_NAMES:
                     self._matcher.match(event)
@@ -149,7 +149,7 @@ class Interpreter:
                 run.close()  # further commands of its code are ignored
         return decision._replace(closed=True) if run.closed else decision
 
-    def _first(self, event: ev.HistoryEvent) -> Run:
+    def _create_run(self, event: ev.HistoryEvent) -> Run:
         started = event.attributes
         if not isinstance(started, ev.WorkflowExecutionStarted):
             raise HistoryError(
@@ -165,7 +165,7 @@ class Interpreter:
         self._run = Run(definition, event, self._registry.interceptors)
         return self._run
 
-    def _check_number(self, event: ev.HistoryEvent) -> None:
+    def _check_event_id(self, event: ev.HistoryEvent) -> None:
         if event.event_id != self._last_event_id + 1:
             raise HistoryError(
                 f"expected event {self._last_event_id + 1}, got event {event.event_id}"
@@ -173,13 +173,13 @@ class Interpreter:
         self._last_event_id = event.event_id
 
     def _check_committed(self, event: ev.HistoryEvent) -> None:
-        if self._uncommitted and isinstance(event.attributes, _OUTCOMES):
+        if self._has_uncommitted_decision and isinstance(event.attributes, _OUTCOMES):
             if not isinstance(event.attributes, ev.WorkflowTaskCompleted):
                 raise HistoryError(
                     f"event {event.event_id} is {event.event_type}: the decision of this workflow"
                     " task was not committed; make a new interpreter from the whole history"
                 )
-            self._uncommitted = False
+            self._has_uncommitted_decision = False
 
     def _add_input(self, run: Run, event: ev.HistoryEvent) -> None:
         if isinstance(event.attributes, ENDED_FROM_OUTSIDE):
@@ -196,7 +196,10 @@ class Interpreter:
         index: int,
         requests: Sequence[UpdateRequest],
     ) -> Decision | None:
-        """Execute the task that ``events[index]`` starts. Returns its decision if it is new."""
+        """Execute the task that ``events[index]`` starts.
+
+        Returns the decision, or None if the events have an outcome of the task.
+        """
         started = events[index]
         outcome = _outcome_index(events, index)
         if outcome is not None and not isinstance(
@@ -208,7 +211,7 @@ class Interpreter:
         _run_task(run, started, batch, replaying=outcome is not None)
         rejections: tuple[UpdateRejection, ...] = ()
         if outcome is None:
-            self._uncommitted = True
+            self._has_uncommitted_decision = True
             rejections = _take_updates(run, requests)
         else:
             _repeat_updates(run, _accepted_updates(events, outcome))
@@ -354,7 +357,7 @@ def _repeat_updates(run: Run, accepted: Iterable[ev.WorkflowExecutionUpdateAccep
 def _run_query(run: Run, name: str, args: Sequence[Payload]) -> Payload:
     with guard.watchdog.watched(f"query {name}"):
         result = run.messages.query(name, args)
-    guard.check()  # raises a ForbiddenCallError that the code has caught
+    guard.raise_caught_error()
     return result
 
 
@@ -372,7 +375,7 @@ def _decide_update(run: Run, request: UpdateRequest, rejections: list[UpdateReje
 
 
 def _turn(run: Run, apply_input: Callable[[], object]) -> None:
-    if run.closed:  # the input is recorded, but no code runs any more
+    if run.closed:  # no task of the code runs any more
         apply_input()
         return
     try:
@@ -383,4 +386,4 @@ def _turn(run: Run, apply_input: Callable[[], object]) -> None:
         raise
     except Exception as error:
         raise UnhandledError(f"{run.definition.name}: {error!r}") from error
-    guard.check()  # raises a ForbiddenCallError that the code has caught
+    guard.raise_caught_error()

@@ -52,7 +52,7 @@ class Messages:
         self._updates = definition.updates
         self._validators = definition.validators
         self._buffered: list[ev.WorkflowExecutionSignaled] = []
-        self.running = 0
+        self.running_handlers = 0
 
     @property
     def queries(self) -> tuple[str, ...]:
@@ -69,7 +69,7 @@ class Messages:
         self._on_error = _ignore_error
 
     def set_handler(self, kind: str, name: str, function: Callable[..., Any] | None) -> None:
-        """Set or (``function`` None) remove a handler. A new handler gets the waiting signals."""
+        """Set a handler; ``function`` None removes it. A new handler gets the waiting signals."""
         handlers = self._signals if kind == "signal" else self._queries
         if function is None:
             handlers.pop(name, None)
@@ -162,7 +162,7 @@ class Messages:
     def _start(
         self, coroutine: Coroutine[Any, Any, Any], label: str, done: Callable[[Future[Any]], None]
     ) -> None:
-        self.running += 1
+        self.running_handlers += 1
         task: Task[Any] = Task(self._loop, coroutine, label)
         task.add_done_callback(done)
 
@@ -173,14 +173,14 @@ class Messages:
         return HandleMessageInput(name, function, handler.arguments(payloads), update_id)
 
     def _signal_done(self, task: Future[Any]) -> None:
-        self.running -= 1
+        self.running_handlers -= 1
         error = task.exception()
         # A signal that cannot be decoded must not stop the run: the sender made the mistake.
         if error is not None and not isinstance(error, CancelledError | PayloadError):
             self._on_error(error)
 
     def _update_done(self, update_id: str, task: Future[Any]) -> None:
-        self.running -= 1
+        self.running_handlers -= 1
         error = task.exception()
         if error is None:
             result = to_payload(task.result(), what=f"the result of update {update_id}")

@@ -121,7 +121,7 @@ class OperationRequest(NamedTuple):
 class Operation(Future[Any]):
     """One open operation: the future of a command whose outcome is not known.
 
-    ``cancel`` withdraws the command if it is of the current task, except with ABANDON.
+    ``cancel`` withdraws a command of the current task. With ABANDON the command stays.
     """
 
     __slots__ = ("_cancel_requested", "_commands", "_forget", "request")
@@ -169,14 +169,14 @@ class Operation(Future[Any]):
 
 
 class OpenOperations:
-    """The open operations of one kind, by number. ``name``: the name of ``limit`` in errors."""
+    """The open operations of one kind, by number. Errors cite ``limit_name``."""
 
-    __slots__ = ("_commands", "_last", "_limit", "_loop", "_name", "_open")
+    __slots__ = ("_commands", "_last", "_limit", "_limit_name", "_loop", "_open")
 
-    def __init__(self, loop: Loop, commands: CommandBuffer, name: str, limit: int) -> None:
+    def __init__(self, loop: Loop, commands: CommandBuffer, limit_name: str, limit: int) -> None:
         self._loop = loop
         self._commands = commands
-        self._name = name
+        self._limit_name = limit_name
         self._limit = limit
         self._last = 0
         self._open: dict[int, Operation] = {}
@@ -186,7 +186,7 @@ class OpenOperations:
         self._commands.check_not_reading("started an operation")
         if len(self._open) >= self._limit:
             raise LimitExceeded(
-                f"{self._name}: {self._limit} operations are open; await some of them first"
+                f"{self._limit_name}: {self._limit} operations are open; await some of them first"
             )
         self._last += 1
         return self._last
@@ -194,10 +194,6 @@ class OpenOperations:
     def start(self, number: int, request: OperationRequest) -> Operation:
         """Issue the command of an operation, and open the operation."""
         self._commands.issue(request.command)
-        return self.listen(number, request)
-
-    def listen(self, number: int, request: OperationRequest) -> Operation:
-        """Open an operation whose command was issued already."""
         operation = Operation(
             self._loop, self._commands, request, lambda: self._open.pop(number, None)
         )
@@ -214,7 +210,7 @@ ALREADY_STARTED = "WorkflowAlreadyStarted"
 
 
 class ChildState:
-    """A child of a run. Future ``started`` returns the child's run id, ``closed`` the result."""
+    """A child of a run. ``started`` returns the child's run id, ``closed`` returns its result."""
 
     def __init__(self, number: int, name: str, workflow_id: str, loop: Loop) -> None:
         self.number = number
@@ -288,7 +284,7 @@ class Children:
             return False
         child, closed = self._open.get(number), self._pending.get(number)
         if child is None or closed is None:
-            return True  # abandoned
+            return True  # the code has cancelled or abandoned the child
         if isinstance(event, ev.ChildWorkflowExecutionStarted):
             child.started.set_result(event.run_id)
             return True

@@ -108,7 +108,7 @@ class Run:
         self._task_started = (started.event_id, started.attributes)
 
     def create(self) -> None:
-        """Create the workflow's object, so that signal handlers can run before its function."""
+        """Create the workflow's object: signal handlers can run before the workflow function."""
         try:
             self._instance = self.definition.cls()
         except WorkflowTaskError:
@@ -122,11 +122,11 @@ class Run:
     def start_main(self) -> None:
         """Call the workflow function."""
         self._main = Task(self.loop, self._call_main(), self.definition.name)
-        self._main.add_done_callback(self._end)
+        self._main.add_done_callback(self._end_with)
 
     def request_cancel(self) -> None:
         """Cancel the workflow function."""
-        assert self._main is not None, "the first event starts the function"
+        assert self._main is not None, "a cancel request came before the start"
         self.cancel_requested = True
         self._main.cancel()
 
@@ -150,7 +150,7 @@ class Run:
             ExecuteWorkflowInput(self.definition.name, function, arguments)
         )
 
-    def _end(self, outcome: Future[Any]) -> None:
+    def _end_with(self, outcome: Future[Any]) -> None:
         name, cancel = self.definition.name, self.cancel_requested
         self.commands.issue(closing_command(outcome, name, cancel_requested=cancel))
         self.end()
@@ -158,7 +158,7 @@ class Run:
     def _handler_failed(self, error: BaseException) -> None:
         outcome: Future[Any] = Future(self.loop)
         outcome.set_error(error)
-        self._end(outcome)
+        self._end_with(outcome)
 
     # -------------------------------------------------------------------- for workflow code
 
@@ -186,7 +186,7 @@ class Run:
         )
 
     def random(self) -> random.Random:
-        """A generator, seeded by the run id: the same numbers in every replay."""
+        """A generator seeded by the run id. Every replay draws the same numbers."""
         self.commands.check_not_reading("drew a random number")
         if self._random is None:
             self._random = random.Random(_seed(self.started.run_id))  # noqa: S311 - it must repeat
@@ -195,7 +195,7 @@ class Run:
     def start_activity(
         self, name: str, args: Sequence[object], options: ActivityOptions, result_type: object
     ) -> Future[Any]:
-        """Request an activity through the interceptors."""
+        """Start an activity through the interceptors."""
         return self._outbound.start_activity(StartActivityInput(name, args, options, result_type))
 
     def start_child(
@@ -234,7 +234,7 @@ class Run:
     def request_activity(
         self, name: str, args: Sequence[object], options: ActivityOptions, result_type: object
     ) -> Future[Any]:
-        """Issue the command for an activity, after the interceptors."""
+        """Issue the command for an activity. The innermost interceptor calls this."""
         number = self.activities.next_number()
         payloads = to_payloads(args, what=f"the arguments of activity {name}")
         command = ev.ActivityTaskScheduled(
@@ -256,7 +256,7 @@ class Run:
     def request_child(
         self, name: str, args: Sequence[object], options: ChildOptions, result_type: object
     ) -> ChildState:
-        """Issue the command for a child, after the interceptors."""
+        """Issue the command for a child. The innermost interceptor calls this."""
         if options.workflow_id:
             self._check_id(options.workflow_id)
         payloads = to_payloads(args, what=f"the arguments of child {name}")
@@ -265,7 +265,7 @@ class Run:
     def request_signal(
         self, target: tuple[str, str, str], name: str, args: Sequence[object]
     ) -> Future[None]:
-        """Issue the command for a signal to ``target``, after the interceptors."""
+        """Issue the command for a signal to ``target``. The innermost interceptor calls this."""
         kind, workflow_id, run_id = target
         self._check_id(workflow_id)
         number = self.externals.next_number()
@@ -294,10 +294,10 @@ class Run:
             raise LimitExceeded(f"{workflow_id[:64]!r} is not a valid workflow id: use {ID_RULE}")
 
     def patched(self, patch_id: str, *, deprecated: bool) -> bool:
-        """Whether the new code of a patch runs: outside replay, or if the history has the marker.
+        """Whether to run the new code of a patch: in a replay, only if the history has its marker.
 
-        The first result counts for the whole run. True is recorded as a marker, but not if a query
-        or validator asks.
+        The first result counts for the whole run. A marker records True, but not if a query or
+        validator asks.
         """
         is_recorded = patch_id in self.known_patches
         if patch_id in self._patches or self.commands.reader:
@@ -328,7 +328,7 @@ class Run:
 
     def handlers_running(self) -> int:
         """The number of running signal and update handlers."""
-        return self.messages.running
+        return self.messages.running_handlers
 
 
 def _recorded_timeouts(name: str, options: ActivityOptions) -> Timeouts:
@@ -380,28 +380,28 @@ class _CallCode(WorkflowInbound):
     def init(self, outbound: WorkflowOutbound) -> None:
         self.outbound = outbound
 
-    async def execute_workflow(self, call: ExecuteWorkflowInput) -> Any:  # noqa: ANN401 - the workflow's
+    async def execute_workflow(self, call: ExecuteWorkflowInput) -> Any:  # noqa: ANN401 - the workflow's type
         return await call.function(*call.args)
 
     async def handle_signal(self, message: HandleMessageInput) -> None:
-        await _outcome(message)
+        await _call_handler(message)
 
-    def handle_query(self, message: HandleMessageInput) -> Any:  # noqa: ANN401 - the handler's
+    def handle_query(self, message: HandleMessageInput) -> Any:  # noqa: ANN401 - the handler's type
         return message.function(*message.args)
 
     def handle_update_validator(self, message: HandleMessageInput) -> None:
         message.function(*message.args)
 
-    async def handle_update_handler(self, message: HandleMessageInput) -> Any:  # noqa: ANN401 - the handler's
-        return await _outcome(message)
+    async def handle_update_handler(self, message: HandleMessageInput) -> Any:  # noqa: ANN401 - the handler's type
+        return await _call_handler(message)
 
 
-async def _outcome(message: HandleMessageInput) -> Any:  # noqa: ANN401 - the handler's
+async def _call_handler(message: HandleMessageInput) -> Any:  # noqa: ANN401 - the handler's type
     outcome = message.function(*message.args)
     return await outcome if inspect.isawaitable(outcome) else outcome
 
 
-class _Request(WorkflowOutbound):
+class _IssueCommands(WorkflowOutbound):
     """The innermost interceptor of requests, which become commands of the run."""
 
     def __init__(self, run: Run) -> None:
@@ -428,5 +428,5 @@ def _intercepted(
     for interceptor in reversed(interceptors):
         if interceptor.workflow_inbound is not None:
             outermost = interceptor.workflow_inbound(outermost)
-    outermost.init(_Request(run))
+    outermost.init(_IssueCommands(run))
     return outermost, innermost.outbound

@@ -1,7 +1,7 @@
 """The jobs of the controller, written as workflows.
 
-reclaim                 release addresses whose Pods are gone, by changes of Pods and by scans
-autopools               the pools of applications, as large as they request
+reclaim                 release the addresses of Pods that are gone: the job follows Pods, and scans
+autopools               the pools of applications, each as large as its application requests
 retirement              pools and subnets that are deleted once their claims have ended
 quarantine              addresses that a conflicting host uses, probed until the host is silent
 node_drain              nodes that are drained before their virtual functions change
@@ -11,5 +11,5 @@ job_host.py             a worker for all of these inside a controller
 required_executions.py  executions that must run, started and signalled by the leader
 record_lookup.py        state of Pods, Nodes and StatefulSets without Kubernetes
 shard_writers.py        the log writers of jobs with many executions
-activity_options.py     time limits of the steps of jobs; times and failures as texts
+activity_options.py     time limits of the steps of jobs; texts for times and failures
 """

@@ -1,6 +1,6 @@
 """Attempts of activities: slots, the four timeouts, heartbeats, retries and cancellation.
 
-The history does not record attempts: an ``Attempt`` is stored before every attempt but the first.
+The history does not record attempts: an ``Attempt`` is stored before each retry.
 If a worker dies before it commits the outcome, the activity runs again, but only one outcome is
 recorded.
 """
@@ -284,8 +284,8 @@ class RunningActivity:
         self.beat_at = started = clock.monotonic()
         inner = self._loop.create_task(self._call())
         self._inner = inner
-        self._host.attempts.add(inner)
-        inner.add_done_callback(self._host.attempts.discard)
+        self._host.attempt_tasks.add(inner)
+        inner.add_done_callback(self._host.attempt_tasks.discard)
         try:
             await asyncio.sleep(0)  # an activity that returns immediately needs no timer
             if not inner.done():
@@ -312,9 +312,9 @@ class RunningActivity:
                 return _cancelled() if self.cancelled() else _cancelled_itself(), None
             return None, inner.result()
         except asyncio.CancelledError:
-            raise  # abandoned
+            raise  # ``abandon`` cancelled this task
         except BaseException as error:  # noqa: BLE001 - every exception of an activity is its failure
-            return _failure_of(error), None
+            return _attempt_failure(error), None
         finally:
             self._inner = None
 
@@ -341,7 +341,7 @@ class RunningActivity:
         )
         return to_payload(result, what=f"the result of activity {name}")
 
-    async def _in_thread(self, definition: ActivityDefinition, *arguments: Any) -> object:  # noqa: ANN401 - the activity's
+    async def _in_thread(self, definition: ActivityDefinition, *arguments: Any) -> object:  # noqa: ANN401 - the activity's type
         slots = self._host.threads
         self._is_in_thread = True
         name, function = definition.name, definition.handler.function
@@ -381,7 +381,7 @@ class _CallFunction(ActivityInbound):
     def __init__(self) -> None:
         """There is no inner interceptor."""
 
-    async def execute_activity(self, attempt: ExecuteActivityInput) -> Any:  # noqa: ANN401 - the activity's
+    async def execute_activity(self, attempt: ExecuteActivityInput) -> Any:  # noqa: ANN401 - the activity's type
         outcome = attempt.function(*attempt.args)
         return await outcome if inspect.isawaitable(outcome) else outcome
 
@@ -389,7 +389,7 @@ class _CallFunction(ActivityInbound):
 class ActivityHost:
     """Runs the activities of one worker.
 
-    ``attempts``: the tasks of running attempts. ``running``: the tasks of activities.
+    The task of an activity starts one task for each attempt.
     """
 
     def __init__(
@@ -409,13 +409,13 @@ class ActivityHost:
             self.inbound = interceptor.intercept_activity(self.inbound)
         self.slots = Slots(slots)
         self.threads = Slots(threads)
-        self.attempts: set[asyncio.Task[Payload]] = set()
-        self.running: set[asyncio.Task[None]] = set()
+        self.attempt_tasks: set[asyncio.Task[Payload]] = set()
+        self.activity_tasks: set[asyncio.Task[None]] = set()
 
     async def idle(self) -> None:
         """Return when no attempt is running."""
-        while self.attempts:
-            await asyncio.wait(self.attempts)
+        while self.attempt_tasks:
+            await asyncio.wait(self.attempt_tasks)
 
     def slots_for(self, activity_type: str) -> Slots:
         """The slots of an activity type: ``threads`` for plain activities, ``slots`` for async."""
@@ -425,8 +425,8 @@ class ActivityHost:
     def start(self, task: ActivityTask, report: Report, store: StoreAttempt) -> RunningActivity:
         """Start an activity at its next attempt."""
         running = RunningActivity(self, task, report, store)
-        self.running.add(running.task)
-        running.task.add_done_callback(self.running.discard)
+        self.activity_tasks.add(running.task)
+        running.task.add_done_callback(self.activity_tasks.discard)
         return running
 
 
@@ -434,7 +434,7 @@ def _detail_payloads(details: tuple[object, ...]) -> tuple[Payload, ...]:
     return tuple(to_payload(detail, what="heartbeat details") for detail in details)
 
 
-def _failure_of(error: BaseException) -> Failure:
+def _attempt_failure(error: BaseException) -> Failure:
     failure = failure_of(error)
     if isinstance(error, PayloadError | LimitExceeded):
         return failure._replace(non_retryable=True)  # the same value would fail again

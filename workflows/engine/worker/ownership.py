@@ -2,8 +2,8 @@
 
 ``wake/worker/<name>`` exists while a worker runs. ``wake/owner/<shard>`` names the owner of the
 shard. Both keys are under the worker's lease: when a worker dies, etcd deletes its keys in one
-revision, and other workers claim its shards. An owner writes its key once, so the revision of the
-key guards every write for the shard. An owner key without a lease counts as absent.
+revision, and other workers claim its shards. An owner writes the shard's key once, so the revision
+of that key guards every write for the shard. An owner key without a lease counts as absent.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class OwnerRecord(NamedTuple):
 OWNER_RECORD = StateCodec(OwnerRecord)
 
 FAULT_KINDS = {"owner": "shard owner", "worker": "worker"}
-"""First part of a key under ``wake/`` -> name of its kind."""
+"""First part of a key under ``wake/`` -> what a fault calls the key."""
 
 UNREADABLE_OWNER = "?"
 """Stands for the owner of a shard whose owner key cannot be read. No worker has this name."""

@@ -57,7 +57,7 @@ class ClosedRuns:
         self._closed_while_reading: list[RunHead] | None = None
 
     def add(self, head: RunHead) -> None:
-        """Add a run that has closed. Does nothing before ``read``, which finds the run."""
+        """Add a run that has closed. Before ``read`` starts, do nothing: ``read`` finds the run."""
         if self._is_read:
             heapq.heappush(self._heap, _entry(head))
         elif self._closed_while_reading is not None:
@@ -86,7 +86,10 @@ class ClosedRuns:
         self._is_read = True
 
     def take_due(self, before_ms: int, closed_max: int) -> tuple[int, str, str] | None:
-        """Remove and return the oldest run, if closed by ``before_ms`` or above ``closed_max``."""
+        """Remove and return the oldest run if it closed by ``before_ms``.
+
+        If there are more than ``closed_max`` runs, the oldest is due at any age.
+        """
         if self._heap and (self._heap[0][0] <= before_ms or len(self._heap) > closed_max):
             return heapq.heappop(self._heap)
         return None
@@ -146,9 +149,9 @@ async def _retire_one(
 
 
 async def prune(store: ExecutionStore, archive: Archive) -> int:
-    """Delete files older than ``archive_retention_s``, at most those of one step.
+    """Delete some files that are older than ``archive_retention_s``.
 
-    Returns the number of deleted files. Raises OSError.
+    Returns the number of deleted files, 0 if none is left. Raises OSError.
     """
     before_ms = store.clock.now_ms() - round(archive.archive_retention_s * 1000)
     return await asyncio.to_thread(archive.files.prune, before_ms)

@@ -57,8 +57,8 @@ class UnusableHeads:
         """The key of the head."""
         return self._keys[workflow_id]
 
-    def skips(self, workflow_id: str, revision: int) -> bool:
-        """Whether messages to an execution are skipped. Notes ``revision``."""
+    def note_skipped(self, workflow_id: str, revision: int) -> bool:
+        """Note a message to skip. Returns False if the execution's head can be used."""
         if workflow_id not in self._keys:
             return False
         newest = max(revision, self._skipped_revisions.get(workflow_id, 0))
@@ -80,7 +80,7 @@ class UnusableHeads:
         """Whether any head was read again."""
         return bool(self._read_revisions)
 
-    def was_read(self, workflow_id: str, revision: int) -> bool:
+    def message_was_read(self, workflow_id: str, revision: int) -> bool:
         """Whether a message of this revision was read with the head."""
         return revision <= self._read_revisions.get(workflow_id, 0)
 
@@ -149,7 +149,7 @@ class Shard:
         self._loaded_revision = result.revision
         early, self._early_messages = self._early_messages, []
         for key, value, revision in early:
-            self.message(key, value, revision)
+            self.receive_message(key, value, revision)
         for workflow_id, revision in self._early_signals:
             self._note_signal(workflow_id, revision)
 
@@ -220,22 +220,22 @@ class Shard:
 
     # ------------------------------------------------------------------- what the watch delivers
 
-    def message(self, key: bytes, value: bytes, revision: int) -> None:
-        """Take a message from the watch."""
+    def receive_message(self, key: bytes, value: bytes, revision: int) -> None:
+        """Deliver a message from the watch, or keep it until the shard is loaded."""
         if not self._loaded_revision:
             self._early_messages.append((key, value, revision))
         elif revision > self._loaded_revision:
             self._run_or_note_fault(key, lambda: self._deliver_new(key, value, revision))
 
-    def signalled(self, workflow_id: str, revision: int) -> None:
-        """Take a change of a signal fence, which every signal to an execution rewrites."""
+    def receive_signal(self, workflow_id: str, revision: int) -> None:
+        """Note a changed signal fence. Every signal to an execution rewrites its signal fence."""
         if self._loaded_revision:
             self._note_signal(workflow_id, revision)
         else:
             self._early_signals.append((workflow_id, revision))
 
     def _note_signal(self, workflow_id: str, revision: int) -> None:
-        if self._unusable.skips(workflow_id, revision):
+        if self._unusable.note_skipped(workflow_id, revision):
             return
         execution = self.executions.get(workflow_id)
         if execution is not None:
@@ -287,10 +287,10 @@ class Shard:
         execution.stop()
         self.executions.pop(workflow_id, None)
         messages = execution.take_messages()
-        following = self._open(stored[0]) if stored else None
-        if following is not None:
-            following.note_signal(execution.signal_revision)
-            following.resume_in_step()
+        new_execution = self._open(stored[0]) if stored else None
+        if new_execution is not None:
+            new_execution.note_signal(execution.signal_revision)
+            new_execution.resume_in_step()
         for message in messages:
             if isinstance(message.body, Start):
                 self._start(self.executions.get(workflow_id), message, message.body)
@@ -298,7 +298,7 @@ class Shard:
                 self._forward(workflow_id, message)
 
     async def _reset(self, execution: Execution | None, message: InboxMessage) -> Lost | None:
-        """Create the run of a reset. Returns Lost if the store has changed: try again."""
+        """Create the run that a reset requests. Returns Lost if the store has changed: retry."""
         opened = StoredHead(execution.head, execution.revision) if execution is not None else None
         result = await reset_run(self._store, self.fence, opened, message)
         if not isinstance(result, ResetRun):
@@ -309,13 +309,13 @@ class Shard:
         if result.terminated is not None:
             self._on_run_closed(result.terminated)
             self.closed_runs.add(result.terminated)
-        following = Execution(self._parts, self._owner, head, revision)
-        self.executions[head.workflow_id] = following
+        new_execution = Execution(self._parts, self._owner, head, revision)
+        self.executions[head.workflow_id] = new_execution
         if execution is not None:
-            following.note_signal(execution.signal_revision)
+            new_execution.note_signal(execution.signal_revision)
             for remaining in execution.take_messages():
-                following.deliver(remaining)
-        following.start_after_reset()
+                new_execution.deliver(remaining)
+        new_execution.start_after_reset()
         return None
 
     # ----------------------------------------------------------------------------- messages
@@ -333,13 +333,13 @@ class Shard:
     def _deliver_new(self, key: bytes, value: bytes, revision: int) -> None:
         if self._unusable.has_read_again:
             workflow_id = self._store.keys.inbox_parts(key)[1]
-            if self._unusable.was_read(workflow_id, revision):
+            if self._unusable.message_was_read(workflow_id, revision):
                 return
         self._deliver_decoded(key, value, revision)
 
     def _deliver_decoded(self, key: bytes, value: bytes, revision: int) -> None:
         _, workflow_id, message_id = self._store.keys.inbox_parts(key)
-        if self._stopped or self._unusable.skips(workflow_id, revision):
+        if self._stopped or self._unusable.note_skipped(workflow_id, revision):
             return
         body = decode_message(value)
         message = InboxMessage(key, message_id, revision, body, len(value))
@@ -360,7 +360,7 @@ class Shard:
         if execution is not None and start.started.run_id == execution.head.run_id:
             execution.deliver(message)
         elif start.reserved:
-            # The client wrote the head in this message's transaction: an older run is closed.
+            # The client wrote this message and the head together, so an older run is closed.
             head = reserved_head(start.started, start.at_ms)
             self._begin(head, message.revision, message, execution)
         elif execution is not None:
@@ -369,16 +369,16 @@ class Shard:
             workflow_id = start.started.workflow_id
             self._waiting_messages.setdefault(workflow_id, [])
             starting = self._spawn(partial(self._start_child, message, start))
-            # Also after a failure: no message may wait for a child that does not start.
+            # Deliver even if the start fails: no message may wait for a child that never starts.
             starting.add_done_callback(lambda _: self._deliver_waiting(workflow_id))
 
     def _begin(
-        self, head: RunHead, revision: int, message: InboxMessage, before: Execution | None = None
+        self, head: RunHead, revision: int, message: InboxMessage, older: Execution | None = None
     ) -> None:
         execution = Execution(self._parts, self._owner, head, revision)
-        if before is not None:
-            before.stop()
-            for remaining in before.take_messages():
+        if older is not None:
+            older.stop()
+            for remaining in older.take_messages():
                 self._reject(remaining)
         self.executions[head.workflow_id] = execution
         execution.timers.arm(head)

@@ -1,6 +1,7 @@
 """Plain (not async) activities run in threads, so that they do not block the event loop.
 
-A thread cannot be stopped: a cancelled activity occupies its slot until its end or next heartbeat.
+A thread cannot be stopped: a cancelled activity occupies its slot until it returns. Its next
+heartbeat raises CancelledError.
 """
 
 from __future__ import annotations

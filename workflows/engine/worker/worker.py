@@ -49,7 +49,7 @@ class WorkerOptions(NamedTuple):
     """Options of a worker.
 
     ``slots``: concurrent async activities. ``threads``: concurrent plain activities.
-    ``archive`` None: closed executions stay in the store.
+    Without an ``archive``, closed executions stay in the store.
     """
 
     queue: str = DEFAULT_QUEUE
@@ -131,7 +131,7 @@ class Worker:
 
     async def ready(self) -> None:
         """Wait until ``is_working``. Raises the error that ended the worker."""
-        assert self._running is not None, "start comes first"
+        assert self._running is not None, "ready was called before start"
         ready_task = asyncio.ensure_future(self._is_ready.wait())
         await asyncio.wait({ready_task, self._running}, return_when=asyncio.FIRST_COMPLETED)
         ready_task.cancel()

@@ -24,10 +24,10 @@ from workflows.engine.worker.retention import Archive, prune, retire
 from workflows.engine.worker.shard import Shard
 
 DRAIN_S_MAX = 5.0
-"""Seconds that ``drain`` waits for running attempts, and then again for running steps."""
+"""Seconds that ``drain`` waits for running attempts; it waits as long again for steps."""
 
 CHANGES_PER_PASS = 16
-"""Changes that one pass of the event loop handles; changes of one execution are not split."""
+"""Changes that one pass of the event loop handles; changes of one execution stay in one pass."""
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class WorkerTerm:
     # ------------------------------------------------------------------------------- shards
 
     async def _start_shard(self, shard: int, fence: Unchanged) -> None:
-        if shard in self.shards:  # the owner key was overwritten, and then claimed again
+        if shard in self.shards:  # this worker lost the owner key, and claimed the shard again
             await self._stop_shard(shard)
         loaded = Shard(
             self.parts, shard, fence, run_closed=self._on_closed, lost=self._note_lost_shard
@@ -96,7 +96,7 @@ class WorkerTerm:
         """Work until the session is lost. Raises errors that are not retried."""
         stored: ReadResult = await retry_unavailable()(self._store.kv.read, self._owner_reads)
         await self._ownership.register()
-        await self._record_types()
+        await self._record_workflow_types()
         self._owners_changed.set()
         work = [
             self._watch(stored.revision),
@@ -114,7 +114,7 @@ class WorkerTerm:
             lost.cancel()
             await self.end()
 
-    async def _record_types(self) -> None:
+    async def _record_workflow_types(self) -> None:
         store = self._store
         keys = [store.keys.type(name) for name in self.parts.interpreter_parts.registry.workflows]
         writes = [store.committer.propose([Absent(key)], [Put(key, b"")]) for key in keys]
@@ -133,7 +133,11 @@ class WorkerTerm:
     def tasks_under_way(self) -> set[asyncio.Task[Any]]:
         """Steps, messages, replies and attempts that have not ended."""
         activities = self.parts.activities
-        under_way = {*self.parts.replies.tasks, *activities.running, *activities.attempts}
+        under_way = {
+            *self.parts.replies.tasks,
+            *activities.activity_tasks,
+            *activities.attempt_tasks,
+        }
         return under_way.union(*(shard.tasks_under_way() for shard in self.shards.values()))
 
     async def drain(self) -> None:
@@ -157,12 +161,12 @@ class WorkerTerm:
             )
             processed, last = 0, b""
             for _, order, change in changes:
-                execution = order[: order.rfind(b"/") + 1]
-                if processed >= CHANGES_PER_PASS and execution != last:
+                execution_prefix = order[: order.rfind(b"/") + 1]
+                if processed >= CHANGES_PER_PASS and execution_prefix != last:
                     processed = 0
                     await asyncio.sleep(0)
                 self._process(change)
-                processed, last = processed + 1, execution
+                processed, last = processed + 1, execution_prefix
 
     def _process(self, change: KeyChange) -> None:
         try:
@@ -172,7 +176,7 @@ class WorkerTerm:
             self._store.faults.note("key", change.key, error, remedy)
 
     def _dispatch(self, change: KeyChange) -> None:
-        # ``name`` of an execution's key: shard (two hexadecimal digits), "/", workflow id, ...
+        # The name of an execution's key begins with <shard: two hexadecimal digits>/<workflow id>.
         kind, name = self._store.keys.wake_parts(change.key)
         if kind in ("owner", "worker"):
             if self._ownership.apply_change(change):
@@ -186,9 +190,9 @@ class WorkerTerm:
         if shard is None:
             return
         if kind == "inbox":
-            shard.message(change.key, change.value, change.mod_revision)
+            shard.receive_message(change.key, change.value, change.mod_revision)
         else:
-            shard.signalled(name[3:], change.mod_revision)
+            shard.receive_signal(name[3:], change.mod_revision)
 
     async def _balance(self) -> None:
         while True:
