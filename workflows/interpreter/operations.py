@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from workflows.api.context import Future, Loop
 from workflows.api.options import ChildOptions
 from workflows.model import events as ev
-from workflows.model.commands import Command, describe, same
+from workflows.model.commands import Command, describe, is_recorded_by
 from workflows.model.errors import (
     ApplicationError,
     CancelledError,
@@ -84,7 +84,7 @@ class Matcher:
     def match(self, event: ev.HistoryEvent) -> None:
         """Check that ``event`` records the next command. Raises NonDeterminismError."""
         recorded = event.attributes
-        if self._unmatched_commands and same(self._unmatched_commands[0], recorded):
+        if self._unmatched_commands and is_recorded_by(self._unmatched_commands[0], recorded):
             self._unmatched_commands.popleft()
             return
         if isinstance(recorded, ev.MarkerRecorded) and recorded.deprecated:

@@ -39,7 +39,7 @@ from workflows.jobs.reclaim.reclaim_context import PodChange
 DELETIONS_MAX: Final = 100_000
 _log: Final = logging.getLogger(__name__)
 
-_RECORD_EVENT_TYPE: Final = b"record-"
+_RECORD_EVENT_PREFIX: Final = b"record-"
 """The prefix of the event types ``RecordDefined`` and ``RecordDeleted`` in a segment."""
 
 
@@ -107,7 +107,7 @@ class Deletions:
 def events_of_record_segments(segments: Iterable[Segment]) -> Iterable[Recorded]:
     """All events of the segments that contain a record event."""
     for segment in segments:
-        if _RECORD_EVENT_TYPE in segment.data:
+        if _RECORD_EVENT_PREFIX in segment.data:
             yield from segment.events()
 
 
@@ -127,7 +127,7 @@ NOT_LISTED: Final = "Pods are not listed in standalone mode: DEL, GC or an opera
 class RecordLookup(RecordOwners):
     """The ``ClusterLookup`` of standalone mode.
 
-    An operator's notice reports Pods, or all Pods of a node, as gone. One notice is enough.
+    An operator's notice reports Pods, or all Pods of a node, as gone. One notice proves it.
     """
 
     __slots__ = (
@@ -143,11 +143,11 @@ class RecordLookup(RecordOwners):
         self,
         ledger: Ledger,
         deletions: Mapping[RecordKey, Deletion],
-        read: Moment,
+        claims_read: Moment,
         notice: DeletionNotice = NO_NOTICE,
     ) -> None:
         super().__init__(ledger.records)
-        self.observed_at = read
+        self.observed_at = claims_read
         self._endpoints = ledger.endpoints
         self._notice = notice
         self._deleted = dict(_deletions_about(ledger, deletions)) if deletions else {}
@@ -200,11 +200,11 @@ class RecordLookup(RecordOwners):
         return pod
 
     def launcher(self, namespace: str, name: str) -> PodState | None:
-        """Always None: not recorded."""
+        """Always None: launchers are not recorded."""
         return None
 
     def reporter(self, address: str) -> PodState | None:
-        """Always None: not recorded."""
+        """Always None: the status of a Pod is not recorded."""
         return None
 
     def node(self, name: str) -> NodeState | MissingOwner:
@@ -216,7 +216,7 @@ class RecordLookup(RecordOwners):
 def _deletions_about(
     ledger: Ledger, deletions: Mapping[RecordKey, Deletion]
 ) -> Iterable[tuple[RecordKey, Deletion]]:
-    """Deletions of the ledger's objects that were not recorded again.
+    """The deletions of records of the ledger's objects, unless the record was defined again.
 
     The cost is linear in the smaller argument.
     """
@@ -295,7 +295,7 @@ class StandaloneReclaimFactsSource:
         by_node = NOTHING_READ
         async for segments, _ in self._reader.follow(await self._reader.cursor_now()):
             if not segments:
-                by_node = NOTHING_READ  # all deletions were read: free the endpoints
+                by_node = NOTHING_READ  # all deletions were handled: free the memory
             for recorded in events_of_record_segments(segments):
                 event = recorded.event
                 if not isinstance(event, RecordDeleted):

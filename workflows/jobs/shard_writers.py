@@ -126,10 +126,10 @@ class Releases:
 
     async def make(self, step: ReclaimStep) -> Released:
         """Make a release. Raises as ``Releaser.reclaim``, and LostRace."""
-        provider = None if self._handover is None else self._handover.hand_over
+        hand_over = None if self._handover is None else self._handover.hand_over
         try:
             async with self._writers.current_writer() as (writer, cause):
-                releaser = Releaser(self._store, self._keys, writer, self._cooldown, provider)
+                releaser = Releaser(self._store, self._keys, writer, self._cooldown, hand_over)
                 try:
                     done = await releaser.reclaim(step, cause)
                 finally:

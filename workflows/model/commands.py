@@ -1,7 +1,7 @@
 """The commands of workflow code.
 
-A command equals the attributes of its event, so that replay compares both directly. The engine sets
-only ``new_run_id`` of WorkflowExecutionContinuedAsNew.
+A command has the class of the event that records it. So replay compares their ``IDENTITY_FIELDS``.
+The engine adds only ``new_run_id`` of WorkflowExecutionContinuedAsNew.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Decision(NamedTuple):
     closed: bool = False
 
 
-def same(command: Command, recorded: ev.Attributes) -> bool:
+def is_recorded_by(command: Command, recorded: ev.Attributes) -> bool:
     """Whether ``recorded`` is the event of ``command``."""
     if type(command) is not type(recorded):
         return False

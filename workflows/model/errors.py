@@ -26,7 +26,7 @@ from __future__ import annotations
 
 
 class WorkflowError(Exception):
-    """Base of the tree."""
+    """Base of all errors here, except CancelledError."""
 
 
 class FailureError(WorkflowError):
@@ -44,7 +44,7 @@ class ApplicationError(FailureError):
         self,
         message: str,
         *details: object,
-        type: str = "",  # noqa: A002 - the word of the model
+        type: str = "",  # noqa: A002 - Temporal's name
         non_retryable: bool = False,
         next_retry_delay_s: float = 0.0,
     ) -> None:
@@ -60,7 +60,7 @@ class _SubjectError(FailureError):
         self,
         message: str,
         *,
-        type: str,  # noqa: A002 - the word of the model
+        type: str,  # noqa: A002 - Temporal's name
         subject: str = "",
         retry_state: str = "",
     ) -> None:
@@ -85,7 +85,7 @@ class TimeoutError(FailureError):  # noqa: A001 - Temporal's name; always used a
         self,
         message: str,
         *,
-        type: str = "Wait",  # noqa: A002 - the word of the model
+        type: str = "Wait",  # noqa: A002 - Temporal's name
     ) -> None:
         super().__init__(message)
         self.type = type
@@ -100,7 +100,7 @@ class CancelledError(BaseException):
 
 
 class WorkflowTaskError(WorkflowError):
-    """A workflow task failed. The worker drops the interpreter of the run."""
+    """A workflow task failed. The worker drops the run's state from memory."""
 
 
 class NonDeterminismError(WorkflowTaskError):
@@ -137,7 +137,7 @@ class HistoryError(WorkflowTaskError):
 
 
 class QueryError(WorkflowError):
-    """The query is unknown, failed, or tried a change. It changed nothing."""
+    """The query is unknown, failed, or tried to change the workflow. Nothing was changed."""
 
 
 class PayloadError(WorkflowError):

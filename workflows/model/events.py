@@ -3,8 +3,9 @@
 Events are numbered from 1 without gaps. The type of an event is the name of the class of its
 attributes. New fields go to the end, with a default.
 
-All events of one activity, timer, child or request have the same id; ids count from 1. Retries add
-no events: ActivityTaskStarted is written together with the event that closes the activity.
+All events of one activity, timer, child or request have the same ``activity_id``, ``timer_id``,
+``child_id`` or ``request_id``; these count from 1. Retries add no events: ActivityTaskStarted is
+written together with the event that closes the activity.
 
 After WorkflowTaskCompleted comes one event for each command of the task, in order. Workflow code
 receives all other events at the next WorkflowTaskStarted.
@@ -30,7 +31,7 @@ SearchAttributes = dict[str, Payload]
 
 
 class ParentRef(NamedTuple):
-    """The parent execution. ``child_id``: the child's id there."""
+    """The parent execution. ``child_id``: the child's id in the parent's history."""
 
     workflow_type: str
     workflow_id: str
@@ -215,7 +216,7 @@ class ActivityTaskScheduled(NamedTuple):
 
 
 class ActivityTaskStarted(NamedTuple):
-    """The attempt that closed the activity."""
+    """A worker started the attempt that closed the activity."""
 
     activity_id: int
     attempt: int = 1
@@ -283,7 +284,7 @@ class TimerCanceled(NamedTuple):
 
 
 class MarkerRecorded(NamedTuple):
-    """A decision that replay repeats. ``marker_name`` is "patch", ``key`` the patch id."""
+    """The run uses the patch ``key``, also in replay. ``marker_name`` is "patch"."""
 
     marker_name: str
     key: str

@@ -24,8 +24,8 @@ class FailureKind(StrEnum):
 class Failure(NamedTuple):
     """One failure with its cause.
 
-    ``type``: of the application failure, activity, child or timeout. ``subject``: the id of the
-    activity or child. ``next_retry_delay_s`` 0: use the pause of the retry policy.
+    ``type``: the type of the application error, activity, child workflow or timeout. ``subject``:
+    the id of the activity or child. ``next_retry_delay_s`` 0: use the pause of the retry policy.
     ``retry_state``: a ``RetryState`` or "".
     """
 
@@ -113,8 +113,8 @@ def _error_without_cause(failure: Failure) -> BaseException:
         case FailureKind.TERMINATED:
             return errors.TerminatedError(message)
         case FailureKind.ACTIVITY | FailureKind.CHILD_WORKFLOW:
-            activity = failure.kind is FailureKind.ACTIVITY
-            kind = errors.ActivityError if activity else errors.ChildWorkflowError
+            is_activity = failure.kind is FailureKind.ACTIVITY
+            kind = errors.ActivityError if is_activity else errors.ChildWorkflowError
             return kind(
                 message, type=failure.type, subject=failure.subject, retry_state=failure.retry_state
             )

@@ -1,6 +1,6 @@
 """Histories as JSON, for fixtures and users. Attributes that have their default are left out."""
 
-# ruff: noqa: ANN401 - plain data is of any type, and so is what it becomes
+# ruff: noqa: ANN401 - attributes and JSON values have any type
 from __future__ import annotations
 
 import types

@@ -36,13 +36,15 @@ ID_BYTES_MAX = 255
 PENDING_ACTIVITIES_MAX = 1_000
 PENDING_TIMERS_MAX = 1_000
 TIMER_S_MAX = 100 * 366 * 86_400.0
-"""The end of a longer timer, in milliseconds, may exceed 64 bits."""
+"""Keeps the end of a timer, in milliseconds, within 64 bits."""
 
 PENDING_CHILDREN_MAX = 1_000
 PENDING_EXTERNAL_MAX = 1_000
 """Unanswered signals and cancel requests to other executions."""
 
 SIGNALS_MAX = 2_000
+"""All signals that a run receives."""
+
 SIGNALS_BUFFERED_MAX = 1_000
 """Signals that wait for a handler."""
 

@@ -1,10 +1,10 @@
 """Arguments and results as plain data: None, bool, int, float, str, list and dict.
 
-Plain data is the same in msgpack and JSON. The annotations of the receiving function give the types
-back. Sets and mappings are sorted, so that equal values give equal bytes.
+Plain data is the same in msgpack and JSON. The receiver converts it to the types that its
+annotations name. Sets and mappings are sorted, so that equal values give equal bytes.
 """
 
-# ruff: noqa: ANN401 - plain data is of any type, and so is what it becomes
+# ruff: noqa: ANN401 - plain data and converted values have any type
 from __future__ import annotations
 
 from collections.abc import Sequence

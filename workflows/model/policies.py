@@ -20,8 +20,8 @@ class RetryPolicy(NamedTuple):
     ``non_retryable``: types of application failures that are not retried.
 
     ``pause_when_exhausted``: after the last attempt the execution pauses; otherwise the failure is
-    raised in workflow code. None is recorded as False. A recorded None, from an event that is older
-    than this field, means True.
+    raised in workflow code. If workflow code passes None, the event records False. None in an
+    event means True: the event is older than this field.
     """
 
     initial_interval_s: float = 1.0
@@ -33,7 +33,7 @@ class RetryPolicy(NamedTuple):
 
     @property
     def pauses(self) -> bool:
-        """Whether the execution pauses after the last attempt. For recorded policies."""
+        """Whether the execution pauses after the last attempt, if an event has this policy."""
         return self.pause_when_exhausted is not False
 
     @property

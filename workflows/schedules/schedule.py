@@ -89,8 +89,8 @@ class SchedulePolicy(NamedTuple):
     """The policy of a schedule.
 
     ``catchup_window_s``: how late a start may be; later starts are missed. ``pause_on_failure``: an
-    action that fails or times out pauses the schedule; under ALLOW_ALL only an action that the
-    current run of the scheduler has started.
+    action that fails or times out pauses the schedule. Under ALLOW_ALL, actions of earlier runs of
+    the scheduler cannot pause it.
     """
 
     overlap: OverlapPolicy = OverlapPolicy.SKIP

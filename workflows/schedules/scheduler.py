@@ -1,8 +1,9 @@
 """The workflow that runs one schedule.
 
-At each time of the schedule, the workflow starts the action as a child. Except under ALLOW_ALL, it
-continues as new only while no child runs. If the history gets too long while a child runs, the
-workflow starts no more timers, and handles the missed times when the child has ended.
+At each time of the schedule, the workflow starts the action as a child. It continues as new when
+no child runs; under ALLOW_ALL also while children run. If the history gets too long while it waits
+for a child, the workflow starts no more timers, and handles the missed times when the child has
+ended.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ PAUSED_ATTRIBUTE: Final = "SchedulePaused"
 NEXT_TIME_ATTRIBUTE: Final = "ScheduleNextTime"
 """Search attributes of the schedule itself."""
 
-NEXT_TIMES: Final = 5
+NEXT_TIMES_SHOWN: Final = 5
 PASS_GAP_S: Final = 0.001
-"""The pause while more times are due than one task handles."""
+"""The wait before the next task if more times are due than one task handles."""
 
 
 class _RunningAction(NamedTuple):
@@ -104,7 +105,7 @@ class Scheduler:
             schedule,
             progress,
             tuple(action.workflow_id for action in self._running_actions.values()),
-            tuple(start_ms(self._id, schedule.spec, at) for at in islice(times, NEXT_TIMES)),
+            tuple(start_ms(self._id, schedule.spec, at) for at in islice(times, NEXT_TIMES_SHOWN)),
         )
 
     # ------------------------------------------------------------------------------ signals

@@ -93,44 +93,44 @@ def upcoming(spec: ScheduleSpec, after_ms: int) -> Iterator[int]:
 
 
 def take_due(
-    schedule_id: str, schedule: Schedule, before: ScheduleProgress, now_ms: int, *, running: int
+    schedule_id: str, schedule: Schedule, progress: ScheduleProgress, now_ms: int, *, running: int
 ) -> ScheduleProgress:
     """The progress after at most ``TIMES_MAX`` due times. ``running``: count of running actions."""
     times: list[int] = []
-    for at_ms in upcoming(schedule.spec, before.handled_ms):
+    for at_ms in upcoming(schedule.spec, progress.handled_ms):
         if start_ms(schedule_id, schedule.spec, at_ms) > now_ms or len(times) == TIMES_MAX:
             break
         times.append(at_ms)
     if not times:
-        return before
+        return progress
     earliest_ms = now_ms - round(schedule.policy.catchup_window_s * 1000)
     not_missed = [at_ms for at_ms in times if at_ms >= earliest_ms]
     # If all times were missed, the next task begins at the start of the catch-up window.
     handled_ms = times[-1] if not_missed else max(times[-1], earliest_ms - 1)
-    progress = before._replace(
+    after = progress._replace(
         handled_ms=handled_ms,
-        missed_catchup_window=before.missed_catchup_window + len(times) - len(not_missed),
+        missed_catchup_window=progress.missed_catchup_window + len(times) - len(not_missed),
     )
     for at_ms in not_missed:
-        progress = buffer_start(schedule.policy.overlap, progress, at_ms, running=running)
-    return progress
+        after = buffer_start(schedule.policy.overlap, after, at_ms, running=running)
+    return after
 
 
 def buffer_start(
-    overlap: OverlapPolicy, before: ScheduleProgress, at_ms: int, *, running: int
+    overlap: OverlapPolicy, progress: ScheduleProgress, at_ms: int, *, running: int
 ) -> ScheduleProgress:
     """The progress with one more waiting start, or with one more skipped start."""
-    buffered = before.buffered
+    buffered = progress.buffered
     if overlap is OverlapPolicy.CANCEL_OTHER:
-        skipped = before.skipped_overlap + len(buffered)
-        return before._replace(buffered=(at_ms,), skipped_overlap=skipped)
+        skipped = progress.skipped_overlap + len(buffered)
+        return progress._replace(buffered=(at_ms,), skipped_overlap=skipped)
     if overlap is OverlapPolicy.ALLOW_ALL:
         buffered_max = RUNNING_ACTIONS_MAX - running
     else:
         buffered_max = _BUFFERED_MAX[overlap] + (not running)  # one more if no action runs
     if len(buffered) >= buffered_max:
-        return before._replace(skipped_overlap=before.skipped_overlap + 1)
-    return before._replace(buffered=(*buffered, at_ms))
+        return progress._replace(skipped_overlap=progress.skipped_overlap + 1)
+    return progress._replace(buffered=(*buffered, at_ms))
 
 
 def _next_of(interval: ScheduleInterval, after_ms: int) -> int:

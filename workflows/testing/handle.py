@@ -45,7 +45,7 @@ class TimeSkippingHandle:
     async def result(self) -> Any:  # noqa: ANN401 - whatever the workflow returns
         """Skip time until the execution has ended, and return its result.
 
-        Raises ExecutionFailed from the failure; StuckError if it is paused or never ends.
+        Raises ExecutionFailed, caused by the failure; StuckError if it is paused or never ends.
         """
         environment = self._environment
         payload = await environment.call(environment.client.result(self.workflow_id))
@@ -58,12 +58,12 @@ class TimeSkippingHandle:
         await self._environment.client.signal(self.workflow_id, signal, *args)
         await self._environment.settle()
 
-    async def query(self, query: str | Callable[..., Any], *args: object) -> Any:  # noqa: ANN401 - of the handler's own type
+    async def query(self, query: str | Callable[..., Any], *args: object) -> Any:  # noqa: ANN401 - whatever the handler returns
         """Query the open or closed execution. Raises CallRejected."""
         await self._environment.settle()
         return await self._environment.client.query(self.workflow_id, query, *args)
 
-    async def update(self, update: str | Callable[..., Any], *args: object) -> Any:  # noqa: ANN401 - of the handler's own type
+    async def update(self, update: str | Callable[..., Any], *args: object) -> Any:  # noqa: ANN401 - whatever the handler returns
         """Update the execution, and skip time until the handler has returned.
 
         Raises CallRejected, or the failure of the handler.

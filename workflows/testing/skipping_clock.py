@@ -19,7 +19,7 @@ class _Sleeper(NamedTuple):
 
 
 class SkippingClock:
-    """Starts at ``start_ms``, in milliseconds since 1970. Each task can wait for only one time."""
+    """Starts at ``start_ms``, in milliseconds since 1970. A task can have one wait at a time."""
 
     def __init__(self, start_ms: int) -> None:
         self._start_ms = start_ms

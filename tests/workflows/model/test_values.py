@@ -10,7 +10,7 @@ import pytest
 from workflows.engine.run.retries import RetryAfter, after_failure
 from workflows.engine.store.records import decode_history, encode_history
 from workflows.model import errors, events, limits
-from workflows.model.commands import COMMAND_NAMES, IDENTITY_FIELDS, Command, same
+from workflows.model.commands import COMMAND_NAMES, IDENTITY_FIELDS, Command, is_recorded_by
 from workflows.model.events import EVENT_TYPES, HistoryEvent
 from workflows.model.failures import Failure, FailureKind, error_of, failure_of
 from workflows.model.history_json import from_json, to_json
@@ -64,7 +64,7 @@ def test_every_command_has_a_name_and_identity_fields() -> None:
     assert kinds == set(COMMAND_NAMES) == set(IDENTITY_FIELDS)
     for kind in kinds:
         command = example(kind)
-        assert same(command, command)  # type: ignore[arg-type]
+        assert is_recorded_by(command, command)  # type: ignore[arg-type]
 
 
 def test_a_failure_is_converted_to_an_error_and_back_with_all_causes() -> None:

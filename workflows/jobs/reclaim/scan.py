@@ -22,7 +22,7 @@ from workflows.engine.store.kinds import OPEN_HEADS
 from workflows.jobs.activity_options import failure_text, now_s, step_options, utc
 from workflows.jobs.reclaim.scan_activities import (
     ChunkResult,
-    PausedStep,
+    FailedRelease,
     ReclaimActivities,
     ScanObservation,
 )
@@ -108,7 +108,7 @@ class ContinuedScan(NamedTuple):
     last_s: float = 0.0
     next_s: float = 0.0
     counts: ScanCounts = ScanCounts()
-    paused: tuple[PausedStep, ...] = ()
+    paused: tuple[FailedRelease, ...] = ()
     samples: tuple[str, ...] = ()
     fault: str = ""
     requested: bool = False
@@ -222,7 +222,7 @@ class ReclaimScan:
 
     def _count_releases(self, part: int, result: ChunkResult | BaseException) -> None:
         if isinstance(result, workflow.ActivityError):
-            failed = PausedStep(f"chunk {part}", failure_text(result))
+            failed = FailedRelease(f"chunk {part}", failure_text(result))
             result = ChunkResult(released=0, late=0, paused=(failed,))
         elif isinstance(result, BaseException):
             raise result

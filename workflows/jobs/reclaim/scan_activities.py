@@ -33,12 +33,12 @@ StartExecution = Callable[[ReclaimDeadline], Awaitable[None]]
 
 STATE_TTL_S_MIN: Final = 3_600
 STATE_TTL_INTERVALS: Final = 3
-"""Scan intervals for which a scan state is stored. A controller restarts in less time."""
+"""A scan state is stored for so many scan intervals, so a restarted controller finds it."""
 
 ATTEMPTS_MAX: Final = 3
 STARTED_AT_ONCE: Final = 50
 SHOWN_MAX: Final = 5
-"""Releases or kept endpoints that a result describes."""
+"""A result describes at most so many releases or kept endpoints."""
 
 SAMPLE_CHARS_MAX: Final = 300
 _log: Final = logging.getLogger(__name__)
@@ -47,8 +47,8 @@ _log: Final = logging.getLogger(__name__)
 class ScanObservation(NamedTuple):
     """The result of a scan. ``state`` refers to the stored observations and releases.
 
-    ``next_scan_s``: Unix seconds; 0: no deadline is pending. ``kept`` and ``observed``: see
-    ``ScanCounts``. ``samples``: why some endpoints are kept.
+    ``next_scan_s``: the time of the next scan in Unix seconds, or 0 if no deadline is pending.
+    ``kept`` and ``observed``: see ``ScanCounts``. ``samples``: why some endpoints are kept.
     """
 
     state: ScanStateRef
@@ -63,7 +63,7 @@ class ScanObservation(NamedTuple):
     samples: tuple[str, ...] = ()
 
 
-class PausedStep(NamedTuple):
+class FailedRelease(NamedTuple):
     """A failed release. The next scan plans the release again."""
 
     endpoint: str
@@ -75,7 +75,7 @@ class ChunkResult(NamedTuple):
 
     released: int
     late: int
-    paused: tuple[PausedStep, ...] = ()
+    paused: tuple[FailedRelease, ...] = ()
     samples: tuple[str, ...] = ()
 
 
@@ -93,7 +93,7 @@ class GuidReclaim:
         nodes = {claim.node for claim in ledger.guids.values()}
         missing = await context.facts.deleted_nodes(nodes) if nodes else frozenset()
         first = {node: self._missing.get(node, read_at) for node in missing}
-        # Moments of two observers cannot be compared: count from this scan.
+        # Moments of two processes cannot be compared: count from the moment of this scan.
         self._missing = {
             node: read_at if read_at.is_before(seen_at) else seen_at
             for node, seen_at in first.items()
@@ -211,7 +211,10 @@ class ReclaimActivities:
 
 
 def _raise_retryable(failed: dict[int, OrbweaverError], done: dict[int, int]) -> None:
-    """Raise the first retryable error, except in the last attempt. The next one gets ``done``."""
+    """Raise the first retryable error, except in the last attempt.
+
+    The next attempt gets ``done``.
+    """
     retryable = next((error for error in failed.values() if error.retryable), None)
     if retryable is not None and activity.info().attempt < ATTEMPTS_MAX:
         activity.heartbeat(list(done.items()))
@@ -234,7 +237,7 @@ def _chunk_result(
         if count >= 0
     ]
     paused = tuple(
-        PausedStep("/".join(steps[number].key), str(error)[:SAMPLE_CHARS_MAX])
+        FailedRelease("/".join(steps[number].key), str(error)[:SAMPLE_CHARS_MAX])
         for number, error in failed.items()
     )
     released = sum(count for count in done.values() if count > 0)

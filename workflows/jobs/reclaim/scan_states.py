@@ -29,7 +29,7 @@ STEPS_A_PART: Final = 100
 OBSERVATIONS_A_PART: Final = 1_000
 OBSERVATIONS_STORED_MAX: Final = 20_000
 STEPS_STORED_MAX: Final = 20_000
-"""The next scan plans the rest again."""
+"""Anything more is not stored; the next scan finds it again."""
 
 PART_BYTES_MAX: Final = 8 * 1024 * 1024
 """Maximum bytes of an uncompressed part."""

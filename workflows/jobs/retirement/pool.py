@@ -23,7 +23,7 @@ from workflows.model.payloads import Payload
 
 STEP_S: Final = 60.0
 STEPS_S: Final = 300.0
-"""Time limits of one attempt, and of all attempts."""
+"""The time limits of one attempt at a step, and of all attempts at this step."""
 
 # A cancellation waits for the running step, which must not write after the reinstatement.
 STEP: Final = step_options(

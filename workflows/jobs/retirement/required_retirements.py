@@ -1,4 +1,4 @@
-"""The required executions of retirements. Pure.
+"""The required executions of retirements.
 
 The execution of a retiring subnet starts the executions of its pools.
 """

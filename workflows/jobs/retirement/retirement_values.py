@@ -10,8 +10,10 @@ POOL_WORKFLOW: Final = "pool-retirement"
 SUBNET_WORKFLOW: Final = "subnet-retirement"
 
 CHECK_SIGNAL: Final = "look"
+"""The workflow takes a step."""
+
 REQUEST_SIGNAL: Final = "order"
-"""Signals: take a step; use another request."""
+"""The workflow uses the request in the signal from now on."""
 
 HOLDERS_SHOWN_MAX: Final = 20
 POOLS_NAMED_MAX: Final = 100
@@ -28,8 +30,9 @@ def retirement_id(kind: Retirable, name: str) -> str:
 class RetirementRequest(NamedTuple):
     """The object to retire, and the deadline.
 
-    ``deadline_s``: seconds after the request; 0: no deadline. ``at_deadline``: ``wait`` marks the
-    retirement as overdue. ``ordered_by``: the user, or the workflow id of the subnet's retirement.
+    ``deadline_s``: seconds after the request; 0: no deadline. ``at_deadline``: with ``wait`` the
+    retirement goes on, as overdue. ``ordered_by``: the user, or the workflow id of the subnet's
+    retirement.
     """
 
     name: str

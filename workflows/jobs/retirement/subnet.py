@@ -1,7 +1,7 @@
 """The workflow that retires a subnet: child executions delete its pools first.
 
-A pool that was retiring before keeps its own execution. Cancelling the retirement reinstates the
-subnet, then the pools with a child execution.
+A pool that was retiring before its subnet keeps its own execution. Cancelling the retirement
+reinstates the subnet, then the pools with a child execution.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class SubnetRetirement:
     def __init__(self) -> None:
         self._retirement: RetirementWait | None = None
         self._children: dict[str, bool] = {}
-        """Pool name -> whether this run started the child, and is notified when the child ends."""
+        """Pool name -> whether this run awaits the child. An earlier run may have started it."""
         self._is_starting = False
 
     @workflow.run
@@ -97,9 +97,9 @@ class SubnetRetirement:
         finally:
             self._is_starting = False
         self._children[name] = True
-        workflow.start(self._follow(name, child))
+        workflow.start(self._await_end(name, child))
 
-    async def _follow(self, name: str, child: workflow.ChildHandle) -> None:
+    async def _await_end(self, name: str, child: workflow.ChildHandle) -> None:
         try:
             await child
         except (workflow.ChildWorkflowError, workflow.CancelledError) as error:
