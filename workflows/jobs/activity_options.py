@@ -14,7 +14,7 @@ from workflows.api.workflow import ActivityOptions, CancellationType, RetryPolic
 
 def step_options(
     attempt_s: float,
-    attempts_s: float,
+    all_attempts_s: float,
     *,
     first_pause_s: float = 1.0,
     pause_s_max: float = 30.0,
@@ -22,11 +22,11 @@ def step_options(
 ) -> ActivityOptions:
     """Options of an activity.
 
-    ``attempt_s``: seconds of one attempt. ``attempts_s``: seconds of all attempts and pauses.
+    ``attempt_s``: seconds of one attempt. ``all_attempts_s``: seconds of all attempts and pauses.
     """
     return ActivityOptions(
         start_to_close_s=attempt_s,
-        schedule_to_close_s=attempts_s,
+        schedule_to_close_s=all_attempts_s,
         retry=RetryPolicy(initial_interval_s=first_pause_s, maximum_interval_s=pause_s_max),
         cancellation=cancellation,
     )
@@ -41,7 +41,7 @@ def now_s() -> float:
 
 
 def utc(at_s: float) -> str:
-    """A time as ISO 8601 text, to the second; "" for never (0)."""
+    """A time as ISO 8601 text, to the second. The time 0 means never, and gives ""."""
     return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="seconds") if at_s else ""
 
 

@@ -103,7 +103,7 @@ class JobSettings(NamedTuple):
 class JobSources(NamedTuple):
     """The jobs' access to the cluster.
 
-    Without ``facts`` or ``applications``, the jobs read records (standalone mode). ``faults``: the
+    If ``facts`` or ``applications`` is None, records replace it (standalone mode). ``faults``: the
     registry of unreadable stored values.
     """
 
@@ -118,7 +118,7 @@ class JobSources(NamedTuple):
 class JobHost:
     """The worker, the activities and the leader's tasks of one replica."""
 
-    def __init__(  # noqa: PLR0913  # each is one part that a caller may bring
+    def __init__(  # noqa: PLR0913  # callers replace each by itself
         self,
         store: KeyValueStore,
         keys: Keys,
@@ -157,9 +157,9 @@ class JobHost:
         pools = AutoPoolActivities(planner, self.writers)
         self._dispatcher = ApplicationDispatcher(planner, self._client)
         self._bindings = BindingDispatcher(store, keys, self._client, self._view.faults)
-        self._external: ProviderActivities | None = None
+        self._provider_activities: ProviderActivities | None = None
         if provider is not None:
-            self._external = ProviderActivities(
+            self._provider_activities = ProviderActivities(
                 store, keys, self.writers, ProviderClient(provider), cool_down_s=cool_down_s
             )
         self._archive = sources.archive
@@ -172,7 +172,7 @@ class JobHost:
             retirement.reinstate,
             quarantine.check,
             quarantine.probe,
-            quarantine.give_back,
+            quarantine.lift,
             pools.reconcile,
         ]
         self.worker = _WatchedWorker(
@@ -195,9 +195,9 @@ class JobHost:
             ProbeQuarantine,
             AutoPools,
         ]
-        if self._external is not None:
+        if self._provider_activities is not None:
             workflows.append(ExternalBinding)
-            activities.extend(self._external.all)
+            activities.extend(self._provider_activities.all)
         if self._archive is not None:
             workflows += [ArchiveLog, PruneArchive]
             activities.extend(self._archive.all)
@@ -238,8 +238,8 @@ class JobHost:
         """Close everything that ``work`` uses."""
         opened = Teardown()
         opened.push("the jobs' client", self._client.close)
-        if self._external is not None:
-            opened.push("the network provider", self._external.close)
+        if self._provider_activities is not None:
+            opened.push("the network provider", self._provider_activities.close)
         opened.push("the jobs' view", self._view.close)
         opened.push("the jobs' writers", self.writers.close)
         await opened.close()
@@ -263,7 +263,7 @@ class JobHost:
             tasks.append(TaskSpec("pod-listener", self.listener.run, RESTARTS_MAX))
         if self._auto_pools.enabled:
             tasks.append(self._leader_task("pool-dispatcher", self._dispatcher.run))
-        if self._external is not None:
+        if self._provider_activities is not None:
             tasks.append(self._leader_task("binding-dispatcher", self._bindings.run))
         return tasks
 

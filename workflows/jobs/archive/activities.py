@@ -26,7 +26,7 @@ NEEDS_A_PERSON: Final = "NeedsAPerson"
 """The failure type of a corrupt log or archive, which is not retried."""
 
 CHECK_STALE_S: Final = 180.0
-"""Seconds without a check, after which another replica is assumed to check."""
+"""After so many seconds without a check, a process assumes that another replica checks."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class SealCheck(NamedTuple):
 
 
 class ArchiveActivities:
-    """The activities of archiving. Public attributes count since the process started."""
+    """The activities of archiving, and counts since the process started."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class ArchiveActivities:
 
     @activity.defn(name="archive-seal")
     async def seal(self) -> SealResult:
-        """Archive the live log. Raises the errors of ``check``, OutcomeUnknown, Compacted."""
+        """Archive the live log. Raises OutcomeUnknown, Compacted, and as ``check``."""
         with _ReportedFailure(self):
             sealed = await self._archiver.seal()
         self._live = max(self._live - sealed.segments, 0)
@@ -112,8 +112,8 @@ class ArchiveActivities:
 class _ReportedFailure:
     """Counts and logs failures. Makes LogCorrupt and LogGap non-retryable."""
 
-    def __init__(self, counts: ArchiveActivities) -> None:
-        self._counts = counts
+    def __init__(self, activities: ArchiveActivities) -> None:
+        self._activities = activities
 
     def __enter__(self) -> None:
         return
@@ -121,7 +121,7 @@ class _ReportedFailure:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if not isinstance(error, Exception):
             return
-        self._counts.failures += 1
+        self._activities.failures += 1
         _log.warning("a step of archiving the log failed: %s", error)
         if isinstance(error, LogCorrupt | LogGap):
             raise ApplicationError(str(error), type=NEEDS_A_PERSON, non_retryable=True) from error

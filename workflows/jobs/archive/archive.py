@@ -1,8 +1,8 @@
 """The workflow that keeps the live log below its limit.
 
 Each cluster has one execution, with id ``archive``. The execution checks the live log, and moves
-segments to the archive (seals them) when that is due. If all attempts at a step fail, the next
-check repeats the step.
+segments to the archive (seals them) when that is due. After the last failed attempt at a step,
+the execution pauses and begins with a check again.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ CHECK_NOW: Final = "look-now"
 STEP_S: Final = 300.0
 """Seconds of one attempt at a step. Archiving the log of a week takes a minute."""
 
-STEPS_S: Final = 900.0
+STEP_ATTEMPTS_S: Final = 900.0
 """Seconds of all attempts at a step."""
 
 PRUNE_BY_SCHEDULE: Final = "prune-by-schedule"
 """The id of the patch that moved pruning to a workflow of its own (``prune``)."""
 
-_STEP: Final = step_options(STEP_S, STEPS_S)
+_STEP: Final = step_options(STEP_S, STEP_ATTEMPTS_S)
 
 
 class ContinuedArchiving(NamedTuple):
     """Counts since the execution began, and the last check. Times are Unix seconds.
 
-    ``pruned_*``: counted only by runs that began before ``PRUNE_BY_SCHEDULE``.
+    ``pruned_*``: only runs without the patch ``PRUNE_BY_SCHEDULE`` change these fields.
     """
 
     checks: int = 0
@@ -133,7 +133,7 @@ PAUSE_S_MAX: Final = 60.0
 
 
 def pause_s(live: int, before: int, elapsed_s: float) -> float:
-    """Seconds until the next check: half the time in which the growing log reaches its limit.
+    """Seconds until the next check: half the time until the log reaches its limit at this growth.
 
     ``before``: the live segments ``elapsed_s`` ago.
     """

@@ -25,7 +25,7 @@ PRUNE_SCHEDULE: Final = Schedule(
     ScheduleAction(WORKFLOW_TYPE), ScheduleSpec((ScheduleInterval(PRUNE_S),), jitter_s=300.0)
 )
 
-_STEP: Final = step_options(attempt_s=300.0, attempts_s=900.0)
+_STEP: Final = step_options(attempt_s=300.0, all_attempts_s=900.0)
 
 
 @workflow.defn(name=WORKFLOW_TYPE)

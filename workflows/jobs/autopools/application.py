@@ -1,8 +1,8 @@
 """Automatic pools: one execution for each application whose pools are not as desired.
 
 The execution reconciles until the pools are as desired, or only a user can solve the remaining
-problems. The execution reconciles again on the signal ``wake`` or after ``RETRY_S``. The sender of
-the signal starts an execution if none is open.
+problems. Until then it reconciles on the signal ``wake`` and every ``RETRY_S``. The sender of the
+signal starts an execution if none is open.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class AutoPools:
     async def run(
         self, key: ApplicationKey, progress: ApplicationProgress = ApplicationProgress()
     ) -> ApplicationProgress:
-        """Reconcile while a problem may be solved later. The result lists the executed steps."""
+        """Reconcile until no retry can help. The result lists the executed steps."""
         self._progress = progress
         workflow.set_signal_handler(WAKE_SIGNAL, self._wake)
         while True:
@@ -83,7 +83,7 @@ class AutoPools:
 
     @workflow.query
     def status(self) -> dict[str, Payload]:
-        """The executed steps, and the problems for which the execution waits."""
+        """The executed steps, and the remaining problems."""
         progress = self._progress
         return {
             "phase": self._phase,
@@ -97,7 +97,7 @@ class AutoPools:
         self._is_requested = True
 
     async def _reconcile(self, key: ApplicationKey) -> bool:
-        """Reconcile once. Returns False while a problem may be solved later."""
+        """Reconcile once. Returns whether no retry can help."""
         self._phase = "looking"  # published: users see the name of the phase
         try:
             result = await workflow.execute_activity(

@@ -1,8 +1,8 @@
 """Start and signal the executions that reconcile automatic pools.
 
 A sweep plans the pools of changed applications, and starts an execution if the plan has steps. A
-waiting execution is signalled when the configuration changes, or when an address of an awaited pool
-is released. A lost signal only delays the execution.
+waiting execution is signalled when the configuration changes, or when a pool that it waits for gets
+a free address. A lost signal only delays the execution.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ RETRY_PAUSE_S: Final = 0.5
 WATCH_NAME: Final = "the watch for automatic pools"
 
 RANGES_MAX: Final = 512
-"""Maximum number of pools whose releases are watched."""
+"""Maximum number of pools whose addresses are watched for a release."""
 
 SIGNALS_AT_ONCE: Final = 100
 _TOPICS: Final = ("pools", "subnets", "reservations")
@@ -51,10 +51,10 @@ Ranges = dict[tuple[bytes, bytes], frozenset[ApplicationKey]]
 """Range of claim keys -> the applications that wait for a release in the range."""
 
 
-class LastReconciled(NamedTuple):
+class ComparedApplication(NamedTuple):
     """An application (None if deleted) and its pools at the last comparison.
 
-    ``subnets``: the revisions of the last changes of subnets.
+    ``subnets``: for each IP family the revision at which a subnet last changed.
     """
 
     application: Application | None
@@ -72,7 +72,7 @@ class ApplicationDispatcher:
         self._reset()
 
     def _reset(self) -> None:
-        self._last_reconciled: dict[ApplicationKey, LastReconciled] = {}
+        self._last_compared: dict[ApplicationKey, ComparedApplication] = {}
         self._requested_keys: set[ApplicationKey] = set()
         self._waiting_reports: dict[ApplicationKey, ReconcileReport] = {}
         self._signal_revisions: dict[ApplicationKey, int] = {}
@@ -223,12 +223,12 @@ class ApplicationDispatcher:
 
     async def _sweep(self, pending: set[ApplicationKey], snapshot: ConfigurationSnapshot) -> None:
         """Signal pending and changed applications, then note the changes."""
-        changed: dict[ApplicationKey, LastReconciled] = await retry_unavailable()(
+        changed: dict[ApplicationKey, ComparedApplication] = await retry_unavailable()(
             self._find_changed, snapshot
         )
         for chunk in _chunks(list(pending | changed.keys())):
             await asyncio.gather(*(self._signal(key) for key in chunk))
-        self._last_reconciled |= changed
+        self._last_compared |= changed
 
     async def _signal(self, key: ApplicationKey) -> None:
         """Signal one execution. Log a failure that concerns only this execution."""
@@ -240,42 +240,42 @@ class ApplicationDispatcher:
 
     async def _find_changed(
         self, snapshot: ConfigurationSnapshot
-    ) -> dict[ApplicationKey, LastReconciled]:
-        """Find changed applications whose plan has steps. Notes only the other changes."""
-        changed: dict[ApplicationKey, LastReconciled] = {}
+    ) -> dict[ApplicationKey, ComparedApplication]:
+        """Return changed applications whose plan has steps, and note all other changes."""
+        changed: dict[ApplicationKey, ComparedApplication] = {}
         self._forget_settled(snapshot)
         pools_of = _by_application(snapshot)
         applications = self._planner.source.known()
         stamp = _stamp(snapshot, ("subnets",))
         for key, application in applications.items():
-            current = LastReconciled(application, tuple(pools_of.get(key, ())), stamp)
-            if self._last_reconciled.get(key) != current:
+            current = ComparedApplication(application, tuple(pools_of.get(key, ())), stamp)
+            if self._last_compared.get(key) != current:
                 if self._has_steps(current):
                     changed[key] = current
                 else:
-                    self._last_reconciled[key] = current
+                    self._last_compared[key] = current
         for key, pools in pools_of.items():
-            current = LastReconciled(application=None, pools=tuple(pools))
-            if key in applications or self._last_reconciled.get(key) == current:
+            current = ComparedApplication(application=None, pools=tuple(pools))
+            if key in applications or self._last_compared.get(key) == current:
                 continue
             if await self._is_gone(key, pools):
                 changed[key] = current
-        for key in self._last_reconciled.keys() - applications.keys() - pools_of.keys():
-            del self._last_reconciled[key]
+        for key in self._last_compared.keys() - applications.keys() - pools_of.keys():
+            del self._last_compared[key]
         return changed
 
     def _forget_settled(self, snapshot: ConfigurationSnapshot) -> None:
         """Forget a comparison once the view includes the last reconciliation.
 
-        Pools look unchanged if one was created and deleted meanwhile.
+        If a pool was created and deleted after the comparison, the pools look unchanged.
         """
         for key, changed_at in list(self._settled_revisions.items()):
             if changed_at <= snapshot.newest_guard_revision:
                 del self._settled_revisions[key]
-                self._last_reconciled.pop(key, None)
+                self._last_compared.pop(key, None)
 
-    def _has_steps(self, current: LastReconciled) -> bool:
-        assert current.application is not None, "an application that is gone has no plan"
+    def _has_steps(self, current: ComparedApplication) -> bool:
+        assert current.application is not None, "the application was deleted"
         settings = self._planner.settings
         pools = {pool.name: pool for pool in current.pools}
         configuration = self._planner.configuration()._replace(pools=pools)

@@ -45,7 +45,7 @@ class RecordedApplications:
     def __init__(self, store: KeyValueStore, keys: Keys, view: ConfigurationView) -> None:
         self._view = view
         self._deletions = Deletions(store, keys)
-        self._newest_snapshot: ConfigurationSnapshot = view.current
+        self._last_snapshot: ConfigurationSnapshot = view.current
         self._decoded: dict[tuple[str, str, str], tuple[RecordDefined, Application]] = {}
 
     async def listed(self) -> None:
@@ -67,27 +67,28 @@ class RecordedApplications:
 
     async def find(self, key: ApplicationKey) -> Application | MissingOwner:
         """See ``ApplicationsSource``. Raises StoreUnavailable, NotReady, LogCorrupt."""
-        record_of_key = record_key(key)
-        if record_of_key is None:
+        key_of_record = record_key(key)
+        if key_of_record is None:
             why = (
-                f"{key.kind} {key.namespace}/{key.name} is a third-party kind, which has no record"
+                f"{key.kind} {key.namespace}/{key.name} is of a third-party kind,"
+                " which has no record"
             )
             return MissingOwner(certain=False, why=why)
         await self._view.freshen()
-        record = self._view.current.records.get(record_of_key)
+        record = self._view.current.records.get(key_of_record)
         application = application_in(record) if record is not None else None
         if application is not None:
             return application
         await self._deletions.catch_up()
-        deletion = self._deletions.deleted.get(record_of_key)
+        deletion = self._deletions.deleted.get(key_of_record)
         if deletion is None:
             why = (
                 f"there is no record of {key.kind} {key.namespace}/{key.name};"
                 " apply its manifest with `orbctl apply -f`"
             )
             return MissingOwner(certain=False, why=why)
-        return MissingOwner(certain=True, why=deletion.text(record_of_key))
+        return MissingOwner(certain=True, why=deletion.text(key_of_record))
 
     async def changed(self) -> None:
         """See ``ApplicationsSource``."""
-        self._newest_snapshot = await self._view.next_snapshot(self._newest_snapshot)
+        self._last_snapshot = await self._view.next_snapshot(self._last_snapshot)

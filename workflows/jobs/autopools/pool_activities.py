@@ -1,7 +1,8 @@
 """The activity that reconciles the automatic pools of one application.
 
-An attempt stores no progress: the pools show it. A step is decided again when it is applied, so two
-concurrent workers create only one pool. The result is reported to the ADDs that wait for the pool.
+An attempt stores no progress, because the pools show it. A step is decided again when it is
+applied, so two concurrent workers create only one pool. The result is reported to the ADDs that
+wait for the pool.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ STEP_WORDS: Final = {
     "delete": "deleted",
     "retire": "retired",
 }
-DONE_MAX: Final = 64
-FOLLOWS_SIZE: Final = frozenset({"create", "grow", "shrink"})
+DONE_STEPS_MAX: Final = 64
+SCALING_ACTIONS: Final = frozenset({"create", "grow", "shrink"})
 """Actions that the application's number of Pods causes."""
 
 DONE: Final = "done"
@@ -132,7 +133,7 @@ class AutoPoolActivities:
             )
         remaining = [step for step in steps if not step.command] + refused
         result = ReconcileResult(
-            position, tuple(done[:DONE_MAX]), tuple(_problem(step) for step in remaining)
+            position, tuple(done[:DONE_STEPS_MAX]), tuple(_problem(step) for step in remaining)
         )
         info = activity.info()
         await self._requests.report(
@@ -143,11 +144,11 @@ class AutoPoolActivities:
     async def _plan(self, key: ApplicationKey) -> _Plan:
         planner, settings = self._planner, self._planner.settings
         # The request describes the application of an ADD that waits for a pool.
-        request, position = await self._requests.find(key)
+        requested, position = await self._requests.find(key)
         current = await planner.source.find(key)
         await planner.view.freshen()
-        changed_at = planner.view.current.newest_guard_revision
-        application = request if isinstance(current, MissingOwner) else current
+        changed_at = planner.view.current.changed_at
+        application = requested if isinstance(current, MissingOwner) else current
         # Reads only this application's objects: the cost must not grow with the cluster.
         configuration = await self._scopes.read_application(key, named_subnets(application))
         pools = [
@@ -158,10 +159,10 @@ class AutoPoolActivities:
             if current.certain:  # otherwise the application may exist
                 steps = steps_of_deleted_application(pools, configuration, claimed)
                 return _Plan(position, changed_at, scaled=None, steps=steps)
-            if request is None or is_built_in(key):
-                steps = _steps_of_unknown(current, waits=request is not None)
+            if requested is None or is_built_in(key):
+                steps = _steps_of_unknown(current, an_add_waits=requested is not None)
                 return _Plan(position, changed_at, scaled=None, steps=steps)
-        assert application is not None, "an unknown application has returned above"
+        assert application is not None, "neither the source nor a request describes the application"
         steps = plan_application(
             application, configuration, claimed, settings.default_number, enabled=settings.enabled
         )
@@ -187,7 +188,7 @@ class AutoPoolActivities:
                 ipv6_enabled=settings.ipv6_enabled,
             )
             observed = None
-            if scaled is not None and step.action in FOLLOWS_SIZE:
+            if scaled is not None and step.action in SCALING_ACTIONS:
                 observed = EventDraft(writer.event_id(), cause, scaled)
             try:
                 applied = await configurator.apply(step.command, cause, observed)
@@ -206,9 +207,9 @@ def steps_of_deleted_application(
     )
 
 
-def _steps_of_unknown(missing: MissingOwner, *, waits: bool) -> tuple[ReconcileStep, ...]:
-    """The steps for an application that may exist: tell a waiting ADD the reason."""
-    if not waits:
+def _steps_of_unknown(missing: MissingOwner, *, an_add_waits: bool) -> tuple[ReconcileStep, ...]:
+    """A refusal for a waiting ADD, because the application was not found and may exist."""
+    if not an_add_waits:
         return ()
     return (ReconcileStep("refuse", pool="", reason=missing.why, again=True),)
 

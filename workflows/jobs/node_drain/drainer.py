@@ -8,13 +8,13 @@ from typing import Final, NamedTuple, Protocol
 from core.domain.sriov.drain_plan import DrainRequest
 
 OBSERVATION_BYTES_MAX: Final = 48 * 1024
-"""The JSON of an observation and the drain records must fit into one payload."""
+"""With this limit, an observation and the drain records fit into one payload as JSON."""
 
 PODS_OBSERVED_MAX: Final = 64
-"""Later observations list further Pods of a node."""
+"""Maximum number of a node's Pods in an observation. Later observations list further Pods."""
 
 _NODE_BYTES: Final = 40
-"""Bytes of a node in an observation and a drain record, except names."""
+"""Bytes of a node in an observation and a drain record, without the names."""
 
 _POD_BYTES: Final = 3
 """Bytes of quotes and comma around a Pod's name."""

@@ -36,10 +36,10 @@ IDLE_S: Final = 30.0
 """The pause while no node is being drained."""
 
 STEP_S: Final = 30.0
-STEPS_S: Final = 120.0
+STEP_ATTEMPTS_S: Final = 120.0
 """Time limits of one attempt, and of all attempts."""
 
-_STEP: Final = step_options(STEP_S, STEPS_S)
+_STEP: Final = step_options(STEP_S, STEP_ATTEMPTS_S)
 
 
 class DrainSettings(NamedTuple):
@@ -73,7 +73,7 @@ class SriovDrains:
     ) -> None:
         """Drain until cancelled."""
         self._settings, self._state = settings, state
-        workflow.set_signal_handler(SETTINGS_SIGNAL, self._set)
+        workflow.set_signal_handler(SETTINGS_SIGNAL, self._replace_settings)
         while True:
             self._fault = await self._round()
             if workflow.info().is_continue_as_new_suggested():
@@ -100,7 +100,7 @@ class SriovDrains:
             "fault": self._fault,
         }
 
-    def _set(self, settings: DrainSettings) -> None:
+    def _replace_settings(self, settings: DrainSettings) -> None:
         self._settings = settings
         self._has_new_settings = True
 

@@ -2,12 +2,12 @@
 
     client.py              the client of the provider's HTTP API
     activities.py          requests to the provider, and records in endpoints and claims
-    binding.py             the workflow: bind after the claim, release before the claim is released
+    binding.py             the workflow: bind after the claim, unbind before the claim is released
     binding_dispatcher.py  starts an execution for each binding that an agent requests
 
 See docs/reference/http-api.md, "Network provider".
 
 Agents do not use this package: they write a binding (core/allocation/bindings.py) and follow its
 state. An address is claimed before it is bound. Agents and reclaim release its claim after it is
-unbound; if a user has released the claim before, the address is unbound afterwards.
+unbound. If a user releases the claim, the address is unbound afterwards.
 """

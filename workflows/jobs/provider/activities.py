@@ -30,7 +30,7 @@ from workflows.jobs.shard_writers import ShardWriters
 
 
 class ProviderRelease(NamedTuple):
-    """A request to release the addresses of a binding request."""
+    """The reason to release the addresses of ``request``, with evidence."""
 
     request: BindingRequest
     reason: ReleaseReason
@@ -74,7 +74,7 @@ class ProviderActivities:
     @property
     def all(self) -> tuple[Callable[..., Any], ...]:
         """All activities."""
-        return self.allocate, self.release, self.record, self.report_failure, self.end
+        return self.allocate, self.release, self.record, self.report_failure, self.release_claims
 
     async def close(self) -> None:
         """Close the connections to the provider."""
@@ -147,7 +147,7 @@ class ProviderActivities:
         await self._write_state(request, "failed", why)
 
     @activity.defn(name="release-claims")
-    async def end(self, release: ProviderRelease) -> tuple[str, ...]:
+    async def release_claims(self, release: ProviderRelease) -> tuple[str, ...]:
         """Release the remaining claims, delete the binding, return the released addresses."""
         request = release.request
         async with self._writers.current_writer() as (writer, cause):
@@ -168,7 +168,7 @@ class ProviderActivities:
         return done.addresses
 
     async def _note_begin(self, request: BindingRequest, state: str, why: str = "") -> None:
-        """Record the start of a request in the first attempt. A failure is ignored."""
+        """Append an event in the first attempt of an activity. Ignores failures of the store."""
         if activity.info().attempt > 1:
             return
         with suppress(StoreError):

@@ -25,7 +25,7 @@ CALL_S_MAX: Final = 110.0
 
 RECORD_S_MAX: Final = 30.0
 UNKNOWN_OUTCOME_S: Final = 100.0
-"""Seconds in which the provider may still process a request without a response."""
+"""Seconds in which the provider may still process a request that it has not answered."""
 
 RELEASE_ATTEMPTS_MAX: Final = 16
 """Attempts to release an address, over about 45 minutes; then the execution is paused."""
@@ -117,4 +117,6 @@ class ExternalBinding:
             await workflow.execute_activity(
                 ProviderActivities.release, release.request, address, options=RELEASING
             )
-        await workflow.execute_activity(ProviderActivities.end, release, options=RECORDING)
+        await workflow.execute_activity(
+            ProviderActivities.release_claims, release, options=RECORDING
+        )

@@ -147,8 +147,8 @@ class BindingDispatcher:
         request = binding.request
         addresses = [address for address, _ in request.claims]
         if not await read_claims(self._store, self._keys, request.key, addresses):
-            released = Binding(request, "returning", CLAIMS_ENDED)
-            await self._bindings.write(StoredBinding(binding, revision), released)
+            returning = Binding(request, "returning", CLAIMS_ENDED)
+            await self._bindings.write(StoredBinding(binding, revision), returning)
 
 
 async def _status(handle: WorkflowHandle) -> str:

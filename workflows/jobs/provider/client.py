@@ -32,11 +32,11 @@ RESPONSE_BYTES_MAX: Final = 1 << 20
 BUDGET_S_MIN: Final = 48.0
 """Minimum seconds until the caller's deadline when an allocate request is sent."""
 
-ERROR_CHARS_MAX: Final = 200
+ERROR_BYTES_MAX: Final = 200
 """Maximum bytes of a response that an error text quotes."""
 
 NOT_BOUND: Final = frozenset({404, 410})
-"""Status codes of a release that fails because the address is not bound."""
+"""Status codes of the response to the release of an address that is not bound."""
 
 
 class RequestedAddress(msgspec.Struct, frozen=True, rename="camel"):
@@ -213,7 +213,7 @@ def _check_status(status: int, data: bytes, url: str, accepted: frozenset[int]) 
     """Accept 2xx and ``accepted``. Raise ProviderRefused for 4xx, ProviderError for the rest."""
     if 200 <= status < 300 or status in accepted:
         return
-    text = data[:ERROR_CHARS_MAX].decode(errors="replace")
+    text = data[:ERROR_BYTES_MAX].decode(errors="replace")
     kind = ProviderRefused if 400 <= status < 500 else ProviderError
     raise kind(f"{url} responded {status}: {text}", subject=url, remedy="check the provider's log")
 

@@ -47,13 +47,13 @@ class QuarantineActivities:
         return await self._prober.probe(ProbeTarget(address, await self._gateway_of(address)))
 
     @activity.defn(name="quarantine-return")
-    async def give_back(self, address: str, host: ConflictingHost, reason: str) -> bool:
+    async def lift(self, address: str, host: ConflictingHost, reason: str) -> bool:
         """Lift the quarantine. False if it has ended. Raises as ``ShardWriters.apply``."""
         applied = await self._writers.apply(ReturnAddress(address, host, reason))
         return bool(applied.events)
 
     async def _gateway_of(self, address: str) -> str:
-        """The gateway of the pool or subnet, or ""."""
+        """The gateway of a pool with the address, else of a subnet with it, else ""."""
         family, value = parsed = parse_address(address)
         scope = await ScopeReader(self._store, self._keys).read_around(parsed)
         for objects in (scope.pools, scope.subnets):

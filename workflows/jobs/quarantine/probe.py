@@ -21,14 +21,16 @@ from workflows.model.payloads import Payload
 
 WORKFLOW_TYPE: Final = "quarantine-probe"
 CHECK_SIGNAL: Final = "look"
+"""The signal that the quarantine may have changed."""
+
 PROBE_NOW: Final = "probe-now"
-"""Signals: the quarantine may have changed; probe at once."""
+"""The signal to probe at once."""
 
 PROBE_S: Final = 30.0
-PROBES_S: Final = 120.0
+PROBE_ATTEMPTS_S: Final = 120.0
 """Time limits of one attempt, and of all attempts."""
 
-_OPTIONS: Final = step_options(PROBE_S, PROBES_S)
+_OPTIONS: Final = step_options(PROBE_S, PROBE_ATTEMPTS_S)
 
 
 def probe_id(address: str) -> str:
@@ -76,7 +78,7 @@ class ProbeQuarantine:
                 break
             self._progress = with_result(self._progress, result, now_s())
             self._publish()
-            if self._progress.may_lift and await self._give_back():
+            if self._progress.may_lift and await self._lift():
                 return self._outcome(returned=True)
             if workflow.info().is_continue_as_new_suggested():
                 workflow.continue_as_new(quarantined, self._progress)
@@ -137,12 +139,12 @@ class ProbeQuarantine:
         except workflow.ActivityError as error:
             return ProbeResult("unable", text=failure_text(error))
 
-    async def _give_back(self) -> bool:
+    async def _lift(self) -> bool:
         """Lift the quarantine. False after a failure."""
         reason = f"silent {self._progress.silent} times, {self._progress.text}"
         try:
             await workflow.execute_activity(
-                QuarantineActivities.give_back, *self._quarantined, reason, options=_OPTIONS
+                QuarantineActivities.lift, *self._quarantined, reason, options=_OPTIONS
             )
         except workflow.ActivityError as error:
             self._progress = self._progress._replace(text=failure_text(error))
@@ -159,7 +161,7 @@ class ProbeQuarantine:
 
 
 def required_probes(projection: Projection) -> Iterator[RequiredExecution]:
-    """An execution for each conflicting host, signalled when the host changes."""
+    """One execution for each quarantine that has a conflicting host."""
     for address, quarantine in projection.ledger.quarantine.items():
         if quarantine.conflicting_host is not None:
             host = quarantine.conflicting_host

@@ -20,7 +20,7 @@ class ProbeTarget(NamedTuple):
 
 
 class ProbeResult(NamedTuple):
-    """The result of a probe. ``text``: its network link, or why no probe was sent."""
+    """The result of a probe. ``text``: the network link of the probe, or why no probe was sent."""
 
     verdict: Verdict
     mac: str = ""

@@ -43,14 +43,14 @@ class ProbeProgress(NamedTuple):
         return self.silent >= SILENT_PROBES
 
 
-def with_result(progress: ProbeProgress, answer: ProbeResult, at_s: float) -> ProbeProgress:
+def with_result(progress: ProbeProgress, result: ProbeResult, at_s: float) -> ProbeProgress:
     """The progress after a probe."""
-    following = progress._replace(last=answer.verdict, text=answer.text, at_s=at_s)
+    following = progress._replace(last=result.verdict, text=result.text, at_s=at_s)
     later_s = min(progress.pause_s * FACTOR, PAUSE_S_MAX)
-    if answer.verdict == "silent":
+    if result.verdict == "silent":
         return following._replace(silent=progress.silent + 1, pause_s=PAUSE_S)
-    if answer.verdict == "answered":
+    if result.verdict == "answered":
         return following._replace(
-            silent=0, answers=progress.answers + 1, pause_s=later_s, mac=answer.mac
+            silent=0, answers=progress.answers + 1, pause_s=later_s, mac=result.mac
         )
     return following._replace(unable=progress.unable + 1, pause_s=later_s)

@@ -1,4 +1,4 @@
-"""Reclaim one Pod: a change of the Pod starts an execution, which waits and releases on evidence.
+"""Reclaim one Pod: a change of the Pod starts an execution, which releases addresses on evidence.
 
 The leader runs ``ChangeListener``. It misses changes while there is no leader, after a failure of
 the watch, or when its queue is full. So it requests a scan whenever the watch starts. A Pod whose
@@ -55,7 +55,7 @@ FindCause = Callable[[RevisedClaim], Awaitable[Cause | None]]
 """Returns the cause of a claim's event, with the trace of the ADD."""
 
 TRIGGERED_BY: Final = "triggered-by"
-"""The kind of the trace link to the change of a Pod, if the ADD is unknown."""
+"""The kind of the trace link if it points to a Pod's change, not to the ADD."""
 
 FOLLOWING_PODS: Final = "following changes of Pods"
 """Tests wait for this line of the log."""
@@ -66,8 +66,8 @@ _log: Final = logging.getLogger(__name__)
 class PodOutcome(NamedTuple):
     """The outcome of one activity. ``why``: the evidence, or why no address was released.
 
-    ``until_s``: when to run the activity again, Unix seconds; 0: never. ``seen``: the observation
-    that replaces a first observation by another process, whose clock cannot be compared.
+    ``until_s``: when to run the activity again, Unix seconds; 0: never. ``seen``: replaces the
+    first observation if another process made it, because clocks cannot be compared.
     """
 
     released: tuple[str, ...]
@@ -190,7 +190,7 @@ def _options(retry_s: float) -> workflow.ActivityOptions:
 def _newest_deadline(deadline: ReclaimDeadline, newer: ReclaimDeadline | None) -> ReclaimDeadline:
     """Return ``newer`` with the first observation of ``deadline``.
 
-    A deadline for a reported deletion stays as it is.
+    If either is for a reported deletion, return it unchanged.
     """
     if newer is None or deadline.reason == "deleted":
         return deadline
@@ -215,7 +215,7 @@ class DeadlineCause(NamedTuple):
 class PodExecutionStarter:
     """Starts executions of ``ReclaimPod``.
 
-    ``find_cause`` links an execution to the trace of the ADD.
+    An execution is linked to the trace of the ADD that ``find_cause`` returns.
     """
 
     def __init__(
@@ -305,7 +305,7 @@ class ChangeListener:
                 self.received += 1
                 await self._queue(queue, ObservedChange(change, self._context.observer.moment()))
         except FAULTS as error:
-            _log.warning("the watch of Pods failed; a scan finds what it misses: %s", error)
+            _log.warning("the watch of Pods failed; a scan finds the missed changes: %s", error)
         finally:
             self.listening = False
         await self._backoff.wait()
@@ -346,7 +346,7 @@ class ChangeListener:
         )
         if isinstance(deadline, NoDeadline):
             return
-        self._forget_passed()
+        self._forget_passed_deadlines()
         if not self._deadlines.put(deadline):
             self._drop(observed, "too many Pods are tracked (SPIDERPOOL_GC_MAX_PODENTRY_DB_CAP)")
             return
@@ -356,7 +356,7 @@ class ChangeListener:
         )
         self.started += 1
 
-    def _forget_passed(self) -> None:
+    def _forget_passed_deadlines(self) -> None:
         if len(self._deadlines) >= self._settings.deadlines_max:
             for deadline in self._deadlines.due(self._context.observer.now_s()):
                 self._deadlines.forget(deadline.uid)

@@ -275,7 +275,7 @@ def scan_key(keys: Keys) -> bytes:
 
 
 async def read_scan_status(store: KeyValueStore, keys: Keys) -> ScanStatus | None:
-    """The status, or None without an execution. Raises StoreUnavailable, LogCorrupt."""
+    """The status, or None if there is no execution. Raises StoreUnavailable, LogCorrupt."""
     key = scan_key(keys)
     for kv in (await store.read([Get(key)])).ranges[0].kvs:
         head = OPEN_HEADS.decode(keys, kv.key, kv.value)

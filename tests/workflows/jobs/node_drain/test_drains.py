@@ -12,7 +12,7 @@ from workflows.jobs.node_drain.drains import (
     ACTIVE_S,
     IDLE_S,
     SETTINGS_SIGNAL,
-    STEPS_S,
+    STEP_ATTEMPTS_S,
     DrainSettings,
 )
 from workflows.testing.handle import TimeSkippingHandle
@@ -119,7 +119,7 @@ async def test_a_failed_step_does_not_stop_the_drain_of_another_node(
     cluster.failing_nodes = {"a"}
 
     handle, harness = await start_drains(cluster, max_unavailable=2)
-    await harness.environment.advance(STEPS_S + ACTIVE_S)
+    await harness.environment.advance(STEP_ATTEMPTS_S + ACTIVE_S)
 
     assert cluster.steps[:3] == ["cordon a", "cordon b", "evict shop/b"]
     assert "node a cannot be changed" in (await handle.query("status"))["fault"]
@@ -132,10 +132,10 @@ async def test_no_node_is_cordoned_until_the_drained_node_is_uncordoned(
     cluster.cordoned, cluster.failing_nodes = ["a"], {"a"}
 
     handle, harness = await start_drains(cluster)
-    await harness.environment.advance(2 * STEPS_S)
+    await harness.environment.advance(2 * STEP_ATTEMPTS_S)
     steps, status = list(cluster.steps), await handle.query("status")
     cluster.failing_nodes = set()
-    await harness.environment.advance(2 * STEPS_S)
+    await harness.environment.advance(2 * STEP_ATTEMPTS_S)
 
     assert (steps, status["drained"]) == ([], 0)
     assert cluster.steps[:2] == ["uncordon a", "cordon b"]

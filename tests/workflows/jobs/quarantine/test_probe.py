@@ -67,7 +67,7 @@ class ProbeJobHarness:
     async def start(self, prober: Prober) -> TimeSkippingHandle:
         activities = QuarantineActivities(self.node.store, self.node.keys, self.writers, prober)
         registry = Registry(
-            [ProbeQuarantine], [activities.check, activities.probe, activities.give_back]
+            [ProbeQuarantine], [activities.check, activities.probe, activities.lift]
         )
         self.environment = WorkflowEnvironment(registry, replays=True)
         (notice,) = required_probes(Projection(await self.node.read_ledger()))
