@@ -147,7 +147,7 @@ class AutoPoolActivities:
         requested, position = await self._requests.find(key)
         current = await planner.source.find(key)
         await planner.view.freshen()
-        changed_at = planner.view.current.changed_at
+        changed_at = planner.view.current.newest_guard_revision
         application = requested if isinstance(current, MissingOwner) else current
         # Reads only this application's objects: the cost must not grow with the cluster.
         configuration = await self._scopes.read_application(key, named_subnets(application))
