@@ -11,5 +11,5 @@ See docs/contributing/benchmarks.md.
     callers/     programs that generate load
     simulation/  hundreds of simulated nodes
 
-The benchmark must only touch processes and directories that it created.
+The benchmark may touch only processes and directories that it created.
 """

@@ -50,11 +50,13 @@ def bench(
     results = run_measures(scale, measures, _print_lines if quick else _print_nothing)
     reporting.print_tables(console, results)
     # A partial run must not overwrite the file of a complete run.
-    name = "-".join([scale.name, *(measure.name for measure in measures if names)])
-    written_files = [reporting.write(RESULTS, reporting.document(scale.name, facts, results), name)]
+    run_name = "-".join([scale.name, *(measure.name for measure in measures if names)])
+    written_files = [
+        reporting.write(RESULTS, reporting.document(scale.name, facts, results), run_name)
+    ]
     if not quick:
         figures = [figure for result in results for figure in result.figures]
-        written_files += plots.write(RESULTS / name if names else RESULTS, figures)
+        written_files += plots.write(RESULTS / run_name if names else RESULTS, figures)
     console.print(f"written: {', '.join(map(str, written_files))}")
     if any(result.failure for result in results):
         raise typer.Exit(EXIT_FAILED)
@@ -62,8 +64,8 @@ def bench(
 
 def _show_list() -> None:
     for measure in MEASURES:
-        for name, target in measure.targets.items():
-            typer.echo(f"{name:24} {measure.name:12} {target or 'no target'}")
+        for figure, target in measure.targets.items():
+            typer.echo(f"{figure:24} {measure.name:12} {target or 'no target'}")
 
 
 def _print_lines(result: MeasureResult) -> None:

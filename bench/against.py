@@ -45,22 +45,23 @@ CALLS_MAX: Final = 10_000
 CALLERS_MAX: Final = 256
 TURNS_MAX: Final = 100
 READY_S_MAX: Final = 120.0
-"""Seconds in which an ADD of a plugin must succeed; earlier ADDs may fail."""
+"""Seconds in which a started plugin must answer an ADD with success; failed ADDs are repeated."""
 
 RETRY_S: Final = 1.0
 PROBES_MAX: Final = int(READY_S_MAX / RETRY_S)
 TERMINATED_S: Final = 1.0
-"""Seconds from the Pods' deletion timestamps to the first DEL; in a cluster, containers end in this
-time."""
+"""Seconds from the Pods' deletion timestamps to the first DEL. In a cluster, containers end
+meanwhile."""
 
 SETTLED_S: Final = 4.0
-"""Seconds from the last call to reading the CPU time: agents and controllers may still work."""
+"""Seconds from the last call to reading the CPU time. Agents and controllers may still work
+meanwhile."""
 
 
 class Plan(NamedTuple):
     """The calls to measure.
 
-    ``calls``: the number of ADDs, and of DELs, for each plugin, turn and number of callers.
+    ``calls``: the ADDs, and as many DELs, of one plugin in one turn with one number of callers.
     """
 
     calls: int
@@ -76,7 +77,7 @@ class Plan(NamedTuple):
 class Cell(NamedTuple):
     """The results of one verb for one plugin, with one number of callers.
 
-    ``rate``: calls per second. ``percentiles``: milliseconds.
+    ``side``: the plugin's name. ``rate``: calls per second. ``percentiles``: milliseconds.
     """
 
     side: str
@@ -198,7 +199,7 @@ def _measure(plan: Plan, rival: Rival) -> Comparison:
     if missing:
         _print_error(
             f"no {' and no '.join(missing)} in {KUBERNETES_PROGRAMS}: "
-            "measured without an API server"
+            "both plugins run without an API server"
         )
     elif not rival.start:
         _print_error(
@@ -224,12 +225,12 @@ def _compare(lab: Lab, sides: Sequence[Side], plan: Plan) -> Comparison:
     reports: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
     executables_cpu_s = dict.fromkeys((side.name for side in sides), 0.0)
     servers_before_s = {side.name: side.cpu_s() for side in sides}
-    first = NEW_PODS + PROBES_MAX + max(plan.callers)
+    first_pod = NEW_PODS + PROBES_MAX + max(plan.callers)
     for turn in range(plan.turns):
         for callers in plan.callers:
             lab.report(f"turn {turn + 1} of {plan.turns}, callers: {callers} ...")
-            pods = range(first, first + plan.calls)
-            first += plan.calls
+            pods = range(first_pod, first_pod + plan.calls)
+            first_pod += plan.calls
             for verb in ("ADD", "DEL"):
                 if verb == "DEL":
                     _terminate(lab, sides, pods)

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 SIGNIFICANT_DIGITS = 4
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 MANY_SAMPLES = 20
-"""From this number on, the spread excludes the lowest and the highest tenth."""
+"""From this number of samples on, the spread excludes the lowest and the highest tenth."""
 
 
 class NotTaken(Exception):
@@ -91,7 +91,7 @@ def median_figure(
 
 
 def ratio_figure(name: str, ratios: Sequence[float], compared_with: str, note: str = "") -> Figure:
-    """A figure with the median of ratios to ``compared_with``."""
+    """A figure with the median of the ratios; ``compared_with`` describes their denominator."""
     return Figure(name, median(ratios), f"x {compared_with}", 1.0, note, tuple(ratios))
 
 

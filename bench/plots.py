@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MET = "#2a9d8f"
 MISSED = "#e76f51"
-COMPARED = "#bbbbbb"
+REFERENCE = "#bbbbbb"
 
 LINES = ("#264653", "#2a9d8f", "#e76f51")
 """Colours of the lines, in the order of ``percentiles.CALLERS``."""
@@ -25,8 +25,8 @@ NOT_MEASURED = Figure("", 0.0, "")
 """Stands for a figure that this run has not measured."""
 
 COLUMNS = 4
-INCHES = 3.0
-_LEAST = 1e-3
+INCHES_A_PLOT = 3.0
+_HEADROOM_VALUE_MIN = 1e-3
 """Stands for zero and negative values on a logarithmic scale."""
 
 
@@ -51,7 +51,7 @@ def _targets(directory: Path, figures: Sequence[Figure]) -> Path:
     headrooms = [_headroom(figure) for figure in shown]
     colours = [MET if headroom >= 1 else MISSED for headroom in headrooms]
     bars = axes.barh([figure.name for figure in shown], headrooms, color=colours)
-    axes.bar_label(bars, list(map(_against_target, shown)), padding=4, fontsize=8)
+    axes.bar_label(bars, list(map(_value_and_target, shown)), padding=4, fontsize=8)
     axes.axvline(1.0, color="black", linewidth=1)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
@@ -68,7 +68,7 @@ def _samples(directory: Path, figures: Sequence[Figure]) -> Path:
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
     rows = math.ceil(len(figures) / COLUMNS)
-    size = (INCHES * COLUMNS, INCHES * rows)
+    size = (INCHES_A_PLOT * COLUMNS, INCHES_A_PLOT * rows)
     fig, grid = plt.subplots(rows, COLUMNS, figsize=size, layout="constrained", squeeze=False)
     for axes in grid.flat[len(figures) :]:
         axes.axis("off")
@@ -87,7 +87,7 @@ def _samples(directory: Path, figures: Sequence[Figure]) -> Path:
 def _plot_samples(axes: Axes, figure: Figure) -> None:
     samples = figure.samples or (figure.value,)
     size = 5 if len(samples) < MANY_SAMPLES else 2
-    for values, colour in ((figure.references, COMPARED), (samples, MET)):
+    for values, colour in ((figure.references, REFERENCE), (samples, MET)):
         axes.plot(range(1, len(values) + 1), values, "o", color=colour, markersize=size)
     axes.set_xlim(0.5, max(len(samples), len(figure.references)) + 0.5)
     axes.axhline(figure.value, color=MET, linewidth=1)
@@ -146,12 +146,12 @@ def _bound(figure: Figure) -> float | None:
     return target.bound if target else None
 
 
-def _against_target(figure: Figure) -> str:
+def _value_and_target(figure: Figure) -> str:
     return f"{rounded(figure.value):g}, {TARGETS[figure.name]}"
 
 
 def _headroom(figure: Figure) -> float:
     target = TARGETS[figure.name]
     assert target is not None, figure.name
-    value = max(figure.value, _LEAST)
+    value = max(figure.value, _HEADROOM_VALUE_MIN)
     return value / target.bound if target.kind == "at least" else target.bound / value

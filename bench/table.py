@@ -340,7 +340,7 @@ MEASURES: tuple[Measure, ...] = (
     Measure(
         "coordinator_crowd",
         {"coordinator_add_32_ms": None, "leaks_after_10k": Target("at most", 0)},
-        measure=coordinator.measure_crowd,
+        measure=coordinator.measure_concurrent,
         share=30,
     ),
 )

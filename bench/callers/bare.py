@@ -27,7 +27,7 @@ DEADLINE_S = 30.0
 
 
 def transaction(serial: int, pool_revision: int) -> Any:
-    """One bare transaction."""
+    """Return the request of one bare transaction."""
     endpoint = b"/bare/endpoint/shop/web-%x" % serial
     ip = b"/bare/ip/4/%032x" % serial
     log = b"/bare/log/node-0/%016x" % serial
@@ -50,12 +50,12 @@ def transaction(serial: int, pool_revision: int) -> Any:
     return request
 
 
-Transact = Callable[[Any], Awaitable[Any]]
+SendRequest = Callable[[Any], Awaitable[Any]]
 
 
 @asynccontextmanager
-async def grpc_client(endpoint: str) -> AsyncIterator[tuple[Transact, Transact]]:
-    """Yield functions that send a Put and a Txn."""
+async def grpc_client(endpoint: str) -> AsyncIterator[tuple[SendRequest, SendRequest]]:
+    """Yield functions that send a Put and a Txn by grpc.aio."""
     async with grpc.aio.insecure_channel(endpoint) as channel:
         stub = etcdrpc.KVStub(channel)
 
@@ -69,12 +69,12 @@ async def grpc_client(endpoint: str) -> AsyncIterator[tuple[Transact, Transact]]
 
 
 @asynccontextmanager
-async def own_client(endpoint: str) -> AsyncIterator[tuple[Transact, Transact]]:
-    """Yield functions that send a Put and a Txn."""
+async def own_client(endpoint: str) -> AsyncIterator[tuple[SendRequest, SendRequest]]:
+    """Yield functions that send a Put and a Txn by the agent's HTTP/2 channel."""
     channel = Channel(endpoint, None)
     assert await channel.connect(), channel.failure
 
-    def method(name: str, response_type: Any) -> Transact:
+    def method(name: str, response_type: Any) -> SendRequest:
         async def call(request: Any) -> Any:
             content = await channel.unary(
                 name, request.SerializeToString(), timeout_s=DEADLINE_S, metadata=()

@@ -2,7 +2,7 @@
 
 Parameters: ``command``, ``environments`` (one for each run), ``stdin`` (a file), ``directory`` (for
 the output), ``callers`` (concurrent processes). Report: ``seconds``, ``latencies_ms``, ``cpu_ms``
-(the mean of all runs), ``failures`` (the output of each failed run).
+(the mean CPU time of a run), ``failures`` (the output of each failed run).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Sends CNI calls as binary frames to the framed sockets of agents.
 
-Each call opens a new connection, as the CNI executable does. The program has no event loop, to
+Each call opens a new connection, as the CNI executable does. The program does not use asyncio, to
 leave the CPU to the agents.
 
 Parameters: ``sockets``, ``callers``, ``verb``, ``first`` (Pod number), ``count``, ``netconf``.
@@ -23,10 +23,10 @@ from bench.rig.frames import frame
 
 SUCCESS_BYTE = b"\0"
 ANSWER_HEAD_BYTES = 5
-"""``SUCCESS_BYTE`` or an error code, then the length of the body."""
+"""An answer begins with ``SUCCESS_BYTE`` or an error code, then the length of the body."""
 
 ANSWER_S_MAX = 60.0
-"""A run fails after this time without any answer."""
+"""A run fails if no answer arrives for this time."""
 
 RECEIVE_BYTES = 65_536
 
@@ -50,7 +50,9 @@ class ConcurrentCallers:
         while self._connections:
             ready = self._epoll.poll(ANSWER_S_MAX)
             if not ready:
-                raise TimeoutError(f"{len(self._connections)} callers got no answer")
+                raise TimeoutError(
+                    f"{len(self._connections)} callers got no answer in {ANSWER_S_MAX:g} s"
+                )
             for descriptor, _ in ready:
                 self._advance(self._connections[descriptor])
         return time.perf_counter() - started

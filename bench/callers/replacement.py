@@ -23,11 +23,11 @@ _FAILURE_BYTES_MAX: Final = 500
 
 
 class _Call(NamedTuple):
-    """A call in progress. ``new``: the number of the new Pod."""
+    """A call in progress. ``new_pod``: the number of the new Pod."""
 
     connection: Connection
     verb: str
-    new: int
+    new_pod: int
 
 
 class Replacements:
@@ -36,7 +36,7 @@ class Replacements:
     def __init__(self, parameters: dict[str, Any]) -> None:
         self._path: str = parameters["socket"]
         self._conf: bytes = parameters["netconf"].encode()
-        self._new = iter(range(parameters["first"], parameters["first"] + parameters["count"]))
+        self._new_pods = iter(range(parameters["first"], parameters["first"] + parameters["count"]))
         self._epoll = select.epoll()
         self._calls: dict[int, _Call] = {}
         self.existing = deque[int](parameters["existing"])
@@ -50,22 +50,24 @@ class Replacements:
         while self._calls:
             ready = self._epoll.poll(ANSWER_S_MAX)
             if not ready:
-                raise TimeoutError(f"{len(self._calls)} callers got no answer")
+                raise TimeoutError(
+                    f"{len(self._calls)} callers got no answer in {ANSWER_S_MAX:g} s"
+                )
             for descriptor, _ in ready:
                 self._advance(descriptor)
 
     def _replace(self) -> None:
-        new = next(self._new, None)
-        if new is not None:
-            self._begin("DEL", self.existing.popleft(), new)
+        new_pod = next(self._new_pods, None)
+        if new_pod is not None:
+            self._begin("DEL", self.existing.popleft(), new_pod)
 
-    def _begin(self, verb: str, serial: int, new: int) -> None:
+    def _begin(self, verb: str, serial: int, new_pod: int) -> None:
         connection = Connection(self._path, frame(verb, serial, self._conf))
-        self._calls[connection.descriptor] = _Call(connection, verb, new)
+        self._calls[connection.descriptor] = _Call(connection, verb, new_pod)
         self._epoll.register(connection.descriptor, select.EPOLLIN)
 
     def _advance(self, descriptor: int) -> None:
-        connection, verb, new = self._calls[descriptor]
+        connection, verb, new_pod = self._calls[descriptor]
         if not connection.receive():
             return
         self.latencies_ms[verb].append((time.perf_counter() - connection.began) * 1e3)
@@ -78,9 +80,9 @@ class Replacements:
         self._epoll.unregister(descriptor)
         connection.close()
         if verb == "DEL":
-            self._begin("ADD", new, new)
+            self._begin("ADD", new_pod, new_pod)
         else:
-            self.existing.append(new)
+            self.existing.append(new_pod)
             self._replace()
 
 

@@ -36,7 +36,7 @@ Append = Callable[[Proposal], Awaitable[None]]
 
 
 def proposal(serial: int, event_id: str, pool_revision: int) -> Proposal:
-    """The claim of one Pod."""
+    """Return a proposal that claims an address for one Pod."""
     pod = identity(serial)
     endpoint, ip = KEYS.endpoint(NAMESPACE, pod.name), KEYS.ip(4, serial)
     nic = Nic(INTERFACE, "10.0.0.2/10", "wide", "10.0.0.1", network="lan")
@@ -61,7 +61,7 @@ def proposal(serial: int, event_id: str, pool_revision: int) -> Proposal:
 
 
 def through_writer(writer: Writer) -> Append:
-    """A function that appends claims with the writer's group commit."""
+    """Return a function that appends claims with the writer's group commit."""
 
     async def append(claim: Proposal) -> None:
         outcome = await writer.append(claim)
@@ -71,11 +71,11 @@ def through_writer(writer: Writer) -> Append:
 
 
 def by_transactions(store: EtcdStore, first: int) -> Append:
-    """A function that appends each claim in its own transaction."""
+    """Return a function that appends each claim in its own transaction."""
     serials = count(first)
 
     async def append(claim: Proposal) -> None:
-        log = Put(KEYS.log("alone", next(serials)), encode_segment(unix_ms(), claim.drafts))
+        log = Put(KEYS.log("unbatched", next(serials)), encode_segment(unix_ms(), claim.drafts))
         result = await store.commit(claim.guards, (log, *claim.writes))
         assert result.succeeded, "a Pod's number was used before"
 
@@ -86,7 +86,7 @@ async def measure(parameters: dict[str, Any]) -> dict[str, Any]:
     """Append the claims; return the report."""
     store = EtcdStore(EtcdSettings((parameters["endpoint"],)))
     pool_revision = (await store.commit([], [Put(POOL, VALUE)])).revision
-    writer = Writer(store, KEYS, "together")
+    writer = Writer(store, KEYS, "batched")
     await writer.open()
     first, grouped = parameters["first"], parameters["way"] == "writer"
     append = through_writer(writer) if grouped else by_transactions(store, first)

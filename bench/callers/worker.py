@@ -25,7 +25,7 @@ from workflows.engine.worker.worker import Worker
 
 
 async def work(parameters: dict[str, Any]) -> None:
-    """Run the worker until input ends, with the garbage collection of a controller."""
+    """Run the worker until input ends; Python's garbage collector is set as in a controller."""
     raise_gc_threshold(CONTROLLER_COLLECT_AFTER_OBJECTS)
     freeze_current_objects()
     store = EtcdStore(EtcdSettings((parameters["endpoint"],)))

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from bench.figures import Figure, median_figure
 from bench.measures.allocation import define_wide_pool
 from bench.measures.calls import UNLIMITED_ALLOCATIONS, AddCaller
-from bench.measures.claim_scale import seed_of
+from bench.measures.claim_scale import seed_claims
 from bench.rig.lab import Lab
 from bench.rig.seeding import pool_name, wide_pool
 from tests.support.etcd import EtcdCluster
@@ -19,26 +19,26 @@ from tests.support.etcd import EtcdCluster
 def measure(lab: Lab) -> list[Figure]:
     """Measure agent_ready_s and agent_rss_1k_pools_mb."""
     scale = lab.scale
-    ready_samples: dict[str, list[float]] = {"full": [], "empty": []}
+    ready_times_s: dict[str, list[float]] = {"full": [], "empty": []}
     memory_mb: dict[str, list[float]] = {"full": [], "empty": []}
     with ExitStack() as stack:
-        etcds = {
-            "full": (stack.enter_context(lab.etcd(seed_of(lab, scale.claims))), pool_name(0)),
+        etcds_and_pools = {
+            "full": (stack.enter_context(lab.etcd(seed_claims(lab, scale.claims))), pool_name(0)),
             "empty": (stack.enter_context(lab.etcd()), wide_pool().name),
         }
-        lab.fill(etcds["empty"][0], define_wide_pool)
+        lab.fill(etcds_and_pools["empty"][0], define_wide_pool)
         for _ in lab.rounds():
-            for name, (etcd, pool) in etcds.items():
+            for name, (etcd, pool) in etcds_and_pools.items():
                 ready_s, rss_mb = _start_agent(lab, etcd, pool)
-                ready_samples[name].append(ready_s)
+                ready_times_s[name].append(ready_s)
                 memory_mb[name].append(rss_mb)
     sizes = f"{scale.pools:,} pools and {scale.claims:,} claims; reference: one pool, no claims"
     return [
         median_figure(
             "agent_ready_s",
-            ready_samples["full"],
+            ready_times_s["full"],
             "s",
-            references=ready_samples["empty"],
+            references=ready_times_s["empty"],
             note=sizes,
         ),
         median_figure(

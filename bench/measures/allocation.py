@@ -34,7 +34,7 @@ def measure(lab: Lab) -> list[Figure]:
     adds_1: list[Calls] = []
     bare_32: list[Calls] = []
     bare_1: list[Calls] = []
-    client_32: list[Calls] = []
+    own_client_32: list[Calls] = []
     with lab.etcd() as etcd:
         lab.fill(etcd, define_wide_pool)
         with lab.agent(etcd, NODE, variables=UNLIMITED_ALLOCATIONS) as agent:
@@ -42,10 +42,10 @@ def measure(lab: Lab) -> list[Figure]:
             caller.warm_up()
             for _ in lab.rounds():
                 bare_32.append(bare.run(lab.scale.adds, CALLERS))
-                client_32.append(bare.run(lab.scale.adds, CALLERS, client="own"))
-                before = _segments(lab, etcd)
+                own_client_32.append(bare.run(lab.scale.adds, CALLERS, client="own"))
+                before = _segment_count(lab, etcd)
                 adds_32.append(caller.add(lab.scale.adds, CALLERS))
-                transactions += _segments(lab, etcd) - before
+                transactions += _segment_count(lab, etcd) - before
                 bare_1.append(bare.run(lab.scale.lone_adds, 1))
                 adds_1.append(caller.add(lab.scale.lone_adds, 1))
     adds_per_transaction = len(adds_32) * lab.scale.adds / transactions
@@ -74,7 +74,7 @@ def measure(lab: Lab) -> list[Figure]:
             note=f"at {CALLERS} callers; reference: CPU of the bare client per transaction",
         ),
         *_ratios(adds_32, bare_32, adds_1, bare_1),
-        *_client_ratios(adds_32, bare_32, client_32),
+        *_client_ratios(adds_32, bare_32, own_client_32),
     ]
 
 
@@ -103,10 +103,10 @@ def _ratios(
 
 
 def _client_ratios(
-    adds_32: list[Calls], bare_32: list[Calls], client_32: list[Calls]
+    adds_32: list[Calls], bare_32: list[Calls], own_client_32: list[Calls]
 ) -> list[Figure]:
-    """ADDs relative to bare transactions with our client, and our client relative to grpc.aio."""
-    rounds = list(zip(adds_32, bare_32, client_32, strict=True))
+    """ADDs relative to bare transactions with the agent's client, and this relative to grpc.aio."""
+    rounds = list(zip(adds_32, bare_32, own_client_32, strict=True))
     return [
         ratio_figure(
             "alloc_rate_of_client_32",
@@ -126,7 +126,7 @@ def _client_ratios(
     ]
 
 
-def _segments(lab: Lab, etcd: EtcdCluster) -> int:
+def _segment_count(lab: Lab, etcd: EtcdCluster) -> int:
 
     async def read() -> int:
         async with lab.store(etcd) as store:

@@ -1,7 +1,7 @@
 """The time to compute a past state from a long log: the console's overview and address grid.
 
-as_of_cold_s: building the index of the log, and the first overview and grid.
-as_of_1m_ms: a later overview and grid; 1m is a million events.
+``as_of_cold_s``: the time to build the index of the log and the first overview and grid.
+``as_of_1m_ms``: the time of a later overview and grid; 1m is a million events.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.core.archive.synthetic import BIG_POOL
 from tests.support.etcd import EtcdCluster
 from tests.support.memory import column_bytes
 
-JUMPS = 10
+INSTANTS_A_ROUND = 10
 
 SEED = 1
 
@@ -48,15 +48,15 @@ async def _measure(lab: Lab, etcd: EtcdCluster, log: SeededLog) -> tuple[list[fl
         began = time.perf_counter()
         index = await source.log.newest()
         read_s = time.perf_counter() - began
-        await _compute(source, rng.randrange(index.clock.first[0], index.position))
+        await _compute_views(source, rng.randrange(index.clock.first[0], index.position))
         cold_s = time.perf_counter() - began
         assert index.clock.events == lab.scale.events, "the index lacks events of the log"
         for _ in lab.rounds():
             durations_ms = []
-            for _ in range(JUMPS):
+            for _ in range(INSTANTS_A_ROUND):
                 position = rng.randrange(index.clock.first[0], index.position)
                 began = time.perf_counter()
-                await _compute(source, position)
+                await _compute_views(source, position)
                 durations_ms.append((time.perf_counter() - began) * 1e3)
             samples.append(median(durations_ms))
             slowest = max(slowest, *durations_ms)
@@ -68,7 +68,7 @@ async def _measure(lab: Lab, etcd: EtcdCluster, log: SeededLog) -> tuple[list[fl
     return samples, cold_s, note
 
 
-async def _compute(source: ConsoleSource, position: int) -> None:
+async def _compute_views(source: ConsoleSource, position: int) -> None:
     pools = source.pools(await source.instant(str(position)))
     answers = overview(pools, None), grid(pools, BIG_POOL.name, "", "", CELLS_DEFAULT)
     assert msgspec.json.encode(answers)

@@ -14,7 +14,7 @@ WARM_UP_CALLS = 300
 """ADDs until the agent has imported its modules and opened its connections."""
 
 UNLIMITED_ALLOCATIONS = {"SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS": "10000000"}
-"""Environment of an agent: a limit per pool that no measure reaches."""
+"""Environment of an agent: the limit of allocations per pool, which no measure reaches."""
 
 
 class CallFailed(Exception):
@@ -55,7 +55,7 @@ class AddCaller:
         report = self._lab.call("framed", parameters)
         cpu_ms = (self._agent.cpu_s() - before_s) * 1e3 / count
         if report["failures"]:
-            text = f"{len(report['failures'])} of {count} ADDs: {report['failures'][0]}"
+            text = f"{len(report['failures'])} of {count} ADDs failed: {report['failures'][0]}"
             raise CallFailed(text)
         return Calls(count / report["seconds"], report["latencies_ms"], cpu_ms)
 

@@ -16,7 +16,7 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
 
 
-def seed_of(lab: Lab, claims: int) -> Path:
+def seed_claims(lab: Lab, claims: int) -> Path:
     """Seed a cluster with claims in ``scale.pools`` pools; return its data."""
 
     async def fill(store: KeyValueStore, keys: Keys) -> None:
@@ -33,7 +33,7 @@ def measure(lab: Lab) -> list[Figure]:
     with ExitStack() as stack:
         callers: dict[int, AddCaller] = {}
         for claims in p50s:
-            etcd = stack.enter_context(lab.etcd(seed_of(lab, claims)))
+            etcd = stack.enter_context(lab.etcd(seed_claims(lab, claims)))
             agent = stack.enter_context(lab.agent(etcd, variables=UNLIMITED_ALLOCATIONS))
             callers[claims] = AddCaller(lab, agent)
             callers[claims].warm_up(pool_name(0))

@@ -31,11 +31,11 @@ BACKENDS_EACH = 10
 CONNECTIONS = 1_000
 
 THIS_PROCESS = "0"
-"""Writing this to ``PROCESSES`` of a cgroup moves the writing process into the cgroup."""
+"""A process that writes this to ``CGROUP_PROCS`` of a cgroup moves itself into the cgroup."""
 
-PROCESSES = "cgroup.procs"
+CGROUP_PROCS = "cgroup.procs"
 RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER with which a close resets the connection, so that no port stays in TIME_WAIT."""
+"""The SO_LINGER with which close() resets the connection, so that no port stays in TIME_WAIT."""
 
 
 def measure(lab: Lab) -> list[Figure]:
@@ -50,9 +50,9 @@ def measure(lab: Lab) -> list[Figure]:
         installation.write(steps)
         direct_rates, cluster_ip_rates = [], []
         for _ in lab.rounds():
-            (harness.cgroup.parent / PROCESSES).write_text(THIS_PROCESS)
+            (harness.cgroup.parent / CGROUP_PROCS).write_text(THIS_PROCESS)
             direct_rates.append(_rate(harness, server, BACKEND_ADDRESSES[4][0], BACKEND_PORT))
-            (harness.cgroup / PROCESSES).write_text(THIS_PROCESS)
+            (harness.cgroup / CGROUP_PROCS).write_text(THIS_PROCESS)
             cluster_ip_rates.append(_rate(harness, server, SERVICE_ADDRESS[4], SERVICE_PORT))
         change_times_ms = []
         for number in lab.rounds():
@@ -95,7 +95,7 @@ def _rate(harness: ClusterIPHarness, server: socket.socket, address: str, port: 
 
 
 def _other_services() -> dict[Frontend, BackendGroup]:
-    """Services with addresses from 11.0.0.0 on, in IPv4-mapped form."""
+    """The Services besides the measured one; their addresses begin at 11.0.0.0, IPv4-mapped."""
     services = {}
     for number in range(SERVICES):
         address = (0xFFFF_0B00_0000 + number).to_bytes(16, "big")

@@ -26,12 +26,12 @@ from core.eventstore.kv import KeyValueStore
 from core.eventstore.writer import Writer
 from tests.support.etcd import EtcdCluster
 
-FEW_OBJECTS = 100
+FEW_POOLS = 100
 """Pools of the smaller cluster; the larger cluster has ``lab.scale.objects``."""
 
-COMMANDS = 40
+COMMANDS_A_ROUND = 40
 
-IMPORTED = 10_000
+IMPORTED_POOLS = 10_000
 """The measured time of an import is scaled to this number of pools."""
 
 CAUSE = Cause("bench")
@@ -41,13 +41,13 @@ def measure_scale(lab: Lab) -> list[Figure]:
     """Measure command_scale_ratio."""
     many = lab.scale.objects
     with (
-        lab.etcd(_seed(lab, FEW_OBJECTS)) as small,
+        lab.etcd(_seed(lab, FEW_POOLS)) as small,
         lab.etcd(_seed(lab, many)) as large,
     ):
         ratios = asyncio.run(_compare(lab, small, large))
     note = f"the median time to create a pool among {many:,} others of the same CIDR"
     return [
-        ratio_figure("command_scale_ratio", ratios, f"the median time among {FEW_OBJECTS:,}", note)
+        ratio_figure("command_scale_ratio", ratios, f"the median time among {FEW_POOLS:,}", note)
     ]
 
 
@@ -57,7 +57,7 @@ def measure_import(lab: Lab) -> list[Figure]:
     durations_s: list[float] = []
     for _ in lab.rounds():
         with lab.etcd() as etcd:
-            durations_s.append(asyncio.run(_import(lab, etcd, count)) * IMPORTED / count)
+            durations_s.append(asyncio.run(_import(lab, etcd, count)) * IMPORTED_POOLS / count)
     note = f"commands one after the other, as `orbctl apply` does; measured with {count:,} pools"
     return [median_figure("import_10k_s", durations_s, "s", note=note)]
 
@@ -75,7 +75,7 @@ async def _compare(lab: Lab, small: EtcdCluster, large: EtcdCluster) -> list[flo
     async with _configurator(lab, small) as few, _configurator(lab, large) as many:
         first = lab.scale.objects
         for number in lab.rounds():
-            pools = slices(first + number * COMMANDS, COMMANDS)
+            pools = slices(first + number * COMMANDS_A_ROUND, COMMANDS_A_ROUND)
             turns = (few, many) if number % 2 else (many, few)
             durations_s = {
                 configurator: median(await _apply(configurator, pools)) for configurator in turns

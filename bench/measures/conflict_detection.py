@@ -22,7 +22,7 @@ from tests.support.link import Link
 UNIQUE = Nic("eth0", "10.6.0.17/24", ipv6="fd00:6::11/64")
 TAKEN = Nic("eth0", "10.6.0.99/24", ipv6="fd00:6::99/64")
 CONCURRENT = 32
-PROBES = 5
+DETECTIONS = 5
 
 SWITCHES = DetectionSwitches(conflicts=True, announce=True)
 
@@ -49,11 +49,13 @@ async def _measure(lab: Lab, netns: str) -> list[Figure]:
     window_ms = CONFLICT_WINDOW_S * 1_000
     try:
         for _ in lab.rounds():
-            unique = [await _detect(detector, netns, UNIQUE) for _ in range(PROBES)]
+            unique = [await _detect(detector, netns, UNIQUE) for _ in range(DETECTIONS)]
             lone.append(median(unique) - window_ms)
-            conflicts.append(median([await _detect(detector, netns, TAKEN) for _ in range(PROBES)]))
-            probes = (_detect(detector, netns, UNIQUE) for _ in range(CONCURRENT))
-            many.append(median(await asyncio.gather(*probes)) - window_ms)
+            conflicts.append(
+                median([await _detect(detector, netns, TAKEN) for _ in range(DETECTIONS)])
+            )
+            detections = (_detect(detector, netns, UNIQUE) for _ in range(CONCURRENT))
+            many.append(median(await asyncio.gather(*detections)) - window_ms)
     finally:
         await detector.close()
         executor.close()

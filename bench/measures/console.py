@@ -1,4 +1,4 @@
-"""The console of a long log in Chromium: the time of the first page, and of a jump of the slider.
+"""The console in Chromium, with a long log: the time of the first page and of a slider jump.
 
 The server reads the log before the measurement.
 """
@@ -87,12 +87,14 @@ async def _rounds(lab: Lab, browser: Browser, url: str) -> tuple[list[float], li
         page = await browser.open(url)  # in a new browser context, with an empty cache
         await page.expect(LOADED)
         paints.append(float(await page.evaluate(PAINTED)))
-        pool = await browser.open(f"{url}#/pools/{BIG_POOL.name}")
-        await pool.expect(f"{LOADED} && Number(document.querySelector('[type=range]').max) > 1")
-        durations_ms = [await _jump(pool, rng.random()) for _ in range(JUMPS)]
+        pool_page = await browser.open(f"{url}#/pools/{BIG_POOL.name}")
+        await pool_page.expect(
+            f"{LOADED} && Number(document.querySelector('[type=range]').max) > 1"
+        )
+        durations_ms = [await _jump(pool_page, rng.random()) for _ in range(JUMPS)]
         jumps.append(median(durations_ms))
         slowest = max(slowest, *durations_ms)
-        assert not page.errors + pool.errors, "the pages report errors"
+        assert not page.errors + pool_page.errors, "the pages report errors"
     return paints, jumps, slowest
 
 

@@ -30,7 +30,7 @@ ROUNDS = 3
 
 
 class Outcome(NamedTuple):
-    """The results of all ADDs. ``failures``: error texts."""
+    """The results of all ADDs. ``failures``: error texts. ``allocated``: addresses."""
 
     failures: list[str]
     allocated: list[str]
@@ -46,10 +46,10 @@ def measure(lab: Lab) -> list[Figure]:
     ratios: list[float] = []
     for _ in lab.rounds(ROUNDS):
         with lab.etcd() as etcd:
-            lab.fill(etcd, lambda store, keys: _define(store, keys, 2 * pods))
+            lab.fill(etcd, lambda store, keys: _define_pool(store, keys, 2 * pods))
             large_pool_outcome = contend(lab, etcd, pods)
         with lab.etcd() as etcd:
-            lab.fill(etcd, lambda store, keys: _define(store, keys, pods))
+            lab.fill(etcd, lambda store, keys: _define_pool(store, keys, pods))
             outcome = contend(lab, etcd, pods)
             ratios.append(outcome.seconds / large_pool_outcome.seconds)
             failure_counts.append(len(outcome.failures))
@@ -80,7 +80,7 @@ def measure(lab: Lab) -> list[Figure]:
     ]
 
 
-async def _define(store: KeyValueStore, keys: Keys, count: int) -> None:
+async def _define_pool(store: KeyValueStore, keys: Keys, count: int) -> None:
     await SeedWriter(store, keys, "operator").define([exact_pool("exact", count)])
 
 

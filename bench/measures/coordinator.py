@@ -1,7 +1,7 @@
 """The coordinator's ADD and DEL: CPU time, waiting time, and leaks.
 
-``measure`` and ``measure_crowd`` run the coordinator in threads of this process, for Pods with a
-dual-stack NIC. ``measure_executable`` runs the executable, for Pods with an IPv4 NIC.
+``measure`` and ``measure_concurrent`` run the coordinator in threads of this process, for Pods with
+a dual-stack NIC. ``measure_executable`` runs the executable, for Pods with an IPv4 NIC.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from ops.lab.sandbox import Sandbox
 from tests.support.network_harness import SERVICE_CIDRS, NetworkHarness, NetworkNode, NetworkPod
 
 OPTIONS: dict[str, Any] = {"serviceCIDR": list(SERVICE_CIDRS), "hijackCIDR": ["169.254.0.0/16"]}
-ADDS = 20
+ADDS_A_ROUND = 20
 
 ADDS_AND_DELS = 10_000
 CONCURRENT = 32
 
-MEMORY = "/dev/shm"
+MEMORY_DIRECTORY = "/dev/shm"
 
-CALLS = 5
+EXECUTIONS_A_ROUND = 5
 
 POOLS = """
 apiVersion: spiderpool.spidernet.io/v2beta1
@@ -62,7 +62,7 @@ def measure(lab: Lab) -> list[Figure]:
     with _network() as network, _workers(network, 1) as worker:
         node = network.node()
         for _ in lab.rounds():
-            pods = [_pod(network, node, number) for number in range(ADDS)]
+            pods = [_pod(network, node, number) for number in range(ADDS_A_ROUND)]
             adds += [worker.submit(_timed, _add_call(pod)).result() for pod in pods]
             dels += [worker.submit(_timed, pod.delete).result() for pod in pods]
     note = f"{len(adds)} Pods with one NIC of both families"
@@ -87,7 +87,7 @@ def measure_executable(lab: Lab) -> list[Figure]:
         assert applied.returncode == 0, applied.stderr
         node = laboratory.node("node-a")
         for round_number in lab.rounds():
-            for number in range(CALLS):
+            for number in range(EXECUTIONS_A_ROUND):
                 sandbox = laboratory.sandbox(f"web-{round_number}-{number}")
                 result = node.runtime.add(sandbox)
                 durations_ms.append(_executable_ms(node, sandbox, result))
@@ -95,10 +95,11 @@ def measure_executable(lab: Lab) -> list[Figure]:
     return [median_figure("coordinator_exec_ms", durations_ms, "ms", note=note)]
 
 
-def measure_crowd(lab: Lab) -> list[Figure]:
+def measure_concurrent(lab: Lab) -> list[Figure]:
     """Measure coordinator_add_32_ms and leaks_after_10k (objects left after 10,000 ADDs and DELs).
 
-    With as many workers as in an agent, the kernel's grace periods (30 ms for each DEL) overlap.
+    As many threads work as in an agent, so that the kernel's grace periods (30 ms for each DEL)
+    overlap.
     """
     durations_ms: list[float] = []
     with _network() as network, _workers(network, COORDINATOR_THREADS) as workers:
@@ -107,9 +108,9 @@ def measure_crowd(lab: Lab) -> list[Figure]:
 
         def add_and_delete_all() -> None:
             began = time.perf_counter()
-            _all_done(workers.submit(_add_call(pod)) for pod in pods)
+            _wait_all(workers.submit(_add_call(pod)) for pod in pods)
             durations_ms.append((time.perf_counter() - began) * 1e3)
-            _all_done(workers.submit(pod.delete) for pod in pods)
+            _wait_all(workers.submit(pod.delete) for pod in pods)
 
         # The first call creates threads, rules and routing tables that stay; they are not leaks.
         add_and_delete_all()
@@ -138,7 +139,7 @@ def measure_crowd(lab: Lab) -> list[Figure]:
 @contextmanager
 def _network() -> Iterator[NetworkHarness]:
     """A network harness with its attachment records in memory, like /run on a node."""
-    with TemporaryDirectory(prefix="ow-bench-", dir=MEMORY) as directory:
+    with TemporaryDirectory(prefix="ow-bench-", dir=MEMORY_DIRECTORY) as directory:
         network = NetworkHarness(Path(directory))
         try:
             yield network
@@ -151,7 +152,7 @@ def _workers(network: NetworkHarness, count: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count, initializer=network.executor.let_thread_enter_namespaces)
 
 
-def _all_done(calls: Iterable[Future[object]]) -> None:
+def _wait_all(calls: Iterable[Future[object]]) -> None:
     for call in list(calls):
         call.result()
 

@@ -1,5 +1,6 @@
-"""The device plugin of a large node: seconds until kubelet has all devices, time of an Allocate.
+"""The device plugin of a large node.
 
+The measured times: from a start of kubelet until kubelet has all devices, and of one Allocate.
 Each NIC is a resource. A fake kubelet serves real sockets; the devices are files of a fake /sys.
 """
 
@@ -34,8 +35,8 @@ def measure(lab: Lab) -> list[Figure]:
     root = lab.new_directory("devices")
     source = _source(root)
     # Linux limits the length of a socket's path.
-    with tempfile.TemporaryDirectory(prefix="ow-") as short:
-        kubelet = Kubelet(Path(short) / PLUGINS_DIRECTORY)
+    with tempfile.TemporaryDirectory(prefix="ow-") as short_directory:
+        kubelet = Kubelet(Path(short_directory) / PLUGINS_DIRECTORY)
         ready_s, allocate_ms = asyncio.run(_measure(lab, source, kubelet))
     note = f"{NICS * VFS} virtual functions of {NICS} resources"
     return [

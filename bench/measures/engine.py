@@ -1,7 +1,8 @@
 """Executions per second of the workflow engine, and the time to replay a history.
 
 Each execution has one activity. The reference is the rate of bare transactions: etcd transactions
-like those of an ADD. These run before and after each round, because the machine's speed changes.
+like those of an ADD. Bare transactions run before and after each round, because the machine's
+speed changes.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ ROUNDS_MIN = 5
 """Rounds that run even if the measure has no time left."""
 
 BARE_PER_EXECUTION = 3
-"""Three bare transactions take about as long as one execution."""
+"""Bare transactions for each execution; they take about as long as the execution."""
 
 
 def measure(lab: Lab) -> list[Figure]:

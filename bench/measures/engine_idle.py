@@ -27,7 +27,7 @@ def measure(lab: Lab) -> list[Figure]:
     count, seconds = lab.scale.sleepers, lab.scale.idle_s
     with lab.etcd() as etcd, WorkerProcess(etcd.endpoints[0], "worker") as worker:
         unloaded_pct = [_cpu_pct(worker, seconds) for _ in lab.rounds(1)]
-        asyncio.run(_begin(lab, etcd, count))
+        asyncio.run(_start_sleepers(lab, etcd, count))
         sleeping_pct = [_cpu_pct(worker, seconds) for _ in lab.rounds(3)]
     note = f"{count:,} sleeping executions, {seconds:g} s; reference: no executions"
     return [
@@ -43,7 +43,7 @@ def _cpu_pct(worker: WorkerProcess, seconds: float) -> float:
     return (worker.cpu_s() - before) / (time.perf_counter() - began) * 100
 
 
-async def _begin(lab: Lab, etcd: EtcdCluster, count: int) -> None:
+async def _start_sleepers(lab: Lab, etcd: EtcdCluster, count: int) -> None:
     async with lab.store(etcd) as store, Client(store, lab.keys) as client:
         numbers = iter(range(count))
 

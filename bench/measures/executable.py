@@ -39,7 +39,7 @@ class Executable:
         self._output = directory / "output"
         self._next = NEW_PODS
 
-    def bare(self) -> float:
+    def bare_interpreter(self) -> float:
         """Run the bare interpreter; return milliseconds."""
         return self._run(self.bare_command, {})
 
@@ -88,7 +88,7 @@ class CallsMs(NamedTuple):
 
 
 class Runs:
-    """Runs many processes, of which ``callers`` run concurrently."""
+    """Runs many processes; ``callers`` of them run concurrently."""
 
     def __init__(self, lab: Lab, executable: Executable, callers: int) -> None:
         self._lab = lab
@@ -96,7 +96,7 @@ class Runs:
         self._callers = callers
         self._directory = lab.new_directory("runs")
 
-    def bare(self, count: int) -> Calls:
+    def bare_interpreters(self, count: int) -> Calls:
         """Run bare interpreters."""
         return self._run(self._executable.bare_command, [{}] * count)
 
@@ -110,7 +110,9 @@ class Runs:
         report = self._lab.call("executables", parameters | {"callers": self._callers})
         count = len(environments)
         if report["failures"]:
-            raise CallFailed(f"{len(report['failures'])} of {count}: {report['failures'][0]}")
+            raise CallFailed(
+                f"{len(report['failures'])} of {count} processes failed: {report['failures'][0]}"
+            )
         return Calls(count / report["seconds"], report["latencies_ms"], report["cpu_ms"])
 
 
@@ -147,5 +149,8 @@ def measure(lab: Lab) -> list[Figure]:
 
 def _call_each(executable: Executable) -> CallsMs:
     return CallsMs(
-        executable.bare(), executable.version(), executable.add(), executable.add_at_socket()
+        executable.bare_interpreter(),
+        executable.version(),
+        executable.add(),
+        executable.add_at_socket(),
     )

@@ -13,7 +13,7 @@ CALLERS = 32
 def measure(lab: Lab) -> list[Figure]:
     """Measure store_batch_ratio."""
     grouped_rates: list[float] = []
-    alone_rates: list[float] = []
+    unbatched_rates: list[float] = []
     claims_per_transaction: list[float] = []
     count = lab.scale.adds
     with lab.etcd() as etcd:
@@ -30,13 +30,14 @@ def measure(lab: Lab) -> list[Figure]:
             claims_per_transaction.append(count / report["transactions"])
             first += count
             report = lab.call("store", parameters | {"way": "transactions", "first": first})
-            alone_rates.append(count / report["seconds"])
+            unbatched_rates.append(count / report["seconds"])
     ratios = [
-        rate / alone_rate for rate, alone_rate in zip(grouped_rates, alone_rates, strict=True)
+        rate / unbatched_rate
+        for rate, unbatched_rate in zip(grouped_rates, unbatched_rates, strict=True)
     ]
     note = (
         f"{CALLERS} callers: group commit {max(grouped_rates):,.0f}/s at best,"
         f" {sum(claims_per_transaction) / len(claims_per_transaction):.0f} claims a transaction;"
-        f" unbatched {max(alone_rates):,.0f}/s at best"
+        f" unbatched {max(unbatched_rates):,.0f}/s at best"
     )
     return [ratio_figure("store_batch_ratio", ratios, "the rate of unbatched transactions", note)]

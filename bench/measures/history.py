@@ -25,7 +25,7 @@ ADDRESSES_MAX = 65_536
 """Addresses from which queries choose."""
 
 EVENTS_PER_ADDRESS = 3
-"""A log with N events has claimed at least N / ``EVENTS_PER_ADDRESS`` addresses."""
+"""The events of a log claim at least one address per ``EVENTS_PER_ADDRESS`` events."""
 
 SEED = 1
 
@@ -42,7 +42,7 @@ async def _measure(lab: Lab, etcd: EtcdCluster, log: SeededLog) -> tuple[list[fl
     rng = random.Random(SEED)
     count = min(ADDRESSES_MAX, lab.scale.events // EVENTS_PER_ADDRESS)
     samples: list[float] = []
-    entries: list[int] = []
+    entry_counts: list[int] = []
     async with lab.store(etcd) as store:
         for _ in lab.rounds():
             durations_ms = []
@@ -52,12 +52,12 @@ async def _measure(lab: Lab, etcd: EtcdCluster, log: SeededLog) -> tuple[list[fl
                 view = await open_log(store, lab.keys, log.files)
                 history = await read_history(view, subject)
                 durations_ms.append((time.perf_counter() - began) * 1e3)
-                entries.append(len(history.entries))
+                entry_counts.append(len(history.entries))
             samples.append(median(durations_ms))
         sealed = (await open_log(store, lab.keys, log.files)).sealed
-    assert min(entries), "an address has no history"
+    assert min(entry_counts), "an address has no history"
     archived = sum(summary.events for summary in sealed.summaries())
     return samples, (
         f"{archived:,} events in {sealed.cursor.files} archive files,"
-        f" {lab.scale.events - archived:,} live; {mean(entries):.1f} entries per address"
+        f" {lab.scale.events - archived:,} live; {mean(entry_counts):.1f} entries per address"
     )

@@ -29,7 +29,7 @@ def measure(lab: Lab) -> list[Figure]:
     warm_up_pods, *round_pods = (pods[first : first + PODS] for first in range(0, len(pods), PODS))
     runs.adds(warm_up_pods)
     for number in lab.rounds(ROUNDS):
-        bare.append(runs.bare(PODS))
+        bare.append(runs.bare_interpreters(PODS))
         adds.append(runs.adds(round_pods[number]))
     p99 = percentile([latency for calls in adds for latency in calls.latencies_ms], 0.99)
     note = f"{PODS} Pods, {CALLERS} callers; reference: runs of a bare interpreter"

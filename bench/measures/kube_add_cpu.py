@@ -25,15 +25,15 @@ from bench.rig.lab import Lab
 
 CALLERS: Final = 8
 PODS: Final = 200
-"""Pods of one round, and runs of the bare interpreter before and after each round."""
+"""Pods of a round in a full run, and runs of the bare interpreter before and after each round."""
 
 ROUNDS_MIN: Final = 3
 """In this number of rounds, the API server collects garbage at least once."""
 
 WARM_UP_PODS: Final = 50
 STATUS_WRITES_S: Final = 4.0
-"""Seconds from the last ADD to reading the CPU time: agent and controller write SpiderEndpoints and
-the status of pools."""
+"""Seconds from the last ADD to reading the CPU time. Meanwhile, agent and controller write
+SpiderEndpoints and the status of pools."""
 
 IDLE_S_MAX: Final = 4.0
 
@@ -50,8 +50,8 @@ class Cost(NamedTuple):
     """CPU time of one round, or the means of several rounds.
 
     ``parts_ms``: per ADD, the CPU time of the executable and of each part of ``Clocks``, without
-    the idle CPU time. ``idle_ms``: per ADD, the CPU time that all parts use in an equal
-    time without ADDs. ``bare_ms``: per run of the bare interpreter.
+    the idle CPU time. ``idle_ms``: per ADD, the CPU time that all parts would also use without
+    ADDs. ``bare_ms``: per run of the bare interpreter.
     """
 
     parts_ms: dict[str, float]
@@ -103,14 +103,14 @@ def _shares(clocks: Clocks, seconds: float) -> dict[str, float]:
 def _round(
     runs: Runs, clocks: Clocks, idle_shares: Mapping[str, float], pods: Sequence[int]
 ) -> Cost:
-    bare_ms = [runs.bare(PODS).cpu_ms]
+    bare_ms = [runs.bare_interpreters(PODS).cpu_ms]
     began, before = time.monotonic(), _read(clocks)
     parts_ms = {"executable": runs.adds(pods).cpu_ms}
     time.sleep(STATUS_WRITES_S)
     elapsed_s = time.monotonic() - began
     for name, now in _read(clocks).items():
         parts_ms[name] = (now - before[name] - idle_shares[name] * elapsed_s) * 1e3 / len(pods)
-    bare_ms.append(runs.bare(PODS).cpu_ms)
+    bare_ms.append(runs.bare_interpreters(PODS).cpu_ms)
     idle_ms = sum(idle_shares.values()) * elapsed_s * 1e3 / len(pods)
     return Cost(parts_ms, idle_ms, fmean(bare_ms))
 

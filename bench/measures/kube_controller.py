@@ -41,13 +41,13 @@ POOLS: Final = 100
 RATE: Final = 100
 """Allocations per second."""
 
-BUSY: Final = "busy"
+BUSY_POOL: Final = "busy"
 
 BUSY_ADDRESSES: Final = 8_000
 ROUNDS: Final = 3
 REFERENCE_WRITES: Final = 20
 SETTLED_S: Final = 2.0
-"""The longest time, in seconds, from the last allocation until the status counts all."""
+"""The longest time in seconds from the last allocation until the status counts it."""
 
 POLL_S: Final = 0.02
 
@@ -65,12 +65,12 @@ class StatusChange(NamedTuple):
 class StatusWrites(NamedTuple):
     """Measurements of status writes.
 
-    ``lags_ms``: the lag of each allocation. ``writes_s``: writes per second. ``bare_ms``: the
+    ``lags_ms``: the lag of each allocation. ``writes_per_s``: writes per second. ``bare_ms``: the
     milliseconds from each write of an unrelated object until its watch event.
     """
 
     lags_ms: list[float]
-    writes_s: float
+    writes_per_s: float
     bare_ms: list[float]
 
 
@@ -133,20 +133,20 @@ def measure(lab: Lab) -> list[Figure]:
             samples=tuple(lags),
             references=tuple(status_writes.bare_ms),
         ),
-        Figure("status_writes_s", status_writes.writes_s, "writes/s of a pool's status"),
+        Figure("status_writes_s", status_writes.writes_per_s, "writes/s of a pool's status"),
     ]
 
 
 async def _fill(lab: Lab, store: KeyValueStore, keys: Keys) -> None:
     """Write Pods with claims and SpiderEndpoints, and Pods without claims for the busy pool."""
-    pools = await write_pools(store, [*many_pools(POOLS), exact_pool(BUSY, BUSY_ADDRESSES)])
+    pools = await write_pools(store, [*many_pools(POOLS), exact_pool(BUSY_POOL, BUSY_ADDRESSES)])
     await seed(store, keys, pools, spread_addresses(pools[:POOLS], lab.scale.cluster_pods))
-    pods_without_address = range(NEW_PODS, NEW_PODS + _allocations(lab))
+    pods_without_address = range(NEW_PODS, NEW_PODS + _allocation_count(lab))
     await write_cluster(store, [*range(lab.scale.cluster_pods), *pods_without_address])
     await write_endpoints(store, keys)
 
 
-def _allocations(lab: Lab) -> int:
+def _allocation_count(lab: Lab) -> int:
     return int(RATE * lab.scale.reported_s)
 
 
@@ -163,15 +163,15 @@ async def _measure_status_writes(lab: Lab, etcd: EtcdCluster, server: ApiServer)
     variables = {**UNLIMITED_ALLOCATIONS, KUBECONFIG_VARIABLE: str(server.kubeconfig)}
     agent = lab.agent(etcd, NODE, variables)
     parameters: dict[str, Any] = {"socket": str(agent.framed_path), "first": NEW_PODS, "rate": RATE}
-    parameters |= {"count": _allocations(lab), "netconf": netconf([BUSY]).decode()}
+    parameters |= {"count": _allocation_count(lab), "netconf": netconf([BUSY_POOL]).decode()}
     try:
-        bare_ms = await _bare(api)
+        bare_ms = await _bare_writes_ms(api)
         with agent:
             changes: list[StatusChange] = []
             watch_task = asyncio.ensure_future(_watch(api, changes))
             report = await asyncio.to_thread(lab.call, "paced", parameters)
             if report["failures"]:
-                raise CallFailed(f"{len(report['failures'])} ADDs: {report['failures'][0]}")
+                raise CallFailed(f"{len(report['failures'])} ADDs failed: {report['failures'][0]}")
             await wait_counted(changes, parameters["count"])
             watch_task.cancel()
     finally:
@@ -183,7 +183,7 @@ async def _measure_status_writes(lab: Lab, etcd: EtcdCluster, server: ApiServer)
 
 async def _watch(api: Api, changes: list[StatusChange]) -> None:
     """Append the changes of the busy pool's status to ``changes``."""
-    busy_pool = f"{POOLS_PATH}?fieldSelector=metadata.name%3D{BUSY}"
+    busy_pool = f"{POOLS_PATH}?fieldSelector=metadata.name%3D{BUSY_POOL}"
     async for change in api.watch(busy_pool, (await api.list(busy_pool)).version):
         count = change.object.get("status", {}).get("allocatedIPCount", 0)
         if count and (not changes or changes[-1].allocated != count):
@@ -218,7 +218,7 @@ def lags_ms(answered: list[float], changes: list[StatusChange]) -> list[float]:
     return lags
 
 
-async def _bare(api: Api) -> list[float]:
+async def _bare_writes_ms(api: Api) -> list[float]:
     body = {
         "apiVersion": API_VERSION,
         "kind": "SpiderCoordinator",

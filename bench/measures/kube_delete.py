@@ -41,7 +41,7 @@ def _calls(lab: Lab, agent: AgentProcess, verb: str, first: int) -> list[float]:
     parameters |= {"first": first, "count": PODS, "netconf": netconf().decode()}
     report = lab.call("framed", parameters)
     if report["failures"]:
-        raise CallFailed(f"{len(report['failures'])} {verb}s: {report['failures'][0]}")
+        raise CallFailed(f"{len(report['failures'])} {verb}s failed: {report['failures'][0]}")
     latencies_ms: list[float] = report["latencies_ms"]
     return latencies_ms
 

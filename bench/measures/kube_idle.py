@@ -49,7 +49,9 @@ def _add(lab: Lab, cluster: Cluster, count: int) -> None:
     parameters |= {"count": count, "rate": RATE, "netconf": netconf([]).decode()}
     report = lab.call("paced", parameters)
     if report["failures"]:
-        raise CallFailed(f"{len(report['failures'])} of {count} ADDs: {report['failures'][0]}")
+        raise CallFailed(
+            f"{len(report['failures'])} of {count} ADDs failed: {report['failures'][0]}"
+        )
 
 
 def _cpu_pcts(daemons: list[DaemonProcess], seconds: float) -> list[float]:

@@ -16,7 +16,7 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
 from tests.core.archive.synthetic import Shape, fill
 
-PER_SEGMENT = 64
+EVENTS_PER_SEGMENT = 64
 
 ARCHIVED_SHARE = 0.9
 FULL_RUN_EVENTS: Final = 1_000_000
@@ -24,7 +24,7 @@ FULL_RUN_EVENTS: Final = 1_000_000
 
 
 class SeededLog(NamedTuple):
-    """A log. ``data``: the data directory of its etcd."""
+    """A log. ``data``: the data directory of its etcd. ``archive``: the directory of ``files``."""
 
     data: Path
     files: LocalFiles
@@ -32,12 +32,12 @@ class SeededLog(NamedTuple):
 
 
 def long_log(lab: Lab) -> SeededLog:
-    """The log of claims and releases; the first call makes it."""
+    """Return the log; the first call creates it, from claims and releases."""
     archive = lab.directory / "archive"
     files = LocalFiles(archive)
 
     async def write(store: KeyValueStore, keys: Keys) -> None:
-        shape = Shape(lab.scale.events, per_segment=PER_SEGMENT, held=lab.scale.claims)
+        shape = Shape(lab.scale.events, per_segment=EVENTS_PER_SEGMENT, held=lab.scale.claims)
         await fill(store, keys, shape)
         newest = (await open_log(store, keys, files)).revision
         await Archiver(store, keys, files).seal(int(newest * ARCHIVED_SHARE))
@@ -46,7 +46,7 @@ def long_log(lab: Lab) -> SeededLog:
 
 
 def unit_ms(lab: Lab) -> str:
-    """The unit "ms"; in a quick run, with the number of events."""
+    """Return the unit "ms"; in a quick run, the unit also says the number of events."""
     events = lab.scale.events
     if events == FULL_RUN_EVENTS:
         return "ms"

@@ -19,7 +19,7 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
 
 ADDRESSES = 4_096
-FREE = ADDRESSES // 100
+FREE_ADDRESSES = ADDRESSES // 100
 
 SEED = 99
 
@@ -33,7 +33,9 @@ async def fill(store: KeyValueStore, keys: Keys) -> None:
 
 def measure(lab: Lab) -> list[Figure]:
     """Measure alloc_full99_ratio."""
-    deleted_pods = iter(random.Random(SEED).sample(range(ADDRESSES), FREE * lab.scale.rounds))
+    deleted_pods = iter(
+        random.Random(SEED).sample(range(ADDRESSES), FREE_ADDRESSES * lab.scale.rounds)
+    )
     ratios: list[float] = []
     variables = UNLIMITED_ALLOCATIONS | {"ORBWEAVER_COOL_DOWN_SECONDS": "0"}
     with (
@@ -45,10 +47,10 @@ def measure(lab: Lab) -> list[Figure]:
         for _ in range(WARM_UP_CALLS):
             adder.add("wide")
         for _ in lab.rounds():
-            for _ in range(FREE):
+            for _ in range(FREE_ADDRESSES):
                 deleter.delete(next(deleted_pods), "full")
-            nearly_full_ms = median(adder.add("full")[0] for _ in range(FREE))
-            nearly_empty_ms = median(adder.add("wide")[0] for _ in range(FREE))
+            nearly_full_ms = median(adder.add("full")[0] for _ in range(FREE_ADDRESSES))
+            nearly_empty_ms = median(adder.add("wide")[0] for _ in range(FREE_ADDRESSES))
             ratios.append(nearly_full_ms / nearly_empty_ms)
-    note = f"the last {FREE} of {ADDRESSES:,} addresses, one caller"
+    note = f"the last {FREE_ADDRESSES} of {ADDRESSES:,} addresses, one caller"
     return [ratio_figure("alloc_full99_ratio", ratios, "an ADD in a nearly empty pool", note)]

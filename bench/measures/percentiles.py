@@ -23,11 +23,11 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
 
 CALLERS: Final = (1, 8, 32)
-EXISTING: Final = 64
-"""Replaceable Pods in each pool: about as many as a node has."""
+EXISTING_PODS: Final = 64
+"""Pods in each pool that take part in replacements: about as many as a node has."""
 
-WARM_UP: Final = 4 * EXISTING
-"""Replacements after which the agent only deletes Pods that it has added, as on a node."""
+WARM_UP_REPLACEMENTS: Final = 4 * EXISTING_PODS
+"""After these replacements, the agent itself has added every Pod that it deletes, as on a node."""
 
 SITUATIONS: Final = {
     "empty": "a nearly empty pool",
@@ -61,7 +61,7 @@ class PodReplacer:
         # ``_fill`` numbers the Pods of the full pool first.
         first_pods = {_FULL.name: 0, _NEARLY_FULL.name: _FULL_COUNT}
         self._existing = {
-            pool: list(range(first, first + EXISTING)) for pool, first in first_pods.items()
+            pool: list(range(first, first + EXISTING_PODS)) for pool, first in first_pods.items()
         }
         self._existing[_WIDE.name] = self._add_pods(_WIDE.name)
 
@@ -75,11 +75,11 @@ class PodReplacer:
         return {verb: report[f"{verb}_ms"] for verb in VERBS}
 
     def _add_pods(self, pool: str) -> list[int]:
-        first = self._take_numbers(EXISTING)
+        first = self._take_numbers(EXISTING_PODS)
         parameters: dict[str, Any] = {"sockets": [self._socket], "verb": "ADD", "callers": 1}
-        parameters |= {"first": first, "count": EXISTING, "netconf": netconf((pool,)).decode()}
+        parameters |= {"first": first, "count": EXISTING_PODS, "netconf": netconf((pool,)).decode()}
         _check(self._lab.call("framed", parameters)["failures"], pool)
-        return list(range(first, first + EXISTING))
+        return list(range(first, first + EXISTING_PODS))
 
     def _take_numbers(self, count: int) -> int:
         """Reserve numbers for new Pods; return the first number."""
@@ -99,7 +99,7 @@ def measure(lab: Lab) -> list[Figure]:
     ):
         replacer = PodReplacer(lab, agent)
         for pool in SITUATIONS:
-            replacer.run(pool, max(CALLERS), WARM_UP)
+            replacer.run(pool, max(CALLERS), WARM_UP_REPLACEMENTS)
         controller.wait_idle()
         for _ in lab.rounds():
             for callers in CALLERS:

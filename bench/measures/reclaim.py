@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 
 from bench.figures import Figure, median_figure
 from bench.measures.calls import BareTransactions
-from bench.measures.claim_scale import seed_of
+from bench.measures.claim_scale import seed_claims
 from bench.rig.lab import CLUSTER, Lab
 from bench.rig.seeding import seed, spread_addresses, wide_pool
 from bench.rig.worker import running_jobs
@@ -52,10 +52,10 @@ SETTLED_S = 0.3
 
 PODS_A_ROUND = 20
 ROUNDS_DIVISOR = 4
-"""Divisor of the rounds of ``reclaim_one_ms``, which have many samples each."""
+"""``reclaim_one_ms`` has fewer rounds by this factor, because each round has many samples."""
 
-SCANNED = 100_000
-"""Claims to which ``scan_100k_s`` is scaled."""
+SCANNED_CLAIMS = 100_000
+"""The time of ``scan_100k_s`` is scaled to this number of claims."""
 
 WAIT_S_MAX = 120.0
 
@@ -65,7 +65,7 @@ CONTROLLER_POD = PodState(
 )
 
 
-class EmptyCluster:
+class MinimalCluster:
     """A source of cluster objects: one node, and the controller's Pod."""
 
     async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterLookup:
@@ -115,12 +115,12 @@ async def _reclaim_pods(lab: Lab, etcd: EtcdCluster, number: int) -> list[float]
         for name in names:
             await node.apply(ApplyRecord(RecordDefined("Pod", "shop", name)))
             await node.add(pod(name))
-        await _wait_listening(node, host, f"first-{number}")
+        await _wait_until_host_listens(node, host, f"first-{number}")
         async with _watch_deleted(store, lab.keys) as deleted_keys:
             return [await _delete_and_wait_ms(node, name, deleted_keys) for name in names]
 
 
-async def _wait_listening(node: NodeHarness, host: JobHost, name: str) -> None:
+async def _wait_until_host_listens(node: NodeHarness, host: JobHost, name: str) -> None:
     await node.add(pod(name))
     while not host.listener.received:
         await node.configurator.apply(ApplyRecord(RecordDefined("Pod", "shop", name)), TEST_CAUSE)
@@ -175,7 +175,7 @@ def _measure_leaks(lab: Lab) -> Figure:
     data = lab.seed(f"leaks-{count}", fill)
     for number in lab.rounds(3):
         with lab.etcd(data) as etcd:
-            durations_s.append(asyncio.run(_all_released(lab, etcd)) + OBSERVATION_GAP_S)
+            durations_s.append(asyncio.run(_release_all_leaks(lab, etcd)) + OBSERVATION_GAP_S)
             parameters = {
                 "endpoint": etcd.endpoints[0],
                 "way": "writer",
@@ -190,9 +190,9 @@ def _measure_leaks(lab: Lab) -> Figure:
     return median_figure("reclaim_10k_s", durations_s, "s", references=claimed_s, note=note)
 
 
-async def _all_released(lab: Lab, etcd: EtcdCluster) -> float:
+async def _release_all_leaks(lab: Lab, etcd: EtcdCluster) -> float:
     """Run the jobs of a controller; return the seconds until no claim exists."""
-    # Later set forward, so that the second scan need not wait.
+    # Added to the clock; an increase replaces the wait for the second scan.
     skew_s = 0.0
 
     def steady_s() -> float:
@@ -201,7 +201,7 @@ async def _all_released(lab: Lab, etcd: EtcdCluster) -> float:
     observer = observer_of(time.time, steady_s)
     async with lab.store(etcd) as store, Client(store, lab.keys) as client:
         host = JobHost(
-            store, lab.keys, "bench", sources=JobSources(EmptyCluster()), observer=observer
+            store, lab.keys, "bench", sources=JobSources(MinimalCluster()), observer=observer
         )
         claims = Get(*lab.keys.range_of("ip"), count_only=True)
         began = time.perf_counter()
@@ -230,12 +230,12 @@ async def _claims_without_pod(client: Client) -> int:
 
 
 def _measure_scan(lab: Lab) -> Figure:
-    with lab.etcd(seed_of(lab, lab.scale.claims)) as etcd:
+    with lab.etcd(seed_claims(lab, lab.scale.claims)) as etcd:
         scans_s, reads_s = asyncio.run(_scans(lab, etcd))
     claims = lab.scale.claims
     note = f"from {claims:,} claims without leaks; reference: only reading claims and endpoints"
     scans_s, reads_s = (
-        [duration_s * SCANNED / claims for duration_s in durations_s]
+        [duration_s * SCANNED_CLAIMS / claims for duration_s in durations_s]
         for durations_s in (scans_s, reads_s)
     )
     return median_figure("scan_100k_s", scans_s, "s", references=reads_s, note=note)

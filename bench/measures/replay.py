@@ -12,7 +12,7 @@ from statistics import median
 from typing import NamedTuple
 
 from bench.figures import Figure, median_figure
-from bench.measures.logs import PER_SEGMENT, SeededLog, long_log
+from bench.measures.logs import EVENTS_PER_SEGMENT, SeededLog, long_log
 from bench.rig.lab import Lab
 from core.archive.replay import open_log
 from core.domain.evolution import Ledger
@@ -47,7 +47,7 @@ class Timing(NamedTuple):
         return self.events / (self.read_s + self.decode_s + self.apply_s)
 
 
-class _Laps:
+class _Stopwatch:
     """A stopwatch."""
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class _Laps:
 
 
 class Replay(NamedTuple):
-    """One replay of the log. ``sealed``: archived events. ``live``: events in etcd."""
+    """The timings of one replay. ``sealed``: of archived events. ``live``: of events in etcd."""
 
     sealed: Timing
     live: Timing
@@ -83,7 +83,7 @@ def measure(lab: Lab) -> list[Figure]:
         "decoding": median(timing.events / timing.decode_s for timing in whole),
         "applying": median(timing.events / timing.apply_s for timing in whole),
     }
-    sizes = f"{sealed:,} archived and {live:,} live events, {PER_SEGMENT} a segment"
+    sizes = f"{sealed:,} archived and {live:,} live events, {EVENTS_PER_SEGMENT} a segment"
     rates = ", ".join(f"{step} {rate:,.0f}/s" for step, rate in step_rates.items())
     return [
         median_figure("replay_rate", [timing.rate for timing in whole], "events/s", note=sizes),
@@ -107,7 +107,7 @@ async def _replay(lab: Lab, etcd: EtcdCluster, log: SeededLog) -> Replay:
         view = await open_log(store, lab.keys, log.files)
         ledger = Ledger()
         sealed = live = Timing()
-        lap = _Laps()
+        lap = _Stopwatch()
         async for batch in view.batches():
             timing = Timing(read_s=lap())
             for segment in batch.segments:

@@ -27,12 +27,12 @@ from workflows.model.events import HistoryEvent
 from workflows.model.policies import ExecutionStatus
 from workflows.testing.environment import WorkflowEnvironment
 
-FEW: Final = 100
+FEW_EXECUTIONS: Final = 100
 
-RETIRED: Final = 9
+RETIRED_A_ROUND: Final = 9
 
 GAP_MS: Final = 60_000
-"""Milliseconds between the ends of two executions."""
+"""Milliseconds between the ends of consecutive executions."""
 
 FIRST_CLOSED_MS: Final = 1_700_000_000_000
 """The end of the first execution, Unix milliseconds."""
@@ -40,7 +40,7 @@ FIRST_CLOSED_MS: Final = 1_700_000_000_000
 PUTS_A_COMMIT: Final = 100
 
 
-class Retirement:
+class RetiringWorker:
     """A worker that retires its oldest closed executions on request."""
 
     def __init__(self, worker: Worker, files: ExecutionFiles) -> None:
@@ -67,12 +67,15 @@ def measure(lab: Lab) -> list[Figure]:
     many = lab.scale.closed
     history = asyncio.run(_history())
     with (
-        lab.etcd(_seed(lab, FEW, history)) as small,
+        lab.etcd(_seed(lab, FEW_EXECUTIONS, history)) as small,
         lab.etcd(_seed(lab, many, history)) as large,
     ):
         ratios = asyncio.run(_compare(lab, small, large))
-    note = f"{RETIRED} of {many:,} closed executions with {len(history)} events each, per round"
-    return [ratio_figure("retention_scale_ratio", ratios, f"the time among {FEW:,}", note)]
+    events = len(history)
+    note = f"{RETIRED_A_ROUND} of {many:,} closed executions with {events} events each, per round"
+    return [
+        ratio_figure("retention_scale_ratio", ratios, f"the time among {FEW_EXECUTIONS:,}", note)
+    ]
 
 
 async def _compare(lab: Lab, small: EtcdCluster, large: EtcdCluster) -> list[float]:
@@ -83,13 +86,15 @@ async def _compare(lab: Lab, small: EtcdCluster, large: EtcdCluster) -> list[flo
         ]
         for number in lab.rounds():
             turns = (few, many) if number % 2 else (many, few)
-            durations_s = {retirement: await retirement.retire(RETIRED) for retirement in turns}
+            durations_s = {
+                retirement: await retirement.retire(RETIRED_A_ROUND) for retirement in turns
+            }
             ratios.append(durations_s[many] / durations_s[few])
     return ratios
 
 
 @asynccontextmanager
-async def _retirement(lab: Lab, etcd: EtcdCluster) -> AsyncIterator[Retirement]:
+async def _retirement(lab: Lab, etcd: EtcdCluster) -> AsyncIterator[RetiringWorker]:
     """Start a worker, and wait until it owns all shards."""
     files = ExecutionFiles(lab.new_directory("archive"))
     async with (
@@ -98,10 +103,10 @@ async def _retirement(lab: Lab, etcd: EtcdCluster) -> AsyncIterator[Retirement]:
     ):
         while len(worker.shards) < SHARD_COUNT:
             await asyncio.sleep(0.05)
-        retirement = Retirement(worker, files)
-        # Not measured: the owner of a shard reads some data only once.
+        retirement = RetiringWorker(worker, files)
+        # Not measured: in these retirements, the worker reads data that it then keeps.
         await retirement.retire(0)
-        await retirement.retire(RETIRED)
+        await retirement.retire(RETIRED_A_ROUND)
         yield retirement
 
 
@@ -112,7 +117,7 @@ def _seed(lab: Lab, count: int, history: Sequence[HistoryEvent]) -> Path:
         workflow_keys = WorkflowKeys(keys)
         puts: list[Write] = []
         for number in range(count):
-            head = _closed(number, len(history) + 1, len(segment))
+            head = _closed_head(number, len(history) + 1, len(segment))
             puts.append(
                 Put(workflow_keys.closed(head.workflow_id, head.run_id), HEAD_CODEC.encode(head))
             )
@@ -124,7 +129,7 @@ def _seed(lab: Lab, count: int, history: Sequence[HistoryEvent]) -> Path:
     return lab.seed(f"{count} closed executions", fill)
 
 
-def _closed(number: int, next_event_id: int, history_bytes: int) -> RunHead:
+def _closed_head(number: int, next_event_id: int, history_bytes: int) -> RunHead:
     closed_ms = FIRST_CLOSED_MS + number * GAP_MS
     return RunHead(
         workflow_id=f"errand-{number}",

@@ -26,7 +26,7 @@ def measure(lab: Lab) -> list[Figure]:
     durations_s: list[float] = []
     reference_s: list[float] = []
     with lab.etcd() as etcd, WorkerProcess(etcd.endpoints[0], "survivor"):
-        asyncio.run(_begin(lab, etcd))
+        asyncio.run(_start_sleepers(lab, etcd))
         for number in lab.rounds():
             with WorkerProcess(etcd.endpoints[0], f"victim-{number}") as victim:
                 reference_s.append(asyncio.run(_query_all(lab, etcd)))
@@ -39,7 +39,7 @@ def measure(lab: Lab) -> list[Figure]:
     return [median_figure("wf_takeover_s", durations_s, "s", references=reference_s, note=note)]
 
 
-async def _begin(lab: Lab, etcd: EtcdCluster) -> None:
+async def _start_sleepers(lab: Lab, etcd: EtcdCluster) -> None:
     async with lab.store(etcd) as store, Client(store, lab.keys) as client:
         for number in range(EXECUTIONS):
             await client.start(Sleeper, id=f"sleeper-{number}")

@@ -15,7 +15,7 @@ def measure(lab: Lab) -> list[Figure]:
     """Measure vf_leaks. Raises NotTaken without qemu, busybox or a kernel."""
     missing = VirtualMachine.why_not()
     if missing:
-        raise NotTaken(f"{missing}: scripts/vm-kernel.sh fetches them")
+        raise NotTaken(f"{missing}: run scripts/vm-kernel.sh")
     run = boot(lab.seconds_left)
     if run.fault:
         raise RuntimeError(f"the agent failed after {run.cycles} cycles: {run.fault}")
