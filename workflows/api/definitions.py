@@ -340,6 +340,25 @@ def _function_of(member: object) -> types.FunctionType | None:
     return function if isinstance(function, types.FunctionType) else None
 
 
+_MERGED_STEPS = {
+    "LOAD_FAST_LOAD_FAST": ("LOAD_FAST", "LOAD_FAST"),
+    "STORE_FAST_LOAD_FAST": ("STORE_FAST", "LOAD_FAST"),
+    "STORE_FAST_STORE_FAST": ("STORE_FAST", "STORE_FAST"),
+}
+"""Instruction of Python 3.13 -> the two instructions of earlier versions that it replaces."""
+
+
+def _steps(code: types.CodeType) -> Iterator[tuple[str, Any]]:
+    """Yield (name, argument) of the code's instructions, as Python 3.12 names them."""
+    for step in dis.get_instructions(code):
+        # LOAD_FAST_BORROW of Python 3.14 loads a variable too.
+        opname = step.opname.replace("LOAD_FAST_BORROW", "LOAD_FAST")
+        if opname in _MERGED_STEPS:
+            yield from zip(_MERGED_STEPS[opname], step.argval, strict=True)
+        else:
+            yield opname, step.argval
+
+
 def _named_objects(
     code: types.CodeType, names: dict[str, Any], attributes: set[str]
 ) -> Iterator[object]:
@@ -350,9 +369,8 @@ def _named_objects(
     loaded: Any = None
     module: Any = None
     imported: dict[str, Any] = {}
-    for step in dis.get_instructions(code):
-        name = step.argval
-        match step.opname:
+    for opname, name in _steps(code):
+        match opname:
             case "LOAD_GLOBAL" | "LOAD_NAME":
                 yield loaded
                 loaded = names.get(name, getattr(builtins, name, None))
