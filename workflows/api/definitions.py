@@ -11,6 +11,7 @@ from __future__ import annotations
 import builtins
 import dis
 import inspect
+import itertools
 import sys
 import types
 import typing
@@ -369,7 +370,8 @@ def _named_objects(
     loaded: Any = None
     module: Any = None
     imported: dict[str, Any] = {}
-    for opname, name in _steps(code):
+    is_from = False
+    for (_, before), (opname, name) in itertools.pairwise(_steps(code)):
         match opname:
             case "LOAD_GLOBAL" | "LOAD_NAME":
                 yield loaded
@@ -379,9 +381,13 @@ def _named_objects(
                 loaded = imported.get(name)
             case "IMPORT_NAME":
                 yield loaded
-                loaded = module = sys.modules.get(name)
+                # The argument before it is None, unless this is ``from a.b import c``.
+                is_from = before is not None
+                loaded = module = sys.modules.get(name if is_from else name.partition(".")[0])
             case "IMPORT_FROM":
                 loaded = getattr(module, name, None)
+                # ``import a.b.c as d`` goes from each package to the next.
+                module = module if is_from else loaded
             case "STORE_FAST" | "STORE_DEREF":
                 imported[name] = loaded
                 yield loaded

@@ -266,6 +266,28 @@ def test_registration_finds_a_clock_in_merged_instructions(
             Registry([workflow_type])
 
 
+def test_registration_finds_a_call_after_an_import_with_dots() -> None:
+    @workflow.defn()
+    class ByTopModule:
+        @workflow.run
+        async def run(self) -> bytes:
+            import os.path
+
+            return os.urandom(4)
+
+    @workflow.defn()
+    class BySubmodule:
+        @workflow.run
+        async def run(self) -> None:
+            import asyncio.tasks as asyncio_tasks
+
+            await asyncio_tasks.sleep(1)
+
+    for workflow_type, name in ((ByTopModule, "os.urandom"), (BySubmodule, "asyncio.sleep")):
+        with pytest.raises(ForbiddenCallError, match=f"run calls {name}"):
+            Registry([workflow_type])
+
+
 def test_replays_get_the_same_times_uuids_and_random_numbers() -> None:
     times: list[object] = []
 
