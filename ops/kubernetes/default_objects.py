@@ -43,19 +43,29 @@ def read_objects(text: str, path: str) -> list[Object]:
             subject=path,
             remedy="put only default objects into the file; apply others with kubectl",
         )
-    for body in objects:
+    for number, body in enumerate(objects, start=1):
+        _check_form(number, body, path)
         collection_of(body)
     return objects
 
 
+def _check_form(number: int, body: object, path: str) -> None:
+    metadata = body.get("metadata") if isinstance(body, dict) else None
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
+        raise BadInput(
+            f"document {number} of {path} is not an object with metadata.name",
+            subject=path,
+            remedy="write each object with apiVersion, kind and metadata.name",
+        )
+
+
 def collection_of(body: Object) -> str:
-    """The path of the collection in which to create an object. Raises BadInput."""
+    """The path of the collection in which to create an object. Raises BadInput for its kind."""
     kind = next((kind for kind in CUSTOM_RESOURCE_KINDS if kind.name == body.get("kind")), None)
     if kind is None or body.get("apiVersion") != API_VERSION:
-        name = (body.get("metadata") or {}).get("name", "without a name")
         text = (
-            f"the default object {name} is of {body.get('apiVersion')} {body.get('kind')}, which is"
-            f" not a kind of {API_VERSION}"
+            f"the default object {body['metadata']['name']} is of {body.get('apiVersion')}"
+            f" {body.get('kind')}, which is not a kind of {API_VERSION}"
         )
         raise BadInput(
             text, subject="kind", remedy=f"put only objects of {API_VERSION} into the file"

@@ -28,7 +28,7 @@ from core.eventstore.kv import KeyValueStore
 from core.eventstore.log_reader import LogReader
 from core.eventstore.writer import Writer
 from core.projections.projector import Projector
-from workflows.jobs.autopools.applications import ApplicationsSource
+from ops.kubernetes.watches.applications import KubernetesApplications
 
 RECORD_INTERVAL_S: Final = 60.0
 
@@ -52,13 +52,18 @@ class ScaleRecorder:
     """The recorder of one cluster's applications; only the leader runs it."""
 
     def __init__(
-        self, store: KeyValueStore, keys: Keys, projector: Projector, source: ApplicationsSource
+        self,
+        store: KeyValueStore,
+        keys: Keys,
+        projector: Projector,
+        source: KubernetesApplications,
     ) -> None:
         self._store = store
         self._keys = keys
         self._projector = projector
         self._source = source
         self._sizes: dict[OwnerName, int] = {}
+        self._begun_kinds: set[str] = set()
         self.rounds = 0
 
     async def run(self) -> None:
@@ -69,9 +74,8 @@ class ScaleRecorder:
         try:
             await writer.open()
             self._sizes = await self._recorded_sizes()
-            # An application without a recorded size begins with its present size.
-            for application in self._recordable_applications():
-                self._sizes.setdefault(_owner(application), replicas_of(application))
+            self._begun_kinds = set()
+            self._begin_listed_kinds()
             while True:
                 await asyncio.sleep(RECORD_INTERVAL_S)
                 with suppress(StoreUnavailable, OutcomeUnknown):
@@ -86,6 +90,7 @@ class ScaleRecorder:
     async def record(self, writer: Writer) -> None:
         """Write the events of one round. Raises StoreError, WriterFenced."""
         self._forget_deleted()
+        self._begin_listed_kinds()
         changed = [
             application
             for application in self._recordable_applications()
@@ -100,9 +105,23 @@ class ScaleRecorder:
             self._sizes |= {_owner(application): replicas_of(application) for application in batch}
 
     def _forget_deleted(self) -> None:
+        """Forget only sizes of listed kinds: the applications of other kinds are unknown."""
+        listed_kinds = self._source.listed_kinds()
         known = {_owner(application) for application in self._source.known().values()}
         for owner in self._sizes.keys() - known:
-            del self._sizes[owner]
+            if owner[0] in listed_kinds:
+                del self._sizes[owner]
+
+    def _begin_listed_kinds(self) -> None:
+        """Begin with the present size of each application that has no recorded size.
+
+        A kind begins when it was first listed.
+        """
+        new_kinds = self._source.listed_kinds() - self._begun_kinds
+        for application in self._recordable_applications():
+            if application.key.kind in new_kinds:
+                self._sizes.setdefault(_owner(application), replicas_of(application))
+        self._begun_kinds |= new_kinds
 
     def _recordable_applications(self) -> Iterator[Application]:
         """Built-in applications without automatic pools whose Pods hold or held addresses."""

@@ -62,7 +62,11 @@ class LabIdentity(NamedTuple):
 
     def create_directory(self) -> None:
         """Create the directory, with the start time of this process. Raises LabFailed."""
-        self.directory.mkdir(mode=0o700, parents=True)
+        try:
+            self.directory.mkdir(mode=0o700, parents=True)
+        except FileNotFoundError:
+            # Another laboratory removed the empty folder of laboratories before the second step.
+            self.directory.mkdir(mode=0o700, parents=True)
         started = _start_time(self.pid)
         if started is None:
             raise LabFailed("cannot read the start time of this process", remedy="mount /proc")

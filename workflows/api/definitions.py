@@ -11,6 +11,7 @@ from __future__ import annotations
 import builtins
 import dis
 import inspect
+import itertools
 import sys
 import types
 import typing
@@ -340,6 +341,25 @@ def _function_of(member: object) -> types.FunctionType | None:
     return function if isinstance(function, types.FunctionType) else None
 
 
+_MERGED_STEPS = {
+    "LOAD_FAST_LOAD_FAST": ("LOAD_FAST", "LOAD_FAST"),
+    "STORE_FAST_LOAD_FAST": ("STORE_FAST", "LOAD_FAST"),
+    "STORE_FAST_STORE_FAST": ("STORE_FAST", "STORE_FAST"),
+}
+"""Instruction of Python 3.13 -> the two instructions of earlier versions that it replaces."""
+
+
+def _steps(code: types.CodeType) -> Iterator[tuple[str, Any]]:
+    """Yield (name, argument) of the code's instructions, as Python 3.12 names them."""
+    for step in dis.get_instructions(code):
+        # LOAD_FAST_BORROW of Python 3.14 loads a variable too.
+        opname = step.opname.replace("LOAD_FAST_BORROW", "LOAD_FAST")
+        if opname in _MERGED_STEPS:
+            yield from zip(_MERGED_STEPS[opname], step.argval, strict=True)
+        else:
+            yield opname, step.argval
+
+
 def _named_objects(
     code: types.CodeType, names: dict[str, Any], attributes: set[str]
 ) -> Iterator[object]:
@@ -350,9 +370,9 @@ def _named_objects(
     loaded: Any = None
     module: Any = None
     imported: dict[str, Any] = {}
-    for step in dis.get_instructions(code):
-        name = step.argval
-        match step.opname:
+    is_from = False
+    for (_, before), (opname, name) in itertools.pairwise(_steps(code)):
+        match opname:
             case "LOAD_GLOBAL" | "LOAD_NAME":
                 yield loaded
                 loaded = names.get(name, getattr(builtins, name, None))
@@ -361,9 +381,13 @@ def _named_objects(
                 loaded = imported.get(name)
             case "IMPORT_NAME":
                 yield loaded
-                loaded = module = sys.modules.get(name)
+                # The argument before it is None, unless this is ``from a.b import c``.
+                is_from = before is not None
+                loaded = module = sys.modules.get(name if is_from else name.partition(".")[0])
             case "IMPORT_FROM":
                 loaded = getattr(module, name, None)
+                # ``import a.b.c as d`` goes from each package to the next.
+                module = module if is_from else loaded
             case "STORE_FAST" | "STORE_DEREF":
                 imported[name] = loaded
                 yield loaded

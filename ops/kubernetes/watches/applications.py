@@ -68,6 +68,10 @@ class KubernetesApplications:
                 for collection in self.kinds.values():
                     await collection.seen.listed.wait()
 
+    def listed_kinds(self) -> set[str]:
+        """The kinds of which ``known`` has all applications."""
+        return {kind for kind, collection in self.kinds.items() if collection.seen.listed.is_set()}
+
     def known(self) -> Mapping[ApplicationKey, Application]:
         """The watched applications. An unchanged application keeps its Python object."""
         return self._known

@@ -56,8 +56,8 @@ class ThirdParties:
             collection = await self._collection((key.api_version, key.kind))
         except ApiError as error:
             return MissingOwner(certain=False, why=f"{key.kind} objects cannot be found: {error}")
-        if collection is None:
-            return MissingOwner(certain=False, why=f"the API server has no kind {key.kind}")
+        if isinstance(collection, str):
+            return MissingOwner(certain=False, why=collection)
         if collection.fault or object_key not in collection.seen.objects:
             answer = (await collection.read([object_key]))[object_key]
             if isinstance(answer, MissingOwner):
@@ -65,14 +65,16 @@ class ThirdParties:
         why = f"{key.kind} {key.namespace}/{key.name} is a third party: only its Pods show its size"
         return MissingOwner(certain=False, why=why)
 
-    async def _collection(self, kind: Kind) -> Collection[str] | None:
-        """The objects of a kind; None if it is not served or not namespaced. Raises ApiError."""
+    async def _collection(self, kind: Kind) -> Collection[str] | str:
+        """The objects of a kind, or why they cannot own Pods. Raises ApiError."""
         collection = self._kinds.get(kind)
         if collection is not None:
             return collection
         served = await served_kind(self._api, *kind)
-        if served is None or not served.namespaced:
-            return None
+        if served is None:
+            return f"the API server has no kind {kind[1]}"
+        if not served.namespaced:
+            return f"the kind {kind[1]} is not namespaced: its objects cannot be in a namespace"
         collection = Collection(self._api, kind[1], served.collection, _uid)
         collection.seen.add_handler(self._on_change)
         self._kind_added.set()

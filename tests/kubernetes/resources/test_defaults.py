@@ -1,4 +1,4 @@
-"""The creation of default objects is limited in time and in the number of objects."""
+"""The creation of default objects is limited in time and number; bad files are refused."""
 
 from __future__ import annotations
 
@@ -48,6 +48,25 @@ def test_the_refusal_of_a_file_with_too_many_objects_names_the_file() -> None:
     text = "---\n".join([yaml.safe_dump(pool())] * (OBJECTS_MAX + 1))
 
     with pytest.raises(BadInput, match="more than 1000") as caught:
+        read_objects(text, "objects.yaml")
+
+    assert caught.value.subject == "objects.yaml"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "text",
+        ["a", "list"],
+        {key: value for key, value in pool().items() if key != "metadata"},
+        pool() | {"metadata": "text"},
+        pool() | {"metadata": {}},
+    ],
+)
+def test_a_file_of_defaults_with_a_nameless_object_is_refused(document: object) -> None:
+    text = yaml.safe_dump_all([pool(), document])
+
+    with pytest.raises(BadInput, match=r"document 2 of objects\.yaml .* metadata\.name") as caught:
         read_objects(text, "objects.yaml")
 
     assert caught.value.subject == "objects.yaml"

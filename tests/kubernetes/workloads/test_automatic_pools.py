@@ -13,14 +13,17 @@ from typing import Any
 
 import pytest
 
-from core.domain.autopools.pool_names import OWNER_KIND, OWNER_NAME, application_of
+from core.domain.autopools.pool_names import OWNER_KIND, OWNER_NAME, ApplicationKey, application_of
 from core.domain.configuration.commands import ApplySubnet
 from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.fixed.fixed_address_owners import MissingOwner
 from core.domain.model import Pool, Subnet
+from core.kubernetes.api_client import Api
+from core.kubernetes.http_connection import open_connection
 from core.kubernetes.workloads.applications import COLLECTION_NAMES
 from nodeagent.kubernetes.cluster_connection import connect_cluster
 from nodeagent.settings.agent_settings import Settings
+from ops.kubernetes.watches.applications import KubernetesApplications
 from tests.kubernetes.controllers_harness import NODE_NAME, ControllersHarness
 from tests.kubernetes.objects import Object
 from tests.kubernetes.workload_objects import (
@@ -228,6 +231,24 @@ async def test_a_pool_stays_if_reading_its_deleted_application_is_forbidden(
     assert "forbidden" in application.why
     assert not application.certain
     assert await pools_of(controllers, "web") == [pool]
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        ("Node", "the kind Node is not namespaced: its objects cannot be in a namespace"),
+        ("Nothing", "the API server has no kind Nothing"),
+    ],
+)
+async def test_an_owner_of_an_unusable_kind_is_unknown_for_a_stated_reason(
+    server: ApiServer, kind: str, why: str
+) -> None:
+    api = Api(await open_connection(str(server.kubeconfig)))
+
+    owner = await KubernetesApplications(api).find(ApplicationKey("v1", kind, "shop", "web"))
+    await api.close()
+
+    assert owner == MissingOwner(certain=False, why=why)
 
 
 async def test_a_third_party_application_has_a_pool_until_the_application_is_deleted(

@@ -24,10 +24,12 @@ from core.domain.request_facts import PodFacts
 from core.errors import LostRace
 from core.kubernetes.api_client import Api
 from core.kubernetes.http_connection import open_connection
+from core.kubernetes.workloads.applications import COLLECTION_NAMES
 from core.process.concurrency import until_first
 from core.projections.projector import Projector
 from ops.kubernetes import scale_recorder
 from ops.kubernetes.scale_recorder import ScaleRecorder
+from ops.kubernetes.watches import applications
 from ops.kubernetes.watches.applications import KubernetesApplications
 from tests.kubernetes.translator_harness import TranslatorHarness
 from tests.kubernetes.workload_objects import COLLECTION_PATHS, create_workload, delete_workloads
@@ -61,6 +63,10 @@ def pod_of_web(name: str) -> PodFacts:
     return pod(name)._replace(owner=DEPLOYMENT)
 
 
+def pod_of_idle(name: str) -> PodFacts:
+    return pod(name)._replace(owner=DEPLOYMENT._replace(name="idle"))
+
+
 class Recording(NamedTuple):
     """A recorder, its source of applications, and the task that runs both."""
 
@@ -74,11 +80,20 @@ class Recording(NamedTuple):
 
 
 @asynccontextmanager
-async def recording(cluster: TranslatorHarness) -> AsyncIterator[Recording]:
+async def recording(
+    cluster: TranslatorHarness, may_list: asyncio.Event | None = None
+) -> AsyncIterator[Recording]:
+    """``may_list``: applications are not listed before; None: at once."""
+
+    async def watch() -> None:
+        if may_list is not None:
+            await may_list.wait()
+        await source.run()
+
     api = Api(await open_connection(str(cluster.server.kubeconfig)))
     projector, source = Projector(cluster.store, cluster.keys), KubernetesApplications(api)
     recorder = ScaleRecorder(cluster.store, cluster.keys, projector, source)
-    task = asyncio.ensure_future(until_first(projector.run(), source.run(), recorder.run()))
+    task = asyncio.ensure_future(until_first(projector.run(), watch(), recorder.run()))
     await until(lambda: recorder.rounds > 0 or task.done())
     try:
         yield Recording(recorder, source, task)
@@ -144,6 +159,35 @@ async def test_a_recreated_application_is_recorded_again(
             await asyncio.to_thread(create_workload, shop, "Deployment", "web", replicas=2)
             await until_recorded(cluster, [("web", 2), ("web", 2)])
             assert not session.task.done()
+
+
+@pytest.mark.parametrize(
+    ("new_size", "new_events"), [(2, []), (5, [("web", 5)])], ids=["unchanged", "changed"]
+)
+async def test_a_late_list_of_applications_records_only_changed_sizes(
+    shop: ApiServer,
+    monkeypatch: pytest.MonkeyPatch,
+    new_size: int,
+    new_events: list[tuple[str, int]],
+) -> None:
+    async with TranslatorHarness(shop, translates=False) as cluster:
+        await cluster.node.apply(pool("lan", "10.6.0.1-10.6.0.9"))
+        async with recording(cluster):
+            await cluster.node.add(pod_of_web("web-0"))
+            await until_recorded(cluster, [("web", 2)])
+        await cluster.node.add(pod_of_idle("idle-0"))  # has no recorded size
+
+        monkeypatch.setattr(applications, "LISTED_S_MAX", 0.0)
+        may_list = asyncio.Event()
+        async with recording(cluster, may_list) as session:
+            await session.until_two_more_rounds()
+            assert not session.applications.known()
+            await asyncio.to_thread(scale, shop, "web", new_size)
+            may_list.set()
+            await until(lambda: session.applications.listed_kinds() == set(COLLECTION_NAMES))
+            await session.until_two_more_rounds()
+
+        assert await recorded_sizes(cluster) == [("web", 2), *new_events]
 
 
 async def test_a_recorder_ends_after_another_recorder_takes_over(

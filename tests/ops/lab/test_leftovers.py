@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ops.lab import identity as lab_identity
 from ops.lab.identity import LabFailed, LabIdentity, new_identity
 from ops.lab.laboratory import Laboratory
 from ops.lab.leftovers import LabResources, remove_dead, resources_of
@@ -113,6 +114,28 @@ def test_a_reused_process_id_does_not_protect_remains() -> None:
     remove_dead()
 
     assert not identity.directory.exists()
+
+
+def test_a_directory_is_created_while_another_laboratory_removes_their_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "laboratories"
+    monkeypatch.setattr(lab_identity, "LABORATORIES_FOLDER", folder)
+    make_directory = os.mkdir
+    removals: list[Path] = []
+
+    def make_directory_and_remove_folder(path: Path, mode: int = 0o777) -> None:
+        make_directory(path, mode)
+        if path == folder and not removals:
+            removals.append(folder)
+            folder.rmdir()
+
+    monkeypatch.setattr(os, "mkdir", make_directory_and_remove_folder)
+    laboratory = new_identity()
+    laboratory.create_directory()
+
+    assert removals == [folder]
+    assert laboratory.is_alive()
 
 
 def test_a_foreign_namespace_is_not_removed() -> None:

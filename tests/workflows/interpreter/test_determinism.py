@@ -6,6 +6,7 @@ A turn is the execution of workflow code up to its next ``await``.
 from __future__ import annotations
 
 import asyncio
+import dis
 import gc
 import queue
 import random
@@ -13,11 +14,12 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from pathlib import Path
 from time import time as wall_clock
+from types import CodeType
 
 import pytest
 
@@ -212,6 +214,78 @@ def test_registration_finds_a_clock_in_a_helper_of_the_module() -> None:
 
     with pytest.raises(ForbiddenCallError, match=r"helper calls datetime\.now"):
         Registry([ByHelper])
+
+
+def merge_steps(monkeypatch: pytest.MonkeyPatch, pair: tuple[str, str], merged: str) -> None:
+    """Make ``dis`` show a pair of instructions as one, as newer versions of Python do."""
+    steps_of = dis.get_instructions
+
+    def steps_with_merged_pairs(code: CodeType) -> Iterator[dis.Instruction]:
+        steps: list[dis.Instruction] = []
+        for step in steps_of(code):
+            if steps and (steps[-1].opname, step.opname) == pair:
+                names = steps[-1].argval, step.argval
+                steps[-1] = steps[-1]._replace(opname=merged, argval=names)
+            else:
+                steps.append(step)
+        return iter(steps)
+
+    monkeypatch.setattr(dis, "get_instructions", steps_with_merged_pairs)
+
+
+@pytest.mark.parametrize(
+    ("pair", "merged"),
+    [
+        (("LOAD_FAST", "LOAD_FAST"), "LOAD_FAST_LOAD_FAST"),
+        (("LOAD_FAST", "LOAD_FAST"), "LOAD_FAST_BORROW_LOAD_FAST_BORROW"),
+        (("STORE_FAST", "LOAD_FAST"), "STORE_FAST_LOAD_FAST"),
+    ],
+)
+def test_registration_finds_a_clock_in_merged_instructions(
+    monkeypatch: pytest.MonkeyPatch, pair: tuple[str, str], merged: str
+) -> None:
+    @workflow.defn()
+    class ByLocalName:
+        @workflow.run
+        async def run(self, earliest: datetime) -> datetime:
+            import datetime as dt
+
+            return max(earliest, dt.datetime.now(tz=UTC))
+
+    @workflow.defn()
+    class AtOnce:
+        @workflow.run
+        async def run(self) -> datetime:
+            import datetime as dt
+
+            return dt.datetime.now(tz=UTC)
+
+    merge_steps(monkeypatch, pair, merged)
+    for workflow_type in (ByLocalName, AtOnce):
+        with pytest.raises(ForbiddenCallError, match=r"run calls datetime\.now"):
+            Registry([workflow_type])
+
+
+def test_registration_finds_a_call_after_an_import_with_dots() -> None:
+    @workflow.defn()
+    class ByTopModule:
+        @workflow.run
+        async def run(self) -> bytes:
+            import os.path
+
+            return os.urandom(4)
+
+    @workflow.defn()
+    class BySubmodule:
+        @workflow.run
+        async def run(self) -> None:
+            import asyncio.tasks as asyncio_tasks
+
+            await asyncio_tasks.gather()
+
+    for workflow_type, name in ((ByTopModule, "os.urandom"), (BySubmodule, "asyncio.gather")):
+        with pytest.raises(ForbiddenCallError, match=f"run calls {name}"):
+            Registry([workflow_type])
 
 
 def test_replays_get_the_same_times_uuids_and_random_numbers() -> None:
