@@ -16,10 +16,10 @@ from cni.build import PROGRAM_PATH, compile_plugin
 
 
 class PluginBuildHook(BuildHookInterface):  # type: ignore[type-arg]  # generic in name only
-    """Compiles ``cni/plugin.c``; the wheel has the program beside its source."""
+    """Compiles ``cni/plugin.c``; the wheel has the program in ``cni``."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Compile the program; hatchling calls this before it builds a wheel or an editable one."""
+        """Compile the program; hatchling calls this before it builds a wheel (editable or not)."""
         compile_plugin(PROGRAM_PATH)
         build_data["pure_python"] = False
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")

@@ -259,7 +259,7 @@ def _wait_ready(lab: Lab, side: Side) -> None:
         if not failures:
             side.call(lab, "DEL", pod, 1)
             return
-        if side.failure() or not side.starts:
+        if side.failure() or not side.may_be_starting:
             break
         time.sleep(RETRY_S)
     why = side.failure() or f"its ADD fails: {failures[0]}"

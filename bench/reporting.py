@@ -21,7 +21,7 @@ SAMPLES_KEPT_MAX = 1_000
 
 
 def lines(result: MeasureResult) -> str:
-    """One JSON object on a line for each figure."""
+    """One line of JSON for each figure."""
     return "".join(f"{json.dumps(figure.line())}\n" for figure in result.figures)
 
 
@@ -67,7 +67,7 @@ def notes(results: Sequence[MeasureResult]) -> Table:
 
 
 def terminal(*, errors: bool) -> Console:
-    """A console on standard output or standard error; ``WIDTH`` applies without a terminal."""
+    """A console on standard output or standard error, ``WIDTH`` wide if that is no terminal."""
     console = Console(stderr=errors, highlight=False)
     if not console.is_terminal:
         console.width = WIDTH
@@ -75,7 +75,7 @@ def terminal(*, errors: bool) -> Console:
 
 
 def print_machine(console: Console, machine: Mapping[str, str]) -> None:
-    """Print the facts of ``bench.machine``."""
+    """Print the machine's properties that ``bench.machine`` reads."""
     for name, text in machine.items():
         console.print(f"{name:10} {text}")
 

@@ -21,7 +21,7 @@ class MeasureResult(NamedTuple):
     """The result of one measure.
 
     ``load``: the load averages before the measure. ``failure``: the exception that ended the
-    measure. ``missing``: the missing program, without which the measure was skipped.
+    measure. ``missing``: the missing program that the skipped measure needs.
     """
 
     measure: Measure
@@ -37,7 +37,7 @@ def run_measures(
     measures: Sequence[Measure],
     show: Callable[[MeasureResult], None] = lambda _: None,
 ) -> list[MeasureResult]:
-    """Run the measures; call ``show`` with each result at once."""
+    """Run the measures; call ``show`` with each result when the measure ends."""
     results = []
     ends = time.monotonic() + scale.seconds_max
     with Lab(scale) as lab:

@@ -16,12 +16,12 @@ class Scale(NamedTuple):
     ``claims``: claims of the smaller and of the larger cluster. ``full_pool``: addresses of the
     pool with one free address. ``contending_pods``: Pods that several agents add concurrently;
     ``agents_apart``: whether these agents are processes. ``idle_s``: seconds for which the worker
-    of ``sleepers`` is observed. ``leaks``: claims to reclaim. ``reported_s``: seconds with status
-    writes. ``objects``: pools among which pools are created. ``closed``: closed executions.
-    ``cluster_pods``: Pods of a real API server. ``bare_controller``: whether a controller without
-    Kubernetes is measured. ``quiet_s``: seconds for which an idle cluster is observed.
-    ``one_large_round``: for the CPU time of ADDs. ``replaced``: Pods that each number of callers
-    replaces in each pool.
+    of ``sleepers`` is observed. ``leaks``: claims to reclaim. ``reported_s``: seconds of the ADDs
+    whose status writes are counted. ``objects``: pools of the larger cluster in which more pools
+    are created. ``closed``: closed executions. ``cluster_pods``: Pods of a real API server.
+    ``bare_controller``: whether a controller without Kubernetes is measured. ``quiet_s``: seconds
+    for which an idle cluster is observed. ``one_large_round``: whether ``kube_add_cpu`` measures
+    one large round. ``replaced``: Pods replaced per pool and number of callers, in all rounds.
     """
 
     name: str

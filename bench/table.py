@@ -52,7 +52,7 @@ class Measure(NamedTuple):
     """A measure of the benchmark.
 
     ``targets``: figure -> target; None: no bound. ``share``: the weight of the measure in the time
-    of a run. ``rig``: the name of processes that adjacent measures share (``Lab.shared``), or "".
+    of a run. ``rig``: adjacent measures with the same name share processes (``Lab.shared``).
     """
 
     name: str

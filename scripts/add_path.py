@@ -2,8 +2,8 @@
 
 .venv/bin/python -m scripts.add_path
 
-The path has the calls below ``SERVE`` on the same stack. A module switch is a call from a product
-function to a function in another module.
+The path has the calls with ``SERVE`` on their stack, so no calls of other tasks. A module switch is
+a call from a product function to a function in another module.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ Function = tuple[str, str]
 class AddPath(NamedTuple):
     """The path of one ADD.
 
-    ``calls``: (caller, callee) -> the number of stack frames from ``SERVE`` to the callee, in the
-    order of the calls.
+    ``calls``, in the order of the calls: (caller, callee) -> the number of product functions on the
+    stack from ``SERVE`` to the callee.
     """
 
     calls: dict[tuple[Function, Function], int]
@@ -128,8 +128,8 @@ def _callers(frame: FrameType, outermost: FrameType) -> list[Function]:
 def main() -> None:
     """Print the module switches and the two measures."""
     path = measure_add()
-    for (caller, function), callee in path.switches:
-        print(f"{caller}.{function} -> {'.'.join(callee)}")
+    for caller, callee in path.switches:
+        print(f"{'.'.join(caller)} -> {'.'.join(callee)}")
     print(f"{len(path.switches):6}  module switches of an ADD")
     print(f"{path.frames_to_the_allocator:6}  frames from the socket to the allocator")
 

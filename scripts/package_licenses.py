@@ -46,7 +46,7 @@ def python_licenses(metadata: Message) -> list[License]:
 
 
 def _licenses_of_names(names: Iterable[str]) -> list[License]:
-    """CycloneDX allows no SPDX expression in a list of several licenses."""
+    """One license for each name; CycloneDX allows no SPDX expression in a list of licenses."""
     return [
         _FACTORY.make_with_id(name) if fixup_id(name) else _FACTORY.make_with_name(name)
         for name in sorted(set(names))

@@ -85,7 +85,8 @@ def measure(lab: Lab) -> list[Figure]:
 
 def _server_clocks(cluster: Cluster) -> Clocks:
     server = cluster.server
-    members = [member.pid for etcd in (cluster.objects, cluster.log) for member in etcd.members]
+    etcds = (cluster.api_etcd, cluster.log_etcd)
+    members = [member.pid for etcd in etcds for member in etcd.members]
     return {
         "api_server": lambda: processes.cpu_s(server.pid),
         "etcd": lambda: sum(map(processes.cpu_s, members)),

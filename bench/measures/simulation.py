@@ -58,7 +58,7 @@ def _starts(lab: Lab, runs: list[Run], one_writer_s: list[float]) -> tuple[Figur
         f" commit{_full_run_note(size)}"
     )
     failed = [len(run.failures) for run in runs]
-    pods = size.nodes * size.pods + len(size.lost) * (size.rack_pods - size.pods)
+    pods = size.nodes * size.pods + len(size.lost_nodes) * (size.rack_pods - size.pods)
     note_failed = (
         f"of {len(runs) * pods:,}; addresses allocated twice, violations and leaks fail a run"
     )
@@ -77,8 +77,8 @@ def _starts(lab: Lab, runs: list[Run], one_writer_s: list[float]) -> tuple[Figur
 def _loss(lab: Lab, runs: list[Run]) -> Figure:
     size = lab.scale.simulated
     note = (
-        f"{len(size.lost)} nodes with {runs[0].lost.claims:,} claims;"
-        f" {size.nodes - len(size.lost):,} agents watch meanwhile"
+        f"{len(size.lost_nodes)} nodes with {runs[0].lost.claims:,} claims;"
+        f" {size.nodes - len(size.lost_nodes):,} agents watch meanwhile"
     )
     return median_figure("sim_rack_loss_s", [run.lost.seconds for run in runs], "s", note=note)
 

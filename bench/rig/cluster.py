@@ -39,20 +39,20 @@ NAME: Final = "kubernetes"
 
 
 class Cluster:
-    """The cluster. ``objects``: etcd of the API server; ``log``: etcd of agent and controller."""
+    """One cluster. The agent and the controller use ``log_etcd``."""
 
     def __init__(
         self,
         lab: Lab,
         server: ApiServer,
         agent: AgentProcess,
-        objects: EtcdCluster,
-        log: EtcdCluster,
+        api_etcd: EtcdCluster,
+        log_etcd: EtcdCluster,
     ) -> None:
         self.server = server
         self.agent = agent
-        self.objects = objects
-        self.log = log
+        self.api_etcd = api_etcd
+        self.log_etcd = log_etcd
         self._lab = lab
         self._next_pod = NEW_PODS
         self._controller: ControllerProcess | None = None
@@ -62,7 +62,7 @@ class Cluster:
         if self._controller is None:
             variables = {KUBECONFIG_VARIABLE: str(self.server.kubeconfig)}
             directory = self._lab.new_directory("controller")
-            self._controller = ControllerProcess(directory, self.log.endpoints[0], variables)
+            self._controller = ControllerProcess(directory, self.log_etcd.endpoints[0], variables)
             self._controller.start()
         return self._controller
 
@@ -76,7 +76,7 @@ class Cluster:
         """Create Pods; return their numbers when all daemons are idle."""
         pods = range(self._next_pod, self._next_pod + count)
         self._next_pod += count
-        self._lab.fill(self.objects, lambda store, _: write_pods(store, pods))
+        self._lab.fill(self.api_etcd, lambda store, _: write_pods(store, pods))
         self.wait_idle()
         return pods
 
@@ -86,8 +86,8 @@ class Cluster:
         wait_all_idle([self.agent, *controller])
 
     def terminate(self, pods: Sequence[int]) -> None:
-        """Set the Pods' deletion timestamp, as in a cluster before a DEL."""
-        self._lab.fill(self.objects, lambda store, _: terminate_pods(store, pods))
+        """Set the Pods' deletion timestamp, as the API server does before a DEL."""
+        self._lab.fill(self.api_etcd, lambda store, _: terminate_pods(store, pods))
 
 
 @contextmanager
@@ -103,13 +103,13 @@ def kubernetes_cluster(lab: Lab) -> Iterator[Cluster]:
     async def define(store: KeyValueStore, keys: Keys) -> None:
         await SeedWriter(store, keys, "operator").define(pools)
 
-    objects = lab.etcd(lab.seed("kube", fill))
-    log = lab.etcd(lab.seed("kube-log", define))
-    with log, api_server(lab.new_directory("kube"), objects) as server:
+    api_etcd = lab.etcd(lab.seed("kube", fill))
+    log_etcd = lab.etcd(lab.seed("kube-log", define))
+    with log_etcd, api_server(lab.new_directory("kube"), api_etcd) as server:
         define_kinds(server)  # an agent becomes ready only if it can read the SpiderCoordinator
         variables = {**UNLIMITED_ALLOCATIONS, KUBECONFIG_VARIABLE: str(server.kubeconfig)}
-        with lab.agent(log, NODE, variables) as agent:
-            cluster = Cluster(lab, server, agent, objects, log)
+        with lab.agent(log_etcd, NODE, variables) as agent:
+            cluster = Cluster(lab, server, agent, api_etcd, log_etcd)
             try:
                 yield cluster
             finally:

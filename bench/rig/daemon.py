@@ -1,6 +1,6 @@
 """Runs an agent or a controller as a process, connected to one etcd.
 
-The daemon is configured only by environment variables, and ends with its context manager.
+Only environment variables configure the daemon. Its context manager stops the daemon.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Makes frames, the binary form of CNI calls at the agent's socket, for Pods with serial numbers.
+"""Makes CNI calls as binary frames for the agent's socket, for Pods with serial numbers.
 
 See docs/reference/cni-executables.md, "Framing". No code is shared with the executables or the
 agent.
@@ -40,7 +40,7 @@ def identity(serial: int) -> PodIdentity:
 
 
 def netconf(pools: Sequence[str] = (), socket_path: str = "") -> bytes:
-    """A network configuration with these IPv4 pools, or for the default pools."""
+    """A network configuration. Without ``pools``, an ADD uses the default pools."""
     ipam: dict[str, Any] = {"type": "spiderpool"}
     if pools:
         ipam["default_ipv4_ippool"] = list(pools)

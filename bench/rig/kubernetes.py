@@ -1,7 +1,7 @@
 """Starts a real API server, and writes clusters of many Pods directly into its etcd.
 
-The API server also reads JSON from etcd. Ten thousand Pods take a second in this way, but a minute
-by requests to the API server.
+The API server can read JSON from etcd. Writing ten thousand Pods into etcd takes a second; creating
+them through the API server takes a minute.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tests.support.kubernetes import KUBERNETES_PROGRAMS, ApiServer, Loopback, m
 
 NODE: Final = "node-0"
 CREATED: Final = "2026-01-01T00:00:00Z"
-PUTS_A_COMMIT: Final = 100
+PUTS_PER_COMMIT: Final = 100
 """Objects per transaction; etcd accepts 128 operations."""
 
 CONCURRENT_COMMITS: Final = 32
@@ -67,7 +67,7 @@ def api_server(directory: Path, etcd: EtcdCluster) -> Iterator[ApiServer]:
 
 
 def define_kinds(server: ApiServer) -> None:
-    """Create our custom resource definitions."""
+    """Create Orbweaver's custom resource definitions."""
     text = dump_yaml(map(definition_of, CUSTOM_RESOURCE_KINDS))
     server.kubectl("apply", "--server-side", "-f", "-", stdin=text)
     for kind in CUSTOM_RESOURCE_KINDS:
@@ -89,11 +89,11 @@ def request_counts(server: ApiServer) -> Counter[str]:
 async def write_cluster(store: KeyValueStore, serials: Sequence[int]) -> None:
     """Write a namespace, a node, a Deployment, its ReplicaSet and its Pods."""
     metadata = _metadata(NAMESPACE)
-    space = {"spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}}
+    active = {"spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}}
     await _write(
         store,
         [
-            (f"namespaces/{NAMESPACE}", _object("v1", "Namespace", metadata) | space),
+            (f"namespaces/{NAMESPACE}", _object("v1", "Namespace", metadata) | active),
             # The API server stores nodes as "minions".
             (f"minions/{NODE}", _object("v1", "Node", _metadata(NODE)) | _ready_node()),
             (f"deployments/{NAMESPACE}/web", _workload("Deployment", len(serials))),
@@ -117,7 +117,7 @@ async def terminate_pods(store: KeyValueStore, serials: Iterable[int]) -> None:
 
 
 async def write_pools(store: KeyValueStore, pools: Iterable[Pool]) -> list[Pool]:
-    """Write the pools' custom resources; return the pools as the event log has them."""
+    """Write the pools' custom resources; return the pools that a controller reads from them."""
     resources = [_resource(pool) for pool in pools]
     await _write(
         store,
@@ -146,8 +146,8 @@ async def write_endpoints(store: KeyValueStore, keys: Keys) -> None:
 
 
 async def _write(store: KeyValueStore, objects: Sequence[tuple[str, Object]]) -> None:
-    for first in range(0, len(objects), PUTS_A_COMMIT):
-        batch = objects[first : first + PUTS_A_COMMIT]
+    for first in range(0, len(objects), PUTS_PER_COMMIT):
+        batch = objects[first : first + PUTS_PER_COMMIT]
         await store.commit(
             [],
             [
@@ -160,8 +160,7 @@ async def _write(store: KeyValueStore, objects: Sequence[tuple[str, Object]]) ->
 async def _write_singly(store: KeyValueStore, objects: Sequence[tuple[str, Object]]) -> None:
     """Write each object in its own transaction, as an API server does.
 
-    If several objects had one resource version, a watch that starts after this version could miss
-    objects.
+    If several objects shared a resource version, a watch from this version could miss some of them.
     """
     for first in range(0, len(objects), CONCURRENT_COMMITS):
         batch = objects[first : first + CONCURRENT_COMMITS]

@@ -2,7 +2,7 @@
 
 A seed is etcd data that is written once in a run and copied for several measures.
 
-Every process that is started here ends with its context manager, and the directory is removed.
+Context managers stop every process that this module starts, and remove the directory.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CALLER_S_MAX = 300.0
 
 TICK_MS = 20
 ELECTION_MS = 5 * TICK_MS
-"""The shortest election timeout that etcd accepts; a starting member waits for up to two."""
+"""etcd accepts no shorter timeout. A starting member waits up to twice this time."""
 
 ETCD_FLAGS = (f"--heartbeat-interval={TICK_MS}", f"--election-timeout={ELECTION_MS}")
 
@@ -73,10 +73,10 @@ class Lab:
             shutil.rmtree(self.directory, ignore_errors=True)
 
     def shared(self, make: Callable[[Lab], AbstractContextManager[T]]) -> T:
-        """Start what several measures share: enter ``make(self)``; return the result.
+        """Enter ``make(self)``, which starts processes for several measures; return its result.
 
-        Repeated calls with the same ``make`` return the same result. Another ``make`` first
-        ends these processes.
+        Repeated calls with the same ``make`` return the same result. A call with another ``make``
+        first stops the processes of the previous one.
         """
         if self._shared is None or self._shared[0] is not make:
             self.end_shared()
@@ -127,7 +127,7 @@ class Lab:
         return EtcdCluster(directory, flags=ETCD_FLAGS, durable=True)
 
     def seed(self, name: str, fill: Filling) -> Path:
-        """The etcd data that ``fill`` writes at the first call for a name."""
+        """The etcd data of this name; the first call for the name lets ``fill`` write the data."""
         if name not in self._seeds:
             directory = self.new_directory("seed")
             with EtcdCluster(directory, flags=ETCD_FLAGS) as cluster:
@@ -165,7 +165,7 @@ class Lab:
             await store.close()
 
     def fill(self, etcd: EtcdCluster, fill: Filling) -> None:
-        """Run ``fill`` on a running etcd."""
+        """Let ``fill`` write to a running etcd."""
         asyncio.run(self._fill(etcd, fill))
 
     async def _fill(self, etcd: EtcdCluster, fill: Filling) -> None:

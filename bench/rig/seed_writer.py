@@ -1,4 +1,4 @@
-"""Writes a log fast: segments with their state keys, in transactions without compares.
+"""Writes a log fast: segments with their state keys, in transactions without guards.
 
 The keys and values are those of the product's writers. No other process may write at the same time.
 """
@@ -41,7 +41,7 @@ class SeedWriter:
         self._events = 0
 
     def draft(self, event: Event) -> EventDraft:
-        """A draft of the event, with a cause of the usual length."""
+        """A draft of the event, with a cause as long as that of a real ADD."""
         self._events += 1
         number = self._events
         trace = f"00-{number:032x}-{number:016x}-01"

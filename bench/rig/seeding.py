@@ -28,7 +28,7 @@ _POOL_ADDRESSES = (1 << _POOL_BITS) - 3
 POOLS_MAX = 1 << (_BASE_BITS - _POOL_BITS)
 
 _STRIDE = 161
-"""Distance of two seeded addresses; coprime to ``_POOL_ADDRESSES``."""
+"""Distance from one seeded address of a pool to the next; coprime to ``_POOL_ADDRESSES``."""
 
 _SLICE_BITS = 6
 SLICES_MAX = 1 << (_BASE_BITS - _SLICE_BITS)
@@ -80,9 +80,10 @@ def slices(first: int, count: int) -> list[Pool]:
 def spread_addresses(pools: Sequence[Pool], claims: int) -> Iterator[SeededAddress]:
     """Addresses spread over the pools, none adjacent to another."""
     for serial in range(claims):
-        turn, number = divmod(serial, len(pools))
-        value = _BASE + (number << _POOL_BITS) + 2 + turn * _STRIDE % _POOL_ADDRESSES
-        yield SeededAddress(pools[number], format_address(4, value))
+        index_in_pool, pool_index = divmod(serial, len(pools))
+        offset = 2 + index_in_pool * _STRIDE % _POOL_ADDRESSES
+        value = _BASE + (pool_index << _POOL_BITS) + offset
+        yield SeededAddress(pools[pool_index], format_address(4, value))
 
 
 def all_addresses(pool: Pool) -> Iterator[SeededAddress]:
@@ -101,7 +102,7 @@ async def seed(
 
     async def write(writer: SeedWriter) -> None:
         while batch := _take(numbered, CLAIMS_PER_COMMIT):
-            await writer.claim([_claimed(serial, seeded) for serial, seeded in batch])
+            await writer.claim([_claim_event(serial, seeded) for serial, seeded in batch])
 
     await asyncio.gather(
         *(write(SeedWriter(store, keys, controller_writer(f"seed-{n}"))) for n in range(WRITERS))
@@ -122,7 +123,7 @@ def _numbered_pool(number: int) -> Pool:
     return Pool(pool_name(number), 4, f"{net}/{prefix}", (f"{first}-{last}",), gateway=gateway)
 
 
-def _claimed(serial: int, seeded: SeededAddress) -> AddressesClaimed:
+def _claim_event(serial: int, seeded: SeededAddress) -> AddressesClaimed:
     pod = identity(serial)
     pool = seeded.pool
     prefix = pool.subnet.partition("/")[2]

@@ -1,8 +1,8 @@
 """The two sides of a comparison: Orbweaver and another IPAM plugin, each with its own servers.
 
-With a start command, the other plugin has an etcd and the processes of the command. In a comparison
-with Kubernetes, each etcd has an API server with the same Pods. Every process that is started here
-ends with its context manager.
+If the other plugin has a start command, its servers are an etcd and the processes of the command.
+With ``kubernetes``, each etcd also serves an API server, and both API servers have the same Pods.
+Context managers stop every process that this module starts.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class Side(NamedTuple):
     """One plugin that can be called.
 
     ``directory``: for the output of calls. ``etcd``: the etcd of the API server. ``cpu_s``: returns
-    the CPU seconds of all servers and daemons. ``starts``: whether the daemons may still be
-    starting. ``failure``: returns why the daemons failed, or "".
+    the CPU seconds of all servers and daemons. ``may_be_starting``: whether the daemons may
+    still be starting. ``failure``: returns why the daemons failed, or "".
     """
 
     name: str
@@ -69,7 +69,7 @@ class Side(NamedTuple):
     directory: Path
     etcd: EtcdCluster | None
     cpu_s: Callable[[], float]
-    starts: bool = False
+    may_be_starting: bool = False
     failure: Callable[[], str] = lambda: ""
 
     def call(self, lab: Lab, verb: str, serials: Sequence[int], callers: int) -> dict[str, Any]:
@@ -141,7 +141,9 @@ def rival_side(
         api_etcd = etcd if server is not None else None
         plugin = rival.plugin
         side = Side(plugin.name, str(plugin), netconf_path, variables, directory, api_etcd, cpu_s)
-        yield side if daemons is None else side._replace(starts=True, failure=daemons.failure)
+        if daemons is not None:
+            side = side._replace(may_be_starting=True, failure=daemons.failure)
+        yield side
 
 
 @contextmanager

@@ -15,10 +15,10 @@ from tests.support.checked_log import log_violations
 class Consistency(NamedTuple):
     """The result of the check, and the sizes of the data.
 
-    ``violations``: of invariants, in the log. ``leaked``: claims too many or too few.
-    ``differing``: claims and endpoints that differ between log and state keys (invariant I5,
-    docs/contributing/architecture.md). ``claim_bytes``, ``endpoint_bytes``: mean size of key and
-    value together.
+    ``violations``: violated invariants in the log. ``leaked``: the difference between the claims
+    and the expected number. ``differing``: claims and endpoints that differ between log and state
+    keys (invariant I5, docs/contributing/architecture.md). ``claim_bytes``, ``endpoint_bytes``:
+    mean size of key and value together.
     """
 
     segments: int

@@ -67,7 +67,7 @@ class PodsStarted(NamedTuple):
 class RackLost(NamedTuple):
     """The loss of a rack.
 
-    ``seconds``: from the first command until the rack has no claim. ``claims``: before the loss.
+    ``seconds``: from the first command until the rack has no claim. ``claims``: its claims before.
     ``dropped_changes``: changes of Pods for which the controller started no workflow.
     """
 
@@ -76,7 +76,7 @@ class RackLost(NamedTuple):
     dropped_changes: int
 
 
-async def define(store: KeyValueStore, keys: Keys, size: Size) -> None:
+async def define_pools_and_nodes(store: KeyValueStore, keys: Keys, size: Size) -> None:
     """Define the pools and the records of the nodes."""
     await _apply(store, keys, [ApplyPool(pool) for pool in pools_of(size)])
     records = (RecordDefined("Node", "", node_name(number)) for number in range(size.nodes))
@@ -125,7 +125,7 @@ async def grow_rack(store: KeyValueStore, keys: Keys, size: Size) -> None:
 
 async def lose_rack(store: KeyValueStore, keys: Keys, fleet: Fleet, size: Size) -> RackLost:
     """Stop the nodes of a rack, delete their records, and wait until no claim is left."""
-    await asyncio.to_thread(fleet.request, "lose", nodes=list(size.lost))
+    await asyncio.to_thread(fleet.request, "lose", nodes=list(size.lost_nodes))
     pool = rack_pool(size, 0, addresses_for(size.rack_pods))
     first, _, last = pool.ips[0].partition("-")
     claims = Get(keys.ip_of(first), keys.ip_of(last) + b"\0", count_only=True)
@@ -135,7 +135,7 @@ async def lose_rack(store: KeyValueStore, keys: Keys, fleet: Fleet, size: Size) 
             await asyncio.sleep(POLL_S)
         count = await _count(store, claims)
         began = time.monotonic()
-        commands = (DeleteRecord("Node", "", node_name(number)) for number in size.lost)
+        commands = (DeleteRecord("Node", "", node_name(number)) for number in size.lost_nodes)
         await asyncio.gather(*(operator.apply(command, OPERATOR) for command in commands))
         async with asyncio.timeout(FREE_S_MAX):
             while await _count(store, claims):

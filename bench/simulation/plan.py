@@ -21,8 +21,8 @@ POOLS_MAX: Final = 250
 class Size(NamedTuple):
     """The size of a cluster and its incidents.
 
-    ``pods``: on each node at the start. ``rack_pods``: on each node of the lost rack. ``changes``:
-    the number of changes of pools, one every ``change_pause_s`` seconds.
+    ``pods``: Pods of a node at the start. ``rack_pods``: Pods of a node in the lost rack.
+    ``changes``: the number of changes of pools, one every ``change_pause_s`` seconds.
     """
 
     nodes: int
@@ -38,7 +38,7 @@ class Size(NamedTuple):
         return math.ceil(self.nodes / RACK_NODES)
 
     @property
-    def lost(self) -> range:
+    def lost_nodes(self) -> range:
         """The nodes in the rack that is lost."""
         return _nodes_of_rack(self, 0)
 

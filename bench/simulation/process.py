@@ -5,7 +5,7 @@ objects. The first request is ``open``. The process ends with its input.
 
 Values of ``method``, with the other fields: ``open`` (endpoint, cluster, nodes),
 ``times_of_revisions`` (revisions of pools, ascending), ``start`` (nodes, first, count, at),
-``lose`` (nodes), ``usage``. Nodes are numbers.
+``lose`` (nodes), ``usage``. ``nodes`` lists node numbers.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ class Nodes:
         raise ValueError(f"unknown request {request}")
 
     async def _open(self, endpoint: str, cluster: str, numbers: Sequence[int]) -> dict[str, Any]:
-        open_slots = asyncio.Semaphore(OPENING_MAX)
+        openings = asyncio.Semaphore(OPENING_MAX)
 
         async def open_node(number: int) -> None:
-            async with open_slots:
+            async with openings:
                 node = self._nodes[number] = SimulatedNode(endpoint, cluster, number)
                 await retry_unavailable(OPEN_S_MAX)(node.open)  # as the agent does
 

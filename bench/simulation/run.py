@@ -75,7 +75,9 @@ class Simulation:
     def run(self) -> Run:
         """Run all incidents; return the measurements."""
         size, fleet = self._size, self._fleet
-        self._run_with_store(lambda store, keys: incidents.define(store, keys, size))
+        self._run_with_store(
+            lambda store, keys: incidents.define_pools_and_nodes(store, keys, size)
+        )
         with fleet:
             self._phase("nodes start", fleet.open)
             fanout = self._phase(
@@ -88,7 +90,7 @@ class Simulation:
             self._run_with_store(lambda store, keys: incidents.grow_rack(store, keys, size))
             rack = self._phase(
                 "the rack fills",
-                lambda: incidents.start_pods(fleet, size.lost, size.pods, added_pods),
+                lambda: incidents.start_pods(fleet, size.lost_nodes, size.pods, added_pods),
             )
             lost = self._phase(
                 "the rack is lost", lambda: self._run_with_fleet(incidents.lose_rack)

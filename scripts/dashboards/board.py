@@ -19,7 +19,7 @@ class Query(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """A panel. ``unit`` and ``kind`` (panel type): names of Grafana; sizes in grid cells."""
+    """A panel, sized in grid cells. ``unit`` and ``kind`` (panel type) are Grafana's names."""
 
     title: str
     unit: str

@@ -14,7 +14,7 @@ from scripts.dashboards.board import Panel, Query, Variable, board
 CLUSTER: Final = 'cluster=~"$cluster"'
 RATE: Final = "[$__rate_interval]"
 SPEED: Final = "vport_speed_mbps"
-"""A counter of every RDMA port; its labels list all nodes and Pods."""
+"""Every RDMA port has this counter, so its series name all nodes and Pods."""
 
 TOP: Final = 10
 STAT_WIDTH: Final = 6

@@ -50,9 +50,9 @@ def _life_of_an_address() -> Canvas:
     canvas.text(318, 150, "3 silent", "small")
     canvas.text(318, 166, "probes", "small")
     canvas.text(318, 182, "or by hand", "small")
-    canvas.arrow([(145, 210), (145, 128)], both=True)
+    canvas.arrow([(145, 210), (145, 128)], two_heads=True)
     canvas.text(155, 172, "apply, delete", "small")
-    canvas.arrow([(145, 274), (145, 396)], both=True)
+    canvas.arrow([(145, 274), (145, 396)], two_heads=True)
     canvas.text(155, 330, "retire, cancel", "small")
     canvas.text(145, 486, "empty: the pool is deleted", "small", "middle")
     return canvas

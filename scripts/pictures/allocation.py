@@ -34,7 +34,7 @@ def _life_of_an_add() -> Canvas:
     )
     for x, lines in _LANES:
         canvas.box(Area(x - 75, 16, 150, 46), lines, "store" if x == _ETCD else "plain")
-        canvas.arrow([(x, 62), (x, 750)], dashed=True, plain=True)
+        canvas.arrow([(x, 62), (x, 750)], dashed=True, headless=True)
     _call(canvas, 1, 92, _RUNTIME, _MAIN, "ADD eth0")
     canvas.box(Area(_MAIN - 70, 106, 140, 42), ("creates eth0", "in the Pod"), "muted")
     _call(canvas, 2, 176, _MAIN, _IPAM, "ADD, as IPAM")
@@ -75,12 +75,12 @@ def _call(canvas: Canvas, number: int, y: float, start: float, end: float, label
 
 
 _QUESTIONS: Final = (
-    ("Pod annotation `subnets` or `subnet`?", "automatic pools of the application", "good"),
-    ("Pod annotation `ippools`?", "its pools, one item for each NIC", "plain"),
-    ("Pod annotation `ippool`?", "its pools, for the NIC of the call", "plain"),
-    ("Namespace annotation `default-ipv4-ippool`?", "its pools", "plain"),
-    ("CNI configuration `default_ipv4_ippool`?", "its pools", "plain"),
-    ("any pool with `spec.default: true`?", "the default pools, by name", "plain"),
+    ("Pod annotation subnets or subnet?", "automatic pools of the application", "good"),
+    ("Pod annotation ippools?", "its pools, one item for each NIC", "plain"),
+    ("Pod annotation ippool?", "its pools, for the NIC of the call", "plain"),
+    ("Namespace annotation default-ipv4-ippool?", "its pools", "plain"),
+    ("CNI configuration default_ipv4_ippool?", "its pools", "plain"),
+    ("any pool with spec.default: true?", "the default pools, by name", "plain"),
 )
 
 
@@ -96,14 +96,14 @@ def _pool_selection() -> Canvas:
     )
     for number, (question, answer, kind) in enumerate(_QUESTIONS):
         y = 20 + number * 62
-        canvas.box(Area(30, y, 330, 42), (question.replace("`", ""),), "muted")
+        canvas.box(Area(30, y, 330, 42), (question,), "muted")
         canvas.step(30, y, number + 1)
         canvas.box(Area(450, y, 270, 42), (answer,), "good" if kind == "good" else "plain")
         canvas.arrow([(360, y + 21), (446, y + 21)])
         canvas.text(388, y + 15, "yes", "small")
         canvas.arrow([(195, y + 42), (195, y + 59)])
         canvas.text(203, y + 56, "no", "small")
-        canvas.arrow([(720, y + 21), (800, y + 21)], plain=True)
+        canvas.arrow([(720, y + 21), (800, y + 21)], headless=True)
     canvas.box(Area(30, 392, 330, 46), ("the ADD fails", "no IPPool available"), "warm")
     canvas.arrow([(800, 41), (800, 471), (560, 471), (560, 486)])
     canvas.text(812, 240, "candidates", "small")

@@ -17,7 +17,7 @@ Anchor = Literal["start", "middle", "end"]
 Style = Literal["text", "small", "code", "title", "step"]
 
 LINE_PX: Final = 17
-"""Between two lines of a box."""
+"""The distance between two lines of text in a box."""
 
 _BOLD_RATIO: Final = 1.06
 """Width of bold text relative to normal text."""
@@ -180,14 +180,14 @@ class Canvas:
         points: Sequence[tuple[float, float]],
         *,
         dashed: bool = False,
-        both: bool = False,
-        plain: bool = False,
+        two_heads: bool = False,
+        headless: bool = False,
     ) -> None:
-        """Draw a line through the points. ``both``: with two heads; ``plain``: without a head."""
+        """Draw a line through the points, with a head at its end."""
         path = " ".join(f"{x:g},{y:g}" for x, y in points)
         classes = "arrow dashed" if dashed else "arrow"
-        heads = "" if plain else ' marker-end="url(#head)"'
-        heads += ' marker-start="url(#tail)"' if both else ""
+        heads = "" if headless else ' marker-end="url(#head)"'
+        heads += ' marker-start="url(#tail)"' if two_heads else ""
         self._shapes.append(f'<polyline class="{classes}" points="{path}"{heads}/>')
 
     def step(self, x: float, y: float, number: int) -> None:
@@ -197,7 +197,7 @@ class Canvas:
         )
 
     def svg(self) -> str:
-        """Raises ValueError, as the module docstring says."""
+        """Return the SVG text. Raises ValueError for the faults that the module docstring lists."""
         self._check()
         width, height = self._page.width, self._page.height
         return "\n".join(

@@ -38,7 +38,7 @@ LATE: Final = """fetch('api/v1/log').then((answer) => answer.json()).then(({firs
 
 
 class ConsolePicture(NamedTuple):
-    """A picture of a page, ``height`` pixels high. ``{late}`` in ``path`` stands for ``LATE``."""
+    """A picture of a page, ``height`` pixels high. ``{late}`` in ``path``: ``LATE``'s result."""
 
     name: str
     path: str
@@ -84,7 +84,7 @@ async def _take(url: str) -> None:
 
 
 def _write(png: bytes, path: Path) -> None:
-    """Few colours reduce the file to a third."""
+    """Write the picture with few colours, which reduce the file to a third."""
     Image.open(BytesIO(png)).convert("RGB").quantize(COLOURS).save(path, optimize=True)
 
 

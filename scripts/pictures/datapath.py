@@ -62,10 +62,10 @@ def _row(
 ) -> None:
     canvas.box(Area(44, y, 242, 64), pod, kind)
     canvas.box(Area(364, y, 282, 64), node, kind)
-    canvas.arrow([(290, y + 32), (360, y + 32)], both=True)
+    canvas.arrow([(290, y + 32), (360, y + 32)], two_heads=True)
     if outside:
         canvas.box(Area(724, y, 192, 64), outside, kind)
-        canvas.arrow([(650, y + 32), (720, y + 32)], both=True)
+        canvas.arrow([(650, y + 32), (720, y + 32)], two_heads=True)
 
 
 def _notes(canvas: Canvas, x: float, lines: Sequence[str]) -> None:
@@ -243,7 +243,7 @@ def _cluster_ip() -> Canvas:
     canvas.box(
         Area(364, 262, 282, 66), ("map backends", "`7,0: B1:8080`", "`7,1: B2:8080`"), "store"
     )
-    canvas.arrow([(505, 104), (505, 152)], both=True)
+    canvas.arrow([(505, 104), (505, 152)], two_heads=True)
     canvas.step(485, 128, 2)
     canvas.arrow([(505, 222), (505, 258)])
     canvas.box(

@@ -46,7 +46,7 @@ def _history() -> Canvas:
         canvas.text(370, y + 18, str(number + 1), "small", "end")
     transactions = ((50, 189), (198, 337), (346, 522))
     for top, bottom in transactions:
-        canvas.arrow([(346, top), (340, top), (340, bottom), (346, bottom)], plain=True)
+        canvas.arrow([(346, top), (340, top), (340, bottom), (346, bottom)], headless=True)
     canvas.box(
         Area(30, 84, 230, 70),
         ("worker A", "runs the code: it starts a timer", "and waits; one transaction"),

@@ -43,7 +43,7 @@ def test_each_node_has_one_default_pool_that_fits_its_rack(
 def test_the_grown_rack_pool_has_an_address_for_each_pod(size: Size) -> None:
     grown_addresses = pool_addresses(rack_pool(size, 0, addresses_for(size.rack_pods)))
 
-    assert grown_addresses.size >= len(size.lost) * size.rack_pods
+    assert grown_addresses.size >= len(size.lost_nodes) * size.rack_pods
 
 
 def test_pods_have_unique_names_and_uids() -> None:
