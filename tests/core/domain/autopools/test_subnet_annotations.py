@@ -89,7 +89,7 @@ INVALID_ANNOTATIONS = {
     ),
     "several NICs, one without a name": (
         {"subnets": '[{"interface":"e","ipv4":["a"]},{"ipv4":["b"]}]'},
-        "subnets", "interface must be specified",
+        "subnets", "each item needs an interface",
     ),
     "a number in words": (
         {"subnet": SUBNET, "ippool_ip_number": "two"}, "ippool-ip-number", "not a number",
