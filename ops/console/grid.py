@@ -25,11 +25,11 @@ def grid(pools: PoolsAt, name: str, first: str, last: str, cells: int) -> Docume
     states = pools.states(pool)
     begin, end = states.span
     if end < begin and bool(first) != bool(last):
-        given, missing = ("first", "last") if first else ("last", "first")
+        one_bound, other_bound = ("first", "last") if first else ("last", "first")
         raise BadInput(
-            f"IPPool {name} has no addresses, so its grid has no {missing} address",
-            subject=missing,
-            remedy=f"pass the parameter {missing} too, or leave out the parameter {given}",
+            f"IPPool {name} has no addresses, so its grid has no {other_bound} address",
+            subject=other_bound,
+            remedy=f"pass the parameter {other_bound} too, or leave out the parameter {one_bound}",
         )
     begin = _bound(first, pool, "first") if first else begin
     end = _bound(last, pool, "last") if last else end
