@@ -181,9 +181,13 @@ class KubernetesSriov:
         ):
             return
         path = f"{self._states_path}/{segment(self._node)}{subresource}"
-        self._last_body_by_subresource.pop(subresource, None)
-        await write(path, body, FIELD_MANAGER)
+        # Noted before the write, so that ``_on_state`` can discard it during the write.
         self._last_body_by_subresource[subresource] = body
+        try:
+            await write(path, body, FIELD_MANAGER)
+        except BaseException:
+            self._last_body_by_subresource.pop(subresource, None)
+            raise
 
     def _operator(self) -> str:
         """The Pod of the operator's daemon on this node; "" if there is none."""

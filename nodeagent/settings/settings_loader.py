@@ -103,11 +103,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
         pool_wait_s=_pool_wait(env),
         address_order=address_order(orbweaver, env),
         cool_down_s=cool_down_s(orbweaver, env),
-        listen_address=_listen_address(
-            env.text(
-                "ORBWEAVER_LISTEN_ADDRESS", orbweaver.listen_address or LISTEN_ADDRESS[conf.ipv4]
-            )
-        ),
+        listen_address=_listen_address(orbweaver.listen_address or LISTEN_ADDRESS[conf.ipv4], env),
         health_port=env.port("SPIDERPOOL_HEALTH_PORT", HEALTH_PORT),
         metrics_enabled=env.boolean("SPIDERPOOL_ENABLED_METRIC", default=False),
         rdma_metrics_enabled=env.boolean("SPIDERPOOL_ENABLED_RDMA_METRIC", default=False),
@@ -196,12 +192,14 @@ def _pool_wait(env: EnvironmentVariables) -> float:
     return float(pause_s * retries)
 
 
-def _listen_address(address: str) -> str:
+def _listen_address(in_file: str, env: EnvironmentVariables) -> str:
+    variable = env.text("ORBWEAVER_LISTEN_ADDRESS")
+    address = variable or in_file
     try:
         return str(ip_address(address))
     except ValueError:
         raise BadInput(
             f"{address[:64]!r} is not an address",
-            subject="orbweaver.listenAddress",
+            subject="ORBWEAVER_LISTEN_ADDRESS" if variable else "orbweaver.listenAddress",
             remedy="use 127.0.0.1 to serve only this host, 0.0.0.0 or :: to serve all hosts",
         ) from None

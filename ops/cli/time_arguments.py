@@ -8,7 +8,7 @@ A time is ``2026-03-01T14:03:00Z``, ``2026-03-01 14:03``, ``2026-03-01``, ``14:0
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from core.errors import BadInput
@@ -16,31 +16,43 @@ from core.errors import BadInput
 _AGO: Final = re.compile(r"(\d+)\s*(s|m|h|d|w)(?:\s+ago)?\Z")
 _DURATION: Final = re.compile(r"(\d{1,6})(s|m|h|d|w)\Z")
 _UNIT_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
 _CLOCK: Final = re.compile(r"\d{1,2}:\d{2}(:\d{2})?\Z")
 
 
 def parse_time(text: str, now_ms: int) -> int:
     """Parse a time to Unix milliseconds. Raises BadInput."""
-    stripped = text.strip()
-    ago = _AGO.match(stripped)
-    if ago:
-        return now_ms - int(ago[1]) * _UNIT_MS[ago[2]]
-    if _CLOCK.match(stripped):
-        today = datetime.fromtimestamp(now_ms / 1000, UTC).date()
-        width = len("00:00") if len(stripped) <= len("00:00") else len("00:00:00")
-        # fromisoformat needs an hour of two digits.
-        stripped = f"{today}T{stripped:0>{width}}"
     try:
-        moment = datetime.fromisoformat(stripped)
+        # astimezone refuses times that are outside the years 1 to 9999 in UTC.
+        moment = _moment_of(text.strip(), now_ms).astimezone(UTC)
     except ValueError:
         raise BadInput(
             f"{text[:64]!r} is not a time",
             subject="time",
             remedy="write 2026-03-01T14:03:00Z, 14:03 or 15m (ago)",
         ) from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return int(moment.timestamp() * 1000)
+    except OverflowError:
+        raise BadInput(
+            f"{text[:64]!r} is not in the years 1 to 9999",
+            subject="time",
+            remedy="write a time in these years, such as 2026-03-01T14:03:00Z",
+        ) from None
+    return (moment - _EPOCH) // _MILLISECOND
+
+
+def _moment_of(text: str, now_ms: int) -> datetime:
+    """Raises ValueError for a text that is not a time, OverflowError for a time out of range."""
+    ago = _AGO.match(text)
+    if ago:
+        return _EPOCH + _MILLISECOND * (now_ms - int(ago[1]) * _UNIT_MS[ago[2]])
+    if _CLOCK.match(text):
+        today = datetime.fromtimestamp(now_ms / 1000, UTC).date()
+        width = len("00:00") if len(text) <= len("00:00") else len("00:00:00")
+        # fromisoformat needs an hour of two digits.
+        text = f"{today}T{text:0>{width}}"
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def parse_duration(text: str) -> float:

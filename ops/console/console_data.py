@@ -64,7 +64,7 @@ class ConsoleSource:
             return await self.log.now()
         if at.isdecimal() and len(at) <= len(str(COUNT_MAX)):
             return await self.log.at_position(int(at))
-        return await self.log.at_time(time_ms_of(at, "at"))
+        return await self.log.at_time(time_ms_of(at, "at", or_position=True))
 
     def pools(self, instant: LogInstant) -> PoolsAt:
         """The pools of an instant, cached."""

@@ -24,6 +24,13 @@ def grid(pools: PoolsAt, name: str, first: str, last: str, cells: int) -> Docume
     pool = pools.pool(name)
     states = pools.states(pool)
     begin, end = states.span
+    if end < begin and bool(first) != bool(last):
+        one_bound, other_bound = ("first", "last") if first else ("last", "first")
+        raise BadInput(
+            f"IPPool {name} has no addresses, so its grid has no {other_bound} address",
+            subject=other_bound,
+            remedy=f"pass the parameter {other_bound} too, or leave out the parameter {one_bound}",
+        )
     begin = _bound(first, pool, "first") if first else begin
     end = _bound(last, pool, "last") if last else end
     if end < begin and (first or last):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from core.audit.history_entries import HistoryEntry, Stamp
@@ -23,6 +23,7 @@ LIMIT_DEFAULT: Final = 200
 LIMIT_MAX: Final = 1_000
 
 _TIME_CHARS_MAX: Final = 64
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class PageRequest(NamedTuple):
@@ -69,20 +70,26 @@ def orbctl_time_text(time_ms: int) -> str:
     return f"{datetime.fromtimestamp(time_ms // 1000, UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
-def time_ms_of(text: str, subject: str) -> int:
-    """Unix milliseconds of an RFC 3339 time, by default in UTC. Raises BadInput."""
+def time_ms_of(text: str, subject: str, *, or_position: bool = False) -> int:
+    """Unix milliseconds of an RFC 3339 time, by default in UTC. Raises BadInput.
+
+    ``or_position``: the error says that the parameter may also be a log position.
+    """
     try:
         if len(text) > _TIME_CHARS_MAX:
             raise ValueError(text)
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
-        return int(moment.timestamp() * 1000)
+        # astimezone refuses times that are outside the years 1 to 9999 in UTC.
+        return (moment.astimezone(UTC) - _EPOCH) // timedelta(milliseconds=1)
     except (ValueError, OverflowError):
+        kind = "neither a log position nor a time" if or_position else "not a time"
+        position = "a log position such as 1234, or " if or_position else ""
         raise BadInput(
-            f"{text[:64]!r} is neither a log position nor a time",
+            f"{text[:64]!r} is {kind}",
             subject=subject,
-            remedy="write a log position such as 1234, or a time such as 2026-03-01T14:03:00Z",
+            remedy=f"write {position}a time such as 2026-03-01T14:03:00Z",
         ) from None
 
 

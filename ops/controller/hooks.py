@@ -74,7 +74,7 @@ def clean(
 ) -> None:
     """Remove Orbweaver's webhooks and finalizers, so that objects can be deleted.
 
-    Deletes no object.
+    Also deletes the Lease of the controllers, and the Secret of --secret. Custom resources stay.
     """
 
     async def work(api: Api) -> None:

@@ -57,10 +57,10 @@ async def clean(api: Api, names: InstallationNames) -> int:
     await _until_no_leader(api, lease)
     removed_count = 0
     for _ in range(PASSES_MAX):
-        removed = sum([await _remove_finalizers(api, kind) for kind in KINDS])
-        if not removed:
+        removals = [await _remove_finalizers(api, kind) for kind in KINDS]
+        if not any(removals):
             break
-        removed_count += removed
+        removed_count += sum(map(sum, removals))
         await asyncio.sleep(PASS_PAUSE_S)
     await _delete(api, lease)
     if names.secret:
@@ -104,27 +104,29 @@ async def _until_no_leader(api: Api, path: str) -> None:
         await asyncio.sleep(POLL_S)
 
 
-async def _remove_finalizers(api: Api, kind: str) -> int:
+async def _remove_finalizers(api: Api, kind: str) -> list[bool]:
+    """Try to remove every finalizer of Orbweaver; return for each whether it was removed."""
     try:
         listed = await api.list(f"/apis/{API_VERSION}/{kind}")
     except ApiNotFound:
-        return 0  # the CRD was deleted with all objects
-    return sum([await _remove_finalizer(api, kind, body) for body in listed.items])
+        return []  # the CRD was deleted with all objects
+    return [
+        await _remove_finalizer(api, kind, body["metadata"])
+        for body in listed.items
+        if FINALIZER in (body["metadata"].get("finalizers") or ())
+    ]
 
 
-async def _remove_finalizer(api: Api, kind: str, stored: Object) -> bool:
-    """Remove Orbweaver's finalizer; return whether the object had it."""
-    metadata = stored["metadata"]
-    finalizers = metadata.get("finalizers") or []
-    if FINALIZER not in finalizers:
-        return False
+async def _remove_finalizer(api: Api, kind: str, metadata: Object) -> bool:
+    """Remove Orbweaver's finalizer; return False if the object was changed meanwhile."""
     namespace_path = f"/namespaces/{metadata['namespace']}" if "namespace" in metadata else ""
-    others = [text for text in finalizers if text != FINALIZER]
+    others = [text for text in metadata["finalizers"] if text != FINALIZER]
     body = {"metadata": {"finalizers": others, "resourceVersion": metadata["resourceVersion"]}}
     try:
         await api.merge(f"/apis/{API_VERSION}{namespace_path}/{kind}/{metadata['name']}", body)
     except (ApiConflict, ApiNotFound):
         _log.info("%s %s was changed meanwhile", kind, metadata["name"])
+        return False
     return True
 
 

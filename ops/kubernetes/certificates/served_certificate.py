@@ -30,6 +30,8 @@ class ServedCertificate:
         files = self._files
         try:
             modification_times = files.modification_times()
+            # A failed load leaves a context unusable, so another context loads the files first.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(files.certificate, files.key)
             self.context.load_cert_chain(files.certificate, files.key)
         except (OSError, ssl.SSLError) as error:
             message = f"cannot use certificate {files.certificate} with key {files.key}: {error}"

@@ -195,6 +195,35 @@ async def test_the_configuration_has_the_managed_nics_that_the_state_declares(
     assert configuration.managed == {"0000:17:00.0"}
 
 
+async def test_a_foreign_change_during_a_write_is_reverted_by_the_next_write(
+    shop: ApiServer, source: KubernetesSriov, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nic = DesiredNic(nic="ens1f0", address="0000:17:00.0", vfs=2)
+    await source.declare([])
+    await until(lambda: source.states.objects.get((NAMESPACE, NODE)), WAIT_S_MAX)
+    apply = source._api.apply
+
+    async def apply_then_change(path: str, body: Object, manager: str) -> Object:
+        stored = await apply(path, body, manager)
+        await until(lambda: source.states.objects[(NAMESPACE, NODE)].managed, WAIT_S_MAX)
+        no_interfaces: Object = {"spec": {"interfaces": []}}
+        await asyncio.to_thread(
+            shop.request, "PATCH", STATE_PATH, no_interfaces, content=MERGE_PATCH
+        )
+        await until(lambda: not source.states.objects[(NAMESPACE, NODE)].managed, WAIT_S_MAX)
+        return stored
+
+    with monkeypatch.context() as patch:
+        patch.setattr(source._api, "apply", apply_then_change)
+        await source.declare([nic])
+    assert shop.request("GET", STATE_PATH).body["spec"]["interfaces"] == []
+
+    await source.declare([nic])
+
+    (declared,) = shop.request("GET", STATE_PATH).body["spec"]["interfaces"]
+    assert declared["pciAddress"] == nic.address
+
+
 async def test_annotations_and_a_label_request_and_withdraw_a_drain(
     shop: ApiServer, source: KubernetesSriov
 ) -> None:

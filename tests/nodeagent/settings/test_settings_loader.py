@@ -300,6 +300,7 @@ def test_a_file_above_the_size_limit_is_refused(tmp_path: Path) -> None:
         ("SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS", "many"),
         ("SPIDERPOOL_LOG_LEVEL", "loud"),
         ("ORBWEAVER_COOL_DOWN_SECONDS", "1.5"),
+        ("ORBWEAVER_LISTEN_ADDRESS", "everywhere"),
     ],
 )
 def test_the_error_names_an_invalid_variable(tmp_path: Path, name: str, value: str) -> None:

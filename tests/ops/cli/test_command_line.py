@@ -56,6 +56,18 @@ def test_parse_time_accepts_dates_clock_times_and_ages(text: str, expected: int)
     assert parse_time(text, NOON_MS) == expected
 
 
+@pytest.mark.parametrize(
+    "text", ["999999999w", "9" * 99 + "w", "9999-12-31T23:59-14:00", "0001-01-01T00:00+14:00"]
+)
+def test_a_time_outside_the_years_1_to_9999_is_refused(text: str) -> None:
+    with pytest.raises(BadInput, match="the years 1 to 9999"):
+        parse_time(text, NOON_MS)
+
+
+def test_the_last_printable_time_is_parsed_without_rounding() -> None:
+    assert moment(parse_time("9999-12-31T23:59:59.999999", NOON_MS)) == "9999-12-31 23:59:59Z"
+
+
 @given(st.text(max_size=30))
 def test_the_error_for_an_invalid_time_has_a_remedy(text: str) -> None:
     remedy = "not needed: the text is a time"

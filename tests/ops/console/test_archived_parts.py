@@ -21,7 +21,7 @@ from ops.console.events import (
     events_before,
     parse_event_position,
 )
-from ops.console.json_values import time_text
+from ops.console.json_values import time_ms_of, time_text
 from ops.console.log_extent import log_extent
 from tests.support.archived_cluster import TEST_KEYS, ArchivedCluster, CniAdd, CniDel
 
@@ -153,8 +153,8 @@ async def _flip_bit(cluster: ArchivedCluster, *, file_number: int) -> tuple[int,
     return block.first_position, block.last_position
 
 
-def _extent(log: IndexedLog, instant: LogInstant) -> dict[str, Any]:
-    return log_extent(log, instant, cluster="test", buckets=10, window=("", ""))
+def _extent(log: IndexedLog, instant: LogInstant, begin: str = "", end: str = "") -> dict[str, Any]:
+    return log_extent(log, instant, cluster="test", buckets=10, window=(begin, end))
 
 
 def test_an_undecodable_segment_has_no_events_and_is_listed() -> None:
@@ -182,3 +182,27 @@ async def test_a_bucket_begins_no_later_than_its_first_event(
         after = next(event for event in replayed if event.position > bucket["position"])
         assert bucket["time"] <= time_text(after.recorded_at_ms)
     assert sum(bucket["events"] for bucket in buckets_with_events) == len(replayed)
+
+
+async def test_a_window_counts_the_events_of_archived_files(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    log = await archived_log(archived_cluster)
+    instant = await log.now()
+    replayed = await archived_cluster.replayed()
+    before_index = [event for event in replayed if event.position <= instant.log.first_position]
+    begin = time_text(replayed[0].recorded_at_ms)
+    end = time_text(before_index[-1].recorded_at_ms + 1)
+
+    from_begin, up_to_index = _extent(log, instant, begin), _extent(log, instant, end=end)
+
+    assert sum(bucket["events"] for bucket in from_begin["density"]) == len(replayed)
+    assert sum(bucket["events"] for bucket in up_to_index["density"]) == len(before_index)
+    for extent in from_begin, up_to_index:
+        starts = [time_ms_of(bucket["time"], "time") for bucket in extent["density"]]
+        assert starts[0] == replayed[0].recorded_at_ms
+        lengths = [after - before for before, after in itertools.pairwise(starts)]
+        assert max(lengths) - min(lengths) <= 1, "the buckets must have equal lengths"
+        positions = [bucket["position"] for bucket in extent["density"]]
+        assert positions[0] < replayed[0].position
+        assert positions == sorted(positions)

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from core.audit.indexed_log import IndexedLog
-from core.domain.configuration.commands import QuarantineAddress
+from core.domain.configuration.commands import ApplyPool, QuarantineAddress
 from core.domain.events import AllocationRefused, Cause, PoolVerdict, Recorded
+from core.domain.model import Pool
 from ops.console.events import EventConditions, events_before, parse_event_position
 from ops.console.routes import CONSOLE_ROUTES
+from ops.console.web_server import API_PATH
 from tests.ops.console.conftest import MAIN_SIZE, SIX_SIZE, Console
-from tests.support.archived_cluster import TEST_KEYS, ArchivedCluster, CniAdd, CniDel
+from tests.support.archived_cluster import TEST_KEYS, ArchivedCluster, CniAdd, CniDel, Configure
 from tests.support.yaml_reader import read_yaml
 
 pytestmark = pytest.mark.etcd
@@ -98,6 +100,20 @@ async def test_the_addresses_of_a_pool_are_listed_with_states_and_holders(consol
         ["quarantined", 1],
         ["outside", 2],
     ]
+
+
+@pytest.mark.parametrize("bound", ["first", "last"])
+async def test_the_grid_of_an_empty_pool_refuses_a_single_bound(
+    console: Console, bound: str
+) -> None:
+    empty = Pool("empty", 4, "10.6.0.0/16", ips=())
+    await console.cluster.execute([Configure(ApplyPool(empty))])
+    assert (await console.get("/pools/empty/addresses"))["size"] == 0
+
+    reply = await console.reply(f"{API_PATH}/pools/empty/addresses?{bound}=10.6.0.1")
+
+    assert (reply.status, reply.json["error"]["code"]) == (400, "BadInput")
+    assert "IPPool empty has no addresses" in reply.json["error"]["message"]
 
 
 async def test_a_large_range_is_divided_into_the_requested_number_of_cells(

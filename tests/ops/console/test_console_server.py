@@ -93,6 +93,9 @@ async def test_a_console_without_authentication_accepts_only_loopback_host_names
     [
         ("/overview?at=999999999", 400, "BadInput"),
         ("/overview?at=yesterday", 400, "BadInput"),
+        ("/overview?at=0001-01-01T00:00%2B14:00", 400, "BadInput"),
+        ("/log?to=0001-01-01T00:00%2B14:00", 400, "BadInput"),
+        ("/log?from=9999-12-31T23:59:59.999999", 400, "BadInput"),
         ("/overview?color=red", 400, "BadInput"),
         ("/pools?limit=100000", 400, "BadInput"),
         ("/pools?cursor=-1", 400, "BadInput"),
@@ -113,6 +116,14 @@ async def test_a_wrong_request_gets_a_code_and_a_message(
     reply = await console.reply(API_PATH + path)
     assert (reply.status, reply.json["error"]["code"]) == (status, code)
     assert reply.json["error"]["message"]
+
+
+async def test_the_error_for_a_position_as_from_asks_for_a_time(console: Console) -> None:
+    reply = await console.reply(f"{API_PATH}/log?from=1234")
+
+    assert reply.status == 400
+    assert reply.json["error"]["message"].startswith("'1234' is not a time")
+    assert "position" not in reply.json["error"]["remedy"]
 
 
 async def test_only_static_files_are_served_and_have_security_headers(console: Console) -> None:
