@@ -237,7 +237,8 @@ class Watchdog:
     def watched(self, name: str) -> Iterator[None]:
         """Watch one turn of ``name``. Raises DeadlockError, even if the turn's code caught it."""
         turn = _Turn()
-        self._turns[turn.thread] = turn
+        with self._lock:
+            self._turns[turn.thread] = turn
         if self._thread is None:
             self._start_thread()
         if not self._turn_begun.is_set():

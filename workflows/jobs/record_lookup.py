@@ -162,15 +162,15 @@ class RecordLookup(RecordOwners):
         pod: RecordKey = POD, namespace, name
         endpoint = self._endpoints.get((namespace, name))
         node: RecordKey = NODE, "", endpoint.node if endpoint is not None else ""
+        why = NOT_LISTED
         for key in (pod, node):
             deletion = self._deleted.get(key)
             if deletion is None:
                 continue
             if self._claim_revisions.get((namespace, name), 0) <= deletion.position:
                 return MissingOwner(certain=True, why=deletion.text(key))
-            late = f"Pod {namespace}/{name} got an address after its record was deleted"
-            return MissingOwner(certain=False, why=late)
-        return MissingOwner(certain=False, why=NOT_LISTED)
+            why = f"Pod {namespace}/{name} got an address after its record was deleted"
+        return MissingOwner(certain=False, why=why)
 
     def _reported_gone(self, namespace: str, name: str) -> MissingOwner | None:
         actor, reason, pods, nodes = self._notice

@@ -17,6 +17,9 @@ CATCHUP_WINDOW_S = 86_400.0
 """Temporal's default is a year."""
 
 CATCHUP_WINDOW_S_MAX = 7 * 86_400.0
+CATCHUP_WINDOW_S_MIN = 10.0
+"""As in Temporal, a shorter window counts as this one: no timer wakes exactly on time."""
+
 INTERVAL_S_MIN = 1.0
 """The maximum is ``limits.TIMER_S_MAX``."""
 
@@ -88,9 +91,9 @@ class ScheduleAction(NamedTuple):
 class SchedulePolicy(NamedTuple):
     """The policy of a schedule.
 
-    ``catchup_window_s``: how late a start may be; later starts are missed. ``pause_on_failure``: an
-    action that fails or times out pauses the schedule. Under ALLOW_ALL, actions of earlier runs of
-    the scheduler cannot pause it.
+    ``catchup_window_s``: how late a start may be, after its jitter; later starts are missed.
+    ``pause_on_failure``: an action that fails or times out pauses the schedule. Under ALLOW_ALL,
+    actions of earlier runs of the scheduler cannot pause it.
     """
 
     overlap: OverlapPolicy = OverlapPolicy.SKIP
@@ -120,7 +123,7 @@ class ScheduleProgress(NamedTuple):
 
     Times up to ``handled_ms`` are handled. ``buffered``: times whose actions wait. ``actions``
     counts started actions. ``skipped_overlap`` counts times that the overlap policy or a pause
-    skipped. ``missed_catchup_window`` counts at most ``times.TIMES_MAX`` times for each outage.
+    skipped. ``missed_catchup_window`` counts about ``times.TIMES_MAX`` times of a longer outage.
     """
 
     handled_ms: int = 0

@@ -44,6 +44,9 @@ PAUSED_ATTRIBUTE: Final = "SchedulePaused"
 NEXT_TIME_ATTRIBUTE: Final = "ScheduleNextTime"
 """Search attributes of the schedule itself."""
 
+LATE_AFTER_JITTER: Final = "late-after-jitter"
+"""The id of the patch since which the catch-up window of a start begins after its jitter."""
+
 NEXT_TIMES_SHOWN: Final = 5
 PASS_GAP_S: Final = 0.001
 """The wait before the next task if more times are due than one task handles."""
@@ -88,6 +91,7 @@ class Scheduler:
                     self._progress,
                     _now_ms(),
                     running=len(self._running_actions),
+                    jitter_counts_as_late=not workflow.patched(LATE_AFTER_JITTER),
                 )
             if workflow.info().is_continue_as_new_suggested() and not self._awaits_action:
                 workflow.continue_as_new(self._current_schedule, self._progress)

@@ -14,6 +14,7 @@ from workflows.model.limits import TIMER_S_MAX
 from workflows.schedules.schedule import (
     BUFFERED_STARTS_MAX,
     CATCHUP_WINDOW_S_MAX,
+    CATCHUP_WINDOW_S_MIN,
     INTERVAL_S_MIN,
     RUNNING_ACTIONS_MAX,
     OverlapPolicy,
@@ -93,23 +94,40 @@ def upcoming(spec: ScheduleSpec, after_ms: int) -> Iterator[int]:
 
 
 def take_due(
-    schedule_id: str, schedule: Schedule, progress: ScheduleProgress, now_ms: int, *, running: int
+    schedule_id: str,
+    schedule: Schedule,
+    progress: ScheduleProgress,
+    now_ms: int,
+    *,
+    running: int,
+    jitter_counts_as_late: bool = False,
 ) -> ScheduleProgress:
-    """The progress after at most ``TIMES_MAX`` due times. ``running``: count of running actions."""
-    times: list[int] = []
+    """The progress after at most ``TIMES_MAX`` due times. ``running``: count of running actions.
+
+    ``jitter_counts_as_late``: as in runs that began before ``scheduler.LATE_AFTER_JITTER``.
+    """
+    due_ms: dict[int, int] = {}  # by scheduled time
     for at_ms in upcoming(schedule.spec, progress.handled_ms):
-        if start_ms(schedule_id, schedule.spec, at_ms) > now_ms or len(times) == TIMES_MAX:
+        due_ms[at_ms] = start_ms(schedule_id, schedule.spec, at_ms)
+        if due_ms[at_ms] > now_ms or len(due_ms) > TIMES_MAX:
+            del due_ms[at_ms]
             break
-        times.append(at_ms)
-    if not times:
+    if not due_ms:
         return progress
-    earliest_ms = now_ms - round(schedule.policy.catchup_window_s * 1000)
-    not_missed = [at_ms for at_ms in times if at_ms >= earliest_ms]
-    # If all times were missed, the next task begins at the start of the catch-up window.
-    handled_ms = times[-1] if not_missed else max(times[-1], earliest_ms - 1)
+    window_s, jitter_s = schedule.policy.catchup_window_s, schedule.spec.jitter_s
+    if jitter_counts_as_late:
+        due_ms, jitter_s = {at_ms: at_ms for at_ms in due_ms}, 0.0
+    else:
+        window_s = max(window_s, CATCHUP_WINDOW_S_MIN)
+    earliest_ms = now_ms - round(window_s * 1000)
+    not_missed = [at_ms for at_ms in due_ms if due_ms[at_ms] >= earliest_ms]
+    handled_ms = max(due_ms)
+    if not not_missed:
+        # The next task begins with the first time whose start may be in the catch-up window.
+        handled_ms = max(handled_ms, earliest_ms - round(jitter_s * 1000) - 1)
     after = progress._replace(
         handled_ms=handled_ms,
-        missed_catchup_window=progress.missed_catchup_window + len(times) - len(not_missed),
+        missed_catchup_window=progress.missed_catchup_window + len(due_ms) - len(not_missed),
     )
     for at_ms in not_missed:
         after = buffer_start(schedule.policy.overlap, after, at_ms, running=running)

@@ -27,6 +27,7 @@ from tests.workflows.interpreter.script import START_MS, Script, timer
 from workflows.api import workflow
 from workflows.api.definitions import Registry
 from workflows.api.forbidden_calls import FORBIDDEN_CALLS
+from workflows.interpreter import guard
 from workflows.interpreter.guard import Watchdog
 from workflows.model import events as ev
 from workflows.model.errors import (
@@ -352,6 +353,38 @@ def test_except_exception_does_not_catch_a_deadlock_error() -> None:
                 pass
         except Exception:  # noqa: BLE001 - the point of the test
             return
+
+    with pytest.raises(DeadlockError), watchdog.watched("Busy"):
+        busy()
+
+
+def test_the_watchdog_continues_when_a_turn_begins_during_its_check(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check_began, second_began = threading.Event(), threading.Event()
+    clock_gettime = time.clock_gettime
+
+    def slow_clock(clock: int) -> float:
+        check_began.set()
+        second_began.wait(0.2)
+        return clock_gettime(clock)
+
+    def run_second() -> None:
+        check_began.wait(60)
+        with watchdog.watched("Second"):
+            second_began.set()
+
+    monkeypatch.setattr(guard, "clock_gettime", slow_clock)
+    watchdog = Watchdog(0.05)
+    second = threading.Thread(target=run_second)
+    with watchdog.watched("First"):
+        second.start()
+        second.join(60)
+    stop_s = time.thread_time() + 5
+
+    def busy() -> None:
+        while time.thread_time() < stop_s:
+            pass
 
     with pytest.raises(DeadlockError), watchdog.watched("Busy"):
         busy()

@@ -108,6 +108,20 @@ async def test_a_schedule_starts_an_execution_at_each_time(env: WorkflowEnvironm
     }
 
 
+async def test_a_schedule_starts_each_execution_if_jitter_exceeds_the_catchup_window(
+    env: WorkflowEnvironment,
+) -> None:
+    policy = SchedulePolicy(catchup_window_s=0.0)
+    schedule = Schedule(ACTION, HOURLY._replace(jitter_s=HOUR_S), policy)
+    handle = await Schedules(env.client).create("nightly", schedule)
+    await env.settle()
+    await env.advance(10 * HOUR_S)
+
+    progress = (await _describe(env, handle)).progress
+    assert progress.missed_catchup_window == 0
+    assert progress.actions >= 9  # the last start may be after the end
+
+
 @pytest.mark.parametrize(
     ("overlap", "started"),
     [

@@ -149,6 +149,63 @@ def test_times_older_than_the_catchup_window_are_missed() -> None:
     assert after.missed_catchup_window == 7
 
 
+DAILY_AT_3 = ScheduleSpec(cron=("0 3 * * *",), jitter_s=7_200)
+
+
+def _first_start() -> tuple[int, int]:
+    """The first time of ``DAILY_AT_3``, and its start, which is more than a minute later."""
+    at_ms = next(upcoming(DAILY_AT_3, 0))
+    due_ms = start_ms("prune", DAILY_AT_3, at_ms)
+    assert due_ms - at_ms > 2 * MINUTE_MS
+    return at_ms, due_ms
+
+
+@pytest.mark.parametrize(("late_ms", "is_missed"), [(0, False), (60_000, False), (60_001, True)])
+def test_a_start_is_missed_only_if_late_by_its_jittered_time(late_ms: int, is_missed: bool) -> None:
+    at_ms, due_ms = _first_start()
+    schedule = _schedule(window_s=60, spec=DAILY_AT_3)
+
+    after = take_due("prune", schedule, ScheduleProgress(), due_ms + late_ms, running=0)
+
+    assert after.missed_catchup_window == is_missed
+    assert after.buffered == (() if is_missed else (at_ms,))
+
+
+def test_a_start_slightly_late_is_not_missed_with_an_empty_window() -> None:
+    after = take_due("prune", _schedule(window_s=0), ScheduleProgress(), MINUTE_MS + 1, running=0)
+
+    assert after.buffered == (MINUTE_MS,)
+
+
+def test_a_missed_start_does_not_skip_the_next_jittered_start() -> None:
+    spec, hour_ms = HOURLY._replace(jitter_s=3_600), 60 * MINUTE_MS
+    schedule = _schedule(window_s=60, spec=spec)
+    at_ms = next(
+        at_ms
+        for at_ms in upcoming(spec, hour_ms)
+        if start_ms("prune", spec, at_ms) - at_ms > 10 * MINUTE_MS
+    )
+    due_ms = start_ms("prune", spec, at_ms)
+    before = ScheduleProgress(handled_ms=at_ms - hour_ms - 1)
+
+    missed = take_due("prune", schedule, before, due_ms - 1, running=0)
+    after = take_due("prune", schedule, missed, due_ms, running=0)
+
+    assert (missed.missed_catchup_window, missed.buffered) == (1, ())
+    assert after.buffered == (at_ms,)
+
+
+def test_a_run_without_the_patch_compares_the_window_with_the_time_without_jitter() -> None:
+    _, due_ms = _first_start()
+    schedule = _schedule(window_s=60, spec=DAILY_AT_3)
+
+    after = take_due(
+        "prune", schedule, ScheduleProgress(), due_ms, running=0, jitter_counts_as_late=True
+    )
+
+    assert after.missed_catchup_window == 1
+
+
 def test_the_times_of_an_outage_of_three_years_are_handled_in_two_passes() -> None:
     schedule, now_ms = _schedule(window_s=90), 3 * 366 * 86_400_000
     first = take_due("prune", schedule, ScheduleProgress(), now_ms, running=0)

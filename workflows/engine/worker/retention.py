@@ -51,7 +51,7 @@ class ClosedRuns:
 
     def __init__(self, store: ExecutionStore, shard: int) -> None:
         self._store = store
-        self._shard = shard
+        self.shard = shard
         self._heap: list[tuple[int, str, str]] = []
         self._is_read = False
         self._closed_while_reading: list[RunHead] | None = None
@@ -73,14 +73,14 @@ class ClosedRuns:
             return
         keys = self._store.keys
         self._closed_while_reading = []
-        get = Get(*keys.range_of("closed", self._shard))
+        get = Get(*keys.range_of("closed", self.shard))
         answer = (await self._store.kv.read([get])).ranges[0]
         entries = {_entry(head) for head in self._closed_while_reading}
         for kv in answer.kvs:
             try:
                 entries.add(_entry(closed_head_of(keys, kv)))
             except UnusableValue as error:
-                self._store.faults.add(error, shard=self._shard)
+                self._store.faults.add(error, shard=self.shard)
         self._heap = sorted(entries)
         self._closed_while_reading = None
         self._is_read = True
@@ -117,7 +117,7 @@ async def retire(
         try:
             await _retire_one(store, fence, archive, entry)
         except UnusableValue as error:
-            store.faults.add(error)  # the execution stays in the store
+            store.faults.add(error, shard=closed.shard)  # the execution stays in the store
             continue
         except BaseException:
             closed.put_back(entry)

@@ -20,7 +20,7 @@ from workflows.engine.client.client import Client
 from workflows.engine.store.archive_files import DAY_MS, ExecutionFiles, file_name
 from workflows.engine.store.keys import SHARD_COUNT, WorkflowKeys, new_id, shard_of
 from workflows.engine.store.records import RunHead
-from workflows.engine.worker.retention import Archive
+from workflows.engine.worker.retention import Archive, retire
 from workflows.engine.worker.worker import WorkerOptions
 from workflows.model.policies import ExecutionStatus
 
@@ -146,4 +146,26 @@ async def test_archiving_continues_after_an_unreadable_closed_head(
 
     await eventually(is_archived)
     assert [fault.key for fault in second.faults] == [key_text(engine.keys, key)]
+    await engine.store.commit([], [Put(key, stored.value)])
+
+
+async def test_a_fault_of_archiving_disappears_when_the_shard_is_lost(
+    engine: EngineHarness, tmp_path: Path
+) -> None:
+    worker = await engine.start_worker()
+    handle = await engine.client.start(Chain, ["a"], id="one")
+    await within(handle.result())
+    assert worker.term is not None
+    store, shard = worker.term.parts.store, worker.term.shards[shard_of("one")]
+    await shard.closed_runs.read()
+    key = engine.client.keys.closed("one", handle.run_id)
+    (stored,) = (await engine.store.read([Get(key)])).ranges[0].kvs
+    await engine.store.commit([], [Put(key, b"dust")])
+
+    archive = Archive(ExecutionFiles(tmp_path), retention_s=0.0)
+    assert await retire(store, shard.closed_runs, shard.fence, archive) == 0
+    assert [fault.key for fault in worker.faults] == [key_text(engine.keys, key)]
+    store.faults.clear_shard(shard.number)
+
+    assert not list(worker.faults)
     await engine.store.commit([], [Put(key, stored.value)])

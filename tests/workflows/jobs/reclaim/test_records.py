@@ -157,6 +157,29 @@ async def test_pods_of_a_deleted_node_are_observed_as_gone_unless_the_address_is
     assert await count_observed(harness) == 0
 
 
+async def test_a_pod_of_a_deleted_node_is_gone_despite_an_older_deletion(
+    harness: StandaloneHarness,
+) -> None:
+    await harness.node.apply(ApplyRecord(NODE_RECORD), ApplyRecord(RECORD))
+    await harness.node.apply(DELETE_RECORD)
+    await harness.node.add(pod("web-0"))
+    assert await count_observed(harness) == 0
+
+    await harness.node.apply(DELETE_NODE_RECORD)
+
+    assert await count_observed(harness) == 1
+
+
+async def test_a_pod_that_claims_after_both_deletions_is_not_observed_as_gone(
+    harness: StandaloneHarness,
+) -> None:
+    await harness.node.apply(ApplyRecord(NODE_RECORD), ApplyRecord(RECORD))
+    await harness.node.apply(DELETE_RECORD, DELETE_NODE_RECORD)
+    await harness.node.add(pod("web-0"))
+
+    assert await count_observed(harness) == 0
+
+
 async def changes_for(
     harness: StandaloneHarness, *commands: ApplyRecord | DeleteRecord
 ) -> list[PodChange]:
