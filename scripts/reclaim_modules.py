@@ -30,8 +30,8 @@ FIRST_POD: Final = "first"
 WITHOUT_AUTO_POOLS: Final = JobSettings(auto_pools=AutoPoolSettings(enabled=False))
 RECLAIM_S_MAX: Final = 60.0
 RETRY_S: Final = 0.2
-"""The reclaim job may start after the deletion of the first Pod's record. So the record is created
-and deleted again after this time."""
+"""The reclaim job misses the first deletion of a record if the job starts later. So the record is
+created and deleted again after this time."""
 
 
 def measure_reclaim() -> set[str]:
@@ -48,11 +48,11 @@ async def _measure() -> set[str]:
         )
         tasks = [asyncio.ensure_future(host.run()), asyncio.ensure_future(host.lead())]
         try:
-            # This imports modules, starts the jobs and opens the writer of the shard.
+            # The first reclaim imports modules, starts the jobs and opens the writer of the shard.
             await _reclaim(node, FIRST_POD)
             name = _name_in_the_same_shard()
             await _create(node, name)
-            # The views process the deletion of the record, which is not a part of the reclaim.
+            # A running view would process the record's deletion, and its modules would count.
             await node.view.close()
             await supervisor.end(VIEW_TASK)
             return await _modules_of_reclaim(node, name)
@@ -107,7 +107,7 @@ async def _reclaim(node: NodeHarness, name: str) -> None:
 
 
 async def _wait_until_free(node: NodeHarness, name: str) -> None:
-    """The watch runs only modules of the store."""
+    """Wait until the Pod has no endpoint. The wait itself runs only modules of the store."""
     key = node.keys.endpoint("shop", name)
     result = await node.store.read([Get(key)])
     if not result.ranges[0].kvs:

@@ -40,7 +40,7 @@ OPAQUE: Final = ".wh..wh..opq"
 file or folder ``name``, ``OPAQUE`` the content of its own folder."""
 
 NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "urn:orbweaver:image")
-"""Equal image digests give equal serial numbers in this UUID namespace."""
+"""The UUID namespace of serial numbers. Equal image digests give equal serial numbers."""
 
 
 def main(arguments: list[str]) -> None:
@@ -81,7 +81,7 @@ class ImageFiles:
         name = f"{self._links.get(folder, folder)}/{base}"
         return self._contents.get(self._links.get(name, name), b"").decode(errors="replace")
 
-    def metadata(self) -> list[str]:
+    def python_metadata(self) -> list[str]:
         names = [name for name in self._contents if name.endswith(METADATA_SUFFIX)]
         return [self.text(name) for name in names]
 
@@ -102,12 +102,12 @@ def read_image(archive: Path) -> tuple[dict[str, Any], list[Component]]:
         for layer in manifest["Layers"]:
             with tarfile.open(fileobj=_member(image, layer)) as entries:
                 files.add_layer(entries)
-    components = [*_debian_packages(files), *map(_python_distribution, files.metadata())]
+    components = [*_debian_packages(files), *map(_python_distribution, files.python_metadata())]
     return config, sorted(components, key=lambda component: str(component.purl))
 
 
 def make_bill(config: dict[str, Any], components: Iterable[Component]) -> str:
-    """Make the bill. The timestamp is the image's, so that equal images have equal bills."""
+    """Make the bill with the timestamp of the image, so that equal images have equal bills."""
     labels = config.get("config", {}).get("Labels") or {}
     title = labels.get("org.opencontainers.image.title", "image")
     version = labels.get("org.opencontainers.image.version", "")

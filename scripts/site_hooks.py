@@ -1,7 +1,7 @@
 """Hooks of mkdocs (``mkdocs.yml``) that add ``ROOT_PAGES`` to the site below ``project/``.
 
 GitHub requires these pages in the root of the repository. Other links to files outside ``docs/``
-stay, so that a strict build reports them.
+are not rewritten, so that a strict build reports them.
 """
 
 from __future__ import annotations

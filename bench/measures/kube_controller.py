@@ -171,8 +171,8 @@ async def _measure_status_writes(lab: Lab, etcd: EtcdCluster, server: ApiServer)
             watch_task = asyncio.ensure_future(_watch(api, changes))
             report = await asyncio.to_thread(lab.call, "paced", parameters)
             if report["failures"]:
-                raise CallFailed(f"{len(report['failures'])} ADDs failed: {report['failures'][0]}")
-            await wait_counted(changes, parameters["count"])
+                raise CallFailed(f"{len(report['failures'])} ADDs: {report['failures'][0]}")
+            await wait_until_counted(changes, parameters["count"])
             watch_task.cancel()
     finally:
         await api.close()
@@ -190,7 +190,7 @@ async def _watch(api: Api, changes: list[StatusChange]) -> None:
             changes.append(StatusChange(time.time(), count))
 
 
-async def wait_counted(changes: list[StatusChange], count: int) -> None:
+async def wait_until_counted(changes: list[StatusChange], count: int) -> None:
     """Wait until the status counts all allocations. Raises CallFailed."""
     deadline = time.monotonic() + SETTLED_S
     while not changes or changes[-1].allocated < count:

@@ -12,10 +12,11 @@ _NOTE_PX = 20
 
 
 class _Mode(NamedTuple):
-    """The texts of one mode's picture, in the columns Pod, node and outside.
+    """The texts of one mode's picture, which has the columns Pod, node and outside.
 
-    First row: ``upper``, ``master``, ``outside``. Second row: ``lower``, ``host_veth``,
-    ``lower_outside``. Notes below: ``pod_rules``, ``node_rules``, ``outside_notes``.
+    The first row shows ``upper``, ``master`` and ``outside``; the second row shows ``lower``,
+    ``host_veth`` and ``lower_outside``. ``pod_rules``, ``node_rules`` and ``outside_notes`` are
+    below the rows.
     """
 
     title: str
@@ -106,8 +107,8 @@ _MODES = {
             "The Pod has two interfaces: eth0 is a macvlan on the node's NIC ens192 and carries "
             "traffic of the datacentre network; veth0 is one end of a veth pair, whose other "
             "end is on the node, and carries traffic of the node and of Services. Routes in the "
-            "Pod send Services over veth0; table 500 of the node sends the Pod's address over "
-            "the host veth."
+            "Pod lead to Services over veth0; table 500 of the node leads to the Pod's address "
+            "over the host veth."
         ),
         upper=("eth0", "macvlan, address P", "its own MAC address"),
         lower=_VETH_POD,

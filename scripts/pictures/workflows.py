@@ -61,8 +61,8 @@ def _history() -> Canvas:
         (
             "worker B takes the shard over",
             "reads events 1 to 4 and replays",
-            "the code: the timer that it starts",
-            "is the one in the history",
+            "the code. The history has its timer,",
+            "so no second timer is started",
         ),
     )
     canvas.step(700, 84, 3)

@@ -1,4 +1,4 @@
-"""Writes or compares the generated pages of ``docs/reference`` (``scripts.generated_files``)."""
+"""Generates pages of ``docs/reference``; with ``--check``, compares them with the files."""
 
 from __future__ import annotations
 

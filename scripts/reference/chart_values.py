@@ -65,7 +65,7 @@ def _meaning(path: str) -> str:
 
 
 def _comments(text: str) -> dict[tuple[str, ...], str]:
-    """Path of a value -> its comment: the lines directly above, and in the same line."""
+    """Path of a value -> its comment, which is directly above, in the same line, or both."""
     comments: dict[tuple[str, ...], str] = {}
     above: list[str] = []
     path: list[tuple[int, str]] = []

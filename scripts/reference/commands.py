@@ -24,8 +24,8 @@ _HELP_OPTIONS: Final = {"help", "install_completion", "show_completion"}
 def commands() -> str:
     """The text of the page."""
     group = typer.main.get_group(app)
-    assert isinstance(group, CommandGroup), "orbctl is not a group of lazy commands"
-    shared = {name for parameter in group.params for name in parameter.opts}
+    assert isinstance(group, CommandGroup), "orbctl is not a CommandGroup"
+    global_options = {name for parameter in group.params for name in parameter.opts}
     lines = [_INTRODUCTION]
     panels: dict[str, list[str]] = {}
     for name, entry in group.lazy_commands.items():
@@ -33,11 +33,11 @@ def commands() -> str:
     for panel, names in panels.items():
         lines.append(f"## {panel}\n")
         for name in names:
-            lines += _command(f"orbctl {name}", group.command(name), shared)
+            lines += _command(f"orbctl {name}", group.command(name), global_options)
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _command(path: str, command: Any, shared: set[str]) -> Iterator[str]:  # noqa: ANN401  # typer exports no type
+def _command(path: str, command: Any, global_options: set[str]) -> Iterator[str]:  # noqa: ANN401  # typer exports no type
     yield f"### {path}\n"
     text, _, examples = _text(command).partition("\nExamples:\n")
     yield f"{text.strip()}\n"
@@ -47,7 +47,7 @@ def _command(path: str, command: Any, shared: set[str]) -> Iterator[str]:  # noq
     rows = [
         _row(parameter)
         for parameter in command.params
-        if parameter.name not in _HELP_OPTIONS and not shared.intersection(parameter.opts)
+        if parameter.name not in _HELP_OPTIONS and not global_options.intersection(parameter.opts)
         if not getattr(parameter, "hidden", False)
     ]
     if rows:
@@ -59,7 +59,7 @@ def _command(path: str, command: Any, shared: set[str]) -> Iterator[str]:  # noq
         lines = (line.strip() for line in examples.strip().splitlines())
         yield "\n".join(["```console", *lines, "```\n"])
     for name, subcommand in subcommands.items():
-        yield from _command(f"{path} {name}", subcommand, shared)
+        yield from _command(f"{path} {name}", subcommand, global_options)
 
 
 def _text(command: Any) -> str:  # noqa: ANN401  # as above

@@ -14,10 +14,10 @@ _TREE_LINE: Final = re.compile(r"^[ │├└─]+(?P<name>[A-Z]\w+) +(?P<text>.
 """A line of the class tree in the docstring of ``core.errors``."""
 
 _GROUP_SUFFIX: Final = "Error"
-"""Base classes have this suffix, and no row."""
+"""The names of base classes end with it. The table has no row for them."""
 
 _RAISED_BASE: Final = "ProviderError"
-"""This base class has a row, because it is also raised."""
+"""The table has a row for this base class, because it is also raised."""
 
 _UNEXPECTED_CODE: Final = 999
 """The CNI code of classes without a specific code; the table shows "-"."""
@@ -26,7 +26,7 @@ _UNEXPECTED_CODE: Final = 999
 def with_failures(page: str) -> str:
     """Replace the table between the page's markers. Raises AssertionError without markers."""
     assert _TABLE.search(page), (
-        "errors.md has no table: put <!-- failures: generated --> before it, <!-- end --> after it"
+        "errors.md needs <!-- failures: generated --> before the table, and <!-- end --> after it"
     )
     rows = "\n".join(_rows())
     return _TABLE.sub(lambda match: f"{match[1]}\n{rows}\n\n{match[2]}", page)

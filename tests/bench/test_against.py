@@ -21,8 +21,8 @@ echo "$room" >"$CNI_PATH/room"
 test -e "$room/started" || exit 1
 echo '{"cniVersion": "1.0.0", "ips": [{"address": "10.0.0.2/24"}]}'
 """
-"""An IPAM plugin that fails until ``$ROOM/started`` exists. The comparison replaces ``@ROOM@`` in a
-configuration by its work directory."""
+"""An IPAM plugin that fails until the file ``started`` exists in the comparison's work directory.
+The comparison replaces ``@ROOM@`` in a configuration by this directory."""
 
 
 def _run_comparison(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -46,7 +46,7 @@ def test_the_usage_names_every_option() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "missing"),
+    ("arguments", "error_part"),
     [
         ([], "conf"),
         (["nowhere.json"], "nowhere.json"),
@@ -58,7 +58,7 @@ def test_the_usage_names_every_option() -> None:
     ],
 )
 def test_the_comparison_rejects_bad_arguments_before_any_output(
-    tmp_path: Path, arguments: Sequence[str], missing: str
+    tmp_path: Path, arguments: Sequence[str], error_part: str
 ) -> None:
     _conf(tmp_path, type="rival")
     (tmp_path / "text").write_text("no JSON")
@@ -73,7 +73,7 @@ def test_the_comparison_rejects_bad_arguments_before_any_output(
     )
 
     assert completed.exit_code == 2
-    assert missing in completed.stderr
+    assert error_part in completed.stderr
     assert not completed.stdout
 
 

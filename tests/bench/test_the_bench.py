@@ -157,12 +157,12 @@ def test_the_next_measure_runs_after_a_failed_measure() -> None:
 
 
 def test_a_measure_that_raises_not_taken_is_reported_as_not_taken() -> None:
-    def lack(_: Lab) -> list[Figure]:
+    def raise_not_taken(_: Lab) -> list[Figure]:
         raise NotTaken("no kube-apiserver")
 
     (measure,) = measures_named(["kube_add"])
 
-    (result,) = run_measures(TINY, [measure._replace(measure=lack)])
+    (result,) = run_measures(TINY, [measure._replace(measure=raise_not_taken)])
 
     document = reporting.document("tiny", {}, [result])
     assert (result.figures, result.failure) == ([], "")
@@ -176,13 +176,13 @@ def test_the_lag_of_an_allocation_ends_at_the_first_status_that_counts_it() -> N
     assert lags_ms(answered_at_s, changes) == [500.0, 2_000.0, 1_000.0]
 
 
-async def test_wait_counted_fails_if_the_status_counts_too_few_allocations(
+async def test_wait_until_counted_fails_if_the_status_counts_too_few_allocations(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(kube_controller, "SETTLED_S", 0.0)
 
     with pytest.raises(CallFailed, match="counts 2 of 3 allocations"):
-        await kube_controller.wait_counted([StatusChange(1.5, allocated=2)], 3)
+        await kube_controller.wait_until_counted([StatusChange(1.5, allocated=2)], 3)
 
 
 def test_a_ratio_divides_the_median_by_the_median_of_the_reference() -> None:

@@ -52,7 +52,7 @@ def test_pods_have_unique_names_and_uids() -> None:
     assert len({pod.name for pod in pods}) == len({pod.uid for pod in pods}) == len(pods)
 
 
-def test_a_simulation_delivers_changes_and_reclaims_the_lost_rack() -> None:
+def test_a_simulation_delivers_changes_to_nodes_and_reclaims_the_lost_rack() -> None:
     nodes_outside_the_lost_rack = SMALL.nodes - RACK_NODES
 
     with Lab(QUICK_SCALE) as lab, lab.etcd() as etcd:

@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
             sys.stdout.write(f"{' '.join(map(str, fault))}\n")
         return 0
     if not find_faketime():
-        sys.stderr.write(f"chaos: no clock jumps without {FAKETIME}: {REMEDIES[FAKETIME]}\n")
+        sys.stderr.write(f"chaos: {FAKETIME} is missing, so no clock jumps; {REMEDIES[FAKETIME]}\n")
     with tempfile.TemporaryDirectory(prefix="ow-chaos-") as temporary:
         directory = Path(keep or temporary)
         directory.mkdir(parents=True, exist_ok=True)

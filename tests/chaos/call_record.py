@@ -1,4 +1,4 @@
-"""A recorded call of an agent."""
+"""A recorded call to an agent."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from tests.chaos.callers import Reply, Sandbox
 
 
 class CallRecord(NamedTuple):
-    """A call with its answer and two revisions of etcd.
+    """A call with its answer, and a revision of etcd before and after it.
 
-    ``revision_before``: an etcd revision before the call. ``revision_after``: read after the
-    answer; the log up to this revision has the events of a successful call.
+    etcd had ``revision_before`` before the call. ``revision_after`` was read after the answer, so
+    the log up to this revision has the events of a successful call.
     """
 
     verb: str

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-CALL_S: Final = 110.0
+CALL_S_MAX: Final = 110.0
 INTERFACE: Final = "eth0"
 NETWORK: Final = "lan"
 NAMESPACE: Final = "shop"
@@ -84,7 +84,7 @@ class Caller:
     async def _call_framed(
         self, verb: str, sandbox: Sandbox, ipam: dict[str, Any], fields: dict[str, Any]
     ) -> Reply:
-        """Make one call. ``fields``: added to the network configuration.
+        """Make one call, with ``fields`` in the network configuration.
 
         A frame has the magic OWC1, the length of the body, and the body.
         """
@@ -108,7 +108,7 @@ class Caller:
 async def _exchange(path: str, request: bytes) -> bytes:
     """Return the answer; b"" after a broken connection or a timeout."""
     try:
-        async with asyncio.timeout(CALL_S):
+        async with asyncio.timeout(CALL_S_MAX):
             reader, writer = await asyncio.open_unix_connection(path)
             try:
                 writer.write(request)

@@ -47,7 +47,7 @@ class Holding(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """The current claim of an address. ``position``: of the claiming event."""
+    """The current claim of an address. ``position`` is that of the claiming event in the log."""
 
     pod: str
     position: int
@@ -55,7 +55,7 @@ class Claim(NamedTuple):
 
 
 class AddressHistory:
-    """All holdings and violations of a log. ``held``: address -> current claim."""
+    """All holdings and violations of a log. ``held`` maps an address to its current claim."""
 
     def __init__(self, events: Iterable[Event]) -> None:
         self.violations: list[Violation] = []
@@ -75,15 +75,13 @@ class AddressHistory:
             else:
                 self._excluded[event.name] = event.ranges
         self.holdings += [claim.holding for claim in self.held.values()]
-
-    def of_container(self, container: str) -> list[Holding]:
-        """All holdings of a sandbox. Call ``index`` before."""
-        return self._by_container.get(container, [])
-
-    def index(self) -> None:
         self._by_container: dict[str, list[Holding]] = {}
         for holding in self.holdings:
             self._by_container.setdefault(holding.container, []).append(holding)
+
+    def of_container(self, container: str) -> list[Holding]:
+        """All holdings of a sandbox."""
+        return self._by_container.get(container, [])
 
     def _claim(self, event: Claimed) -> None:
         for number, nic in enumerate(event.nics):
@@ -111,7 +109,7 @@ class AddressHistory:
         self.held[address] = Claim(event.pod, event.position, holding)
 
     def _move(self, event: Claimed, nic: Nic, address: str) -> None:
-        """The Pod keeps the address, possibly for another sandbox."""
+        """Keep the claim of the Pod; begin a new holding if the sandbox or the UID is new."""
         claim = self.held.get(address)
         if claim is None or claim.pod != event.pod:
             self._add_violation(
@@ -160,8 +158,8 @@ def _has(ranges: Ranges, value: int) -> bool:
 class Evidence(NamedTuple):
     """The facts with which the log is compared.
 
-    ``living``: container -> addresses, after a successful ADD and before a DEL. ``claim_keys``: the
-    addresses under ``ip/`` in etcd at the end of the run.
+    ``living`` maps a container to its addresses, if its ADD succeeded and its Pod was not deleted.
+    ``claim_keys`` are the addresses under ``ip/`` in etcd at the end of the run.
     """
 
     calls: list[CallRecord]
@@ -171,7 +169,6 @@ class Evidence(NamedTuple):
 
 def check(events: Iterable[Event], evidence: Evidence) -> list[Violation]:
     history = AddressHistory(events)
-    history.index()
     violations = list(history.violations)
     first_answers: dict[str, tuple[str, ...]] = {}
     for call in evidence.calls:

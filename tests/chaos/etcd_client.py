@@ -1,4 +1,4 @@
-"""The etcd client of the test: connects without the proxies, and uses no code of the product."""
+"""The chaos test's etcd client: connects without the proxies, and uses no code of the product."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class EtcdUnreachable(Exception):
 
 
 class Entry(NamedTuple):
-    """A key with its value. ``revision``: of the last change."""
+    """A key with its value and the revision of its last change."""
 
     key: str
     value: bytes
@@ -28,7 +28,7 @@ class Entry(NamedTuple):
 
 
 class Etcd:
-    """A client of all members; retries each request. ``revision``: the newest one received."""
+    """A client of all members; retries each request. ``revision`` is the newest received."""
 
     def __init__(self, endpoints: tuple[str, ...]) -> None:
         options = [("grpc.max_receive_message_length", MESSAGE_BYTES_MAX)]
@@ -45,7 +45,7 @@ class Etcd:
         return int(answer.header.revision)
 
     async def entries(self, prefix: str, *, limit: int = 0) -> list[Entry]:
-        """Read the keys below a prefix. ``limit`` 0: no limit."""
+        """Read the keys below a prefix. A ``limit`` of 0 means no limit."""
         start = prefix.encode()
         end = start[:-1] + bytes([start[-1] + 1])
         request = etcdrpc.RangeRequest(key=start, range_end=end, limit=limit)
@@ -61,7 +61,7 @@ class Etcd:
         return int(answer.header.revision)
 
     async def replace(self, entry: Entry, value: bytes | None) -> bool:
-        """Replace the value of an unchanged entry; None deletes the key. Return the success."""
+        """Replace the value, or delete the key for None. Return False if the entry has changed."""
         request = etcdrpc.TxnRequest()
         compare = request.compare.add()
         compare.key = entry.key.encode()

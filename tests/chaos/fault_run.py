@@ -31,7 +31,7 @@ READY_S: Final = 60.0
 """Time limit from the start of the processes until all processes serve."""
 
 RECOVER_S: Final = 90.0
-"""Time limit until all processes serve again, and until controllers retire a new pool."""
+"""Time limit for all processes to serve again, and then for controllers to retire a new pool."""
 
 FINISH_S: Final = 240.0
 """Time limit from the end of the faults until all callers have deleted their Pods."""
@@ -156,7 +156,7 @@ class Run:
                     "no-recovery", f"GC of node {node.number} fails: {node.calls[-1].reply}"
                 )
 
-    async def log_violations(self) -> Outcome:
+    async def check_log(self) -> Outcome:
         """Export and check the log."""
         path = self.directory / "export.jsonl"
         code, printed = await self.operator.orbctl("export", str(path))
@@ -261,4 +261,4 @@ async def run(options: Options, directory: Path) -> Outcome:
     async with fault_run.started():
         await fault_run.inject_faults()
         await fault_run.quiesce()
-        return await fault_run.log_violations()
+        return await fault_run.check_log()

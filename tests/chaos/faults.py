@@ -31,7 +31,8 @@ WORKFLOW_DEPTH: Final = 3
 class ExecutedFault(NamedTuple):
     """A fault that is over.
 
-    ``name``: the affected process, ``ETCD`` or "pool". ``over_at``: the monotonic time of the end.
+    ``name`` is the name of an agent or controller, ``ETCD`` or "pool". ``over_at`` is the monotonic
+    time of the end.
     """
 
     kind: str
@@ -40,7 +41,10 @@ class ExecutedFault(NamedTuple):
 
 
 class Injector:
-    """Executes faults. Counts written garbage by kind, and unexpected exits by process and code."""
+    """Executes faults.
+
+    ``exits`` counts unexpected exits by process and code, ``garbage`` counts writes by kind.
+    """
 
     def __init__(
         self,
@@ -93,7 +97,7 @@ class Injector:
             if not daemon.should_run:
                 daemon.launch()
         for key in tuple(self._written):
-            await self._remove(key)
+            await self._remove_garbage(key)
 
     async def _execute(self, fault: Fault) -> None:
         name = await self._action(fault)(fault)
@@ -107,11 +111,11 @@ class Injector:
             f"kill-{CONTROLLER}": self._kill,
             f"pause-{AGENT}": self._pause,
             f"pause-{CONTROLLER}": self._pause,
-            "garbage": self._garbage,
-            "pool": self._pool,
-            "clock": self._clock,
+            "garbage": self._inject_garbage,
+            "pool": self._change_pool,
+            "clock": self._set_clock,
         }
-        return actions.get(fault.kind, self._disturb)
+        return actions.get(fault.kind, self._disturb_links)
 
     def _daemon(self, fault: Fault) -> Daemon:
         if fault.kind.endswith(AGENT):
@@ -151,7 +155,7 @@ class Injector:
             member.resume()
         return ETCD
 
-    async def _disturb(self, fault: Fault) -> str:
+    async def _disturb_links(self, fault: Fault) -> str:
         daemon = self._daemon(fault)
         for link in daemon.links:
             _disturb_link(link, fault)
@@ -161,14 +165,14 @@ class Injector:
                 link.heal()
         return daemon.name
 
-    async def _garbage(self, fault: Fault) -> str:
-        keys = [await self._write(kind) for kind in fault.detail.split(",")]
+    async def _inject_garbage(self, fault: Fault) -> str:
+        keys = [await self._write_garbage(kind) for kind in fault.detail.split(",")]
         await asyncio.sleep(fault.duration_s)
         for key in keys:
-            await self._remove(key)
+            await self._remove_garbage(key)
         return ETCD
 
-    async def _write(self, detail: str) -> str:
+    async def _write_garbage(self, detail: str) -> str:
         """Write garbage; return the key, or "" if no key to overwrite or copy exists."""
         kind, _, value = detail.partition("/")
         if kind in ORPHANED_KEYS:
@@ -205,7 +209,7 @@ class Injector:
                 return entry.key
         return ""
 
-    async def _remove(self, key: str) -> None:
+    async def _remove_garbage(self, key: str) -> None:
         """Remove the garbage, unless a process has written the key since."""
         written = self._written.pop(key, None)
         if written is None:
@@ -215,12 +219,12 @@ class Injector:
             if entry.key == key and entry.value == garbage.value:
                 await self._etcd.replace(entry, original)
 
-    async def _pool(self, fault: Fault) -> str:
+    async def _change_pool(self, fault: Fault) -> str:
         with contextlib.suppress(OSError):
             await self._operator.change(fault.detail, fault.target)
         return "pool"
 
-    async def _clock(self, fault: Fault) -> str:
+    async def _set_clock(self, fault: Fault) -> str:
         daemon = self._daemon(fault)
         daemon.set_clock_error(fault.size)
         return daemon.name

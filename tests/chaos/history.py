@@ -22,12 +22,14 @@ class Nic(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """An event ``addresses-claimed`` or ``endpoint-changed``. ``nics``: after the event."""
+    """An event ``addresses-claimed`` or ``endpoint-changed``."""
 
     position: int
     pod: str
     uid: str
     nics: tuple[Nic, ...]
+    """The NICs of the endpoint after the event."""
+
     new: tuple[int, ...]
     """Indexes of NICs with new addresses; empty for ``endpoint-changed``."""
 
@@ -45,7 +47,7 @@ class Released(NamedTuple):
 
 
 class PoolChanged(NamedTuple):
-    """The ranges of a pool from ``position`` on; empty if the pool must not allocate."""
+    """From ``position`` on, a pool allocates from ``ranges`` only; without ranges, not at all."""
 
     position: int
     name: str
@@ -53,7 +55,7 @@ class PoolChanged(NamedTuple):
 
 
 class ExcludedAddresses(NamedTuple):
-    """A reservation or quarantine from ``position`` on; empty for a deletion."""
+    """From ``position`` on, a reservation or quarantine excludes ``ranges``; if deleted, none."""
 
     position: int
     name: str

@@ -18,7 +18,7 @@ GARBAGE_KEYS: Final = 3
 
 QUIET_START_S: Final = 3.0
 QUIET_END_S: Final = 3.0
-"""No fault begins in this time at the end of a run."""
+"""No fault begins in the first ``QUIET_START_S`` and the last ``QUIET_END_S`` of a run."""
 
 POOL_CHANGES: Final = (
     *("create", "create", "shrink", "grow", "disable"),
@@ -52,7 +52,7 @@ class Options(NamedTuple):
 class Fault(NamedTuple):
     """One fault. ``target``: the index of a process or pool.
 
-    The makers describe ``size`` and ``detail``.
+    The function that makes the fault describes ``size`` and ``detail``.
     """
 
     at_s: float
@@ -64,11 +64,11 @@ class Fault(NamedTuple):
 
 
 Maker = Callable[[random.Random, Options], Fault]
-"""Makes a fault; ``_faults`` sets ``at_s``."""
+"""Makes a fault without its time, which ``_faults`` sets."""
 
 
 def draw_plan(options: Options, garbage: tuple[str, ...], *, clocks: bool) -> list[Fault]:
-    """The faults of a run, by time. ``garbage``: kinds; ``clocks``: with clock jumps."""
+    """The faults of a run, by time. ``garbage`` has kinds; ``clocks`` permits clock jumps."""
     rng = random.Random(options.seed)
     makers = _makers(garbage, clocks=clocks)
     weights = [weight for weight, _ in makers]

@@ -44,7 +44,7 @@ def changing_pool(number: int) -> str:
 class Node:
     """The runtime of one node.
 
-    ``living``: container -> addresses, after a successful ADD and before a DEL.
+    ``living`` maps a container to its addresses, from a successful ADD until its Pod is deleted.
     """
 
     def __init__(self, number: int, directory: Path, caller: Caller, etcd: Etcd, seed: int) -> None:
@@ -129,7 +129,7 @@ class Node:
                 self._call("ADD", sandbox, pools, may_use_http=may_use_http),
                 self._call("ADD", sandbox, pools, may_use_http=may_use_http),
             )
-            # A success is preferred.
+            # If one ADD succeeds, return its reply.
             return min(replies, key=lambda reply: reply.code != 0)
         return await self._call("ADD", sandbox, pools, may_use_http=may_use_http)
 

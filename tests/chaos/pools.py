@@ -18,11 +18,11 @@ FINAL_POOL: Final = "final"
 EXIT_NOT_FOUND: Final = 4
 POLL_S: Final = 1.0
 BASE_RANGE: Final = "10.6.1.1-10.6.1.90"
-LARGE: Final = 14
-"""The size of a changing pool."""
+LARGE_SIZE: Final = 14
+"""Number of addresses of a changing pool."""
 
-SMALL: Final = 6
-"""The size after "shrink"."""
+SMALL_SIZE: Final = 6
+"""Number of addresses after the change "shrink"."""
 
 MANIFEST_START: Final = "apiVersion: spiderpool.spidernet.io/v2beta1\nkind: "
 
@@ -101,8 +101,8 @@ class Operator:
             return commands[kind], ""
         if kind == "reserve":
             return ("apply", "-f", "-"), _reservation(number)
-        size, disabled = self._shapes.get(number, (LARGE, False))
-        size = {"create": LARGE, "grow": LARGE, "shrink": SMALL}.get(kind, size)
+        size, disabled = self._shapes.get(number, (LARGE_SIZE, False))
+        size = {"create": LARGE_SIZE, "grow": LARGE_SIZE, "shrink": SMALL_SIZE}.get(kind, size)
         disabled = {"disable": True, "enable": False, "create": False}.get(kind, disabled)
         self._shapes[number] = size, disabled
         addresses = f"10.7.{number}.1-10.7.{number}.{size}"

@@ -33,7 +33,7 @@ def find_faketime() -> str:
 
 
 class Daemon:
-    """An agent or controller. ``should_run``: launched, and not killed since."""
+    """An agent or controller. ``should_run`` is true from a launch until ``kill``."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class Daemon:
         new_file.replace(self._clock)
 
     def poll_exit_code(self) -> int | None:
-        """The exit code of a process that exited by itself; None otherwise, and in later calls."""
+        """Return the exit code once, if the process exited by itself; otherwise None."""
         if not self.should_run or self._process is None:
             return None
         code = self._process.poll()

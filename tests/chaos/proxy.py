@@ -21,7 +21,7 @@ class Connection:
         self.to_server = to_server
         self.is_half_open = False
         self.bytes_left: int | None = None
-        """Bytes of the next message to forward before a reset; None: no reset."""
+        """The next message is cut after so many bytes, and the connection reset. None: no reset."""
 
     def cut(self) -> None:
         for writer in (self.to_client, self.to_server):

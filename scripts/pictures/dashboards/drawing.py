@@ -21,11 +21,11 @@ GAP_INCHES: Final = 0.025
 HEADING_INCHES: Final = 0.33
 """Height of a panel's title."""
 
-SCALE_INCHES: Final = 0.55
-"""Width of the numbers left of a plot."""
+VALUE_LABEL_INCHES: Final = 0.55
+"""Width of the value labels left of a plot."""
 
-TIMES_INCHES: Final = 0.2
-"""Height of the times below a plot."""
+TIME_LABEL_INCHES: Final = 0.2
+"""Height of the time labels below a plot."""
 
 LINE_INCHES: Final = 0.125
 """Height of a line in a legend."""
@@ -58,14 +58,14 @@ SUFFIXES: Final = {
 
 
 class Series(NamedTuple):
-    """A line of a plot. ``seconds``: since the start of the run."""
+    """A line of a plot. ``seconds`` count from the start of the run."""
 
     name: str
     seconds: tuple[float, ...]
     values: tuple[float, ...]
 
 
-Data = Callable[[Panel], Sequence[Series]]
+SeriesOfPanel = Callable[[Panel], Sequence[Series]]
 
 
 class Box(NamedTuple):
@@ -82,7 +82,7 @@ class Box(NamedTuple):
         return figure.add_axes((left, bottom, self.width / width, self.height / height))
 
 
-def draw(dashboard: Dashboard, data: Data, path: Path) -> None:
+def draw(dashboard: Dashboard, series_of: SeriesOfPanel, path: Path) -> None:
     """Write the picture of a dashboard."""
     from matplotlib.figure import Figure  # noqa: PLC0415  # slow to import
     from PIL import Image  # noqa: PLC0415
@@ -92,7 +92,7 @@ def draw(dashboard: Dashboard, data: Data, path: Path) -> None:
     top = 1 - TITLE_INCHES / 2 / height
     figure.text(0.008, top, dashboard.title, fontsize=13, va="center", color=INK)
     for panel in dashboard.panels:
-        _draw_panel(figure, panel, data(panel), dashboard.rows)
+        _draw_panel(figure, panel, series_of(panel), dashboard.rows)
     png = BytesIO()
     figure.savefig(png, format="png")
     picture = Image.open(png).convert("RGB")
@@ -137,14 +137,14 @@ def _draw_panel(figure: Figure, panel: Panel, series: Sequence[Series], rows: in
         _draw_bars(_add_plot_axes(figure, box, GAP_INCHES), panel.unit, series)
     else:
         names = min(len(series), LEGEND_MAX + 1)
-        plot = _add_plot_axes(figure, box, TIMES_INCHES + LINE_INCHES * (names + 1))
+        plot = _add_plot_axes(figure, box, TIME_LABEL_INCHES + LINE_INCHES * (names + 1))
         _draw_lines(plot, panel.unit, series)
 
 
 def _add_plot_axes(figure: Figure, box: Box, inches_below: float) -> Axes:
-    width = box.width - SCALE_INCHES - 0.15
+    width = box.width - VALUE_LABEL_INCHES - 0.15
     height = box.height - HEADING_INCHES - inches_below
-    axes = Box(box.left + SCALE_INCHES, box.bottom + inches_below, width, height).axes(figure)
+    axes = Box(box.left + VALUE_LABEL_INCHES, box.bottom + inches_below, width, height).axes(figure)
     axes.tick_params(labelsize=6.5, colors=FAINT, length=0, pad=2)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
@@ -193,7 +193,7 @@ def _draw_lines(axes: Axes, unit: str, series: Sequence[Series]) -> None:
         handles,
         labels,
         loc="upper left",
-        bbox_to_anchor=(0, -TIMES_INCHES / height),
+        bbox_to_anchor=(0, -TIME_LABEL_INCHES / height),
         fontsize=6.5,
         labelspacing=0.15,
         handlelength=1.2,

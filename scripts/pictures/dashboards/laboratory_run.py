@@ -44,7 +44,7 @@ PERIOD_S: Final = 60.0
 PODS_MEAN: Final = 14
 PODS_SWING: Final = 9
 LOSS_AT: Final = 0.6
-"""A node is lost at this share (0 to 1) of the run."""
+"""A node is lost after this share (0 to 1) of the run's time."""
 
 FULL_FROM: Final = 0.25
 FULL_UNTIL: Final = 0.5
@@ -56,7 +56,10 @@ TICK_S: Final = 0.2
 
 
 class Run(NamedTuple):
-    """A finished run, whose Prometheus still answers queries. Times: Unix time in seconds."""
+    """A finished run, whose Prometheus still answers queries.
+
+    ``began`` and ``ended`` are Unix times in seconds.
+    """
 
     laboratory: Laboratory
     began: float

@@ -10,18 +10,18 @@ from typing import Any, Final, NamedTuple
 
 DASHBOARDS: Final = Path(__file__).resolve().parents[3] / "ops" / "monitoring" / "dashboards"
 GRID_COLUMNS: Final = 24
-TYPES: Final = frozenset({"bargauge", "gauge", "row", "stat", "timeseries"})
+PANEL_TYPES: Final = frozenset({"bargauge", "gauge", "row", "stat", "timeseries"})
 """Panel types that ``drawing`` can draw."""
 
 RATE_INTERVAL: Final = "12s"
-"""The value of $__rate_interval: six scrape intervals. Grafana uses at least four."""
+"""The value of $__rate_interval: six scrape intervals. Grafana's value has at least four."""
 
 _VARIABLE: Final = re.compile(r"\$\{?([a-z_]+)\}?")
 _LABEL: Final = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
 
 class Query(NamedTuple):
-    """A query. ``legend``: the template of series names; "": all label values."""
+    """A query. ``legend`` is the template of series names; if empty, label values are the name."""
 
     expression: str
     legend: str
@@ -85,8 +85,8 @@ def _variables(board: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _panel(panel: Mapping[str, Any], values: Mapping[str, str]) -> Panel:
     title, kind, grid = panel["title"], panel["type"], panel["gridPos"]
-    if kind not in TYPES:
-        raise ValueError(f"panel {title!r} has the type {kind!r}, not one of {sorted(TYPES)}")
+    if kind not in PANEL_TYPES:
+        raise ValueError(f"panel {title!r} has the type {kind!r}, not one of {sorted(PANEL_TYPES)}")
 
     def value_of(match: re.Match[str]) -> str:
         if match[1] not in values:

@@ -2,8 +2,8 @@
 
     python -m scripts.pictures.dashboards.rdma_counters ADDRESS PORT
 
-Each node has a card of 100 Gbit/s with two virtual functions, each of a Pod of a training job. The
-network is congested in the second half of each minute.
+Each node has a card of 100 Gbit/s with two virtual functions; each belongs to a Pod of a training
+job. The network is congested in the second half of each minute.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ from nodeagent.rdma.counter_samples import (
 from nodeagent.rdma.rdma_ports import NamespacePorts, RdmaPod, RdmaPortLink
 
 NODES: Final = ("node-a", "node-b")
-PODS: Final = 2
-"""On each node."""
+PODS_PER_NODE: Final = 2
 
 JOB: Final = Owner("PyTorchJob", "llm", "training", "kubeflow.org/v1")
 SPEED_MBPS: Final = 100_000
@@ -42,7 +41,7 @@ BYTES_PER_PACKET: Final = 4096
 BYTES_PER_S: Final = 4.0e9
 """Mean traffic that a card receives."""
 
-CONGESTION: Final = frozenset(
+CONGESTION_COUNTERS: Final = frozenset(
     {"np_cnp_sent", "np_ecn_marked_roce_packets", "rp_cnp_handled", "rx_pause", "tx_pause"}
 )
 """Counters that grow only during congestion."""
@@ -55,7 +54,7 @@ def text_at(age_s: float) -> bytes:
     values: dict[str, dict[str, int]] = {}
     for number, node in enumerate(NODES):
         rdma_pods = {
-            address: RdmaPod("training", f"llm-worker-{PODS * number + index}", JOB)
+            address: RdmaPod("training", f"llm-worker-{PODS_PER_NODE * number + index}", JOB)
             for index, address in enumerate(_addresses(number))
         }
         samples = samples_of(node, _namespaces(number, age_s), rdma_pods)
@@ -65,7 +64,7 @@ def text_at(age_s: float) -> bytes:
 
 
 def _addresses(number: int) -> list[str]:
-    return [f"10.40.{number}.{10 + index}" for index in range(PODS)]
+    return [f"10.40.{number}.{10 + index}" for index in range(PODS_PER_NODE)]
 
 
 def _namespaces(number: int, age_s: float) -> Iterator[NamespacePorts]:
@@ -95,7 +94,7 @@ def _with_counters(port: RdmaPortLink, share: float, age_s: float) -> RdmaPortLi
 
 
 def _count(name: str, share: float, age_s: float) -> int:
-    """For traffic, the integral of the mean rate times ``1 + sin(angle) / 2``."""
+    """The count at ``age_s``. The rate of traffic is the mean rate times ``1 + sin(angle) / 2``."""
     angle = 2 * math.pi * age_s / PERIOD_S
     effective_s = age_s + 0.5 * PERIOD_S / (2 * math.pi) * (1 - math.cos(angle))
     congested_s = age_s // PERIOD_S * PERIOD_S / 2 + max(0.0, age_s % PERIOD_S - PERIOD_S / 2)
@@ -106,7 +105,7 @@ def _count(name: str, share: float, age_s: float) -> int:
         return int(traffic / BYTES_PER_PACKET * (1.0 if "unicast" in name else 0.001))
     if name.endswith("_requests"):
         return int(traffic / 1e6)
-    if name in CONGESTION or "pause" in name:
+    if name in CONGESTION_COUNTERS or "pause" in name:
         return int(200 * share * congested_s)
     return int((1 + len(name) % 5) * share * congested_s / 4)
 
