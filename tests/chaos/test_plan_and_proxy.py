@@ -14,8 +14,7 @@ from tests.chaos.plan import Options, draw_plan
 from tests.chaos.proxy import Link
 from tests.support.etcd import free_ports
 
-QUICK_S = 0.2
-"""The wait before a test concludes that no answer arrives."""
+NO_ANSWER_WAIT_S = 0.2
 
 DEADLINE_S = 60.0
 
@@ -46,7 +45,7 @@ def test_options_are_read_and_an_unknown_option_is_refused(
     assert "unknown option hours" in capsys.readouterr().err
 
 
-class Echo:
+class EchoClient:
     """A client of an echo server, connected through a link."""
 
     def __init__(self, link: Link) -> None:
@@ -67,7 +66,7 @@ class Echo:
 
     async def gets_no_answer(self) -> bool:
         try:
-            async with asyncio.timeout(QUICK_S):
+            async with asyncio.timeout(NO_ANSWER_WAIT_S):
                 await self.send()
         except TimeoutError:
             return True
@@ -105,45 +104,45 @@ async def link(received_by_server: bytearray) -> AsyncIterator[Link]:
 
 
 async def test_a_link_without_faults_forwards_data(link: Link) -> None:
-    async with Echo(link) as echo:
-        assert await echo.send() == b"hello"
+    async with EchoClient(link) as client:
+        assert await client.send() == b"hello"
 
 
 async def test_a_stalled_link_forwards_no_data_until_it_is_healed(link: Link) -> None:
-    async with Echo(link) as echo:
+    async with EchoClient(link) as client:
         link.stall()
-        assert await echo.gets_no_answer()
+        assert await client.gets_no_answer()
         link.heal()
-        assert await echo.send(b"") == b"hello"  # the answer to the message of gets_no_answer
+        assert await client.send(b"") == b"hello"  # sent by gets_no_answer
 
 
 async def test_a_cut_resets_the_connection(link: Link) -> None:
-    async with Echo(link) as echo:
-        assert await echo.send() == b"hello"
+    async with EchoClient(link) as client:
+        assert await client.send() == b"hello"
         link.cut()
-        assert await echo.is_reset()
+        assert await client.is_reset()
 
 
 async def test_a_cut_in_a_message_forwards_the_first_bytes_before_the_reset(
     link: Link, received_by_server: bytearray
 ) -> None:
-    async with Echo(link) as echo:
-        assert await echo.send() == b"hello"
+    async with EchoClient(link) as client:
+        assert await client.send() == b"hello"
         link.cut_in_message(2)
-        assert await echo.is_reset()
+        assert await client.is_reset()
     assert bytes(received_by_server) == b"hellohe"
 
 
 async def test_a_half_open_connection_loses_data_without_a_reset(link: Link) -> None:
-    async with Echo(link) as echo:
-        assert await echo.send() == b"hello"
+    async with EchoClient(link) as client:
+        assert await client.send() == b"hello"
         link.half_open()
-        assert await echo.gets_no_answer()
-    async with Echo(link) as echo:
-        assert await echo.send() == b"hello", "a new connection must work"
+        assert await client.gets_no_answer()
+    async with EchoClient(link) as client:
+        assert await client.send() == b"hello", "a new connection must work"
 
 
 async def test_a_refusing_link_resets_new_connections(link: Link) -> None:
     link.refuse()
-    async with Echo(link) as echo:
-        assert await echo.is_reset()
+    async with EchoClient(link) as client:
+        assert await client.is_reset()

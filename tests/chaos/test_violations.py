@@ -13,10 +13,10 @@ from tests.chaos.checker import Evidence, check
 from tests.chaos.history import Event, read_export
 
 WEB = Sandbox("web", "uid-1", "container-1", "/netns/1")
-SECOND_OF_WEB = Sandbox("web", "uid-1", "container-2", "/netns/2")
+SECOND_SANDBOX_OF_WEB = Sandbox("web", "uid-1", "container-2", "/netns/2")
 OTHER = Sandbox("other", "uid-2", "container-3", "/netns/3")
 THIRD = Sandbox("third", "uid-3", "container-4", "/netns/4")
-ADDRESS, NEXT = "10.6.0.1", "10.6.0.2"
+ADDRESS, NEXT_ADDRESS = "10.6.0.1", "10.6.0.2"
 
 
 class Log:
@@ -87,13 +87,13 @@ def successful_call(
     return CallRecord(verb, 0, sandbox, Reply(0, addresses), before, after)
 
 
-def rules(
+def broken_rules(
     log: Log,
     *calls: CallRecord,
     living: dict[Sandbox, str] | None = None,
     keys: set[str] | None = None,
 ) -> list[str]:
-    """The broken rules. ``keys``: claimed addresses in etcd; None: those in ``living``."""
+    """Return broken rules. ``keys``: claimed addresses in etcd; default: those of ``living``."""
     address_by_sandbox = {
         sandbox.container: (address,) for sandbox, address in (living or {}).items()
     }
@@ -109,19 +109,19 @@ def rules(
 def test_a_correct_log_has_no_violation() -> None:
     log = Log()
     log.claim(WEB, ADDRESS)
-    log.claim(SECOND_OF_WEB, ADDRESS, new=False)
-    log.claim(OTHER, NEXT)
-    log.release(SECOND_OF_WEB, ADDRESS, claim=2)
+    log.claim(SECOND_SANDBOX_OF_WEB, ADDRESS, new=False)
+    log.claim(OTHER, NEXT_ADDRESS)
+    log.release(SECOND_SANDBOX_OF_WEB, ADDRESS, claim=2)
 
     calls = (
         successful_call("ADD", WEB, ADDRESS, after=2, before=1),
-        successful_call("ADD", SECOND_OF_WEB, ADDRESS, after=3, before=2),
-        successful_call("ADD", SECOND_OF_WEB, ADDRESS, after=4, before=3),
-        successful_call("ADD", OTHER, NEXT, after=4, before=3),
-        successful_call("DEL", SECOND_OF_WEB, after=5),
-        successful_call("DEL", SECOND_OF_WEB, after=9),
+        successful_call("ADD", SECOND_SANDBOX_OF_WEB, ADDRESS, after=3, before=2),
+        successful_call("ADD", SECOND_SANDBOX_OF_WEB, ADDRESS, after=4, before=3),
+        successful_call("ADD", OTHER, NEXT_ADDRESS, after=4, before=3),
+        successful_call("DEL", SECOND_SANDBOX_OF_WEB, after=5),
+        successful_call("DEL", SECOND_SANDBOX_OF_WEB, after=9),
     )
-    assert rules(log, *calls, living={OTHER: NEXT}) == []
+    assert broken_rules(log, *calls, living={OTHER: NEXT_ADDRESS}) == []
 
 
 def test_a_second_claim_of_an_address_is_reported_as_held_twice() -> None:
@@ -129,7 +129,7 @@ def test_a_second_claim_of_an_address_is_reported_as_held_twice() -> None:
     log.claim(WEB, ADDRESS)
     log.claim(OTHER, ADDRESS)
 
-    assert "held-twice" in rules(log, living={OTHER: ADDRESS})
+    assert "held-twice" in broken_rules(log, living={OTHER: ADDRESS})
 
 
 @pytest.mark.parametrize(("holder", "claim"), [(OTHER, 2), (WEB, 1)])
@@ -138,18 +138,20 @@ def test_a_release_of_a_claim_that_the_pod_lacks_is_reported(holder: Sandbox, cl
     log.claim(WEB, ADDRESS)
     log.release(holder, ADDRESS, claim=claim)
 
-    assert "foreign-release" in rules(log)
+    assert "foreign-release" in broken_rules(log)
 
 
-@pytest.mark.parametrize("disabled", [False, True])
-def test_a_claim_outside_the_ranges_of_the_pool_is_reported(
-    disabled: bool,
-) -> None:
+@pytest.mark.parametrize(
+    ("disabled", "address"),
+    [(False, ADDRESS), (True, NEXT_ADDRESS)],
+    ids=["address outside the ranges", "disabled pool"],
+)
+def test_a_claim_that_the_pool_does_not_allow_is_reported(disabled: bool, address: str) -> None:
     log = Log()
     log.pool("10.6.0.2-10.6.0.9", disabled=disabled)
-    log.claim(WEB, NEXT if disabled else ADDRESS)
+    log.claim(WEB, address)
 
-    assert rules(log, living={WEB: NEXT if disabled else ADDRESS}) == ["outside-pool"]
+    assert broken_rules(log, living={WEB: address}) == ["outside-pool"]
 
 
 def test_a_claim_of_a_quarantined_or_reserved_address_is_reported() -> None:
@@ -163,7 +165,7 @@ def test_a_claim_of_a_quarantined_or_reserved_address_is_reported() -> None:
     log.claim(THIRD, "10.6.0.4")
 
     address_by_sandbox = {WEB: ADDRESS, OTHER: "10.6.0.3", THIRD: "10.6.0.4"}
-    assert rules(log, living=address_by_sandbox) == ["excluded", "excluded"]
+    assert broken_rules(log, living=address_by_sandbox) == ["excluded", "excluded"]
 
 
 def test_an_endpoint_without_its_claimed_address_is_reported() -> None:
@@ -171,16 +173,16 @@ def test_an_endpoint_without_its_claimed_address_is_reported() -> None:
     log.claim(WEB, ADDRESS)
     log.claim(WEB, new=False)
 
-    assert "wrong-endpoint" in rules(log, living={WEB: ADDRESS})
+    assert "wrong-endpoint" in broken_rules(log, living={WEB: ADDRESS})
 
 
 @pytest.mark.parametrize(
     "call",
     [
-        successful_call("ADD", WEB, NEXT, after=2),
+        successful_call("ADD", WEB, NEXT_ADDRESS, after=2),
         successful_call("ADD", WEB, after=2),
         successful_call("ADD", WEB, ADDRESS, after=1),
-        successful_call("ADD", SECOND_OF_WEB, ADDRESS, after=2),
+        successful_call("ADD", SECOND_SANDBOX_OF_WEB, ADDRESS, after=2),
         successful_call("ADD", WEB._replace(uid="uid-9"), ADDRESS, after=2),
     ],
     ids=["wrong address", "no address", "answer before claim", "wrong sandbox", "wrong Pod"],
@@ -191,7 +193,7 @@ def test_an_add_without_a_claim_in_the_log_is_reported(
     log = Log()
     log.claim(WEB, ADDRESS)
 
-    assert rules(log, call, living={WEB: ADDRESS}) == ["unlogged-add"]
+    assert broken_rules(log, call, living={WEB: ADDRESS}) == ["unlogged-add"]
 
 
 def test_an_add_that_begins_after_the_release_is_reported() -> None:
@@ -199,30 +201,34 @@ def test_an_add_that_begins_after_the_release_is_reported() -> None:
     log.claim(WEB, ADDRESS)
     log.release(WEB, ADDRESS, claim=2)
 
-    assert rules(log, successful_call("ADD", WEB, ADDRESS, after=4, before=3)) == ["unlogged-add"]
+    assert broken_rules(log, successful_call("ADD", WEB, ADDRESS, after=4, before=3)) == [
+        "unlogged-add"
+    ]
 
 
 def test_a_del_that_ends_before_the_release_is_reported() -> None:
     log = Log()
     log.claim(WEB, ADDRESS)
-    log.claim(OTHER, NEXT)
+    log.claim(OTHER, NEXT_ADDRESS)
     log.release(WEB, ADDRESS, claim=2)
 
-    assert rules(log, successful_call("DEL", WEB, after=3), living={OTHER: NEXT}) == [
-        "ineffective-delete"
-    ]
-    assert rules(log, successful_call("DEL", WEB, after=4), living={OTHER: NEXT}) == []
+    assert broken_rules(
+        log, successful_call("DEL", WEB, after=3), living={OTHER: NEXT_ADDRESS}
+    ) == ["ineffective-delete"]
+    assert (
+        broken_rules(log, successful_call("DEL", WEB, after=4), living={OTHER: NEXT_ADDRESS}) == []
+    )
 
 
 def test_different_answers_to_adds_of_one_sandbox_are_reported() -> None:
     log = Log()
-    log.claim(WEB, ADDRESS, NEXT)
+    log.claim(WEB, ADDRESS, NEXT_ADDRESS)
 
     calls = (
         successful_call("ADD", WEB, ADDRESS, after=2),
-        successful_call("ADD", WEB, NEXT, after=2),
+        successful_call("ADD", WEB, NEXT_ADDRESS, after=2),
     )
-    broken = rules(log, *calls, living={WEB: ADDRESS}, keys={ADDRESS, NEXT})
+    broken = broken_rules(log, *calls, living={WEB: ADDRESS}, keys={ADDRESS, NEXT_ADDRESS})
     assert "different-answer" in broken
 
 
@@ -230,10 +236,10 @@ def test_different_answers_to_adds_of_one_sandbox_are_reported() -> None:
     ("living", "keys"),
     [
         ({}, {ADDRESS}),
-        ({WEB: ADDRESS, OTHER: NEXT}, {ADDRESS}),
-        ({SECOND_OF_WEB: ADDRESS}, {ADDRESS}),
+        ({WEB: ADDRESS, OTHER: NEXT_ADDRESS}, {ADDRESS}),
+        ({SECOND_SANDBOX_OF_WEB: ADDRESS}, {ADDRESS}),
     ],
-    ids=["no Pod lives", "a living Pod has no address", "another sandbox lives"],
+    ids=["no Pod lives", "a living Pod has no claim", "another sandbox lives"],
 )
 def test_a_difference_between_claims_and_living_pods_is_reported(
     living: dict[Sandbox, str], keys: set[str]
@@ -241,12 +247,12 @@ def test_a_difference_between_claims_and_living_pods_is_reported(
     log = Log()
     log.claim(WEB, ADDRESS)
 
-    assert rules(log, living=living, keys=keys) == ["leak"]
+    assert broken_rules(log, living=living, keys=keys) == ["leak"]
 
 
-@pytest.mark.parametrize("keys", [set(), {ADDRESS, NEXT}], ids=["too few", "too many"])
+@pytest.mark.parametrize("keys", [set(), {ADDRESS, NEXT_ADDRESS}], ids=["too few", "too many"])
 def test_claim_keys_that_differ_from_the_log_are_reported(keys: set[str]) -> None:
     log = Log()
     log.claim(WEB, ADDRESS)
 
-    assert rules(log, living={WEB: ADDRESS}, keys=keys) == ["wrong-state"]
+    assert broken_rules(log, living={WEB: ADDRESS}, keys=keys) == ["wrong-state"]

@@ -60,7 +60,7 @@ def render_objects(values: Object) -> list[Object]:
 
 
 def render_objects_of(chart: Path, values: Object) -> list[Object]:
-    """In the order of template names."""
+    """Return the objects in the order of template names."""
     texts = render_templates(values, chart)
     rendered: list[Object] = []
     for name in sorted(texts):
@@ -75,8 +75,8 @@ def find_object(kind: str, name: str, among: list[Object]) -> Object:
     return match
 
 
-def dump_objects(among: list[Object]) -> str:
-    return yaml.safe_dump_all(among, sort_keys=True, width=100, allow_unicode=True)
+def dump_objects(objects: list[Object]) -> str:
+    return yaml.safe_dump_all(objects, sort_keys=True, width=100, allow_unicode=True)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def test_cert_manager_without_an_issuer_uses_a_self_signed_authority() -> None:
     }
 
 
-def test_controllers_get_extra_names_and_addresses_of_the_certificate() -> None:
+def test_extra_dns_names_and_addresses_are_in_one_variable_of_controllers() -> None:
     names = {"extraDnsNames": ["a.example.com"], "extraIpAddresses": ["192.0.2.7"]}
     deployment = find_object("Deployment", "orbweaver-controller", render_objects(tls(auto=names)))
     (container,) = deployment["spec"]["template"]["spec"]["containers"]

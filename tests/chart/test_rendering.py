@@ -191,7 +191,7 @@ LEFT_TO_EXTRA_ENV = {
 """The chart does not set these variables, because few clusters need them."""
 
 
-def test_the_chart_sets_every_agent_variable_that_is_not_listed(
+def test_agent_variables_that_the_chart_leaves_unset_are_listed_above(
     rendered_profiles: dict[str, list[Object]], tmp_path: Path
 ) -> None:
     objects = rendered_profiles["default"]
@@ -298,7 +298,7 @@ def test_every_command_of_a_container_exists(
 
 
 def test_kubelet_root_dir_changes_the_mounts_of_kubelet_sockets() -> None:
-    """Kubelet has pod-resources in --root-dir, but device-plugins always in /var/lib/kubelet."""
+    """Kubelet puts pod-resources into --root-dir, device-plugins always into /var/lib/kubelet."""
     root = "/data/kubelet"
     values = {
         "spiderpoolAgent": {"networkResourcePlugin": {"kubeletRootDir": root}},
@@ -408,7 +408,7 @@ def test_controllers_have_rolling_updates_if_the_archive_is_shared_or_off(
 
 
 def test_the_helm_test_pod_runs_on_a_node_of_a_controller() -> None:
-    # The Pod mounts the same archive, which only one node may be able to mount.
+    # The Pod mounts the controllers' archive: a ReadWriteOnce volume, which one node can mount.
     objects = render_objects({})
     pod = find_object("Pod", "orbweaver-test", objects)["spec"]
     controller = find_object("Deployment", "orbweaver-controller", objects)["spec"]
@@ -446,7 +446,7 @@ def containers(item: Object) -> list[Object]:
 
 
 def variables(item: Object, directory: Path) -> dict[str, str]:
-    """The environment of the only container. Creates etcd's files in ``directory``."""
+    """Return the only container's environment. Create etcd's credential files in ``directory``."""
     (container,) = item["spec"]["template"]["spec"]["containers"]
     environment: dict[str, Any] = {}
     for entry in container["env"]:

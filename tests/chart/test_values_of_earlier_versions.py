@@ -43,7 +43,9 @@ def test_an_upgrade_from_the_first_version_adds_the_defaults_of_later_keys(
 
     upgraded = render_objects_of(chart_with_defaults(FIRST_DEFAULTS, tmp_path), values)
 
-    assert dump_objects(upgraded) == dump_objects(render_objects(overlaid(FIRST_DEFAULTS, values)))
+    assert dump_objects(upgraded) == dump_objects(
+        render_objects(with_overrides(FIRST_DEFAULTS, values))
+    )
 
 
 def test_a_missing_key_of_an_existing_section_gets_the_default(tmp_path: Path) -> None:
@@ -58,7 +60,7 @@ def test_a_missing_key_of_an_existing_section_gets_the_default(tmp_path: Path) -
     assert dump_objects(upgraded) == dump_objects(render_objects({}))
 
 
-def test_a_default_that_the_user_removed_with_null_stays_removed(tmp_path: Path) -> None:
+def test_a_key_of_the_first_version_that_is_null_stays_removed(tmp_path: Path) -> None:
     chart = chart_with_defaults(FIRST_DEFAULTS, tmp_path)
 
     upgraded = render_objects_of(chart, {"spiderpoolAgent": {"resources": {"limits": None}}})
@@ -98,12 +100,12 @@ def chart_with_defaults(defaults: Object, directory: Path) -> Path:
     return chart
 
 
-def overlaid(values: Object, overrides: Object) -> Object:
+def with_overrides(values: Object, overrides: Object) -> Object:
     result = dict(values)
     for key, value in overrides.items():
         old = result.get(key)
         if isinstance(value, dict) and isinstance(old, dict):
-            result[key] = overlaid(old, value)
+            result[key] = with_overrides(old, value)
         else:
             result[key] = value
     return result

@@ -33,21 +33,21 @@ def read_request(connection: socket.socket, chunk_bytes: int = 1 << 16) -> Reque
 
 
 def answer_frame(exit_status: int, stdout: bytes) -> bytes:
-    """Return the answer with this exit status and output for the executable."""
+    """Encode an answer: the exit status and standard output of the executable."""
     return struct.pack(">BI", exit_status, len(stdout)) + stdout
 
 
 class FakeAgent:
     """A server on the socket ``<path>.fast`` that calls ``behave`` for every connection.
 
-    ``trailing``: the bytes that ``reading_once`` received.
+    ``last_bytes``: what ``reading_once`` received; empty if the caller closed the connection.
     """
 
     def __init__(self, path: Path, behave: Callable[[FakeAgent, socket.socket], None]) -> None:
         self.requests: list[Request] = []
-        self.trailing = b""
+        self.last_bytes = b""
         self.request_arrived = threading.Event()
-        self.trailing_received = threading.Event()
+        self.last_bytes_received = threading.Event()
         self._behave = behave
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.bind(f"{path}.fast")
@@ -135,14 +135,14 @@ def hanging(agent: FakeAgent, connection: socket.socket) -> None:
 
 
 def reading_once(agent: FakeAgent, connection: socket.socket) -> None:
-    """Store the next bytes in ``agent.trailing``: none if the caller closes the connection."""
+    """Receive once, and store the bytes in ``agent.last_bytes``."""
     connection.settimeout(WAIT_S)
-    agent.trailing = connection.recv(1 << 16)
-    agent.trailing_received.set()
+    agent.last_bytes = connection.recv(1 << 16)
+    agent.last_bytes_received.set()
 
 
 def answering_and_reading(answer: bytes) -> Behaviour:
-    """Answer, then store in ``agent.trailing`` what the caller sends after the answer."""
+    """Answer, then store in ``agent.last_bytes`` what the caller sends after the answer."""
 
     def behave(agent: FakeAgent, connection: socket.socket) -> None:
         agent.read(connection)

@@ -28,7 +28,7 @@ def compiled(
     """Compile the C program with these (name, value) pairs of C constants; return its bytes."""
     with tempfile.TemporaryDirectory() as directory:
         program = Path(directory) / "plugin"
-        # The libraries of the sanitizers need the machine's C library, not musl.
+        # Sanitizers need the machine's C library; the default compiler uses musl.
         command = () if flags == COMPILER_FLAGS else compiler()
         compile_plugin(program, flags, dict(constants), command)
         return program.read_bytes()

@@ -24,7 +24,7 @@ class Refused(Exception):
         self.message = message
 
 
-def build(output: Path, *flags: str) -> None:
+def build_harness(output: Path, *flags: str) -> None:
     command = [*compiler(), *WARNINGS, "-Wno-unused-function", *flags, "-o", str(output)]
     subprocess.run([*command, str(SOURCE)], check=True, capture_output=True, text=True)
 
@@ -33,12 +33,12 @@ def build(output: Path, *flags: str) -> None:
 def _library() -> ctypes.CDLL:
     with tempfile.TemporaryDirectory() as directory:
         library = Path(directory) / "plugin.so"
-        build(library, "-O1", "-shared", "-fPIC")
+        build_harness(library, "-O1", "-shared", "-fPIC")
         return ctypes.CDLL(str(library))
 
 
 def framed_socket_path(netconf: bytes) -> bytes:
-    """Return the socket path that the program uses for a netconf. Raises Refused."""
+    """Return the path to which the program connects for a netconf. Raises Refused."""
     path = ctypes.create_string_buffer(PATH_BYTES)
     message = ctypes.create_string_buffer(MESSAGE_BYTES)
     size = ctypes.c_size_t

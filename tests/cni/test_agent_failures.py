@@ -23,7 +23,7 @@ from tests.cni.fake_agent import (
 from tests.cni.plugin import Spiderpool, error_of
 
 UNHEALTHY = "unhealthy spiderpool-agent backend, failed to check: "
-CODES = {"ADD": 11, "DEL": 11, "CHECK": 11, "GC": 11, "STATUS": 50}
+CODES_WITHOUT_AGENT = {"ADD": 11, "DEL": 11, "CHECK": 11, "GC": 11, "STATUS": 50}
 """Verb -> error code if no agent runs."""
 
 MORE_THAN_A_PIPE_HOLDS = b"x" * (1 << 20)
@@ -40,7 +40,7 @@ def install_with_short_deadlines(spiderpool: Spiderpool) -> None:
     )
 
 
-@pytest.mark.parametrize(("verb", "code"), CODES.items())
+@pytest.mark.parametrize(("verb", "code"), CODES_WITHOUT_AGENT.items())
 def test_every_verb_reports_an_unhealthy_backend_if_no_agent_runs(
     spiderpool: Spiderpool, verb: str, code: int
 ) -> None:
@@ -144,11 +144,11 @@ def test_sigterm_ends_a_call_without_output_and_closes_its_connection(
         assert agent.request_arrived.wait(WAIT_S)
         process.send_signal(signal.SIGTERM)
         stdout, stderr = process.communicate(timeout=WAIT_S)
-        assert agent.trailing_received.wait(WAIT_S)
+        assert agent.last_bytes_received.wait(WAIT_S)
 
     assert process.returncode == -signal.SIGTERM
     assert (stdout, stderr) == (b"", b"")
-    assert agent.trailing == b"", "the call must send nothing after the request"
+    assert agent.last_bytes == b"", "the call must send nothing after the request"
 
 
 def test_a_call_exits_with_1_if_its_output_pipe_is_closed(
@@ -168,7 +168,7 @@ def test_a_call_exits_with_1_if_its_output_pipe_is_closed(
     assert (result.returncode, result.stderr) == (1, b"")
 
 
-def test_a_call_fails_if_the_runtime_does_not_read_its_result(spiderpool: Spiderpool) -> None:
+def test_a_call_fails_if_the_runtime_does_not_read_the_result(spiderpool: Spiderpool) -> None:
     install_with_short_deadlines(spiderpool)
     with spiderpool.agent(answering(answer_frame(0, MORE_THAN_A_PIPE_HOLDS))):
         process = subprocess.Popen(
@@ -199,9 +199,9 @@ def test_a_call_without_standard_output_sends_only_its_request(
             check=False,
             timeout=WAIT_S,
         )
-        assert agent.trailing_received.wait(WAIT_S)
+        assert agent.last_bytes_received.wait(WAIT_S)
 
-    assert (result.returncode, result.stderr, agent.trailing) == (1, b"", b"")
+    assert (result.returncode, result.stderr, agent.last_bytes) == (1, b"", b"")
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_a_call_without_standard_output_sends_only_its_request(
         ("null", "1.1.0"),
     ],
 )
-def test_an_error_object_has_the_cni_version_of_the_netconf(
+def test_an_error_object_has_the_cni_version_of_the_netconf_or_the_newest(
     spiderpool: Spiderpool, requested: str, printed: str
 ) -> None:
     ipam = json.loads(spiderpool.netconf())["ipam"]

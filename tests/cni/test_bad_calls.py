@@ -71,7 +71,7 @@ def test_an_incomplete_environment_is_an_error_even_on_a_terminal(spiderpool: Sp
     assert error["code"] == 4
 
 
-def test_a_netconf_larger_than_a_request_is_refused(spiderpool: Spiderpool) -> None:
+def test_a_netconf_larger_than_1_mib_is_refused(spiderpool: Spiderpool) -> None:
     with spiderpool.agent(answering(answer_frame(0, b""))) as agent:
         error = error_of(spiderpool.call(netconf=spiderpool.netconf(padding="x" * (1 << 20))))
 
@@ -80,7 +80,7 @@ def test_a_netconf_larger_than_a_request_is_refused(spiderpool: Spiderpool) -> N
     assert agent.requests == []
 
 
-def test_a_netconf_is_refused_if_it_and_the_environment_are_too_large(
+def test_a_netconf_is_refused_if_it_is_too_large_together_with_the_environment(
     spiderpool: Spiderpool,
 ) -> None:
     environment = spiderpool.environment("ADD") | {"CNI_ARGS": "x" * 100_000}

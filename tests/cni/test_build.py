@@ -20,14 +20,14 @@ from tests.cni.plugin import (
     compiled,
     error_of,
 )
-from tests.cni.plugin_library import build
+from tests.cni.plugin_library import build_harness
 from tests.support.emulation import needs_sanitizers
 from tests.support.parts import ARM64, MUSL, needs
 
 ARM64_COMPILER = "aarch64-linux-gnu-gcc"
-RANDOM_INPUTS = 200_000
+RANDOM_INPUT_COUNT = 200_000
 RANDOM_SEED = "1"
-SANITIZED = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+SANITIZER_FLAGS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 SAMPLES = (
     b'{"cniVersion":"1.0.0","name":"lan","ipam":{"type":"spiderpool","log_level":"info"}}',
     b'{"ipam":{"ipam_unix_socket_path":"/run/a.sock","log_file_path":"/var/log/a"}}',
@@ -114,7 +114,7 @@ def test_the_source_can_be_compiled_for_arm64(
 @pytest.mark.parametrize("name", CNI_EXECUTABLES)
 def test_the_name_of_the_file_selects_the_executable(tmp_path: Path, name: str) -> None:
     shutil.copy(PROGRAM_PATH, tmp_path / name)
-    (tmp_path / "linked").symlink_to(name)
+    (tmp_path / "other-name").symlink_to(name)
 
     usages = [
         subprocess.run(
@@ -123,7 +123,7 @@ def test_the_name_of_the_file_selects_the_executable(tmp_path: Path, name: str) 
             capture_output=True,
             check=True,
         ).stdout.decode()
-        for file_name in (name, "linked")
+        for file_name in (name, "other-name")
     ]
 
     assert usages[0].startswith(f"{name} is a CNI plugin")
@@ -133,13 +133,15 @@ def test_the_name_of_the_file_selects_the_executable(tmp_path: Path, name: str) 
 @needs_sanitizers
 def test_the_program_prints_json_and_does_not_crash_on_random_inputs(tmp_path: Path) -> None:
     program = tmp_path / "fuzz"
-    build(program, *SANITIZED, "-DFUZZ", f"-DLOG_DIRECTORY={c_string(tmp_path / 'nowhere')}")
+    build_harness(
+        program, *SANITIZER_FLAGS, "-DFUZZ", f"-DLOG_DIRECTORY={c_string(tmp_path / 'nowhere')}"
+    )
     paths = [tmp_path / f"sample-{number}" for number in range(len(SAMPLES))]
     for path, sample in zip(paths, SAMPLES, strict=True):
         path.write_bytes(sample)
 
     process = subprocess.run(
-        [program, RANDOM_SEED, str(RANDOM_INPUTS), *paths],
+        [program, RANDOM_SEED, str(RANDOM_INPUT_COUNT), *paths],
         capture_output=True,
         text=True,
         check=False,
@@ -147,7 +149,7 @@ def test_the_program_prints_json_and_does_not_crash_on_random_inputs(tmp_path: P
 
     # The program aborts if an error object is not JSON.
     assert (process.returncode, process.stderr) == (0, "")
-    assert process.stdout == f"tried {RANDOM_INPUTS} inputs\n"
+    assert process.stdout == f"tried {RANDOM_INPUT_COUNT} inputs\n"
 
 
 @needs_sanitizers
@@ -155,7 +157,7 @@ def test_the_sanitizers_find_no_fault_in_complete_calls(
     spiderpool: Spiderpool,
 ) -> None:
     constants = (("LOG_DIRECTORY", c_string(LOG_FOLDER)),)
-    spiderpool.path.write_bytes(compiled(constants, SANITIZED))
+    spiderpool.path.write_bytes(compiled(constants, SANITIZER_FLAGS))
 
     with spiderpool.agent(answering(answer_frame(0, b"x" * (4 << 20)))):
         result = spiderpool.call(env=spiderpool.environment("ADD") | {"CNI_ARGS": "x" * 100_000})

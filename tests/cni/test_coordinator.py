@@ -22,7 +22,7 @@ def test_the_coordinator_prints_its_versions_without_an_agent(coordinator: Coord
     assert answer["supportedVersions"] == ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]
 
 
-def test_the_request_has_the_name_of_the_plugin(coordinator: Coordinator) -> None:
+def test_an_add_sends_the_name_of_the_executable(coordinator: Coordinator) -> None:
     netconf = coordinator.netconf(mode="underlay")
 
     with coordinator.agent(answering(answer_frame(0, b"{}"))) as agent:
@@ -42,19 +42,19 @@ def test_a_socket_path_with_json_escapes_is_decoded(coordinator: Coordinator) ->
         assert coordinator.call("ADD", netconf).returncode == 0
 
 
-@pytest.mark.parametrize(("verb", "prefix"), [("ADD", "set up"), ("DEL", "clean up")])
+@pytest.mark.parametrize(("verb", "operation"), [("ADD", "set up"), ("DEL", "clean up")])
 def test_the_error_names_the_failed_operation_if_the_agent_does_not_answer(
-    coordinator: Coordinator, verb: str, prefix: str
+    coordinator: Coordinator, verb: str, operation: str
 ) -> None:
     with coordinator.agent(reading_once):
         error = error_of(coordinator.call(verb))
 
     assert error["code"] == TRY_AGAIN_LATER
-    assert error["msg"].startswith(f"coordinator failed to {prefix} the Pod's network: ")
+    assert error["msg"].startswith(f"coordinator failed to {operation} the Pod's network: ")
     assert json.loads(coordinator.log_path.read_text())["CNI_COMMAND"] == verb
 
 
-def test_log_options_set_the_level_unless_they_are_a_list(
+def test_log_options_set_the_level_and_a_list_is_ignored(
     coordinator: Coordinator,
 ) -> None:
     # With a list as ``logOptions``, the call logs to the default file, which is ``logFile`` here.

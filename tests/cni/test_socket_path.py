@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.cni.plugin_library import Refused, framed_socket_path
 
 KEY = "ipam_unix_socket_path"
-DEFAULT = b"/var/run/spidernet/spiderpool.sock.fast"
+DEFAULT_PATH = b"/var/run/spidernet/spiderpool.sock.fast"
 PATH_BYTES_MAX = 102
 """With ".fast" and a NUL byte, the longest path fills the 108 bytes of ``sun_path``."""
 
@@ -70,7 +70,7 @@ def test_the_search_finds_the_path_that_a_json_parser_finds(
     ],
 )
 def test_the_default_socket_is_used_if_the_netconf_names_none(text: bytes) -> None:
-    assert framed_socket_path(text) == DEFAULT
+    assert framed_socket_path(text) == DEFAULT_PATH
 
 
 @pytest.mark.parametrize(

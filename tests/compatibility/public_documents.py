@@ -32,7 +32,7 @@ TABLES_FOLDER: Final = Path(__file__).parent / "documents"
 REPOSITORY_VARIABLE: Final = "ORBWEAVER_SPIDERPOOL_REPOSITORY"
 """The variable with the path of the documents' git repository."""
 
-GENERATION_COMMITS: Final = {
+VERSION_COMMITS: Final = {
     "1.0": "ba5f11bfdffeaf51ef24e618145a49ab7443233d",
     "1.2": "a7fbd3b2968d",
 }

@@ -36,7 +36,7 @@ async def pool_by_address(agent: AgentHarness) -> dict[str, str]:
 
 
 async def routes_of(agent: AgentHarness, pod: str) -> list[dict[str, str]]:
-    """Return the routes of an ADD; a repeated ADD returns those of the first."""
+    """Return the routes in the result of an ADD, which may repeat an earlier ADD."""
     routes: list[dict[str, str]] = (await agent.call("ADD", pod)).result["routes"]
     return routes
 

@@ -69,7 +69,9 @@ def attach(laboratory: Laboratory, pod: str, **spec: Any) -> Sandbox:
     """
     node, sandbox = laboratory.nodes[NODE], laboratory.sandbox(pod, "shop", f"uid-{pod}")
     result: dict[str, Any] = {}
-    config = nad(laboratory, {"cniType": "macvlan", "macvlan": {"master": ["eth0"]}} | spec)
+    config = cni_configuration(
+        laboratory, {"cniType": "macvlan", "macvlan": {"master": ["eth0"]}} | spec
+    )
     for plugin_conf in config["plugins"]:
         if "ipam" in plugin_conf:
             plugin_conf["ipam"] |= {
@@ -93,7 +95,7 @@ def attach(laboratory: Laboratory, pod: str, **spec: Any) -> Sandbox:
     return sandbox
 
 
-def nad(laboratory: Laboratory, spec: dict[str, Any]) -> dict[str, Any]:
+def cni_configuration(laboratory: Laboratory, spec: dict[str, Any]) -> dict[str, Any]:
     """Return the CNI configuration that ``orbctl nad`` prints for a network."""
     network = {
         "apiVersion": "spiderpool.spidernet.io/v2beta1",

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.netns
 # Destinations of packets: IPv4, IPv6
 CLUSTER_IPS = ("10.96.0.10", "fd00:96::10")
 OUTSIDE = ("198.51.100.2", "fd00:99::2")
-SUBNET_OF_NET1 = ("10.7.0.9", "fd00:7::9")
+NEIGHBOURS_ON_NET1 = ("10.7.0.9", "fd00:7::9")
 
 
 def nics_to(pod: NetworkPod, *destinations: str) -> set[str]:
@@ -50,7 +50,7 @@ def test_the_default_route_stays_on_the_first_nic_by_default(pod_with_two_nics: 
     pod_with_two_nics.add("net1", **COORDINATOR_CONF)
 
     assert nics_to(pod_with_two_nics, *OUTSIDE) == {"eth0"}
-    assert nics_to(pod_with_two_nics, *SUBNET_OF_NET1) == {"net1"}
+    assert nics_to(pod_with_two_nics, *NEIGHBOURS_ON_NET1) == {"net1"}
     assert nics_to(pod_with_two_nics, *CLUSTER_IPS) <= {"eth0", "veth0"}
     assert nics_to(pod_with_two_nics, pod_with_two_nics.node.addresses[0]) <= {"eth0", "veth0"}
 
@@ -62,7 +62,7 @@ def test_a_default_route_on_net1_does_not_change_the_nic_of_cluster_ips(
     pod_with_two_nics.add("net1", podDefaultRouteNic="net1", **COORDINATOR_CONF)
 
     assert nics_to(pod_with_two_nics, *OUTSIDE) == {"net1"}
-    assert nics_to(pod_with_two_nics, *SUBNET_OF_NET1) == {"net1"}
+    assert nics_to(pod_with_two_nics, *NEIGHBOURS_ON_NET1) == {"net1"}
     assert nics_to(pod_with_two_nics, *CLUSTER_IPS) <= {"eth0", "veth0"}
 
 
@@ -78,7 +78,7 @@ def test_a_nic_may_have_any_name(
 
     assert f"{name}@" in network_pod.inside.ip("-o", "link")
     assert network_pod.check(name) == []
-    assert nics_to(network_pod, *SUBNET_OF_NET1) == {name}
+    assert nics_to(network_pod, *NEIGHBOURS_ON_NET1) == {name}
 
 
 def test_three_nics_work_with_strict_reverse_path_filtering(

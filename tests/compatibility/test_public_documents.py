@@ -8,9 +8,9 @@ from collections import Counter
 import pytest
 
 from tests.compatibility.public_documents import (
-    GENERATION_COMMITS,
     REPOSITORY_VARIABLE,
     TABLES_FOLDER,
+    VERSION_COMMITS,
     Row,
     blocks,
     documents,
@@ -23,31 +23,31 @@ REPOSITORY_PATH = os.environ.get(REPOSITORY_VARIABLE, "")
 COMPATIBILITY_PAGE = PROJECT_ROOT / "docs/contributing/compatibility.md"
 
 
-def read_table(generation: str) -> list[Row]:
-    text = (TABLES_FOLDER / f"spiderpool-{generation}.tsv").read_text("utf-8")
+def read_table(version: str) -> list[Row]:
+    text = (TABLES_FOLDER / f"spiderpool-{version}.tsv").read_text("utf-8")
     return [Row(*line.split("\t")) for line in text.splitlines()]
 
 
 @pytest.mark.skipif(not REPOSITORY_PATH, reason=needs(PUBLIC_DOCUMENTS))
-@pytest.mark.parametrize("generation", GENERATION_COMMITS)
-async def test_each_object_of_the_documents_has_the_outcome_in_the_table(generation: str) -> None:
-    pages = documents(REPOSITORY_PATH, GENERATION_COMMITS[generation])
+@pytest.mark.parametrize("version", VERSION_COMMITS)
+async def test_each_object_of_the_documents_has_the_outcome_in_the_table(version: str) -> None:
+    pages = documents(REPOSITORY_PATH, VERSION_COMMITS[version])
 
     rows = [row for file in sorted(pages) for row in await rows_of(file, pages[file])]
 
     if os.environ.get("ORBWEAVER_REWRITE"):
         text = "".join("\t".join(row) + "\n" for row in rows)
-        (TABLES_FOLDER / f"spiderpool-{generation}.tsv").write_text(text, "utf-8")
-    assert rows == read_table(generation)
+        (TABLES_FOLDER / f"spiderpool-{version}.tsv").write_text(text, "utf-8")
+    assert rows == read_table(version)
 
 
-@pytest.mark.parametrize("generation", GENERATION_COMMITS)
-def test_the_page_on_compatibility_has_the_counts_of_the_tables(generation: str) -> None:
-    rows = read_table(generation)
+@pytest.mark.parametrize("version", VERSION_COMMITS)
+def test_the_page_on_compatibility_has_the_counts_of_the_tables(version: str) -> None:
+    rows = read_table(version)
     counts = Counter(row.outcome for row in rows)
-    blocks_of = {(row.file, row.block) for row in rows}
+    block_ids = {(row.file, row.block) for row in rows}
     cells = (
-        *(generation, f"`{GENERATION_COMMITS[generation][:8]}`", len(blocks_of), counts["applied"]),
+        *(version, f"`{VERSION_COMMITS[version][:8]}`", len(block_ids), counts["applied"]),
         *(counts["noted"], counts["refused"], counts["no manifest"]),
     )
 
@@ -95,14 +95,24 @@ def test_here_documents_fences_and_printed_objects_are_blocks() -> None:
     ]
 
 
-async def test_all_objects_of_a_file_are_applied_to_the_same_cluster() -> None:
-    pool = "apiVersion: spiderpool.spidernet.io/v2beta1\nkind: SpiderIPPool\n"
-    pool += "metadata: {name: NAME}\nspec: {subnet: 10.6.0.0/16, ips: [10.6.0.9], vlan: 0}\n"
-    text = "---\n".join(pool.replace("NAME", name) for name in ("a", "b"))
+POOL = """apiVersion: spiderpool.spidernet.io/v2beta1
+kind: SpiderIPPool
+metadata: {name: NAME}
+spec: {subnet: 10.6.0.0/16, ips: [10.6.0.9], vlan: 0}
+"""
 
-    rows = await rows_of("one.yaml", f"{text}---\nkind: [\n")
-    assert [row.outcome for row in rows] == ["no manifest"]  # one document is invalid
+
+async def test_a_file_with_an_invalid_document_is_no_manifest() -> None:
+    rows = await rows_of("one.yaml", f"{POOL}---\nkind: [\n")
+
+    assert [row.outcome for row in rows] == ["no manifest"]
+
+
+async def test_all_objects_of_a_file_are_applied_to_the_same_cluster() -> None:
+    text = "---\n".join(POOL.replace("NAME", name) for name in ("a", "b"))
+
     rows = await rows_of("one.yaml", text)
+
     # Both pools have the same address.
     assert [(row.name, row.outcome, row.detail) for row in rows] == [
         ("spiderippool/a", "noted", "vlan"),

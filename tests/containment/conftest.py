@@ -1,4 +1,4 @@
-"""Agents whose metrics can be read."""
+"""Agents with enabled metrics."""
 
 from __future__ import annotations
 

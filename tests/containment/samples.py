@@ -226,14 +226,14 @@ VALID_SAMPLES["reclaim scan state"] = Sample(
 
 SPOILINGS: Final = ("garbage", "newer version", "impossible", "invalid UTF-8")
 
-ANY_VALUE: Final = frozenset({"signal fence", "workflow type", "reserve"})
+KINDS_WITHOUT_READ_VALUE: Final = frozenset({"signal fence", "workflow type", "reserve"})
 """Kinds whose value the product does not read."""
 
 
 def spoiled(kind: str, how: str) -> bytes | None:
     """Return an unreadable value; None if the kind cannot be spoiled in this way."""
     sample = VALID_SAMPLES[kind]
-    if kind in ANY_VALUE:
+    if kind in KINDS_WITHOUT_READ_VALUE:
         return None
     match how:
         case "garbage":
@@ -261,7 +261,7 @@ class Case(NamedTuple):
         return VALID_SAMPLES[self.kind.name].key(keys)
 
     @property
-    def readable(self) -> bytes:
+    def readable_value(self) -> bytes:
         return VALID_SAMPLES[self.kind.name].value
 
 

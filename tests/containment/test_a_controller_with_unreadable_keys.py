@@ -63,7 +63,7 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
 
 
 async def published_claims(controller: Controller) -> int:
-    """Return the published number of claims of pool "lan"; -1 if none is published."""
+    """Return the published number of claims of pool "lan"; -1 if no number is published."""
     tally = controller.projector.projection.tallies.get("lan")
     is_published = controller.publisher.published and not controller.publisher.unpublished
     return tally.counts.claimed if tally is not None and is_published else -1
@@ -81,7 +81,7 @@ async def test_a_controller_publishes_readable_values_and_reports_unreadable_key
             await until(lambda: _equals(published_claims(controller), 0))
             key = case.key(node.keys)
             if case.kind.name != "segment":  # a segment is never written twice
-                await store.commit([], [Put(key, case.readable)])
+                await store.commit([], [Put(key, case.readable_value)])
             await store.commit([], [Put(key, case.value)])
             await node.add(pod("web-0"))
             await until(lambda: _equals(published_claims(controller), 1))

@@ -148,8 +148,8 @@ async def test_verify_names_an_event_of_a_newer_version(node: NodeHarness, tmp_p
     assert "if a newer version wrote it, upgrade this process" in report.faults[0].remedy
 
 
-async def test_fields_that_a_newer_version_appends_are_ignored(
-    node: NodeHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_additional_fields_of_a_pool_and_an_endpoint_are_ignored(
+    node: NodeHarness, tmp_path: Path
 ) -> None:
     added = await node.add(pod("web-0"))
     for key in (node.keys.pool("a"), node.keys.endpoint("shop", "web-0")):
@@ -204,7 +204,7 @@ async def test_missing_fields_get_the_defaults_unless_they_are_required(
         CLAIM_CODEC.decode(msgpack.packb([1, ["a pool alone"]]))
 
 
-async def test_an_unreadable_head_stops_no_other_writer_and_is_repaired_when_opened(
+async def test_an_unreadable_head_stops_no_other_writer_and_its_writer_repairs_it(
     node: NodeHarness, tmp_path: Path
 ) -> None:
     await node.add(pod("web-0"))

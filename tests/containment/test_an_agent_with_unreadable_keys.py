@@ -44,7 +44,7 @@ async def test_an_agent_serves_other_pods_and_reports_the_unreadable_key(
     async with running(settings, store) as node:
         await node.pool("lan", "10.6.0.0/16", "10.6.0.1-10.6.0.99")
         key, view = case.key(node.keys), node.process.parts.view
-        for value in (case.readable, case.value):
+        for value in (case.readable_value, case.value):
             revision = await _put(store, key, value)
             await until(lambda: view.current.revision >= revision or not is_in_view)  # noqa: B023
 
