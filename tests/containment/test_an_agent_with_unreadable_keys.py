@@ -1,4 +1,4 @@
-"""An agent serves Pods despite an unreadable value of any kind, and reports its key."""
+"""An agent serves Pods despite unreadable values, and reports those that it has read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.deadlines import until
 from tests.support.http_caller import over_tcp
 
 KINDS_IN_THE_VIEW: Final = ("pool", "subnet", "reservation", "quarantine", "record", "guard")
-"""An agent must report unreadable keys of these kinds."""
+"""The view of an agent reads keys of these kinds."""
 
 
 async def _put(store: KeyValueStore, key: bytes, value: bytes) -> int:
@@ -25,7 +25,7 @@ async def _put(store: KeyValueStore, key: bytes, value: bytes) -> int:
 
 async def _check_served(agent: AgentHarness, pod: str) -> None:
     assert (await agent.add(pod))[0].startswith("10.6.0.")
-    assert (await agent.call("CHECK", pod)).status in (0, 1)  # either is an answer
+    assert (await agent.call("CHECK", pod)).status in (0, 1)  # an error is an answer too
     await agent.delete(pod)
 
 
@@ -36,7 +36,7 @@ async def _metrics(agent: AgentHarness) -> str:
 
 
 @pytest.mark.parametrize("case", FAULT_CASES, ids=case_id)
-async def test_an_agent_serves_other_pods_and_reports_the_unreadable_key(
+async def test_an_agent_serves_other_pods_and_reports_an_unreadable_key_of_its_view(
     case: Case, settings: Settings
 ) -> None:
     store = MemoryStore()
@@ -58,7 +58,7 @@ async def test_an_agent_serves_other_pods_and_reports_the_unreadable_key(
         await store.commit([], [Delete(key)])
         await _put(store, key, case.value)
 
-    # Start an agent while the unreadable value exists.
+    # The next agent finds the unreadable value when it starts.
     async with running(settings, store) as node:
         await _check_served(node, "web-1")
 

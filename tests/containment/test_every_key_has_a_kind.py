@@ -15,7 +15,7 @@ from ops.kinds import ALL_KINDS, STATUS_KINDS
 from tests.containment.samples import SPOILINGS, VALID_SAMPLES, spoiled
 from workflows.engine.store.keys import WorkflowKeys
 
-KEYS: Final = Keys("table")
+KEYS: Final = Keys("test")
 ARGUMENTS: Final[dict[str, Any]] = {
     **dict.fromkeys(
         ("writer", "namespace", "name", "role", "kind", "application", "review"), "one"
@@ -35,9 +35,9 @@ ARGUMENTS: Final[dict[str, Any]] = {
     "activity_id": 1,
     "session": "one",
 }
-"""Parameter of a method that builds keys -> value."""
+"""The values of the parameters of the methods that build keys."""
 
-NAMES_BELOW_META: Final = ("archive", "projector", "reserve")
+META_NAMES: Final = ("archive", "projector", "reserve")
 
 
 def _build_keys(builder: object) -> dict[str, bytes]:
@@ -67,8 +67,8 @@ def test_every_key_built_by_the_key_classes_is_of_a_known_kind(builder: object) 
     assert [name for name, key in built_keys.items() if _kind_of(key) is None] == []
 
 
-@pytest.mark.parametrize("name", NAMES_BELOW_META)
-def test_every_key_below_meta_is_of_a_known_kind(name: str) -> None:
+@pytest.mark.parametrize("name", META_NAMES)
+def test_every_meta_key_is_of_a_known_kind(name: str) -> None:
     assert _kind_of(KEYS.meta(name)) is not None
 
 

@@ -48,7 +48,7 @@ def find(
 
 @contextmanager
 def small_reads() -> Iterator[None]:
-    """Make the finder count the keys of ranges before it reads them."""
+    """Limit reads to 7 keys: the finder then counts and reads parts of a pool."""
     default = address_finder.READ_KEYS_MAX
     address_finder.READ_KEYS_MAX = 7
     try:
@@ -103,25 +103,25 @@ def test_a_read_returns_all_free_addresses_up_to_the_limit_and_no_others(
         return await finder.free(usable, start, {BASE + offset for offset in avoid})
 
     with small_reads():
-        partial_read = asyncio.run(run())
-    free_read = asyncio.run(run())
+        read_in_parts = asyncio.run(run())
+    whole_read = asyncio.run(run())
 
     free = members - claimed - cooling_down
-    values = [value - BASE for value in free_read.values]
+    values = [value - BASE for value in whole_read.values]
     assert set(values) <= free - avoid
     assert len(values) == len(set(values)) == min(len(free - avoid), address_finder.VALUES_MAX)
     assert values == sorted(values, key=lambda value: (BASE + value < usable.nth(start), value))
-    assert free_read.passed_over == bool(free & avoid)
-    assert {value - BASE for value in partial_read.values} <= free - avoid
+    assert whole_read.passed_over == bool(free & avoid)
+    assert {value - BASE for value in read_in_parts.values} <= free - avoid
     assert (
-        bool(partial_read.values)
+        bool(read_in_parts.values)
         == bool(free - avoid)
-        == bool(free_read.estimated_count)
-        == bool(partial_read.estimated_count)
+        == bool(whole_read.estimated_count)
+        == bool(read_in_parts.estimated_count)
     )
 
 
-class MovingStore(MemoryStore):
+class ChangingStore(MemoryStore):
     """A store that commits ``later_writes`` after the first read."""
 
     def __init__(self, later_writes: list[Write]) -> None:
@@ -138,7 +138,7 @@ class MovingStore(MemoryStore):
 
 async def test_a_search_finds_the_address_that_was_free_at_its_first_read() -> None:
     claimed = set(range(400)) - {399}
-    store = MovingStore([Delete(KEYS.ip(4, BASE)), Put(KEYS.ip(4, BASE + 399), b"")])
+    store = ChangingStore([Delete(KEYS.ip(4, BASE)), Put(KEYS.ip(4, BASE + 399), b"")])
     for offset in claimed:
         await store.commit([], [Put(KEYS.ip(4, BASE + offset), b"")])
     search = Search(AddressSet(4, ((BASE, BASE + 399),)), "sequential", seed="")
@@ -150,7 +150,7 @@ async def test_a_search_finds_the_address_that_was_free_at_its_first_read() -> N
 
 
 async def test_an_address_is_found_although_its_cool_down_ends_during_the_search() -> None:
-    store = MovingStore([Delete(KEYS.cool_down(4, BASE + 1))])
+    store = ChangingStore([Delete(KEYS.cool_down(4, BASE + 1))])
     await store.commit([], [Put(KEYS.ip(4, BASE), b""), Put(KEYS.cool_down(4, BASE + 1), b"")])
     search = Search(AddressSet(4, ((BASE, BASE + 1),)), "sequential", seed="")
 
@@ -188,7 +188,7 @@ def test_several_reads_find_the_address_longest_in_cool_down() -> None:
     assert address.value == BASE + count
 
 
-def test_the_finder_passes_many_unusable_addresses_in_cool_down() -> None:
+def test_the_finder_skips_many_unusable_addresses_in_cool_down() -> None:
     gap = set(range(1, 1 + 2 * address_finder.COOL_DOWN_READ_MIN))
     last = max(gap) + 1
 
@@ -198,7 +198,7 @@ def test_the_finder_passes_many_unusable_addresses_in_cool_down() -> None:
     assert address.value == BASE + last
 
 
-def test_a_search_returns_nothing_if_its_read_found_one_free_address() -> None:
+def test_a_spread_search_returns_no_address_if_its_read_found_only_one_free() -> None:
     usable = AddressSet(4, ((BASE, BASE + 99),))
     search = Search(usable, "spread", "holder")
     first = search.next(())
@@ -212,7 +212,7 @@ def test_a_search_returns_nothing_if_its_read_found_one_free_address() -> None:
 
 
 @given(st.sets(st.integers(0, 99)), st.sets(st.integers(0, 99)), st.text(max_size=4))
-def test_a_search_returns_a_free_address_of_its_read_unless_few_are_free(
+def test_a_spread_search_returns_a_free_address_or_none_if_few_are_free(
     claimed: set[int], avoid: set[int], seed: str
 ) -> None:
     search = Search(AddressSet(4, ((0, 99),)), "spread", seed)

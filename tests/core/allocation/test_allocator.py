@@ -133,7 +133,9 @@ async def test_the_first_add_claims_for_all_nics_that_the_annotation_names(
     await check_everything(node)
 
 
-async def test_each_add_names_one_nic_if_the_annotation_names_none(node: NodeHarness) -> None:
+async def test_an_add_gives_its_interface_to_a_nic_if_the_annotation_names_none(
+    node: NodeHarness,
+) -> None:
     await node.apply(
         pool("a", "10.6.0.10-10.6.0.20", default=False),
         pool("b", "10.6.1.10-10.6.1.20", default=False),
@@ -176,7 +178,7 @@ async def test_an_add_claims_nothing_if_the_pool_has_too_few_addresses(
 async def test_a_pod_with_the_maximum_of_addresses_can_be_replaced(
     node: NodeHarness,
 ) -> None:
-    # One transaction has the new claims and the releases.
+    # One transaction must claim the new addresses and release the old ones.
     nics = range(ADDRESSES_MAX // 2)
     for number in nics:
         await node.apply(pool(f"v4-{number}", f"10.6.{number}.1-10.6.{number}.2", default=False))
@@ -197,7 +199,7 @@ async def test_a_pod_with_the_maximum_of_addresses_can_be_replaced(
     assert len((await check_everything(node)).claims) == ADDRESSES_MAX
 
 
-async def test_a_pod_has_at_most_as_many_nics_as_a_transaction_can_release(
+async def test_an_add_beyond_nics_max_fails_and_a_del_releases_all_nics(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("v4", "10.6.0.1-10.6.0.200"), pool("v6", "fd00:6::1-fd00:6::200"))
@@ -282,9 +284,9 @@ async def test_sequential_order_takes_the_lowest_free_address(
 async def test_reserved_excluded_and_quarantined_addresses_are_never_claimed(
     node: NodeHarness,
 ) -> None:
-    wide = pool("v4", "10.6.0.10-10.6.0.15")._replace(exclude_ips=("10.6.0.10",))
+    pool_v4 = pool("v4", "10.6.0.10-10.6.0.15")._replace(exclude_ips=("10.6.0.10",))
     await node.apply(
-        wide,
+        pool_v4,
         ApplyReservation(Reservation("dns", 4, ("10.6.0.11-10.6.0.12",))),
         QuarantineAddress(
             "10.6.0.13", reason="in use by another host", evidence="02:00:00:00:00:01"
@@ -305,7 +307,7 @@ async def test_reserved_excluded_and_quarantined_addresses_are_never_claimed(
     await check_everything(node)
 
 
-async def test_an_add_claims_from_the_active_pool_if_its_view_is_stale(
+async def test_an_add_avoids_a_retired_pool_although_the_view_is_stale(
     store: KeyValueStore, cluster_name: str
 ) -> None:
     async with (
@@ -333,7 +335,7 @@ async def _reopen_after_a_lost_race(agent: NodeHarness) -> None:
     await agent.view.start()
 
 
-async def test_a_pool_is_reported_as_full_at_records_max_claims(
+async def test_an_add_fails_if_the_pool_has_records_max_claims(
     store: KeyValueStore, cluster_name: str
 ) -> None:
     settings = AllocatorSettings(records_max=3)
@@ -348,7 +350,7 @@ async def test_a_pool_is_reported_as_full_at_records_max_claims(
         assert "threshold of IP records(<=3) for IPPool v4 exceeded" in str(failure.value)
 
 
-async def test_records_max_does_not_count_claims_between_the_ranges_of_the_pool(
+async def test_claims_between_the_ranges_of_a_pool_do_not_count_for_records_max(
     store: KeyValueStore, cluster_name: str
 ) -> None:
     settings = AllocatorSettings(records_max=3)
@@ -373,7 +375,7 @@ async def test_records_max_does_not_count_claims_between_the_ranges_of_the_pool(
 
 
 class _CompetingStore(MemoryStore):
-    """A store in which another agent claims the addresses of each transaction first."""
+    """A store where another agent claims every address just before a transaction does."""
 
     claim_keys: tuple[bytes, bytes] = (b"", b"")
 
@@ -432,7 +434,7 @@ async def test_a_repeated_add_succeeds_although_the_pool_is_full(node: NodeHarne
     assert (await node.add(pod("web-0"))).endpoint == first.endpoint
 
 
-async def test_an_add_gets_an_address_after_its_quarantine_is_lifted(
+async def test_an_add_claims_an_address_whose_quarantine_has_just_been_lifted(
     store: KeyValueStore, cluster_name: str
 ) -> None:
     async with (

@@ -2,10 +2,8 @@
 
 Each file in ``scripts/`` runs on a new memory store. A line that begins with "> " calls a method
 of ``AllocationHarness``; the output follows. ``ORBWEAVER_REWRITE=1`` rewrites the outputs.
-Options of the commands:
-
-- ``box``: the sandbox.
-- ``pools`` and ``nics``: the Pod's annotations ``ippool`` and ``ippools``.
+The option ``box`` names the sandbox. The options ``pools`` and ``nics`` set the Pod's annotations
+``ippool`` and ``ippools``.
 """
 
 from __future__ import annotations
@@ -86,7 +84,7 @@ class AllocationHarness:
             )
             recorder.note(facts._replace(node=node), interface, error, Cause("agent"))
             raise
-        # A NIC is open until an ADD names its interface.
+        # A NIC has no interface name before its own ADD.
         nics = [
             f"{nic.interface or '(open)'} {' '.join(filter(None, (nic.ipv4, nic.ipv6)))}"
             for nic in added.endpoint.nics

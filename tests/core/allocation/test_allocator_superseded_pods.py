@@ -1,4 +1,4 @@
-"""The ADD of a new Pod releases the addresses of an old Pod of the same name that got no DEL."""
+"""If a Pod got no DEL, the ADD of the next Pod of its name releases the old addresses."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ async def test_both_nics_of_a_new_pod_get_addresses_of_the_old_pod(
     await check_everything(node)
 
 
-async def test_a_new_pod_gets_the_old_pods_address_at_records_max_claims(
+async def test_a_new_pod_gets_the_old_pods_address_if_the_pool_has_records_max_claims(
     store: KeyValueStore, cluster_name: str
 ) -> None:
     settings = AllocatorSettings(records_max=1)
@@ -101,5 +101,5 @@ async def test_the_address_of_a_superseded_pod_cools_down_although_cool_down_is_
 
         assert (addresses(old), addresses(new)) == ({"10.6.0.10"}, {"10.6.0.11"})
         assert addresses(other) == {"10.6.0.12"}
-        assert addresses(await node.add(pod("web-2"))) == addresses(old)  # the last free address
+        assert addresses(await node.add(pod("web-2"))) == addresses(old)  # no other address is free
         await check_everything(node)

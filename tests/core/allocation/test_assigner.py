@@ -1,4 +1,4 @@
-"""``Assigner`` claims the addresses that ``orbctl assign`` or an import names, or refuses."""
+"""``Assigner`` claims or refuses the addresses that ``orbctl assign`` or an import names."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ async def test_an_address_that_is_not_usable_in_its_pool_is_refused(node: NodeHa
     assert not (await check_everything(node)).claims
 
 
-async def test_an_assignment_from_a_closed_or_absent_pool_is_refused(node: NodeHarness) -> None:
+async def test_an_assignment_from_a_retired_or_absent_pool_is_refused(node: NodeHarness) -> None:
     assert await refusing_rules(node, endpoint_with("web-0", "10.6.0.5")) == ["no-pool"]
     await define_pools(node)
     await node.add(pod("holder"))

@@ -13,7 +13,7 @@ from core.domain.addresses.ip_address import Address
 ADDRESS_7 = Address(4, value=7)
 
 
-async def test_an_address_is_being_claimed_until_it_is_removed() -> None:
+async def test_an_address_counts_as_being_claimed_from_add_to_remove() -> None:
     being_claimed = AddressesBeingClaimed()
     values = being_claimed.values[4]
     being_claimed.add(ADDRESS_7)
@@ -48,4 +48,4 @@ async def test_the_wait_for_another_request_is_bounded(monkeypatch: pytest.Monke
 
     await being_claimed.next_end()
 
-    assert being_claimed.values[4], "the other request has not ended"
+    assert being_claimed.values[4], "the other request must still be running"

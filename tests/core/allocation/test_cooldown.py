@@ -66,7 +66,7 @@ async def test_the_next_lease_is_granted_before_a_release_needs_it() -> None:
     assert returned.value.value != first
 
 
-async def test_a_release_grants_the_lease_if_granting_it_ahead_failed() -> None:
+async def test_a_release_gets_a_lease_although_granting_it_ahead_failed() -> None:
     store = FailingStore()
     cooldown = CoolDown(store)
     cooldown.grant_ahead()

@@ -30,12 +30,12 @@ from tests.support.node_harness import (
     pool,
 )
 
-SIZE = 200
-FREE = 6
-POOL = pool("blue", f"10.6.0.1-10.6.0.{SIZE}")
+POOL_SIZE = 200
+FREE_COUNT = 6
+POOL = pool("blue", f"10.6.0.1-10.6.0.{POOL_SIZE}")
 BASE = 10 << 24
 USABLE = AddressSet(4, ((BASE, BASE + 99),))
-"""10.0.0.0 to 10.0.0.99; offsets count from ``BASE``."""
+"""The addresses 10.0.0.0 to 10.0.0.99. Offset 7 means 10.0.0.7."""
 KEYS = Keys("test")
 NODES = 8
 
@@ -82,36 +82,38 @@ async def nodes(store: MemoryStore, *, cool_down_s: int = 30) -> AsyncIterator[l
         yield harnesses
 
 
-async def test_free_addresses_are_claimed_without_a_read_after_a_lost_race() -> None:
+async def test_after_a_lost_race_free_addresses_are_claimed_without_a_read() -> None:
     store = CountingStore()
     async with NodeHarness(store, "node-b") as other_node, NodeHarness(store, "node-a") as node:
-        await fill_pool(other_node, SIZE - FREE)
+        await fill_pool(other_node, POOL_SIZE - FREE_COUNT)
         await node.view.freshen()
         first = await node.add(pod("web-0"))
         assert first.tries == 2, "the first Pod must lose one race"
         store.reads = 0
-        added = [await node.add(pod(f"web-{number}")) for number in range(1, FREE)]
+        added = [await node.add(pod(f"web-{number}")) for number in range(1, FREE_COUNT)]
 
         assert store.reads == 0
-        assert [outcome.tries for outcome in added] == [1] * (FREE - 1)
-        assert len({address for outcome in added for address in addresses(outcome)}) == FREE - 1
+        assert [outcome.tries for outcome in added] == [1] * (FREE_COUNT - 1)
+        assert (
+            len({address for outcome in added for address in addresses(outcome)}) == FREE_COUNT - 1
+        )
         await check_everything(node)
 
 
 async def test_a_stale_list_costs_at_most_two_tries_and_one_read() -> None:
     store = CountingStore()
     async with NodeHarness(store, "node-b") as other_node, NodeHarness(store, "node-a") as node:
-        await fill_pool(other_node, SIZE - FREE)
+        await fill_pool(other_node, POOL_SIZE - FREE_COUNT)
         await node.view.freshen()
         await node.add(pod("web-0"))
         adds_of_other_node = [
-            await other_node.add(pod(f"theirs-{number}")) for number in range(FREE - 2)
+            await other_node.add(pod(f"theirs-{number}")) for number in range(FREE_COUNT - 2)
         ]
         store.reads = 0
 
         last = await node.add(pod("web-last"))
 
-        assert len(adds_of_other_node) == FREE - 2
+        assert len(adds_of_other_node) == FREE_COUNT - 2
         assert last.tries <= 2
         assert store.reads <= 1
         with pytest.raises(AddressesUsedOut):
@@ -122,7 +124,7 @@ async def test_a_stale_list_costs_at_most_two_tries_and_one_read() -> None:
 async def test_the_next_pod_gets_a_released_address_without_a_read() -> None:
     store = CountingStore()
     async with NodeHarness(store, "node-a", cool_down_s=0) as node:
-        await fill_pool(node, SIZE)
+        await fill_pool(node, POOL_SIZE)
         await node.delete(pod("old-1"))
         await node.add(pod("first"))  # reads the last free address
         await node.delete(pod("old-2"))
@@ -139,7 +141,7 @@ async def test_a_pod_gets_an_address_that_another_node_released() -> None:
         NodeHarness(MemoryStore(), "node-b", cool_down_s=0) as other_node,
         NodeHarness(other_node.store, "node-a") as node,
     ):
-        await fill_pool(other_node, SIZE)
+        await fill_pool(other_node, POOL_SIZE)
         await node.view.freshen()
         with pytest.raises(AddressesUsedOut):
             await node.add(pod("too-many"))
@@ -151,16 +153,18 @@ async def test_a_pod_gets_an_address_that_another_node_released() -> None:
 
 async def test_eight_nodes_can_claim_all_addresses_at_the_same_time() -> None:
     async with nodes(MemoryStore()) as all_nodes:
-        adds = [all_nodes[number % NODES].add(pod(f"web-{number}")) for number in range(SIZE)]
+        adds = [all_nodes[number % NODES].add(pod(f"web-{number}")) for number in range(POOL_SIZE)]
         added = await asyncio.gather(*adds)
 
-        assert len({address for outcome in added for address in addresses(outcome)}) == SIZE
+        assert len({address for outcome in added for address in addresses(outcome)}) == POOL_SIZE
         await check_everything(all_nodes[0])
 
 
-async def test_exactly_one_add_is_refused_if_the_pool_lacks_one_address() -> None:
+async def test_exactly_one_add_is_refused_if_adds_exceed_the_addresses_by_one() -> None:
     async with nodes(MemoryStore()) as all_nodes:
-        adds = [all_nodes[number % NODES].add(pod(f"web-{number}")) for number in range(SIZE + 1)]
+        adds = [
+            all_nodes[number % NODES].add(pod(f"web-{number}")) for number in range(POOL_SIZE + 1)
+        ]
         answers = await gather_outcomes(*adds)
 
         refused = [answer for answer in answers if isinstance(answer, Exception)]
@@ -173,7 +177,7 @@ async def test_eight_nodes_can_replace_all_pods_of_a_full_pool_at_once(
     cool_down_s: int,
 ) -> None:
     async with nodes(MemoryStore(), cool_down_s=cool_down_s) as all_nodes:
-        owners = [(all_nodes[number % NODES], number) for number in range(SIZE)]
+        owners = [(all_nodes[number % NODES], number) for number in range(POOL_SIZE)]
         await asyncio.gather(*(node.add(pod(f"old-{number}")) for node, number in owners))
 
         async def replace(node: NodeHarness, number: int) -> set[str]:
@@ -182,14 +186,14 @@ async def test_eight_nodes_can_replace_all_pods_of_a_full_pool_at_once(
 
         new = await asyncio.gather(*(replace(*owner) for owner in owners))
 
-        assert len(set().union(*new)) == SIZE
+        assert len(set().union(*new)) == POOL_SIZE
         await check_everything(all_nodes[0])
 
 
 async def test_sequential_order_takes_the_lowest_free_address() -> None:
     sequential = AllocatorSettings(order="sequential")
     async with NodeHarness(MemoryStore(), settings=sequential, cool_down_s=0) as node:
-        await fill_pool(node, SIZE - FREE)
+        await fill_pool(node, POOL_SIZE - FREE_COUNT)
         await node.delete(pod("old-3"))
 
         added = [addresses(await node.add(pod(f"web-{number}"))) for number in range(3)]
@@ -201,7 +205,7 @@ async def test_sequential_order_takes_the_lowest_free_address() -> None:
 async def lists_of_node_a(
     store: MemoryStore, free: set[int], clock: Clock | None = None
 ) -> FreeAddresses:
-    """Return the lists of node-a; only the offsets ``free`` are not claimed."""
+    """Claim all offsets below 100 except ``free``; return node-a's lists of free addresses."""
     claimed = [Put(KEYS.ip(4, BASE + offset), b"") for offset in range(100) if offset not in free]
     await store.commit([], claimed)
     return FreeAddresses(Finder(store, KEYS), "node-a", clock or Clock())

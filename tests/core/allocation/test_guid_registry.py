@@ -48,7 +48,7 @@ class Nodes:
         return GuidRegistry(self.harness.store, self.harness.keys, writer, name, cause)
 
     async def checked_ledger(self) -> Ledger:
-        """Return the fold of the log, after a comparison with the state keys and a snapshot."""
+        """Return the fold of the log; assert that the state keys and a snapshot agree."""
         keys, memory = self.harness.keys, self.harness.memory
         log = (await memory.read([Get(*keys.range_of("log"))])).ranges[0].kvs
         ledger = Ledger()
@@ -70,13 +70,13 @@ def nodes() -> Nodes:
     return Nodes()
 
 
-async def test_guids_are_assigned_once_even_after_a_restart(nodes: Nodes) -> None:
+async def test_a_restarted_node_does_not_assign_its_guids_again(nodes: Nodes) -> None:
     requested = guids(GUIDS_IN_TRANSACTION_MAX + 2)
     assert await (await nodes.start_node("node-1")).assign(requested) == []
     restarted = await nodes.start_node("node-1")
     assert await restarted.assign(requested) == []
 
-    assert nodes.transactions() == 2, "expected 2 before the restart and none after"
+    assert nodes.transactions() == 2, "expected 2 transactions before the restart and none after"
     assert await restarted.held() == tuple(requested)
     assert (await nodes.checked_ledger()).guids == {
         guid.guid: GuidClaim("node-1", *guid[1:]) for guid in requested

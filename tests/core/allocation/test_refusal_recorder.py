@@ -1,6 +1,6 @@
 """Refused ADDs are written to the log in the background, in batches of bounded size.
 
-Equal refusals of a Pod within ``WINDOW_S`` are at most two events.
+The recorder writes at most two events for equal refusals of a Pod within ``WINDOW_S``.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ async def test_many_refusals_share_segments(node: NodeHarness) -> None:
     assert node.writer.transactions == before + 2
 
 
-async def test_a_running_recorder_writes_a_refusal_and_close_writes_its_repetition(
+async def test_run_writes_the_first_refusal_and_close_writes_the_second(
     node: NodeHarness,
 ) -> None:
     reader = LogReader(node.store, node.keys)

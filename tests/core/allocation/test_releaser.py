@@ -85,7 +85,7 @@ async def test_a_del_reads_nothing_if_this_agent_claimed_the_addresses() -> None
         assert not state.endpoints
 
 
-async def test_a_release_reads_nothing_again_after_a_check() -> None:
+async def test_a_release_after_an_undecided_release_reads_nothing() -> None:
     store = _ReadCountingStore()
     async with NodeHarness(store, "node-a") as claiming_node:
         await claiming_node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
@@ -122,7 +122,7 @@ async def test_a_del_releases_the_newer_claim_of_the_pod_if_the_cache_is_stale(
     assert not (await check_everything(node)).claims
 
 
-async def test_a_late_del_ends_no_claim_of_the_next_pod_if_the_cache_is_stale(
+async def test_a_late_del_of_an_older_pod_is_a_no_op_although_the_cache_is_stale(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
@@ -298,7 +298,7 @@ async def test_claims_between_the_ranges_of_a_pool_do_not_prevent_deleting_the_p
     monkeypatch.setattr(
         "core.configuration.configurator.retry_lost_races", lambda: retry_lost_races(0.05)
     )
-    # With more ranges than a transaction can guard, some guards span gaps between ranges.
+    # There are too many ranges for one guard each: some guards also cover gaps between ranges.
     scattered = [f"10.6.0.{2 * number}" for number in range(3 * (RANGE_GUARDS_MAX // 2))]
     store = _BusyStore()
     async with NodeHarness(store) as node:
@@ -348,7 +348,7 @@ async def test_concurrent_commands_create_only_one_of_several_overlapping_pools(
         await admin.__aexit__(None, None, None)
 
 
-async def test_the_first_del_of_a_sandbox_ends_all_claims_even_for_an_unknown_nic(
+async def test_a_del_of_the_current_sandbox_ends_all_claims_even_for_an_unknown_nic(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("a", "10.6.0.10", default=False), pool("b", "10.6.1.10", default=False))

@@ -41,7 +41,7 @@ async def carry_out(node: NodeHarness, step: ReclaimStep) -> Released:
 
 
 async def planned_steps(node: NodeHarness) -> tuple[ReclaimStep, ...]:
-    """Return the steps that two scans plan for a cluster without Pods."""
+    """Return the steps that the second of two scans plans for a cluster without Pods."""
     before: dict[ObservationSubject, Observation] = {}
     steps: tuple[ReclaimStep, ...] = ()
     for at_s in (NOW_S, NOW_S + 60):
@@ -144,7 +144,7 @@ async def test_a_step_without_claims_ends_only_the_endpoint(node: NodeHarness) -
     assert not ledger.endpoints
 
 
-async def test_a_step_releases_claims_without_an_endpoint_and_no_others(
+async def test_a_step_for_claims_without_an_endpoint_releases_only_these_claims(
     node: NodeHarness,
 ) -> None:
     await node.add(WEB)
@@ -160,7 +160,7 @@ async def test_a_step_releases_claims_without_an_endpoint_and_no_others(
     assert (await node.read_ledger()).claims.keys() == set(other_step.addresses)
 
 
-async def test_a_step_changes_no_endpoint_if_no_endpoint_lists_its_claims(
+async def test_a_step_for_claims_that_no_endpoint_lists_changes_no_endpoint(
     node: NodeHarness,
 ) -> None:
     await node.add(WEB)

@@ -1,4 +1,4 @@
-"""A takeover claims each address of the Pods of a Spiderpool cluster once."""
+"""A takeover claims every address that Pods hold in a Spiderpool cluster, exactly once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PODS = 300
 
 
 def plan_of_300_pods() -> TakeoverPlan:
-    """Return a plan for Pods of a disabled pool; one Pod's address is reserved."""
+    """Return a plan for 300 Pods. Their pool is disabled, and one address is reserved."""
     numbers = {f"10.6.{1 + number // 250}.{number % 250}": number for number in range(PODS)}
     texts = {address: f"shop/web-{number} uid-web-{number}" for address, number in numbers.items()}
     return plan_takeover(
@@ -74,7 +74,7 @@ async def test_an_interrupted_takeover_is_continued(node: NodeHarness) -> None:
     assert len((await check_everything(node)).claims) == PODS
 
 
-async def test_a_running_pod_keeps_its_address_until_the_del(
+async def test_a_running_pod_keeps_its_address_until_its_del(
     node: NodeHarness,
 ) -> None:
     await carry_out(node, plan_of_300_pods())

@@ -23,7 +23,7 @@ class Crash(Exception):
 
 
 class CrashingSteps:
-    """A counter of writes that raises ``Crash`` before or after write ``crash_at``.
+    """Counts writes, and raises ``Crash`` before or after the write with number ``crash_at``.
 
     Call ``before`` and ``done`` around each write.
     """
@@ -35,7 +35,7 @@ class CrashingSteps:
 
     @property
     def has_completed(self) -> bool:
-        """Whether the process ended before write ``crash_at``."""
+        """Whether all work was done in fewer than ``crash_at`` writes, without a crash."""
         return self.write_count < self.crash_at
 
     def before(self) -> None:
@@ -49,7 +49,7 @@ class CrashingSteps:
 
 
 class BreakingStore:
-    """A store that may crash at any write."""
+    """A store whose writes may raise ``Crash``."""
 
     def __init__(self, store: KeyValueStore, steps: CrashingSteps) -> None:
         self._store = store
@@ -100,7 +100,7 @@ class BreakingStore:
 
 
 class BreakingFiles:
-    """Archive files that may crash at any creation or removal."""
+    """Archive files; creating or removing a file may raise ``Crash``."""
 
     def __init__(self, files: LocalFiles, steps: CrashingSteps) -> None:
         self._files = files

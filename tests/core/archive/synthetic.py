@@ -32,7 +32,8 @@ class Shape(NamedTuple):
 
     - ``events``: the number of events.
     - ``per_segment``: the number of events in a segment.
-    - ``held``: with more claims than this, the next event releases the oldest.
+    - ``writers``: the number of writers, which write segments in turn.
+    - ``held``: if more claims than this exist, the next event releases the oldest claim.
     """
 
     events: int
@@ -43,7 +44,7 @@ class Shape(NamedTuple):
 
 async def fill(store: KeyValueStore, keys: Keys, shape: Shape) -> int:
     """Write the log; return the revision of the last commit."""
-    # Controllers may change the claims of every node.
+    # Only writers of controllers may claim for several nodes.
     writers = [controller_writer(f"jobs-{number:02x}") for number in range(shape.writers)]
     seqs = dict.fromkeys(writers, 0)
     live_claims: deque[tuple[int, int]] = deque()
@@ -78,7 +79,7 @@ async def fill(store: KeyValueStore, keys: Keys, shape: Shape) -> int:
 
 
 def address_of(serial: int) -> str:
-    """Return the Pod's address; addresses repeat after ``ADDRESSES`` Pods."""
+    """Return the address of Pod number ``serial``; addresses repeat after ``ADDRESSES`` Pods."""
     value = serial % ADDRESSES
     return f"10.{1 + (value >> 16)}.{value >> 8 & 255}.{value & 255}"
 
@@ -88,7 +89,7 @@ def uid_of(serial: int) -> str:
 
 
 def pod_of(serial: int) -> tuple[str, str]:
-    """Return the Pod's namespace and name."""
+    """Return namespace and name of Pod number ``serial``."""
     return f"shop-{serial % 7}", f"web-{serial % 911:x}-{serial:x}"
 
 

@@ -15,7 +15,7 @@ from core.errors import LogCorrupt
 
 
 def test_a_file_reads_back_as_it_was_written(tmp_path: Path) -> None:
-    files = LocalFiles(tmp_path / "made" / "on demand")
+    files = LocalFiles(tmp_path / "new" / "directory")
     assert files.names() == []
     assert files.partials() == []
     files.write("b", [b"one", b"two"])

@@ -40,7 +40,7 @@ from tests.support.faulty_store import FaultyStore
 
 @given(st.lists(action_lists, min_size=1, max_size=4), st.sampled_from([1, 400, 2_000, 1 << 20]))
 @settings(max_examples=25)
-async def test_a_log_replays_the_same_events_wherever_it_was_sealed(
+async def test_seals_do_not_change_the_events_that_a_replay_returns(
     action_lists_between_seals: list[list[Action]], file_bytes_max: int
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
@@ -160,7 +160,7 @@ async def test_sealed_segments_are_deleted_in_bounded_transactions(tmp_path: Pat
     cluster = ArchivedCluster(counting, tmp_path)
     sealed = await Archiver(counting, TEST_KEYS, cluster.files).seal()
     assert sealed.deleted == sealed.segments == DELETED_SEGMENTS_MAX * 2 + 10
-    assert counting.commits == 1 + 3  # cursor, deletions
+    assert counting.commits == 1 + 3  # one writes the cursor, three delete segments
     assert await cluster.live_segments() == 0
 
 

@@ -113,7 +113,7 @@ class _FilesWithConcurrentSeal(LocalFiles):
         super().write(name, chunks)
 
 
-async def test_an_archiver_leaves_no_file_if_another_has_sealed_the_log(
+async def test_an_archiver_leaves_no_file_of_its_own_if_another_sealed_the_log(
     tmp_path: Path,
 ) -> None:
     cluster = await _filled_cluster(tmp_path)

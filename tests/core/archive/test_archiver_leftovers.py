@@ -21,7 +21,7 @@ async def _sealed_cluster(directory: Path, per_segment: int = 2) -> ArchivedClus
 
 
 def _copy_with_number(cluster: ArchivedCluster, number: int) -> str:
-    """Copy the files of the first seal under this number; return the base of their names."""
+    """Copy the files with number 1 to files with this number; return the base of the new names."""
     base = new_base(TEST_KEYS.cluster, number, 1)
     for path in sorted(cluster.directory.glob("*-00000001-*")):
         (cluster.directory / f"{base}{path.suffix}").write_bytes(path.read_bytes())
@@ -38,7 +38,7 @@ async def test_a_copy_of_sealed_files_is_deleted(tmp_path: Path) -> None:
 
 async def test_files_stay_if_their_seal_may_still_run(tmp_path: Path) -> None:
     cluster = await _sealed_cluster(tmp_path)
-    base = _copy_with_number(cluster, 2)  # the number of the next seal
+    base = _copy_with_number(cluster, 2)  # the number of the next file
     await cluster.seal()
     assert len([name for name in cluster.files.names() if name.startswith(base)]) == 3
 

@@ -54,7 +54,7 @@ async def _check_clean(cluster: ArchivedCluster) -> None:
     report = await verify(cluster.store, TEST_KEYS, cluster.files)
     assert report.faults == ()
     assert report.violations == ()
-    assert report.folded, "the log must be read to the end"
+    assert report.folded, "verify must read the log to its end"
 
 
 async def test_remaining_files_can_be_verified_and_replay_to_the_same_state(tmp_path: Path) -> None:
@@ -127,8 +127,8 @@ async def test_a_pruned_log_cannot_be_exported(tmp_path: Path) -> None:
 
 async def test_a_changed_snapshot_prevents_pruning_and_fails_verify(tmp_path: Path) -> None:
     cluster = await _filled_cluster(tmp_path)
-    second_name = (await cluster.view()).sealed.summaries()[1].link.base + SNAPSHOT_SUFFIX
-    path = tmp_path / second_name
+    snapshot_name = (await cluster.view()).sealed.summaries()[1].link.base + SNAPSHOT_SUFFIX
+    path = tmp_path / snapshot_name
     original = path.read_bytes()
     path.write_bytes(original[:-1] + bytes([original[-1] ^ 1]))
     with pytest.raises(LogCorrupt, match="no archive file is deleted"):
@@ -139,7 +139,7 @@ async def test_a_changed_snapshot_prevents_pruning_and_fails_verify(tmp_path: Pa
 
     report = await verify(cluster.store, TEST_KEYS, cluster.files)
 
-    assert [fault.subject for fault in report.faults] == [second_name]
+    assert [fault.subject for fault in report.faults] == [snapshot_name]
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
@@ -189,7 +189,7 @@ async def test_a_prune_deletes_nothing_if_the_cursor_has_changed(tmp_path: Path)
     assert cluster.files.names() == names
 
 
-def _file(number: int, sealed_at_ms: int, size: int) -> SizedFile:
+def _sized_file(number: int, sealed_at_ms: int, size: int) -> SizedFile:
     return SizedFile(
         FileSummary(
             NO_FILE,
@@ -207,7 +207,7 @@ def _file(number: int, sealed_at_ms: int, size: int) -> SizedFile:
 
 def test_files_beyond_a_limit_are_surplus_except_the_newest_file() -> None:
     # Five files of 100 bytes; 0 means no limit.
-    files = [_file(number, number * 1_000, 100) for number in range(1, 6)]
+    files = [_sized_file(number, number * 1_000, 100) for number in range(1, 6)]
 
     assert count_surplus(files, Retention(age_s=0.0, bytes_max=0), now_ms=100_000) == 0
     assert count_surplus(files, Retention(age_s=97.0, bytes_max=0), now_ms=100_000) == 2

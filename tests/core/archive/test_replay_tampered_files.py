@@ -34,7 +34,7 @@ def _file(cluster: ArchivedCluster, suffix: str, index: int = 0) -> Path:
 
 
 async def _read_log(cluster: ArchivedCluster) -> tuple[str, list[Recorded]]:
-    """("", all events of the log), or (the name of the corrupt file, [])."""
+    """Return all events of the log, or the name of a corrupt file and no events."""
     try:
         return "", await cluster.replayed()
     except LogCorrupt as error:

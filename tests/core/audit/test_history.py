@@ -81,7 +81,7 @@ async def test_the_history_of_an_address_names_every_holder_in_order(
     assert (third.ended, third.reason) == (None, "")
 
 
-async def test_the_began_stamp_of_an_entry_describes_the_event_of_the_claim(
+async def test_the_start_of_an_entry_is_the_event_of_the_claim(
     archived_cluster: ArchivedCluster,
 ) -> None:
     await archived_cluster.execute([CniAdd("node-a", "web-0")])
@@ -215,7 +215,7 @@ async def test_an_unknown_subject_has_an_empty_history(
     archived_cluster: ArchivedCluster,
 ) -> None:
     await archived_cluster.seal()
-    # "use/main" is the use of all addresses of pool main.
+    # "use/main" means all claims of addresses of pool main.
     for subject in ("10.6.0.1", "shop/web-0", "uid/x", "pool/none", "use/main"):
         assert await _history_of(archived_cluster, subject) == History(
             parse_subject(subject), entries=()
@@ -235,7 +235,7 @@ async def test_a_history_is_complete_if_the_index_files_are_missing(
     assert await _history_of(archived_cluster, "shop/web-0") == before
 
 
-async def test_a_long_history_has_its_newest_entries_and_the_dropped_count(
+async def test_a_long_history_keeps_its_newest_entries_and_counts_the_dropped_ones(
     archived_cluster: ArchivedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(3):
@@ -250,14 +250,14 @@ async def test_a_long_history_has_its_newest_entries_and_the_dropped_count(
 @given(st.lists(action_lists, min_size=1, max_size=3))
 @settings(max_examples=15)
 async def test_history_across_seals_equals_a_scan_of_every_event(
-    parts: list[list[Action]],
+    action_batches: list[list[Action]],
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
         async with archived_cluster(Path(directory)) as cluster:
-            for part in parts:
-                await cluster.execute(part)
+            for batch in action_batches:
+                await cluster.execute(batch)
                 await cluster.seal(file_bytes_max=1_500)
-            await cluster.execute(parts[0])
+            await cluster.execute(action_batches[0])
             claims = _claims(await cluster.replayed())
             for address in {address for address, *_ in claims}:
                 entries = [
@@ -269,7 +269,7 @@ async def test_history_across_seals_equals_a_scan_of_every_event(
 
 
 def _claims(events: list[Recorded]) -> list[tuple[str, str, int, int]]:
-    """Each claim as (address, holder, position of the claim, position of the release or 0)."""
+    """Return each claim's address, holder, position, and position of the release or 0."""
     claims: dict[tuple[str, int], tuple[str, str, int, int]] = {}
     for recorded in events:
         event = recorded.event
@@ -286,7 +286,7 @@ def _claims(events: list[Recorded]) -> list[tuple[str, str, int, int]]:
 
 
 def _merged(entries: list[HistoryEntry]) -> list[tuple[str, str, int, int]]:
-    """The claims in the form of ``_claims``: a moved replica has two entries, but one claim."""
+    """Return the claims as ``_claims`` does; the two entries of a moved replica are one claim."""
     merged: list[tuple[str, str, int, int]] = []
     previous_moved = False
     for entry in entries:
