@@ -55,7 +55,7 @@ async def test_each_exported_line_is_one_event_as_json(
     assert claim["body"]["endpoint"]["nics"][0]["ipv4_pool"] == "main"
     assert claim["actor"] == "test"
     assert claim["time"].endswith("Z")
-    # "place" was the first name of ``index_in_segment``; an export keeps the first names.
+    # An export keeps the original name of ``index_in_segment``, "place".
     assert set(claim) == {
         *("position", "place", "time", "type", "version", "event_id", "writer", "body"),
         *("actor", "correlation_id", "causation_id", "traceparent"),
@@ -96,10 +96,9 @@ async def test_a_changed_or_truncated_export_is_refused(
     half_sealed_cluster: ArchivedCluster,
 ) -> None:
     export = await _raw(half_sealed_cluster)
-    in_head, in_first_segment = 3, 300
     changed_exports = [
         export[:index] + bytes([export[index] ^ 1]) + export[index + 1 :]
-        for index in (in_head, in_first_segment)
+        for index in (3, 300)  # in the head, in the first segment
     ]
     for content in (
         b"",
@@ -134,7 +133,7 @@ def test_the_error_for_an_unknown_raw_format_names_its_version() -> None:
     assert error.value.remedy == "use a release that reads version 2"
 
 
-def test_a_renamed_field_keeps_its_first_name_in_an_export() -> None:
+def test_an_export_keeps_the_original_name_of_a_renamed_field() -> None:
     quarantine = Quarantine(
         "10.6.0.9",
         4,
@@ -153,5 +152,5 @@ def test_a_renamed_field_keeps_its_first_name_in_an_export() -> None:
     )
 
     (body,) = json.loads(line_of(recorded))["body"].values()
-    # "stranger" was the first name of ``conflicting_host``.
+    # "stranger" was the original name of ``conflicting_host``.
     assert body["stranger"]["mac"] == "02:00:00:00:00:01"

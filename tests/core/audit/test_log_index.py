@@ -43,7 +43,7 @@ from tests.support.archived_cluster import (
 from tests.support.faulty_store import FaultyStore
 from tests.support.memory import column_bytes
 
-EVENT_LOOP_TURNS_OF_A_READ = 50
+EVENT_LOOP_TURNS_PER_READ = 50
 STORE_READS_TO_OPEN_A_VIEW = 1
 
 ACTIONS: list[Action] = [
@@ -148,7 +148,7 @@ async def test_a_position_before_the_index_window_is_read_from_the_archive(
         )
         if instant.time_ms:
             await _check_state_at_time(log, archived_cluster, instant.time_ms)
-    assert len(log._old) <= OLD_WINDOWS_MAX, "the number of old windows is bounded"
+    assert len(log._old) <= OLD_WINDOWS_MAX, "too many old windows are kept"
 
 
 async def test_a_time_at_the_end_of_an_archive_file_is_found(
@@ -207,7 +207,7 @@ async def test_a_query_waits_for_a_position_that_is_still_being_read(
 ) -> None:
     log = IndexedLog(SlowStore(archived_cluster.store), TEST_KEYS, archived_cluster.files)
     await log.newest()
-    log._read_at = float("inf")  # the index never becomes stale
+    log._read_at = float("inf")  # ``newest`` reads no new events
     await archived_cluster.execute([CniAdd("node-a", "late")])
     revision = (await archived_cluster.view()).revision
     first_query = asyncio.create_task(log.at_position(revision))
@@ -220,7 +220,7 @@ async def test_a_query_waits_for_a_position_that_is_still_being_read(
 
 class SlowStore(FaultyStore):
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
-        for _ in range(EVENT_LOOP_TURNS_OF_A_READ):
+        for _ in range(EVENT_LOOP_TURNS_PER_READ):
             await asyncio.sleep(0)
         return await super().read(gets, revision=revision)
 
@@ -293,7 +293,7 @@ class StoreWithLimitedReads(FaultyStore):
         return await super().read(gets, revision=revision)
 
 
-async def test_names_macs_and_traces_are_searched_in_columns(tmp_path: Path) -> None:
+async def test_claims_are_found_by_pod_name_and_by_trace(tmp_path: Path) -> None:
     async with a_cluster(tmp_path) as cluster:
         await fill(cluster.store, TEST_KEYS, Shape(events=60, per_segment=4, held=20))
         index = LogIndex(empty_snapshot())
@@ -328,7 +328,7 @@ def test_density_counts_every_event_in_exactly_one_bucket() -> None:
     for number in range(10):
         clock.append(10 * number + 1, 1_000 + 100 * number, number + 1)
     density = clock.density(4)
-    # A bucket has 225 ms. The segment with n events is at 900 + 100 n ms.
+    # A bucket is 225 ms long. Segment n has n events and the time 900 + 100 n ms.
     assert [bucket.events for bucket in density] == [1 + 2 + 3, 4 + 5, 6 + 7, 8 + 9 + 10]
     assert sum(bucket.events for bucket in density) == clock.events
     assert density[0].begin_ms == 1_000

@@ -15,7 +15,7 @@ WEB_0 = ("shop", "web-0")
 
 
 async def record_refused_add(cluster: ArchivedCluster, name: str) -> int:
-    """Return the position of the event."""
+    """Return the position of the refusal event."""
     recorder = RefusalRecorder(cluster.node.writer)
     recorder.note(pod(name), "eth0", AddressesUsedOut("full"), Cause("agent"))
     await recorder.write_due()
@@ -58,9 +58,7 @@ async def test_past_adds_depend_on_the_log_position(
     assert after_refusal.refused is not None
     assert len(after_claim.claims) == 1
     assert after_claim.refused is None
-    assert after_claim.names_selection_level, (
-        "the event of the claim says which rule selected its pool"
-    )
+    assert after_claim.has_source, "the claim event does not say how its pool was selected"
     assert after_claim.endpoint is not None
     assert (now.claims, now.endpoint) == ((), None)
     assert now.released is not None

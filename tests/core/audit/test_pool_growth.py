@@ -41,7 +41,7 @@ async def read(cluster: ArchivedCluster, growth: GrowthLog | None = None) -> Gro
 
 
 @pytest.mark.parametrize("is_sealed", [False, True])
-async def test_claims_count_up_and_releases_down_in_their_hour(
+async def test_the_growth_of_an_hour_is_its_claims_minus_its_releases(
     archived_cluster: ArchivedCluster, is_sealed: bool
 ) -> None:
     start = (await archived_cluster.replayed())[-1].recorded_at_ms // HOUR_MS * HOUR_MS

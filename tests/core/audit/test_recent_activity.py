@@ -63,7 +63,7 @@ def test_claims_and_releases_count_for_the_pools_of_their_addresses() -> None:
     assert minute.event_count("node-a") == 2
 
 
-def test_an_event_of_three_refusals_counts_three_for_each_candidate_pool() -> None:
+def test_an_event_that_counts_three_refusals_adds_three_to_each_candidate_pool() -> None:
     """A refusal without a candidate pool counts for the pool ""."""
     activity = Activity()
 

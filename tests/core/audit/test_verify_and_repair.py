@@ -346,7 +346,7 @@ async def test_repair_writes_a_release_that_the_log_lacks(
 async def test_a_claim_that_contradicts_the_log_is_reported_and_not_repaired(
     prepared_cluster: ArchivedCluster,
 ) -> None:
-    """In the log, web-0 holds an address. The endpoint lacks it; the key names another Pod."""
+    """In the log web-0 holds an address. Its endpoint has none; the claim key names another Pod."""
     endpoint = (await prepared_cluster.node.read_ledger()).endpoints["shop", "web-0"]
     node = prepared_cluster.nodes["node-a"]
     event_without_addresses = EndpointChanged(endpoint._replace(nics=(Nic("eth0"),)))
@@ -374,7 +374,7 @@ async def test_verify_compares_no_state_keys_if_a_live_segment_is_missing(
     (newest_key,) = (kv.key for kv in kvs if kv.mod_revision == newest.position)
     await _edit(prepared_cluster, Delete(newest_key))
     report = await _verify(prepared_cluster)
-    assert not report.folded, "state keys are compared only with a complete log"
+    assert not report.folded, "state keys were compared with an incomplete log"
     assert not report.is_clean
     assert [fault.subject for fault in report.faults] == [newest.writer]
     assert report.differences == ()
@@ -414,7 +414,8 @@ class _CompactingStore(MemoryStore):
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
         if revision and self.compactions and gets[0].start == TEST_KEYS.range_of("pool")[0]:
             self.compactions -= 1
-            await self.commit([], [Put(b"/other", b"")])  # so that the compacted revision is new
+            # This write makes ``revision`` older than the compaction.
+            await self.commit([], [Put(b"/other", b"")])
             await self.compact(self._revision)
         return await super().read(gets, revision=revision)
 

@@ -85,13 +85,13 @@ async def test_a_pod_that_is_recreated_on_another_node_is_not_reported(
     assert (await verify(archived_cluster.store, TEST_KEYS, archived_cluster.files)).is_clean
 
 
-async def test_a_controller_may_change_claims_of_every_node(
+async def test_orbctl_may_change_claims_of_every_node(
     archived_cluster: ArchivedCluster,
 ) -> None:
     await archived_cluster.execute([CniAdd("node-a", "web-0")])
     async with orbctl_writer(archived_cluster) as writer:
         node = archived_cluster.nodes["node-b"]
-        node.releaser._writer = writer  # the writer of a controller
+        node.releaser._writer = writer  # the writer of orbctl
         await node.delete(pod("web-0", uid="web-0-0"))
 
     assert (await verify(archived_cluster.store, TEST_KEYS, archived_cluster.files)).is_clean

@@ -1,7 +1,8 @@
 """A decision on the scope of a command equals the decision on all objects.
 
 The scope is the objects that the command can affect; indexes in etcd find them by address block.
-The value of a guard key says whether its index is complete: older versions wrote no index entries.
+The value of a topic's guard key says whether the topic's index is complete: older versions wrote
+no index entries.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ AUTO_NAMES = st.sampled_from(["auto4-web-eth0-1", "auto6-web-eth0-1", "a"])
 ALL_COMMANDS: st.SearchStrategy[Command] = st.one_of(
     ANY_COMMAND,
     st.builds(ApplySubnet, SUBNETS),
-    st.builds(ApplySubnet, SUBNETS),
+    st.builds(ApplySubnet, SUBNETS),  # twice as often
     st.builds(RetireSubnet, SUBNET_NAMES),
     st.builds(DeleteSubnet, SUBNET_NAMES),
     st.builds(Reinstate, st.sampled_from(["pool", "subnet"]), SUBNET_NAMES),
@@ -104,7 +105,7 @@ async def all_objects(node: NodeHarness) -> Configuration:
 
 
 async def apply_as_an_older_version(node: NodeHarness, command: Command) -> None:
-    """Write no index entries."""
+    """Apply a command without index entries."""
     configuration = await all_objects(node)
     events = outcome_of(configuration, command)
     if isinstance(events, str):
@@ -140,7 +141,7 @@ def test_a_decision_on_the_scope_equals_the_decision_on_all_objects(
     async def run() -> None:
         async with NodeHarness(MemoryStore()) as node:
             for command, number in commands:
-                if number == 0:  # one of ten commands
+                if number == 0:  # about one command in ten
                     await apply_as_an_older_version(node, command)
                     continue
                 scope = await ScopeReader(node.store, node.keys).read(command)
@@ -215,9 +216,9 @@ async def test_more_pools_do_not_make_a_command_read_more_keys() -> None:
         for count in (10, 300):
             for number in range(count):
                 subnet = f"10.{number % 4}.0.0/16"
-                first = f"10.{number % 4}.{number // 4}.{count % 200}"
+                address = f"10.{number % 4}.{number // 4}.{count % 200}"
                 await node.configurator.apply(
-                    ApplyPool(pool(f"p-{count}-{number}", first, subnet=subnet)), TEST_CAUSE
+                    ApplyPool(pool(f"p-{count}-{number}", address, subnet=subnet)), TEST_CAUSE
                 )
             before = store.key_count
             new_pool = pool(f"new-{count}", f"10.0.200.{count % 200}", subnet="10.0.0.0/16")
@@ -285,5 +286,5 @@ def test_blocks_cover_a_set_and_equal_it_if_few_blocks_are_enough(
     assert addresses.issubset(covered)
     assert len(blocks) <= BLOCKS_MAX
     assert all(first % (1 << (128 - length)) == 0 for first, length in blocks)
-    if len(addresses.intervals) <= BLOCKS_MAX // 24:  # a range of 5,000 has 24 blocks at most
+    if len(addresses.intervals) <= BLOCKS_MAX // 24:  # an interval of 5,000 needs at most 24
         assert covered == addresses

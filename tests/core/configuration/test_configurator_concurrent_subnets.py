@@ -105,7 +105,7 @@ async def test_either_a_pool_or_a_subnet_too_small_for_it_is_created(
     await check_everything(nodes[0])
 
 
-async def test_a_pool_has_an_owner_subnet_only_if_the_subnet_exists(
+async def test_a_pool_has_an_owner_subnet_if_and_only_if_the_subnet_exists(
     nodes: list[NodeHarness],
 ) -> None:
     await nodes[0].apply(ApplySubnet(SUBNET4))

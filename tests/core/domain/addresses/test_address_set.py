@@ -22,16 +22,18 @@ from core.domain.addresses.ip_address import (
     parse_cidr,
 )
 
-UNIVERSE = 40
+REGION_SIZE = 40
 FAMILY_LIST: list[Family] = [V4, V6]
 FAMILIES = st.sampled_from(FAMILY_LIST)
-PAIRS = st.tuples(st.integers(0, UNIVERSE - 1), st.integers(0, 6)).map(
-    lambda pair: (pair[0], min(pair[0] + pair[1], UNIVERSE - 1))
+INTERVALS = st.tuples(st.integers(0, REGION_SIZE - 1), st.integers(0, 6)).map(
+    lambda pair: (pair[0], min(pair[0] + pair[1], REGION_SIZE - 1))
 )
-PAIR_LISTS = st.lists(PAIRS, max_size=8)
-# Both ends of the address space.
+INTERVAL_LISTS = st.lists(INTERVALS, max_size=8)
+# The lowest and the highest addresses of each family.
 REGIONS: list[tuple[Family, int]] = [
-    (family, offset) for family in FAMILY_LIST for offset in (0, VALUE_MAX[family] - UNIVERSE + 1)
+    (family, offset)
+    for family in FAMILY_LIST
+    for offset in (0, VALUE_MAX[family] - REGION_SIZE + 1)
 ]
 REGION = st.sampled_from(REGIONS)
 
@@ -69,7 +71,7 @@ def v6(*items: str) -> AddressSet:
 
 
 @settings(max_examples=200, deadline=None)
-@given(PAIR_LISTS, PAIR_LISTS, REGION)
+@given(INTERVAL_LISTS, INTERVAL_LISTS, REGION)
 def test_set_operations_equal_those_of_sets_of_integers(
     left_pairs: list[tuple[int, int]],
     right_pairs: list[tuple[int, int]],
@@ -87,8 +89,8 @@ def test_set_operations_equal_those_of_sets_of_integers(
 
 
 @settings(max_examples=150, deadline=None)
-@given(PAIR_LISTS, REGION)
-def test_membership_size_order_and_removal_are_those_of_a_sorted_list(
+@given(INTERVAL_LISTS, REGION)
+def test_membership_size_order_and_removal_equal_a_sorted_list(
     pairs: list[tuple[int, int]], region: tuple[Family, int]
 ) -> None:
     addresses, model = set_of(pairs, region), values_of(pairs, region[1])
@@ -98,7 +100,7 @@ def test_membership_size_order_and_removal_are_those_of_a_sorted_list(
     assert bool(addresses) == bool(model)
     assert addresses.size == addresses.clamped_size == len(model)
     assert [addresses.nth(index) for index in range(len(model))] == ordered
-    for value in range(region[1], region[1] + UNIVERSE):
+    for value in range(region[1], region[1] + REGION_SIZE):
         assert (value in addresses) == (value in model)
         assert addresses.rank(value) == sum(member < value for member in ordered)
         removed = AddressSet.from_values([value], addresses.family)
@@ -108,7 +110,7 @@ def test_membership_size_order_and_removal_are_those_of_a_sorted_list(
 
 
 @settings(max_examples=150, deadline=None)
-@given(PAIR_LISTS, REGION, st.integers(0, UNIVERSE), st.integers(0, UNIVERSE))
+@given(INTERVAL_LISTS, REGION, st.integers(0, REGION_SIZE), st.integers(0, REGION_SIZE))
 def test_a_window_is_a_slice_of_the_sorted_members(
     pairs: list[tuple[int, int]], region: tuple[Family, int], index: int, count: int
 ) -> None:
@@ -120,8 +122,8 @@ def test_a_window_is_a_slice_of_the_sorted_members(
 
 
 @settings(max_examples=150, deadline=None)
-@given(PAIR_LISTS, REGION, st.integers(1, UNIVERSE + 2))
-def test_a_split_gives_even_parts_that_add_up_to_the_set(
+@given(INTERVAL_LISTS, REGION, st.integers(1, REGION_SIZE + 2))
+def test_a_split_gives_parts_of_nearly_equal_size_that_add_up_to_the_set(
     pairs: list[tuple[int, int]], region: tuple[Family, int], parts: int
 ) -> None:
     addresses = set_of(pairs, region)
@@ -137,7 +139,7 @@ def test_a_split_gives_even_parts_that_add_up_to_the_set(
 
 
 @settings(max_examples=150, deadline=None)
-@given(PAIR_LISTS, REGION, st.integers(1, 10))
+@given(INTERVAL_LISTS, REGION, st.integers(1, 10))
 def test_covering_intervals_cover_a_set_and_equal_it_if_it_has_few_intervals(
     pairs: list[tuple[int, int]], region: tuple[Family, int], count: int
 ) -> None:
@@ -154,7 +156,7 @@ def test_covering_intervals_cover_a_set_and_equal_it_if_it_has_few_intervals(
         assert intervals == list(addresses)
 
 
-@given(PAIR_LISTS, REGION)
+@given(INTERVAL_LISTS, REGION)
 def test_the_items_of_a_set_read_back_as_the_same_set(
     pairs: list[tuple[int, int]], region: tuple[Family, int]
 ) -> None:
@@ -167,7 +169,7 @@ def test_the_items_of_a_set_read_back_as_the_same_set(
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.integers(0, UNIVERSE - 1), max_size=12), FAMILIES)
+@given(st.lists(st.integers(0, REGION_SIZE - 1), max_size=12), FAMILIES)
 def test_a_set_made_of_values_has_exactly_these_members(values: list[int], family: Family) -> None:
     assert members(AddressSet.from_values(values, family)) == set(values)
 

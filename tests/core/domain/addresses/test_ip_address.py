@@ -36,7 +36,7 @@ V4_VALUES = st.integers(0, VALUE_MAX[V4])
 V6_VALUES = st.lists(st.sampled_from([0, 0, 1, 0xFFFF, 0xA0B]), min_size=8, max_size=8).map(
     lambda groups: sum(group << 16 * index for index, group in enumerate(groups))
 )
-NEARLY_ADDRESSES = st.text(alphabet="0123456789abcf:.%/ -", max_size=24)
+ADDRESS_LIKE_TEXTS = st.text(alphabet="0123456789abcf:.%/ -", max_size=24)
 
 
 def fault_of(parse: Callable[[str], object], text: str) -> SyntaxFault:
@@ -92,7 +92,7 @@ def test_both_parsers_agree_on_an_address_that_is_not_ipv4_mapped() -> None:
 
 
 @settings(max_examples=400, deadline=None)
-@given(NEARLY_ADDRESSES)
+@given(ADDRESS_LIKE_TEXTS)
 @example("1::2::3")
 @example("1:2:3:4:5:6:7::8")
 @example("1:2:3:4:5:6:7::")

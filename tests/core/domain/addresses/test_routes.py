@@ -31,7 +31,7 @@ POOLS = {
     "plain": Pool("plain", 4, "10.7.0.0/16", routes=None),
     "empty": Pool("empty", 4, "10.8.0.0/16", routes=()),
 }
-DUAL = Nic(
+DUAL_STACK_NIC = Nic(
     "eth0",
     ipv4="10.0.0.7/16",
     ipv4_pool="four",
@@ -40,7 +40,7 @@ DUAL = Nic(
     ipv6_pool="six",
     ipv6_gateway="fd00::ff",
 )
-PLAIN = Nic("net1", ipv4="10.7.0.7/16", ipv4_pool="plain")
+IPV4_NIC = Nic("net1", ipv4="10.7.0.7/16", ipv4_pool="plain")
 
 
 def pod_with_routes(annotation: str | None) -> PodFacts:
@@ -133,20 +133,20 @@ def test_too_many_routes_are_refused() -> None:
 
 
 def test_a_nic_stores_pool_routes_then_requested_routes_for_each_family() -> None:
-    (nic,) = distribute_routes([DUAL], POOLS, [VIA_6, VIA_4])
+    (nic,) = distribute_routes([DUAL_STACK_NIC], POOLS, [VIA_6, VIA_4])
 
     assert nic.routes == (Route("1.0.0.0/8", "g4"), VIA_4, Route("fd01::/64", "g6"), VIA_6)
 
 
 def test_distribution_changes_only_routes_and_keeps_the_order_of_nics() -> None:
-    plain, dual = distribute_routes([PLAIN, DUAL], POOLS, [])
+    ipv4_nic, dual_stack_nic = distribute_routes([IPV4_NIC, DUAL_STACK_NIC], POOLS, [])
 
-    assert plain == PLAIN
-    assert dual._replace(routes=()) == DUAL
+    assert ipv4_nic == IPV4_NIC
+    assert dual_stack_nic._replace(routes=()) == DUAL_STACK_NIC
 
 
 def test_a_pool_whose_routes_are_none_or_empty_adds_no_routes() -> None:
-    nics = [PLAIN, Nic("net2", ipv4="10.8.0.7/16", ipv4_pool="empty")]
+    nics = [IPV4_NIC, Nic("net2", ipv4="10.8.0.7/16", ipv4_pool="empty")]
 
     assert [nic.routes for nic in distribute_routes(nics, POOLS, [])] == [(), ()]
 
@@ -154,17 +154,17 @@ def test_a_pool_whose_routes_are_none_or_empty_adds_no_routes() -> None:
 def test_a_requested_route_goes_to_the_nic_whose_subnet_has_its_gateway() -> None:
     route = Route("10.9.0.0/16", "10.7.0.1")
 
-    dual, plain = distribute_routes([DUAL, PLAIN], POOLS, [route])
+    dual_stack_nic, ipv4_nic = distribute_routes([DUAL_STACK_NIC, IPV4_NIC], POOLS, [route])
 
-    assert route not in dual.routes
-    assert plain.routes == (route,)
+    assert route not in dual_stack_nic.routes
+    assert ipv4_nic.routes == (route,)
 
 
 def test_a_requested_route_goes_only_to_the_first_of_two_matching_nics() -> None:
-    same_subnet = PLAIN._replace(interface="net2", ipv4="10.7.0.8/16")
+    same_subnet = IPV4_NIC._replace(interface="net2", ipv4="10.7.0.8/16")
     route = Route("10.9.0.0/16", "10.7.0.1")
 
-    first_nic, second_nic = distribute_routes([PLAIN, same_subnet], POOLS, [route, route])
+    first_nic, second_nic = distribute_routes([IPV4_NIC, same_subnet], POOLS, [route, route])
 
     assert (first_nic.routes, second_nic.routes) == ((route, route), ())
 
@@ -172,23 +172,23 @@ def test_a_requested_route_goes_only_to_the_first_of_two_matching_nics() -> None
 def test_a_requested_route_without_a_matching_nic_is_reported_and_not_stored() -> None:
     route = Route("10.9.0.0/16", "192.168.0.1")
 
-    (nic,) = distribute_routes([PLAIN], POOLS, [route])
+    (nic,) = distribute_routes([IPV4_NIC], POOLS, [route])
 
     assert nic.routes == ()
-    assert unmatched_routes([PLAIN], [route, Route("10.9.0.0/16", "10.7.0.1")]) == (route,)
+    assert unmatched_routes([IPV4_NIC], [route, Route("10.9.0.0/16", "10.7.0.1")]) == (route,)
 
 
 def test_a_gateway_of_the_other_family_matches_no_subnet() -> None:
     route = Route("fd09::/64", "::a07:1")  # the gateway has the same number as 10.7.0.1
 
-    assert unmatched_routes([PLAIN], [route]) == (route,)
+    assert unmatched_routes([IPV4_NIC], [route]) == (route,)
 
 
 # Results
 
 
 def test_a_result_has_pool_then_requested_then_default_routes_for_each_family() -> None:
-    (nic,) = distribute_routes([DUAL], POOLS, [VIA_6, VIA_4])
+    (nic,) = distribute_routes([DUAL_STACK_NIC], POOLS, [VIA_6, VIA_4])
 
     assert result_routes(nic) == (
         Route("1.0.0.0/8", "g4"),
@@ -201,19 +201,19 @@ def test_a_result_has_pool_then_requested_then_default_routes_for_each_family() 
 
 
 def test_clean_gateway_omits_the_default_routes_of_both_families() -> None:
-    assert result_routes(DUAL._replace(clean_gateway=True)) == ()
+    assert result_routes(DUAL_STACK_NIC._replace(clean_gateway=True)) == ()
 
 
 def test_a_family_without_a_gateway_gets_no_default_route() -> None:
-    assert result_routes(DUAL._replace(ipv4_gateway="")) == (Route("::/0", "fd00::ff"),)
+    assert result_routes(DUAL_STACK_NIC._replace(ipv4_gateway="")) == (Route("::/0", "fd00::ff"),)
 
 
 def test_a_family_without_an_address_gets_no_default_route() -> None:
-    assert result_routes(DUAL._replace(ipv6="")) == (Route("0.0.0.0/0", "10.0.0.254"),)
+    assert result_routes(DUAL_STACK_NIC._replace(ipv6="")) == (Route("0.0.0.0/0", "10.0.0.254"),)
 
 
 def test_a_requested_default_route_precedes_the_default_route_of_the_gateway() -> None:
-    (nic,) = distribute_routes([PLAIN], POOLS, [Route("0.0.0.0/0", "10.7.0.1")])
+    (nic,) = distribute_routes([IPV4_NIC], POOLS, [Route("0.0.0.0/0", "10.7.0.1")])
 
     assert result_routes(nic._replace(ipv4_gateway="10.7.0.254")) == (
         Route("0.0.0.0/0", "10.7.0.1"),
@@ -230,8 +230,8 @@ ROUTES = st.lists(
 NICS = st.lists(
     st.sampled_from(
         [
-            DUAL,
-            PLAIN,
+            DUAL_STACK_NIC,
+            IPV4_NIC,
             Nic("net2", ipv4="10.8.0.7/16", ipv4_pool="empty"),
             Nic("net3", ipv6="fd00::9/64", ipv6_pool="six"),
         ]

@@ -20,11 +20,11 @@ WEB_UID = "3f6b1c1e-0000-4000-8000-1f2e3d4c5b6a"
 WEB_KEY = ApplicationKey("apps/v1", "Deployment", "shop", "web")
 WEB_SCOPE = PoolScope(WEB_KEY, "eth0", 4, "net")
 POOL_NAME = "auto4-web-eth0-1f2e3"
-"""The pool of ``WEB_SCOPE``: family, application, NIC, 5 characters of the UID."""
+"""The name has family, application and NIC of ``WEB_SCOPE``, and 5 characters of the UID."""
 
 
 def template(subnet: object = None, number: str = "", reclaim: str = "") -> dict[str, str]:
-    """The annotations of a Pod template; a list gives ``subnets``, an object ``subnet``."""
+    """The annotations of a Pod template: ``subnets`` for a list, ``subnet`` for an object."""
     value = {"ipv4": ["net"]} if subnet is None else subnet
     key = "subnets" if isinstance(value, list) else "subnet"
     texts = {key: json.dumps(value), "ippool-ip-number": number, "ippool-reclaim": reclaim}
@@ -72,7 +72,7 @@ def create_pool(state: ConfigurationHarness, application: Application) -> Pool:
 
 
 def claims(*addresses: str, pool: str = POOL_NAME) -> dict[str, Claim]:
-    """A claim per address, each of another Pod."""
+    """One claim for each address. Each claim belongs to a different Pod."""
     return {
         address: Claim(
             pool=pool,

@@ -116,20 +116,20 @@ def test_a_change_of_the_application_changes_its_pool(
     assert actions(plan(state_with_pools(web(2)), application)) == expected
 
 
-def test_a_scale_down_below_the_claimed_addresses_is_refused_with_a_retry() -> None:
+def test_a_scale_down_below_the_claimed_addresses_is_refused_and_marked_for_retry() -> None:
     (step,) = plan(state_with_pools(web(3)), web(1), claims("10.7.0.10", "10.7.0.11", "10.7.0.12"))
 
     assert (step.action, step.pool, step.again) == ("refuse", POOL_NAME, True)
     assert "IPPool available free IPs are not enough" in step.reason
 
 
-def test_a_lack_of_addresses_in_a_subnet_is_refused_with_a_retry() -> None:
+def test_a_lack_of_addresses_in_a_subnet_is_refused_and_marked_for_retry() -> None:
     (step,) = plan(ConfigurationHarness(SUBNET4), web(21))
 
     assert (step.action, step.again) == ("refuse", True)
 
 
-def test_a_missing_subnet_is_refused_without_a_retry() -> None:
+def test_a_missing_subnet_is_refused_and_not_marked_for_retry() -> None:
     (step,) = plan(ConfigurationHarness(), web())
 
     assert (step.action, step.again) == ("refuse", False)

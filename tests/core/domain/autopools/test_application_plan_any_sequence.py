@@ -67,7 +67,7 @@ applications = st.builds(
 actions = st.lists(
     st.one_of(
         applications.map(ApplyPlan),
-        applications.map(ApplyPlan),
+        applications.map(ApplyPlan),  # twice as often
         st.builds(DeleteApplication, st.sampled_from(["a-11111", "a-22222"])),
         st.builds(StartPod, st.integers(0, 40)),
         st.builds(StopPod, st.integers(0, 40)),

@@ -42,7 +42,7 @@ from tests.core.domain.subnets.samples import ConfigurationHarness
         (WEB_SCOPE, "abc", "auto4-web-eth0-abc"),
     ],
 )
-def test_a_name_has_family_application_interface_and_uid(
+def test_a_pool_name_has_family_application_interface_and_part_of_the_uid(
     scope: PoolScope, uid: str, expected: str
 ) -> None:
     assert pool_name(scope, uid) == expected

@@ -41,7 +41,7 @@ OLD_UID = "00000000-0000-4000-8000-aaaaa0000000"
 
 
 def apply_auto_pool(desired: int | DesiredPool, **fields: object) -> ApplyAutoPool:
-    """A number is the size of the pool of application ``web``."""
+    """If ``desired`` is a number, it is the size of the pool of application ``web``."""
     pool = desired_pool(desired) if isinstance(desired, int) else desired
     return ApplyAutoPool(pool._replace(**fields))  # type: ignore[arg-type]
 
@@ -259,14 +259,11 @@ def test_a_pool_is_found_only_for_its_own_scope(scope: object) -> None:
 
 def test_an_application_prefers_its_own_pool_to_an_adoptable_pool() -> None:
     state = ConfigurationHarness(SUBNET4, apply_auto_pool(1, reclaim=False))
-    adoptable_pool = state.ledger.pools[POOL_NAME]._replace(name="a-twin")
-    labels = {**adoptable_pool.labels, "ipam.spidernet.io/owner-application-uid": OLD_UID}
+    own_pool = state.ledger.pools[POOL_NAME]
+    labels = {**own_pool.labels, "ipam.spidernet.io/owner-application-uid": OLD_UID}
+    adoptable_pool = own_pool._replace(name="a-twin", labels=labels)
 
-    chosen = find_pool(
-        WEB_SCOPE,
-        uid=WEB_UID,
-        pools=[adoptable_pool._replace(labels=labels), state.ledger.pools[POOL_NAME]],
-    )
+    chosen = find_pool(WEB_SCOPE, uid=WEB_UID, pools=[adoptable_pool, own_pool])
 
     assert chosen is not None
     assert chosen.name == POOL_NAME
@@ -296,7 +293,7 @@ def test_a_resized_pool_keeps_the_node_names_and_labels_that_users_set() -> None
     assert state.ledger.pools[POOL_NAME].labels["a"] == "b"
 
 
-def test_only_a_shrinking_pool_needs_its_claims() -> None:
+def test_an_automatic_pool_can_lose_addresses_only_if_it_shrinks() -> None:
     state = ConfigurationHarness(SUBNET4, apply_auto_pool(3))
 
     assert removed_addresses(state.configuration, apply_auto_pool(3)) is None

@@ -46,10 +46,11 @@ from tests.support.node_harness import TEST_CAUSE, NodeHarness, check_everything
 WRITERS = 4
 CONCURRENT_COMMANDS = 100
 APPLICATIONS = 30
+UID_LABEL = "ipam.spidernet.io/owner-application-uid"
 SETTINGS = AllocatorSettings(
     selection=SelectionSettings(subnets_enabled=True, auto_pools_enabled=True)
 )
-WIDE = Subnet("net", 4, "10.7.0.0/16", ("10.7.0.10-10.7.0.159",))
+WIDE_SUBNET = Subnet("net", 4, "10.7.0.0/16", ("10.7.0.10-10.7.0.159",))
 
 
 @pytest.fixture
@@ -125,14 +126,14 @@ async def test_thirty_applications_can_use_all_addresses_of_a_subnet(
     nodes: list[NodeHarness],
 ) -> None:
     """Cases I00006 and I00008 of docs/contributing/compatibility.md."""
-    await nodes[0].apply(ApplySubnet(WIDE))
+    await nodes[0].apply(ApplySubnet(WIDE_SUBNET))
     create_outcomes = await apply_concurrently(
         nodes, [ApplyAutoPool(desired_pool_of(number, 5)) for number in range(APPLICATIONS)]
     )
     assert len(outcomes_with_events(create_outcomes)) == APPLICATIONS
     ledger = await check_everything(nodes[0])
-    assert_pools_are_disjoint_and_inside(WIDE, ledger)
-    assert addresses_of_pools(WIDE, ledger.pools.values()) == pool_addresses(WIDE)
+    assert_pools_are_disjoint_and_inside(WIDE_SUBNET, ledger)
+    assert addresses_of_pools(WIDE_SUBNET, ledger.pools.values()) == pool_addresses(WIDE_SUBNET)
 
     shrink_outcomes = await apply_concurrently(
         nodes,
@@ -143,15 +144,12 @@ async def test_thirty_applications_can_use_all_addresses_of_a_subnet(
     )
     assert len(outcomes_with_events(shrink_outcomes)) == APPLICATIONS
     ledger = await check_everything(nodes[0])
-    assert_pools_are_disjoint_and_inside(WIDE, ledger)
-    assert addresses_of_pools(WIDE, ledger.pools.values()).size == APPLICATIONS * 2
+    assert_pools_are_disjoint_and_inside(WIDE_SUBNET, ledger)
+    assert addresses_of_pools(WIDE_SUBNET, ledger.pools.values()).size == APPLICATIONS * 2
 
     drops = [DropAutoPool(name, pool.labels[UID_LABEL]) for name, pool in ledger.pools.items()]
     assert len(outcomes_with_events(await apply_concurrently(nodes, list(drops)))) == APPLICATIONS
     assert (await check_everything(nodes[0])).pools == {}
-
-
-UID_LABEL = "ipam.spidernet.io/owner-application-uid"
 
 
 @needs_real_time
@@ -171,7 +169,7 @@ async def test_the_last_applications_get_no_pool_if_addresses_run_out(
     assert_pools_are_disjoint_and_inside(SUBNET4, ledger)
 
 
-async def test_a_pool_skips_reserved_addresses_unless_it_was_written_first(
+async def test_a_pool_skips_reserved_addresses_unless_the_pool_was_written_first(
     nodes: list[NodeHarness],
 ) -> None:
     await nodes[0].apply(ApplySubnet(SUBNET4))

@@ -42,7 +42,7 @@ VALID_ANNOTATIONS = {
     "another interface": (
         {"subnet": '{"interface":"net1","ipv6":["b"]}'}, (NicSubnets("net1", ipv4="", ipv6="b"),),
     ),
-    "only the first name is used": (
+    "several names, of which the first counts": (
         {"subnet": '{"ipv4":["a","b",""]}'}, (NicSubnets("eth0", ipv4="a"),),
     ),
     "keys in any case and an unknown key": (
@@ -245,7 +245,7 @@ def test_only_a_flexible_number_is_added_to_the_replicas() -> None:
     assert pool_size(deployment, None, IpNumber(1, is_flexible=True)) == 4
 
 
-def test_a_third_party_workload_needs_a_number_and_plus_n_means_n() -> None:
+def test_a_third_party_workload_needs_a_number_and_its_replicas_are_not_added() -> None:
     clone_set = application_of_kind("apps.kruise.io/v1alpha1", "CloneSet", Scale(8))
 
     assert pool_size(clone_set, IpNumber(2, is_flexible=True), AS_MANY_AS_REPLICAS) == 2

@@ -1,4 +1,4 @@
-"""The first refusal of an ADD becomes an event; its repetitions in ``WINDOW_S`` become one more."""
+"""The first refusal of an ADD becomes an event; later refusals in ``WINDOW_S`` share one event."""
 
 from __future__ import annotations
 
@@ -97,13 +97,13 @@ def test_the_number_of_windows_is_bounded_and_an_ended_window_makes_room() -> No
 
     assert windows.note(refused_add("one-more"), 1.0) is None
     assert windows.overflows == 1
-    assert list(windows.end_windows(WINDOW_S)) == [], "no window had a repetition"
+    assert list(windows.end_windows(WINDOW_S)) == [], "a refusal became two events"
     assert windows.next_end_s is None
     assert windows.note(refused_add("one-more"), WINDOW_S) is not None
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 45)), max_size=60))
-def test_the_events_add_up_to_all_refusals_and_are_a_minute_apart(
+def test_the_events_count_every_refusal_and_are_at_least_a_minute_apart(
     attempts: list[tuple[str, float]],
 ) -> None:
     windows, now = RefusalWindows(), 0.0
