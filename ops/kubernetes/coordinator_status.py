@@ -63,6 +63,7 @@ class Coordinators:
         self._api = api
         self._objects = objects
         self._settings = settings
+        self._event_to_create: DesiredCondition | None = None
         self._work: WorkQueue[ObjectKey] = WorkQueue(self._reconcile, "coordinators")
 
     async def run(self) -> None:
@@ -111,15 +112,20 @@ class Coordinators:
         else:
             desired = {"phase": SYNCED, "overlayPodCIDR": list(prefixes.pods)}
             desired["serviceCIDR"] = list(prefixes.services)
-        if desired == before:
-            return
+        if desired != before:
+            await self._write(coordinator, desired)
+            self._event_to_create = failure
+        # After the write, so that retries of a write create no Event; a failed Event is retried.
+        if self._event_to_create is not None:
+            await self._objects.create_event(coordinator, self._event_to_create)
+            self._event_to_create = None
+
+    async def _write(self, coordinator: Object, status: Object) -> None:
         self.written += 1
-        body: Object = {"apiVersion": API_VERSION, "kind": "SpiderCoordinator", "status": desired}
+        body: Object = {"apiVersion": API_VERSION, "kind": "SpiderCoordinator", "status": status}
         body["metadata"] = {key: coordinator["metadata"][key] for key in ("name", "uid")}
         name = coordinator["metadata"]["name"]
         await self._api.apply(f"{COORDINATORS_PATH}/{name}/status", body, FIELD_MANAGER)
-        if failure is not None:  # after the write, whose retries create no Event
-            await self._objects.create_event(coordinator, failure)
 
     async def _remove_finalizer(self, coordinator: Object) -> None:
         metadata = coordinator["metadata"]

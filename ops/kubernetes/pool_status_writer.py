@@ -55,6 +55,9 @@ class StatusWriter:
         self._translator_conditions: dict[TranslatedKind, dict[str, _TranslatorConditions]] = {
             kind: {} for kind in TranslatedKind
         }
+        self._refusals_without_event: dict[TranslatedKind, dict[str, list[DesiredCondition]]] = {
+            kind: {} for kind in TranslatedKind
+        }
         self._own_writes = {kind: OwnWrites(informers[kind]) for kind in TranslatedKind}
 
     def set_conditions(
@@ -75,6 +78,7 @@ class StatusWriter:
         for _, name in keys:
             if ("", name) not in self._informers[kind].objects:
                 self._translator_conditions[kind].pop(name, None)
+                self._refusals_without_event[kind].pop(name, None)
         return {name for _, name in self._own_writes[kind].changed_by_others(keys)}
 
     async def write(self, kind: TranslatedKind, name: str, report: StatusReport | None) -> None:
@@ -95,13 +99,30 @@ class StatusWriter:
             translated = None
         before = _owned_status(kind, stored)
         desired = self._desired_status(kind, stored, report, translated)
-        if desired == before:
-            return
+        if desired != before:
+            await self._write(kind, stored, desired, translated)
+        await self._create_events(kind, stored, desired)
+
+    async def _write(
+        self,
+        kind: TranslatedKind,
+        stored: Object,
+        desired: Object,
+        translated: _TranslatorConditions | None,
+    ) -> None:
+        name = stored["metadata"]["name"]
         body = identity(kind, stored) | {"status": desired}
         body["metadata"] |= resource_version(stored)
         path = f"{kind.path(name)}/status"
         self.writes += 1
         applied = await self._api.apply(path, body, STATUS_MANAGER)
+        refusals = [
+            condition
+            for condition in (translated.conditions if translated else ())
+            if condition.status == "False" and is_new(stored, condition)
+        ]
+        if refusals:
+            self._refusals_without_event[kind][name] = refusals
         removal = _removal_patch(kind, applied, desired)
         if removal:
             self.writes += 1
@@ -109,9 +130,14 @@ class StatusWriter:
                 path, {"metadata": resource_version(applied), "status": removal}
             )
         self._own_writes[kind].note(applied)
-        for condition in translated.conditions if translated else ():
-            if condition.status == "False" and is_new(stored, condition):
+
+    async def _create_events(self, kind: TranslatedKind, stored: Object, status: Object) -> None:
+        """Create the Events of written refusals. After an error, the next ``write`` retries."""
+        name = stored["metadata"]["name"]
+        for condition in self._refusals_without_event[kind].get(name, ()):
+            if not is_new({"status": status}, condition):  # the refusal is still current
                 await self._objects.create_event(stored, condition)
+        self._refusals_without_event[kind].pop(name, None)
 
     def _desired_status(
         self,

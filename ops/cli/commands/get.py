@@ -264,18 +264,25 @@ async def _watch(
 ) -> None:
     """Show rows that change after the etcd revision ``shown_revision``, until interrupted."""
     ranges = [kind.range(session.keys) for kind in STATE_KINDS]
+    # A table without rows is not shown, so it has no header yet.
+    kinds_with_header = {kind for kind, listing in before.items() if listing.names}
     async for batch in session.store.watch(ranges, after=shown_revision):
         if not batch.changes or batch.revision <= shown_revision:
             continue
         ledger, after, _ = await _read(session, query, reports_empty=False)
         shown_revision = ledger.position  # the revision of the read
         for kind, listing in after.items():
-            _show_changed(query.output, before.get(kind), listing)
+            header = kind not in kinds_with_header
+            _show_changed(query.output, before.get(kind), listing, header=header)
+            if listing.names:
+                kinds_with_header.add(kind)
         before = after
         await asyncio.sleep(WATCH_PAUSE_S)
 
 
-def _show_changed(output: Output, before: ObjectListing | None, listing: ObjectListing) -> None:
+def _show_changed(
+    output: Output, before: ObjectListing | None, listing: ObjectListing, *, header: bool
+) -> None:
     rows_before = set(map(tuple, before.rows)) if before else set()
     changed = [index for index, row in enumerate(listing.rows) if tuple(row) not in rows_before]
     if not changed:
@@ -289,5 +296,5 @@ def _show_changed(output: Output, before: ObjectListing | None, listing: ObjectL
         show(listing._replace(manifests=[listing.manifests[index] for index in changed]), output)
     else:
         rows = [listing.rows[index] for index in changed]
-        show_table(listing.columns, rows, output, header=before is None)
+        show_table(listing.columns, rows, output, header=header)
     sys.stdout.flush()

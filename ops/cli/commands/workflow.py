@@ -32,7 +32,7 @@ from ops.cli.workflow_calls import (
     workflow_client,
 )
 from workflows.engine.client.client import Client
-from workflows.engine.client.visibility import LIST_MAX, AttributeRange, Filter, Visibility
+from workflows.engine.client.visibility import PAGE_SIZE, AttributeRange, Filter, Visibility
 from workflows.engine.store.archive_files import ARCHIVE_FOLDER, ExecutionFiles
 from workflows.engine.store.keys import WorkflowKeys
 from workflows.model.history_json import to_json
@@ -81,8 +81,8 @@ def list_(
     since: Since = "",
     until: Until = "",
     limit: Annotated[
-        int, typer.Option(min=1, max=LIST_MAX, help="list at most this many executions")
-    ] = LIST_MAX,
+        int, typer.Option(min=1, max=PAGE_SIZE, help="list at most this many executions")
+    ] = PAGE_SIZE,
     after: Annotated[
         str, typer.Option(help="continue after this execution of a truncated list")
     ] = "",

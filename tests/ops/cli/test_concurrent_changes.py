@@ -117,3 +117,15 @@ def test_a_watch_reports_an_empty_list_once(
 
     assert result.err.splitlines() == ["there are no subnets"]
     assert result.code == Exit.INTERRUPTED
+
+
+def test_a_watch_of_an_empty_list_prints_one_header(
+    orbctl: OrbctlHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ops.cli.commands.get.WATCH_PAUSE_S", 0)
+    orbctl.store = ChangingStore("blue", "green")
+
+    result = orbctl.orbctl("get", "pools", "--watch", "-o", "csv")
+
+    assert [line.split(",")[0] for line in result.out.splitlines()] == ["NAME", "blue", "green"]
+    assert result.code == Exit.INTERRUPTED

@@ -25,8 +25,8 @@ from workflows.model.events import HistoryEvent
 from workflows.model.payloads import Payload
 from workflows.model.policies import ExecutionStatus
 
-LIST_MAX = 10_000
-"""The default page size."""
+PAGE_SIZE = 10_000
+"""The default size of a page of executions. ``page`` accepts larger sizes."""
 
 HEADS_MAX = 1_000_000
 """A list or count with more matches fails."""
@@ -157,7 +157,7 @@ class Visibility:
         return Counter([(head.workflow_type, head.status) async for head in self.heads(query)])
 
     async def page(
-        self, query: Filter = Filter(), after: str = "", size: int = LIST_MAX
+        self, query: Filter = Filter(), after: str = "", size: int = PAGE_SIZE
     ) -> ExecutionPage:
         """One page of ``size`` executions. ``after``: ``next`` of the previous page.
 

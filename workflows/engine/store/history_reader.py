@@ -55,12 +55,20 @@ async def read_whole_history(
         events = await read_history(store, keys, head.workflow_id, head.run_id)
     except HistoryError as error:
         raise UnusableValue("history", start, error, HISTORY_REMEDY) from error
-    numbers = [event.event_id for event in events]
-    counted = head.next_event_id - 1
-    if len(events) < counted or numbers != list(range(1, len(events) + 1)):
-        why = f"expected events 1 to {counted} without gaps, got {len(events)} events"
+    why = _gap(events, head.next_event_id - 1)
+    if why:
         raise UnusableValue("history", start, why, HISTORY_REMEDY)
     return events
+
+
+def _gap(events: list[HistoryEvent], counted: int) -> str:
+    """Why these are not the events 1 to ``counted`` (later ones may follow), or ""."""
+    for number, event in enumerate(events, 1):
+        if event.event_id != number:
+            return f"expected event {number}, got event {event.event_id}"
+    if len(events) < counted:
+        return f"expected {counted} events, got {len(events)}"
+    return ""
 
 
 def owned_head_of(keys: WorkflowKeys, kv: KeyValue) -> RunHead:

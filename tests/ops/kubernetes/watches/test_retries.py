@@ -13,11 +13,14 @@ from core.kubernetes import informer, work_queue
 from core.kubernetes.api_client import Api, Object, WatchEvent
 from core.kubernetes.informer import Informer
 from core.kubernetes.work_queue import WorkQueue
-from ops.kubernetes.coordinator_status import COORDINATORS_PATH, Coordinators
+from ops.kubernetes.conditions import DesiredCondition
+from ops.kubernetes.coordinator_status import COORDINATORS_PATH, NO_MANAGER, Coordinators
 from ops.kubernetes.custom_resource_writer import ObjectWriter
 from ops.kubernetes.network_attachment_definitions import MULTUS_CONFIGS_PATH, Attachments
+from ops.kubernetes.pool_status_writer import StatusWriter
 from ops.kubernetes.settings import CoordinatorReconcilerSettings
-from tests.kubernetes.objects import coordinator, network
+from ops.kubernetes.translated_kinds import TranslatedKind
+from tests.kubernetes.objects import coordinator, network, pool
 from tests.ops.kubernetes.watches.scripted_api import ScriptedApi
 from tests.support.engine_harness import within
 
@@ -211,3 +214,76 @@ async def test_repeated_failures_to_write_a_coordinators_status_create_one_event
     await asyncio.gather(work_task, return_exceptions=True)
 
     assert api.events == 1
+
+
+class ApiWithAFailedEvent(ScriptedApi):
+    """An API without CIDRs that stores statuses; creating the first Event fails.
+
+    ``notes``: the notes of the created Events.
+    """
+
+    def __init__(self, collection: str, object_: Object) -> None:
+        super().__init__()
+        object_["metadata"]["uid"] = "u1"
+        self._collection = collection
+        self._object = object_
+        self._tries = 0
+        self.notes: list[str] = []
+        self.event_created = asyncio.Event()
+        self.put(collection, object_, watched=False)
+
+    async def list_if_served(self, path: str) -> list[Object]:
+        return []
+
+    async def apply(self, path: str, body: Object, manager: str) -> Object:
+        metadata = dict(self._object["metadata"])
+        stored = {**self._object, "metadata": metadata, "status": body["status"]}
+        self.put(self._collection, stored)
+        await run_event_loop()  # the informer gets the new status
+        return stored
+
+    async def create(self, path: str, body: Object) -> Object:
+        self._tries += 1
+        if self._tries == 1:
+            raise ApiUnavailable("the API server does not answer", subject=path)
+        self.notes.append(body["note"])
+        self.event_created.set()
+        return body
+
+
+async def test_a_failed_event_of_a_coordinator_is_created_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(work_queue, "RETRY_S_MIN", 0.0)
+    scripted = ApiWithAFailedEvent(COORDINATORS_PATH, coordinator(podCIDRType="cluster"))
+    api = cast("Api", scripted)
+    coordinators = Coordinators(api, ObjectWriter(api, "test"), CoordinatorReconcilerSettings())
+    work_task = asyncio.ensure_future(coordinators.run())
+    await within(scripted.event_created.wait())
+    await run_event_loop()
+    work_task.cancel()
+    await asyncio.gather(work_task, return_exceptions=True)
+
+    (note,) = scripted.notes
+    assert NO_MANAGER in note
+    assert coordinators.written == 1
+
+
+async def test_a_failed_event_of_a_refused_pool_is_created_later() -> None:
+    kind = TranslatedKind.POOL
+    scripted = ApiWithAFailedEvent(kind.collection, pool())
+    api = cast("Api", scripted)
+    informers = {kind: Informer(api, kind.collection) for kind in TranslatedKind}
+    statuses = StatusWriter(api, ObjectWriter(api, "test"), informers)
+    informer_task = asyncio.ensure_future(informers[kind].run())
+    await within(informers[kind].listed.wait())
+    refusal = DesiredCondition("Ready", "False", "PoolOverlap", "the pool overlaps pool red")
+    statuses.set_conditions(kind, informers[kind].objects["", "blue"], [refusal])
+    with pytest.raises(ApiUnavailable):
+        await statuses.write(kind, "blue", None)
+    await statuses.write(kind, "blue", None)
+    await statuses.write(kind, "blue", None)
+    informer_task.cancel()
+
+    assert scripted.notes == [refusal.message]
+    assert statuses.writes == 1

@@ -168,6 +168,21 @@ async def test_an_unusable_value_stops_its_execution_until_the_value_is_repaired
     await _wait_until_none_is_listed(second)
 
 
+async def test_the_fault_of_a_history_names_its_first_gap(engine: EngineHarness) -> None:
+    first = await engine.start_worker()
+    handle = await engine.client.start(Companion, id="one")
+    await within(engine.activities.begun.wait())
+    await engine.kill_worker(first)
+    key = engine.client.keys.event("one", handle.run_id, 1)
+    (segment,) = (await engine.store.read([Get(key)])).ranges[0].kvs
+    await engine.store.commit([], [Put(key, _history_with_a_gap(segment.value))])
+    second = await engine.start_worker()
+
+    fault = await _wait_until_listed(second, "history")
+    assert "expected event 1, got event 9" in fault.why
+    await engine.store.commit([], [Put(key, segment.value)])
+
+
 class _DelayingStore(FaultyStore):
     """A store that delays answers to reads of ``key``: each release of ``steps`` returns one."""
 
