@@ -104,7 +104,7 @@ def test_an_upgrade_and_a_rollback_lose_no_address(
     cluster.shell("kubectl delete pod web later")
     remove, remove_all = shell_blocks(UNINSTALL)
     cluster.shell(f"{remove}{remove_all}")
-    cluster.until(lambda: not orbweaver_objects(cluster), "the end of all objects")
+    cluster.until(lambda: not orbweaver_objects(cluster), "the deletion of all objects")
 
 
 def assert_addresses(cluster: BareCluster, expected: dict[str, str]) -> None:
@@ -135,11 +135,11 @@ def pushed_digests(clone: Path) -> set[str]:
 
 
 def crd_versions_of_chart(clone: Path) -> dict[str, Any]:
-    schemas = {}
+    versions_by_kind = {}
     for path in sorted((clone / "ops/charts/orbweaver-crds/templates").glob("*.yaml")):
         for definition in yaml.safe_load_all(path.read_text("utf-8")):
-            schemas[definition["spec"]["names"]["kind"]] = definition["spec"]["versions"]
-    return schemas
+            versions_by_kind[definition["spec"]["names"]["kind"]] = definition["spec"]["versions"]
+    return versions_by_kind
 
 
 def git(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -81,7 +81,7 @@ async def replicas(server: ApiServer, tmp_path: Path) -> AsyncIterator[list[Repl
 
 
 def set_api_clock(monkeypatch: pytest.MonkeyPatch, now_s: float) -> None:
-    """Set the API server's time, by which keepers decide."""
+    """Set the API server's time, which keepers use instead of their own clock."""
     monkeypatch.setattr(Api, "server_clock_s", property(lambda _: now_s))
 
 

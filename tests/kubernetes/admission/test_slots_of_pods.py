@@ -1,4 +1,4 @@
-"""The Pod webhook adds slots, units of extended resources, to Pods.
+"""The Pod webhook adds slots to Pods; a slot is one unit of an extended resource.
 
 A Pod gets a ``<NIC>-nic`` slot for each host NIC (master) of its networks, and a ``sub-eni`` slot
 for each address that a network provider binds.
@@ -28,7 +28,7 @@ from tests.support.kubernetes import ApiServer
 DEFAULT_NETWORK = "v1.multus-cni.io/default-network"
 NETWORKS = "k8s.v1.cni.cncf.io/networks"
 INJECT = "cni.spidernet.io/network-resource-inject"
-"""A Pod gets the networks that have the same value of this annotation."""
+"""A Pod with this annotation gets the networks that have it with the same value."""
 
 SLOTS = SlotSettings(request_nic_slots=True, provider_resource="spidernet.io/sub-eni")
 BOND = {"name": "bond9", "mode": 1}

@@ -69,7 +69,7 @@ async def create_until_ready(webhooks: Webhooks, body: Object) -> Object:
 
 
 def with_owner_subnet(pool_object: Object, owner: Object) -> Object:
-    """Name a SpiderSubnet as the controller of the pool, in place."""
+    """Make a SpiderSubnet the controlling owner of ``pool_object``, which is changed."""
     reference = {"apiVersion": API_VERSION, "kind": "SpiderSubnet", "controller": True} | owner
     pool_object["metadata"] |= {
         "labels": {OWNER_SUBNET: owner["name"]},
@@ -191,7 +191,7 @@ async def test_a_changed_ip_version_is_forbidden(webhooks: Webhooks) -> None:
 @pytest.mark.parametrize(
     ("spec", "cause"),
     [
-        # Spiderpool's causes have the name extraCIDR for the field hijackCIDR.
+        # In causes, Spiderpool calls the field hijackCIDR extraCIDR.
         ({"hijackCIDR": ["10.0.0.0/8", "x"]}, ("FieldValueInvalid", "spec.extraCIDR[1]")),
         ({"podCIDRType": None}, ("FieldValueNotSupported", "spec.podCIDRType")),
         ({"podRPFilter": 3}, ("FieldValueNotSupported", "spec.podRPFilter")),

@@ -100,7 +100,7 @@ async def test_finalizers_can_be_removed_while_the_webhook_does_not_answer(
     ):
         body = {"metadata": {"finalizers": None}}
         assert await _merge(webhooks, kind, name, body) == ""
-    # A change of this annotation, the name of a NAD, calls the webhook.
+    # The API server calls the webhook if this annotation, the NAD's name, changes.
     renamed = {"metadata": {"annotations": {"multus.spidernet.io/cr-name": "other"}}}
     assert "webhook" in await _merge(webhooks, "SpiderMultusConfig", "net", renamed)
 
@@ -198,7 +198,7 @@ async def test_a_network_gets_defaults_and_an_invalid_chained_plugin_is_refused(
     assert "type is missing" in await webhooks.create(invalid)
 
 
-async def test_deleting_a_pool_in_use_is_refused_when_guards_deletion_is_set(
+async def test_deleting_a_pool_in_use_is_refused_when_the_webhook_guards_deletion(
     webhooks: Webhooks,
 ) -> None:
     cluster = webhooks.cluster

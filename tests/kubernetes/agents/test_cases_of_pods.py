@@ -39,8 +39,8 @@ IPPOOL = "ipam.spidernet.io/ippool"
 IPPOOLS = "ipam.spidernet.io/ippools"
 NETWORKS = "k8s.v1.cni.cncf.io/networks"
 DEFAULT_NETWORK = "v1.multus-cni.io/default-network"
-LONG_BYTES = 200_000
-"""An API server accepts annotations of 256 KiB."""
+ANNOTATIONS_BYTES = 200_000
+"""The annotations of one Pod; an API server accepts at most 256 KiB."""
 
 LAN_AND_WAN: Any = [{"name": "lan", "namespace": "shop"}, {"name": "wan", "namespace": "shop"}]
 
@@ -61,7 +61,9 @@ async def test_a_pod_with_very_long_annotations_gets_and_releases_an_address(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     """E00007."""
-    annotations_by_key = {f"team/{number:03}": "x" * (LONG_BYTES // 100) for number in range(100)}
+    annotations_by_key = {
+        f"team/{number:03}": "x" * (ANNOTATIONS_BYTES // 100) for number in range(100)
+    }
     labels = {f"label-{number}": "y" * 60 for number in range(100)}
     pod = create_pod(shop, "long", NODE_NAME, annotations=annotations_by_key, labels=labels)
 
@@ -133,7 +135,7 @@ async def test_an_add_is_refused_when_its_pool_is_for_another_network(
     # The ADD of eth0 checks the pools of all interfaces.
     refused = await agent.call("ADD", "web", CNI_ARGS=cni_args_of(pod))
 
-    # The error has the list index of an unnamed interface.
+    # The error calls an unnamed interface by its index in the list.
     nic = {"named": "net1", "unnamed": "1", "single": "eth0"}[pools]
     message = refused.error["msg"] + refused.error["details"]
     text = f"the spec.multusName [shop/lan] in the IPPool lan used by the Pod interface {nic}"

@@ -60,7 +60,7 @@ SETTINGS_OF_CONF_YML = read_settings({"hijackFurtherNics": False, "vethMTU": 900
 
 @pytest.fixture
 async def source(server: ApiServer) -> AsyncIterator[KubernetesCoordinator]:
-    """The agent's source of coordinator settings, after the first list."""
+    """The agent's source of coordinator settings; it has listed the SpiderCoordinators."""
     settings = Settings(
         "node-1", kubeconfig=str(server.kubeconfig), coordinator=SETTINGS_OF_CONF_YML
     )

@@ -238,8 +238,8 @@ async def test_the_owner_of_a_replicasets_pod_is_the_deployment(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     deployment = create_workload(shop, "Deployment", "web")
-    replicas = create_workload(shop, "ReplicaSet", "web-5d4", deployment)
-    pod = create_pod(shop, "web-5d4-x", NODE_NAME, replicas)
+    replica_set = create_workload(shop, "ReplicaSet", "web-5d4", deployment)
+    pod = create_pod(shop, "web-5d4-x", NODE_NAME, replica_set)
 
     await agent.add("web-5d4-x", CNI_ARGS=cni_args_of(pod))
 
@@ -309,11 +309,11 @@ async def test_only_an_add_of_a_cached_pod_succeeds_while_the_api_server_is_down
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     deployment = create_workload(shop, "Deployment", "web")
-    replicas = create_workload(shop, "ReplicaSet", "web-5d4", deployment)
-    pod = create_pod(shop, "web-5d4-x", NODE_NAME, replicas, annotations=POOL_BLUE)
+    replica_set = create_workload(shop, "ReplicaSet", "web-5d4", deployment)
+    pod = create_pod(shop, "web-5d4-x", NODE_NAME, replica_set, annotations=POOL_BLUE)
     uncached = {"metadata": {"name": "uncached", "uid": "uid-of-uncached"}}
     await until_cached(cluster, "web-5d4-x")
-    await until(lambda: cluster.facts._owners.top(as_owner(replicas)).kind == "Deployment")
+    await until(lambda: cluster.facts._owners.top(as_owner(replica_set)).kind == "Deployment")
     shop.kill()
 
     (address,) = await agent.add("web-5d4-x", CNI_ARGS=cni_args_of(pod))

@@ -195,36 +195,7 @@ async def test_the_configuration_has_the_managed_nics_that_the_state_declares(
     assert configuration.managed == {"0000:17:00.0"}
 
 
-async def test_a_foreign_change_during_a_write_is_reverted_by_the_next_write(
-    shop: ApiServer, source: KubernetesSriov, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    nic = DesiredNic(nic="ens1f0", address="0000:17:00.0", vfs=2)
-    await source.declare([])
-    await until(lambda: source.states.objects.get((NAMESPACE, NODE)), WAIT_S_MAX)
-    apply = source._api.apply
-
-    async def apply_then_change(path: str, body: Object, manager: str) -> Object:
-        stored = await apply(path, body, manager)
-        await until(lambda: source.states.objects[(NAMESPACE, NODE)].managed, WAIT_S_MAX)
-        no_interfaces: Object = {"spec": {"interfaces": []}}
-        await asyncio.to_thread(
-            shop.request, "PATCH", STATE_PATH, no_interfaces, content=MERGE_PATCH
-        )
-        await until(lambda: not source.states.objects[(NAMESPACE, NODE)].managed, WAIT_S_MAX)
-        return stored
-
-    with monkeypatch.context() as patch:
-        patch.setattr(source._api, "apply", apply_then_change)
-        await source.declare([nic])
-    assert shop.request("GET", STATE_PATH).body["spec"]["interfaces"] == []
-
-    await source.declare([nic])
-
-    (declared,) = shop.request("GET", STATE_PATH).body["spec"]["interfaces"]
-    assert declared["pciAddress"] == nic.address
-
-
-async def test_annotations_and_a_label_request_and_withdraw_a_drain(
+async def test_a_report_requests_or_withdraws_a_drain_by_annotations_and_a_label(
     shop: ApiServer, source: KubernetesSriov
 ) -> None:
     await source.declare([])
@@ -234,7 +205,7 @@ async def test_annotations_and_a_label_request_and_withdraw_a_drain(
     await until(lambda: source.states.objects[(NAMESPACE, NODE)].requests_drain, WAIT_S_MAX)
     unblocked = NEEDS_DRAIN._replace(blocking=(), needs_drain=False)
     await source.report(unblocked._replace(keeps_request=True))
-    state_after_keep = shop.request("GET", STATE_PATH).body
+    state_with_kept_request = shop.request("GET", STATE_PATH).body
     await source.report(unblocked)
     state_after_withdrawal = shop.request("GET", STATE_PATH).body
 
@@ -245,7 +216,7 @@ async def test_annotations_and_a_label_request_and_withdraw_a_drain(
     assert state_with_request["status"]["syncStatus"] == "InProgress"
     assert state_with_request["metadata"]["labels"] == {DRAIN_LABEL: "Drain_Required"}
     for field in ("annotations", "labels"):
-        assert state_after_keep["metadata"][field] == state_with_request["metadata"][field]
+        assert state_with_kept_request["metadata"][field] == state_with_request["metadata"][field]
     (owner,) = state_with_request["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["uid"]) == ("Node", uid_of_node(shop))
     assert state_after_withdrawal["metadata"]["annotations"] == {DESIRED_DRAIN_STATE: "Idle"}
@@ -286,8 +257,8 @@ async def test_the_configuration_names_the_daemon_of_an_sriov_operator_on_the_no
 
 
 @pytest.fixture
-def operator_definition(shop: ApiServer) -> Iterator[None]:
-    """Serve SriovNetworkNodeState as the SR-IOV operator does: no ``trust``, no ``spoofChk``."""
+def crd_without_trust(shop: ApiServer) -> Iterator[None]:
+    """Remove ``trust`` and ``spoofChk`` from the CRD; the SR-IOV operator's CRD lacks them."""
     original_spec = shop.request("GET", STATES_CRD_PATH).body["spec"]
     changed_spec = copy.deepcopy(original_spec)
     del vf_fields(changed_spec)["trust"], vf_fields(changed_spec)["spoofChk"]
@@ -318,7 +289,7 @@ def reconciler(source: KubernetesSriov, directory: Path) -> SriovReconciler:
     return SriovReconciler(SriovSettings(), source, hardware, GuidLog().keeper(), withdrawal_s=0)
 
 
-@pytest.mark.usefixtures("operator_definition")
+@pytest.mark.usefixtures("crd_without_trust")
 async def test_an_agent_writes_the_status_even_if_the_operators_crd_lacks_trust(
     shop: ApiServer, source: KubernetesSriov, tmp_path: Path
 ) -> None:

@@ -49,7 +49,7 @@ def foreign_kinds(server_with_crds: ApiServer) -> Iterator[ApiServer]:
         server.kubectl("apply", "--server-side", "-f", str(file))
     for group, kind, plural in FOREIGN_KINDS:
         if not DEFINITIONS_DIRECTORY:
-            server.request("POST", path, definition(group, kind, plural))
+            server.request("POST", path, permissive_crd(group, kind, plural))
         server.wait_served(f"/apis/{group}/{VERSIONS.get(group, 'v1')}/{plural}")
     yield server
     for group, _, plural in FOREIGN_KINDS:
@@ -134,7 +134,7 @@ def test_the_api_server_accepts_the_default_objects_of_a_new_cluster(
     assert output.count("(server dry run)") == len(default_objects)
 
 
-def definition(group: str, kind: str, plural: str) -> dict[str, object]:
+def permissive_crd(group: str, kind: str, plural: str) -> dict[str, object]:
     """A CRD that allows any fields."""
     anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     version = {

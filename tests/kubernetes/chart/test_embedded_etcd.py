@@ -34,7 +34,7 @@ WAIT_S_MAX = 60.0
 CERTIFICATE_VARIABLES = ("ORBWEAVER_ETCD_CERT_FILE", "ORBWEAVER_ETCD_KEY_FILE")
 ORBCTL = str(Path(sys.executable).with_name("orbctl"))
 CONTROLLER_PROGRAM = str(Path(sys.executable).with_name("orbweaver-controller"))
-# (kind, name) of the workloads whose etcd variables orbctl can use.
+# Workloads (kind, name); orbctl runs with the etcd variables of one of them.
 CONTROLLER = ("Deployment", "orbweaver-controller")
 AGENT = ("DaemonSet", "orbweaver-agent")
 FETCH_SCRIPT = """
@@ -208,7 +208,7 @@ def test_etcd_tolerates_a_killed_member_and_refuses_a_client_without_a_certifica
     assert without_certificate.returncode != 0, "etcd answered a client without a certificate"
 
 
-def test_an_agents_certificate_neither_changes_pools_nor_opens_the_peer_port(
+def test_an_agents_certificate_allows_neither_pool_changes_nor_peer_connections(
     members: EtcdMembers, tmp_path: Path
 ) -> None:
     members.until_orbctl_succeeds()

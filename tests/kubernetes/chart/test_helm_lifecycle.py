@@ -77,9 +77,9 @@ async def create_certificate(server: ApiServer, directory: Path) -> None:
 
 
 def create_without_webhooks(server: ApiServer, kind: str, manifest: Any) -> None:
-    """Delete the release's webhooks, which no process serves here, and create the object.
+    """Delete the release's webhooks, which no process serves here; then create the object.
 
-    The API server still calls deleted webhooks for a short time.
+    The creation is repeated while the API server still calls the deleted webhooks.
     """
     for path in CONFIGURATION_PATHS.values():
         server.request(
@@ -118,7 +118,7 @@ async def test_an_upgrade_keeps_the_secret_and_the_ca_bundles(
     name = "spiderippool.spiderpool.spidernet.io"
     assert after[name]["rules"][0]["operations"] == ["CREATE", "UPDATE", "DELETE"]
     assert read_secret(server) == secret_before
-    # The new value refuses deletions, so the webhooks that warn about deletions are removed.
+    # With the new value, the webhooks refuse deletions; those that only warn are removed.
     warning_webhooks = {webhook for webhook in before if "-deletion." in webhook}
     assert before.keys() - after.keys() == warning_webhooks
     for webhook, configuration in after.items():

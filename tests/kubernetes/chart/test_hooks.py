@@ -87,7 +87,7 @@ def hooks(server: ApiServer, tmp_path: Path) -> Iterator[Hooks]:
         server.request("DELETE", path)
 
 
-def test_the_job_issues_etcds_certificates_and_a_second_run_keeps_them(hooks: Hooks) -> None:
+def test_the_certificates_job_issues_certificates_and_a_second_run_keeps_them(hooks: Hooks) -> None:
     hooks.run("orbweaver-etcd-certificates")
     member, agent = hooks.secret("orbweaver-etcd-member"), hooks.secret("orbweaver-etcd-agent")
     hooks.run("orbweaver-etcd-certificates")

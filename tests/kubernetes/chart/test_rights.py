@@ -115,7 +115,7 @@ def permitted_server(chart_permissions: None, server: ApiServer) -> ApiServer:
 
 @pytest.fixture
 async def cluster(permitted_server: ApiServer, tmp_path: Path) -> AsyncIterator[TranslatorHarness]:
-    """A leading controller with only the permissions of its service account, and a node."""
+    """A node and a leading controller; the controller has only its account's permissions."""
     await asyncio.to_thread(
         permitted_server.kubectl, "apply", "--server-side", "-f", "-", stdin=NAD_DEFINITION
     )

@@ -31,7 +31,7 @@ PLURALS = {
     "ValidatingAdmissionPolicyBinding": "validatingadmissionpolicybindings",
 }
 STATES_PATH = f"/apis/{API_VERSION}/namespaces/{CHART_NAMESPACE}/sriovnetworknodestates"
-OWN, OTHER = "node-1", "node-2"
+OWN_NODE, OTHER_NODE = "node-1", "node-2"
 DEADLINE_S = 60.0
 
 Connect = Callable[[str, str], Awaitable[Api]]
@@ -42,20 +42,20 @@ Connect = Callable[[str, str], Awaitable[Api]]
 def server_with_policy(server: ApiServer) -> Iterator[ApiServer]:
     rendered = render_objects(VALUES)
     apply_permissions(server, rendered)
-    path_and_policy = [
+    paths_and_policies = [
         (f"{ADMISSION_PATH}/{PLURALS[item['kind']]}/{item['metadata']['name']}", item)
         for item in rendered
         if item["kind"] in PLURALS
     ]
-    for path, item in path_and_policy:
+    for path, item in paths_and_policies:
         answer = server.request("PATCH", f"{path}?fieldManager=chart", item, content=APPLY_PATCH)
         assert answer.status == 201, answer.message
-    for node in (OWN, OTHER):
+    for node in (OWN_NODE, OTHER_NODE):
         server.request("POST", "/api/v1/nodes", {"metadata": {"name": node}})
     yield server
-    for path, _ in path_and_policy:
+    for path, _ in paths_and_policies:
         server.request("DELETE", path)
-    for node in (OWN, OTHER):
+    for node in (OWN_NODE, OTHER_NODE):
         server.request("DELETE", f"{STATES_PATH}/{node}")
         server.request("DELETE", f"/api/v1/nodes/{node}")
     delete_workloads(server)
@@ -97,34 +97,36 @@ async def is_write_refused(api: Api, node: str) -> bool:
 
 
 async def until_policy_applies(api: Api) -> None:
-    """Wait until the API server enforces the policy; ``api``: connection of an agent on ``OWN``."""
+    """Wait until the API server enforces the policy; ``api`` connects an agent of ``OWN_NODE``."""
     async with asyncio.timeout(DEADLINE_S):
-        while not await is_write_refused(api, OTHER):
+        while not await is_write_refused(api, OTHER_NODE):
             pass
 
 
 async def test_an_agent_may_write_only_the_state_of_its_node(connect: Connect) -> None:
-    own_agent, other_agent = await connect(AGENT, OWN), await connect(AGENT, OTHER)
+    own_agent, other_agent = await connect(AGENT, OWN_NODE), await connect(AGENT, OTHER_NODE)
     await until_policy_applies(own_agent)
-    status = node_state_status(OTHER, (), frozenset(), SyncResult(SUCCEEDED, ""))
+    status = node_state_status(OTHER_NODE, (), frozenset(), SyncResult(SUCCEEDED, ""))
 
-    assert not await is_write_refused(own_agent, OWN)
-    assert not await is_write_refused(other_agent, OTHER)
-    assert await is_write_refused(other_agent, OWN)
-    await other_agent.apply(f"{STATES_PATH}/{OTHER}/status", status, FIELD_MANAGER)
-    with pytest.raises(ApiError, match=f'"{OWN}" may not write the state of node "{OTHER}"'):
-        await own_agent.apply(f"{STATES_PATH}/{OTHER}/status", status, FIELD_MANAGER)
+    assert not await is_write_refused(own_agent, OWN_NODE)
+    assert not await is_write_refused(other_agent, OTHER_NODE)
+    assert await is_write_refused(other_agent, OWN_NODE)
+    await other_agent.apply(f"{STATES_PATH}/{OTHER_NODE}/status", status, FIELD_MANAGER)
+    with pytest.raises(
+        ApiError, match=f'"{OWN_NODE}" may not write the state of node "{OTHER_NODE}"'
+    ):
+        await own_agent.apply(f"{STATES_PATH}/{OTHER_NODE}/status", status, FIELD_MANAGER)
     with pytest.raises(ApiError, match="may not write"):
-        await own_agent.merge(f"{STATES_PATH}/{OTHER}", {"metadata": {"labels": {"a": "b"}}})
+        await own_agent.merge(f"{STATES_PATH}/{OTHER_NODE}", {"metadata": {"labels": {"a": "b"}}})
 
 
 async def test_an_unbound_agent_token_may_not_write_states_but_a_controller_may(
     connect: Connect,
 ) -> None:
-    own_agent = await connect(AGENT, OWN)
+    own_agent = await connect(AGENT, OWN_NODE)
     await until_policy_applies(own_agent)
-    await own_agent.apply(f"{STATES_PATH}/{OWN}", node_state(OWN, ()), FIELD_MANAGER)
+    await own_agent.apply(f"{STATES_PATH}/{OWN_NODE}", node_state(OWN_NODE, ()), FIELD_MANAGER)
 
-    assert await is_write_refused(await connect(AGENT, ""), OWN)
+    assert await is_write_refused(await connect(AGENT, ""), OWN_NODE)
     controller = await connect("orbweaver-controller", "")
-    await controller.merge(f"{STATES_PATH}/{OWN}", {"metadata": {"annotations": {"a": "b"}}})
+    await controller.merge(f"{STATES_PATH}/{OWN_NODE}", {"metadata": {"annotations": {"a": "b"}}})

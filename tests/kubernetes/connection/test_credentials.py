@@ -85,7 +85,7 @@ def write_plugin(directory: Path, *statuses: dict[str, Any], exit_code: int = 0)
         "import json, os, pathlib, sys\n"
         "here = pathlib.Path(__file__).parent\n"
         "info = json.loads(os.environ['KUBERNETES_EXEC_INFO'])\n"
-        "assert not info['spec']['interactive'] and os.environ['FLAVOUR'] == sys.argv[1]\n"
+        "assert not info['spec']['interactive'] and os.environ['ARGUMENT'] == sys.argv[1]\n"
         "first, *others = json.loads((here / 'statuses').read_text())\n"
         "(here / 'statuses').write_text(json.dumps(others or [first]))\n"
         "print(json.dumps({'apiVersion': info['apiVersion'], 'kind': 'ExecCredential',"
@@ -94,11 +94,11 @@ def write_plugin(directory: Path, *statuses: dict[str, Any], exit_code: int = 0)
         f"sys.exit({exit_code})\n"
     )
     script.chmod(0o700)
-    variables = [{"name": "FLAVOUR", "value": "sour"}]
+    variables = [{"name": "ARGUMENT", "value": "plain"}]
     return {
         "apiVersion": EXEC_API_VERSION,
         "command": "./plugin",
-        "args": ["sour"],
+        "args": ["plain"],
         "env": variables,
     }
 
