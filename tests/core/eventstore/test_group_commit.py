@@ -23,7 +23,7 @@ from core.eventstore.memory_store import MemoryStore
 class GroupCommitHarness:
     """A group commit on a store that refuses to write the key ``refused``.
 
-    A transaction waits for ``gate``, then raises the next of ``failures``.
+    Each transaction waits for ``gate``, then raises the next of ``failures`` if one is left.
     """
 
     def __init__(self) -> None:
@@ -104,7 +104,7 @@ async def test_a_fenced_writer_fails_all_waiting_proposals() -> None:
     assert harness.transactions == 1
 
 
-async def test_a_lost_proposal_returns_lost_and_the_others_are_sent_again() -> None:
+async def test_a_proposal_for_a_taken_key_returns_lost_and_the_others_are_sent_again() -> None:
     harness = GroupCommitHarness()
     await harness.put("taken")
     answers = [harness.put(key) for key in ("a", "taken", "b")]
@@ -123,10 +123,10 @@ async def test_draining_waits_for_all_proposals() -> None:
     assert harness.group_commit.depth == 0
 
 
-async def in_flight_and_queued(
+async def in_flight_and_queued_proposals(
     harness: GroupCommitHarness,
 ) -> tuple[asyncio.Future[Committed | Lost], ...]:
-    """One proposal in an unanswered transaction, and one queued proposal."""
+    """The futures of a proposal in an unanswered transaction and of a queued proposal."""
     harness.gate.clear()
     in_flight = harness.put("same")
     while not harness.transactions:
@@ -136,7 +136,7 @@ async def in_flight_and_queued(
 
 async def test_cancelling_a_drain_does_not_cancel_the_proposals() -> None:
     harness = GroupCommitHarness()
-    answers = await in_flight_and_queued(harness)
+    answers = await in_flight_and_queued_proposals(harness)
     draining = asyncio.ensure_future(harness.group_commit.drain())
     await asyncio.sleep(0)
     draining.cancel()
@@ -149,7 +149,7 @@ async def test_cancelling_a_drain_does_not_cancel_the_proposals() -> None:
 
 async def test_abandoning_fails_all_proposals_and_ends_a_drain() -> None:
     harness = GroupCommitHarness()
-    answers = await in_flight_and_queued(harness)
+    answers = await in_flight_and_queued_proposals(harness)
     draining = asyncio.ensure_future(harness.group_commit.drain())
     await asyncio.sleep(0)
     harness.group_commit.abandon(SessionLost("gone"))
@@ -178,16 +178,16 @@ async def test_an_inconsistent_transaction_result_fails_all_proposals() -> None:
 
 
 @pytest.mark.parametrize(
-    ("failures", "answer"),
+    ("failed_transactions", "result_type"),
     [(FAILURES_WITHOUT_LOSS_MAX, Committed), (FAILURES_WITHOUT_LOSS_MAX + 1, AssertionError)],
 )
 async def test_retries_of_a_batch_whose_guards_hold_are_limited(
-    failures: int, answer: type
+    failed_transactions: int, result_type: type
 ) -> None:
     harness = GroupCommitHarness()
 
     async def fail_at_first(batch: TransactionBatch) -> TxnResult:
-        if harness.transactions < failures:
+        if harness.transactions < failed_transactions:
             harness.transactions += 1
             return await read_after_failure(harness.store, Get(b"fence"), batch)
         return await harness.transact(batch)
@@ -198,7 +198,7 @@ async def test_retries_of_a_batch_whose_guards_hold_are_limited(
     results = await asyncio.gather(harness.put("a"), harness.put("b"), return_exceptions=True)
     await asyncio.gather(harness.group_commit.drain(), return_exceptions=True)
 
-    assert [type(result) for result in results] == [answer] * 2
+    assert [type(result) for result in results] == [result_type] * 2
 
 
 async def test_later_proposals_do_not_join_a_batch_that_is_sent_again() -> None:

@@ -210,7 +210,7 @@ async def test_a_missing_segment_raises_log_gap(harness: WriterHarness) -> None:
     assert "segment 2 of writer writer-a is missing" in str(error.value)
 
 
-async def test_live_returns_the_segments_that_are_in_etcd(harness: WriterHarness) -> None:
+async def test_reading_live_segments_skips_missing_segments(harness: WriterHarness) -> None:
     for name in "abcd":
         await harness.writer.append(harness.proposal(name))
     await harness.memory.commit(
@@ -223,7 +223,7 @@ async def test_live_returns_the_segments_that_are_in_etcd(harness: WriterHarness
     assert cursor.seqs == {"writer-a": 4}
 
 
-async def test_live_returns_no_segment_if_etcd_has_none(
+async def test_reading_live_segments_returns_only_the_cursor_if_etcd_has_none(
     harness: WriterHarness,
 ) -> None:
     await harness.writer.append(harness.proposal("a"))

@@ -18,7 +18,7 @@ from core.eventstore.log_reader import LOG_START, LiveLog, LogReader, Segment
 from core.eventstore.memory_store import MemoryStore
 from tests.support.archived_cluster import TEST_KEYS, ArchivedCluster
 
-BOUNDS = {
+SMALL_LIMITS = {
     "WINDOW_SEGMENTS": 8,
     "WINDOW_PER_WRITER_MIN": 2,
     "RANGES_PER_READ_MAX": 2,
@@ -45,14 +45,14 @@ async def test_small_windows_read_the_same_log_as_one_large_window(
     await _append_segments(store, writers)
     read_at_once, _ = await LogReader(store, TEST_KEYS).catch_up(LOG_START)
     with pytest.MonkeyPatch.context() as patch:
-        for name, bound in BOUNDS.items():
-            patch.setattr(log_module, name, bound)
+        for name, limit in SMALL_LIMITS.items():
+            patch.setattr(log_module, name, limit)
         heads = {writer: writers.count(writer) for writer in set(writers)}
         revision = 1 + len(writers)  # an empty store has revision 1, each commit adds 1
         live = LiveLog(store, TEST_KEYS, revision, heads=heads, sealed={})
         read_in_windows: list[Segment] = []
         async for segments in live.segments(0, upto):
-            assert 0 < len(segments) <= BOUNDS["SEGMENTS_PER_READ_MAX"]
+            assert 0 < len(segments) <= SMALL_LIMITS["SEGMENTS_PER_READ_MAX"]
             read_in_windows += segments
     assert read_in_windows == [segment for segment in read_at_once if segment.position <= upto]
 

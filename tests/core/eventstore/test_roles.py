@@ -1,4 +1,4 @@
-"""Permissions in an etcd with authentication by client certificates."""
+"""The role of a client certificate's user limits what etcd permits the client."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ pytestmark = pytest.mark.etcd
 CLUSTER = "default"
 KEYS = Keys(CLUSTER)
 NODE = "node-1"
-MEMBER = "etcd-member"
-USERS = (AGENT_USER, CONTROLLER_USER, ROOT_USER, MEMBER)
+USER_WITHOUT_ROLE = "etcd-member"
+USERS = (AGENT_USER, CONTROLLER_USER, ROOT_USER, USER_WITHOUT_ROLE)
 CONFLICT_REQUEST = {
     "podName": "web-1",
     "podNamespace": "shop",
@@ -119,7 +119,7 @@ async def controller(etcd_with_roles: EtcdWithRoles) -> AsyncIterator[EtcdStore]
 GUID = VfGuid(
     "02:00:00:00:00:00:00:01", nic="0000:3b:00.0", nic_guid="10:70:fd:03:00:16:05:48", vf=0
 )
-CLOSED_TO_AGENTS = {
+KEYS_CLOSED_TO_AGENTS = {
     "a pool": KEYS.pool("lan"),
     "a subnet": KEYS.subnet("lan"),
     "a reservation": KEYS.reservation("gateways"),
@@ -137,15 +137,15 @@ CLOSED_TO_AGENTS = {
     "the head of a controller": KEYS.head(controller_writer("kubernetes")),
     "a workflow": KEYS.prefix("workflow") + b"default/open/00/x",
     "another cluster's claim": Keys("other").ip(4, 1),
-    "the key before the cluster": KEYS.root[:-1],
+    "the prefix of the cluster without its last byte": KEYS.root[:-1],
 }
 
 
-@pytest.mark.parametrize("key_name", CLOSED_TO_AGENTS)
+@pytest.mark.parametrize("key_name", KEYS_CLOSED_TO_AGENTS)
 async def test_an_agent_cannot_write_keys_outside_its_role(
     key_name: str, agent: EtcdStore, controller: EtcdStore
 ) -> None:
-    key = CLOSED_TO_AGENTS[key_name]
+    key = KEYS_CLOSED_TO_AGENTS[key_name]
 
     with pytest.raises(StoreRejected, match="permission denied"):
         await agent.commit([], [Put(key, b"forged")])
@@ -195,19 +195,19 @@ async def test_the_role_of_an_agent_permits_all_its_work(
 async def test_a_client_without_role_or_certificate_reads_nothing(
     etcd_with_roles: EtcdWithRoles,
 ) -> None:
-    member = EtcdStore(etcd_with_roles.settings(MEMBER))
+    store_without_role = EtcdStore(etcd_with_roles.settings(USER_WITHOUT_ROLE))
     anonymous = etcd_with_roles.settings(AGENT_USER)._replace(cert_file="", key_file="")
     anonymous_store = EtcdStore(anonymous._replace(read_deadline_s=1.0))
 
     with pytest.raises(StoreRejected, match="permission denied"):
-        await member.read([Get(KEYS.pool("lan"))])
+        await store_without_role.read([Get(KEYS.pool("lan"))])
     with pytest.raises(StoreUnavailable):
         await anonymous_store.read([Get(KEYS.pool("lan"))])
-    for store in (member, anonymous_store):
+    for store in (store_without_role, anonymous_store):
         await store.close()
 
 
-def test_only_root_can_enable_access_control_again(
+def test_enabling_access_control_a_second_time_needs_root(
     etcd_with_roles: EtcdWithRoles,
 ) -> None:
     assert etcd_with_roles.enable_access_control().returncode == 0

@@ -31,7 +31,7 @@ async def node() -> Any:
         yield node
 
 
-async def test_an_event_loop_pass_decodes_at_most_the_limit_of_values(
+async def test_each_event_loop_pass_decodes_a_limited_number_of_values(
     node: NodeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(state_reader, "DECODED_AT_ONCE_MAX", DECODED_AT_ONCE)
@@ -44,9 +44,9 @@ async def test_an_event_loop_pass_decodes_at_most_the_limit_of_values(
             loop_pass += 1
             await asyncio.sleep(0)
 
-    def count_and_decode(self: KeyKind[Any], *of: Any) -> object:
+    def count_and_decode(self: KeyKind[Any], *arguments: Any) -> object:
         decoded_by_pass[loop_pass] += 1
-        return decode(self, *of)
+        return decode(self, *arguments)
 
     monkeypatch.setattr(KeyKind, "read", count_and_decode)
     counting = asyncio.ensure_future(count_passes())

@@ -41,7 +41,7 @@ async def event_ids(harness: WriterHarness) -> list[str]:
     return [recorded.event_id for segment in segments for recorded in segment.events()]
 
 
-async def append_after_passes(harness: WriterHarness, passes: int) -> None:
+async def append_after_loop_passes(harness: WriterHarness, passes: int) -> None:
     for _ in range(passes):
         await asyncio.sleep(0)
     assert isinstance(await harness.writer.append(harness.proposal(f"late-{passes}")), Committed)
@@ -67,17 +67,17 @@ async def test_concurrent_proposals_use_at_most_two_transactions(
     assert len(await event_ids(harness)) == 20
 
 
-async def test_callers_of_the_next_event_loop_passes_join_the_same_transaction(
+async def test_appends_in_the_next_event_loop_passes_join_the_same_transaction(
     harness: WriterHarness,
 ) -> None:
-    await asyncio.gather(*(append_after_passes(harness, passes) for passes in range(4)))
+    await asyncio.gather(*(append_after_loop_passes(harness, passes) for passes in range(4)))
 
     assert harness.writer.transactions == 1
 
 
 async def test_new_callers_do_not_delay_waiting_callers(harness: WriterHarness) -> None:
     appends = [
-        asyncio.ensure_future(append_after_passes(harness, passes))
+        asyncio.ensure_future(append_after_loop_passes(harness, passes))
         for passes in range(4 * GATHERING_PASSES_MAX)
     ]
 
@@ -114,7 +114,7 @@ async def test_two_proposals_for_one_key_never_share_a_transaction(harness: Writ
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Committed", "Lost", "Lost"]
 
 
-async def test_a_lost_proposal_returns_a_range_that_starts_at_its_guarded_key(
+async def test_a_lost_proposal_returns_a_requested_range_that_starts_at_its_guarded_key(
     harness: WriterHarness,
 ) -> None:
     for name in ("m1", "m2"):
@@ -173,7 +173,7 @@ async def test_a_range_guard_fails_after_a_newer_write_in_its_range(harness: Wri
 
 
 @pytest.mark.parametrize("fault", Fault)
-async def test_the_outcome_of_a_failed_commit_is_read_back_and_returned(
+async def test_an_append_reports_the_true_outcome_of_a_failed_commit(
     harness: WriterHarness, fault: Fault
 ) -> None:
     harness.store.fail_next_commits(fault)
@@ -253,7 +253,7 @@ async def test_an_outcome_stays_unknown_when_reading_it_back_is_refused(
 ) -> None:
     commit = harness.store.commit
 
-    async def lose_and_refuse(
+    async def refuse_third_commit(
         guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
     ) -> TxnResult:
         # Commit 1 opens the writer. Commit 2 has the proposals. Commit 3 reads the outcome back.
@@ -262,7 +262,7 @@ async def test_an_outcome_stays_unknown_when_reading_it_back_is_refused(
             raise StoreRejected("the role was taken away")
         return await commit(guards, writes, otherwise)
 
-    monkeypatch.setattr(harness.store, "commit", lose_and_refuse)
+    monkeypatch.setattr(harness.store, "commit", refuse_third_commit)
     harness.store.fail_next_commits(Fault.ANSWER_LOST)
 
     appends = (harness.writer.append(harness.proposal(name)) for name in ("a", "b"))

@@ -81,7 +81,7 @@ def test_a_call_that_was_not_processed_wrote_nothing(code: StatusCode) -> None:
 
 
 @pytest.mark.parametrize("state", CallState)
-def test_a_failed_write_becomes_the_error_of_its_state(state: CallState) -> None:
+def test_a_failed_write_has_one_error_class_for_each_call_state(state: CallState) -> None:
     code, details, _ = next(case for case in CASES if case[2] == state.name)
 
     error = write_error(classify(StatusCode[code], details), "etcd:2379")

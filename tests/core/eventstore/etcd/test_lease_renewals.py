@@ -40,9 +40,9 @@ async def test_a_renewal_never_gets_the_answer_of_a_cancelled_renewal(
     leases = [await store.grant_lease(ttl_s) for ttl_s in (TTL_S, 2 * TTL_S)]
     await store.keep_lease(leases[0])
 
-    for yields in range(8):
+    for loop_passes in range(8):
         cancelled_renewal = asyncio.ensure_future(store.keep_lease(leases[0]))
-        for _ in range(yields):
+        for _ in range(loop_passes):
             await asyncio.sleep(0)
         cancelled_renewal.cancel()
 

@@ -21,8 +21,8 @@ ETCD3_MESSAGES = {
 }
 
 
-def described(field: FieldDescriptor) -> tuple[int, bool, str]:
-    """Number, whether the field is repeated, and type. Enumerations count as int32."""
+def field_definition(field: FieldDescriptor) -> tuple[int, bool, str]:
+    """Return the field's number, whether it is repeated, and its type (int32 for enumerations)."""
     if field.message_type is not None:
         kind = str(field.message_type.name)
     elif field.type == FieldDescriptor.TYPE_ENUM:
@@ -41,7 +41,7 @@ def test_message_fields_have_the_numbers_and_types_of_etcd(name: str) -> None:
     etcd3_fields = ETCD3_MESSAGES[name].fields_by_name
     for field_name, field in our_fields.items():
         if (name, field_name) not in NEWER_FIELDS:
-            assert described(field) == described(etcd3_fields[field_name]), field_name
+            assert field_definition(field) == field_definition(etcd3_fields[field_name]), field_name
 
 
 def test_the_client_does_not_load_grpcio() -> None:

@@ -34,15 +34,15 @@ async def store(
 
 
 def rewrite_during_reads(
-    monkeypatch: pytest.MonkeyPatch, store: EtcdStore, *, attempts: int, compact: bool
+    monkeypatch: pytest.MonkeyPatch, store: EtcdStore, *, rewrites: int, compact: bool
 ) -> list[str]:
-    """Rewrite all keys after the first page of each of the next ``attempts`` read attempts.
+    """After the first page of a read, rewrite all keys; do so ``rewrites`` times.
 
     Return a list that collects the range calls.
     """
     calls: list[str] = []
     repeat = Calls.repeat
-    rewrites_left = attempts
+    rewrites_left = rewrites
 
     async def repeat_and_rewrite(self: Calls, method: Any, request: Any) -> Any:
         nonlocal rewrites_left
@@ -66,7 +66,7 @@ def rewrite_during_reads(
 async def test_all_pages_of_a_read_show_the_revision_of_the_first_page(
     store: EtcdStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = rewrite_during_reads(monkeypatch, store, attempts=1, compact=False)
+    calls = rewrite_during_reads(monkeypatch, store, rewrites=1, compact=False)
 
     result = await store.read([ALL_KEYS])
 
@@ -90,18 +90,18 @@ async def test_oldest_first_reads_more_keys_than_a_page_in_order(store: EtcdStor
 async def test_a_read_starts_again_when_its_revision_is_compacted(
     store: EtcdStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rewrite_during_reads(monkeypatch, store, attempts=1, compact=True)
+    rewrite_during_reads(monkeypatch, store, rewrites=1, compact=True)
 
     result = await store.read([ALL_KEYS])
 
     assert [kv.value for kv in result.ranges[0].kvs] == [b"new"] * KEY_COUNT
 
 
-async def test_a_read_raises_compacted_when_every_attempt_is_compacted(
+async def test_a_read_raises_compacted_when_the_revision_of_every_attempt_is_compacted(
     store: EtcdStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A read makes fewer than 100 attempts.
-    rewrite_during_reads(monkeypatch, store, attempts=100, compact=True)
+    rewrite_during_reads(monkeypatch, store, rewrites=100, compact=True)
 
     with pytest.raises(Compacted) as caught:
         await store.read([ALL_KEYS])

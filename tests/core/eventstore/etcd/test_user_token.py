@@ -22,7 +22,7 @@ AS_ROOT = "--user=root:secret"
 
 @pytest.fixture
 def etcd_with_users(tmp_path: Path) -> Iterator[EtcdCluster]:
-    """An etcd whose user agent may use keys below /agent/, with tokens that expire after 1 s."""
+    """An etcd with a user ``agent`` for the keys below /agent/; tokens expire after 1 s."""
     # etcd logs expired tokens at the level debug.
     flags = ["--auth-token-ttl=1", "--log-level=debug"]
     with EtcdCluster(tmp_path, flags=flags) as cluster:
@@ -149,7 +149,7 @@ async def test_writes_succeed_after_users_are_added(
     etcd_with_users: EtcdCluster, open_store: OpenStore
 ) -> None:
     store = open_store(agent_settings(etcd_with_users))
-    # etcd refuses tokens from before the last change of users.
+    # After each change of users, etcd refuses all older tokens.
     for number in range(3):
         etcd_with_users.etcdctl(AS_ROOT, "user", "add", f"other{number}:x")
         committed = await store.commit([], [Put(b"/agent/k", b"")])

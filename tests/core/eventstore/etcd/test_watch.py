@@ -31,7 +31,7 @@ async def put_pairs(store: EtcdStore, numbers: Sequence[int]) -> list[int]:
     return revisions
 
 
-async def revisions_upto(stream: AsyncIterator[WatchBatch], last: int) -> list[int]:
+async def confirmed_revisions_upto(stream: AsyncIterator[WatchBatch], last: int) -> list[int]:
     """The revisions of all changes until a batch confirms revision ``last``."""
     revisions = []
     async with asyncio.timeout(DEADLINE_S):
@@ -54,14 +54,14 @@ async def test_a_watch_resumes_after_etcd_was_restarted(
     store = open_store(EtcdSettings(one_member_etcd.endpoints))
     first_revisions = await put_pairs(store, range(3))
     stream = store.watch(ranges, after=first_revisions[0] - 1)
-    revisions = await revisions_upto(stream, first_revisions[-1])
+    revisions = await confirmed_revisions_upto(stream, first_revisions[-1])
 
     one_member_etcd.members[0].kill()
     one_member_etcd.restart(one_member_etcd.members[0])
     second_revisions = await put_pairs(
         open_store(EtcdSettings(one_member_etcd.endpoints)), range(3, 6)
     )
-    revisions += await revisions_upto(stream, second_revisions[-1])
+    revisions += await confirmed_revisions_upto(stream, second_revisions[-1])
 
     assert revisions == twice(first_revisions + second_revisions)
 
@@ -74,7 +74,7 @@ async def test_a_waiting_watch_continues_after_restarts_of_etcd(
     start = (await store.read([Get(b"/a/")])).revision
     restarts = 3
     watching = asyncio.create_task(
-        revisions_upto(store.watch(ranges, after=start), start + 2 * restarts)
+        confirmed_revisions_upto(store.watch(ranges, after=start), start + 2 * restarts)
     )
 
     committed = []
@@ -94,12 +94,12 @@ async def test_a_watch_moves_to_another_member_when_its_member_is_killed(
     store = open_store(EtcdSettings(three_member_etcd.endpoints, read_deadline_s=30.0))
     first_revisions = await put_pairs(store, range(3))
     stream = store.watch(ranges, after=first_revisions[0] - 1)
-    revisions = await revisions_upto(stream, first_revisions[-1])
+    revisions = await confirmed_revisions_upto(stream, first_revisions[-1])
 
     three_member_etcd.member_at(store.endpoint).kill()
     await store.read([Get(b"/a/")])
     second_revisions = await put_pairs(store, range(3, 6))
-    revisions += await revisions_upto(stream, second_revisions[-1])
+    revisions += await confirmed_revisions_upto(stream, second_revisions[-1])
 
     assert revisions == twice(first_revisions + second_revisions)
 
@@ -113,12 +113,12 @@ async def test_a_watch_moves_from_a_hung_member_to_another(
     )
     first_revisions = await put_pairs(store, range(3))
     stream = store.watch(TWO_RANGES, after=first_revisions[0] - 1)
-    revisions = await revisions_upto(stream, first_revisions[-1])
+    revisions = await confirmed_revisions_upto(stream, first_revisions[-1])
 
     three_member_etcd.member_at(store.endpoint).pause()
     await store.read([Get(b"/a/")])
     second_revisions = await put_pairs(store, range(3, 6))
-    revisions += await revisions_upto(stream, second_revisions[-1])
+    revisions += await confirmed_revisions_upto(stream, second_revisions[-1])
 
     assert revisions == twice(first_revisions + second_revisions)
 
@@ -130,7 +130,7 @@ async def test_a_watch_that_fell_behind_a_compaction_raises_compacted(
     store = open_store(EtcdSettings(one_member_etcd.endpoints))
     first_revisions = await put_pairs(store, range(2))
     stream = store.watch(ranges, after=first_revisions[0] - 1)
-    await revisions_upto(stream, first_revisions[-1])
+    await confirmed_revisions_upto(stream, first_revisions[-1])
 
     # The test does not read the watch until etcd has compacted.
     one_member_etcd.members[0].kill()
@@ -139,7 +139,7 @@ async def test_a_watch_that_fell_behind_a_compaction_raises_compacted(
     await store.compact(later_revisions[1])
 
     with pytest.raises(Compacted) as caught:
-        await revisions_upto(stream, later_revisions[-1])
+        await confirmed_revisions_upto(stream, later_revisions[-1])
     assert caught.value.revision == later_revisions[1]
 
 
@@ -150,13 +150,13 @@ async def test_a_watch_without_a_backlog_survives_a_compaction_and_a_restart(
     store = open_store(EtcdSettings(one_member_etcd.endpoints))
     first_revisions = await put_pairs(store, range(3))
     stream = store.watch(ranges, after=first_revisions[0] - 1)
-    revisions = await revisions_upto(stream, first_revisions[-1])
+    revisions = await confirmed_revisions_upto(stream, first_revisions[-1])
 
     await store.compact(first_revisions[-1])
     one_member_etcd.members[0].kill()
     one_member_etcd.restart(one_member_etcd.members[0])
     second_revisions = await put_pairs(store, range(3, 6))
-    revisions += await revisions_upto(stream, second_revisions[-1])
+    revisions += await confirmed_revisions_upto(stream, second_revisions[-1])
 
     assert revisions == twice(first_revisions + second_revisions)
 
@@ -171,7 +171,9 @@ async def test_a_watch_that_would_miss_a_deletion_raises_compacted(
 
     # etcd itself would accept this position and omit the deletion.
     with pytest.raises(Compacted):
-        await revisions_upto(store.watch(ONE_RANGE, after=put_revision), deletion_revision)
+        await confirmed_revisions_upto(
+            store.watch(ONE_RANGE, after=put_revision), deletion_revision
+        )
 
 
 async def test_a_closed_watch_leaves_no_task_behind(
@@ -183,8 +185,8 @@ async def test_a_closed_watch_leaves_no_task_behind(
 
     for _ in range(20):
         stream = store.watch(TWO_RANGES, after=revision - 1)
-        await revisions_upto(stream, revision)
-        await stream.aclose()  # type: ignore[attr-defined]  # stores return generators
+        await confirmed_revisions_upto(stream, revision)
+        await stream.aclose()  # type: ignore[attr-defined]  # the iterator is a generator
 
     # The task of a closed watch ends asynchronously.
     async with asyncio.timeout(DEADLINE_S):
@@ -197,8 +199,8 @@ def has_both_prefixes(changes: Sequence[KeyChange]) -> bool:
     return {change.key[:3] for change in changes} == {b"/a/", b"/b/"}
 
 
-async def changes_upto(stream: AsyncIterator[WatchBatch], last: int) -> list[int]:
-    """The revisions of all changes up to ``last``, even if unconfirmed."""
+async def received_revisions_upto(stream: AsyncIterator[WatchBatch], last: int) -> list[int]:
+    """The revisions of all changes until a change of ``last`` arrives, confirmed or not."""
     revisions: list[int] = []
     async with asyncio.timeout(DEADLINE_S):
         while last not in revisions:
@@ -232,7 +234,7 @@ async def test_a_complete_revision_is_returned_after_an_older_incomplete_revisio
     incomplete_revision = (await store.commit([], [Put(b"/a/1", b"")])).revision
     (complete_revision,) = await put_pairs(store, [1])
 
-    assert await changes_upto(stream, complete_revision) == [
+    assert await received_revisions_upto(stream, complete_revision) == [
         incomplete_revision,
         complete_revision,
         complete_revision,
@@ -246,13 +248,13 @@ async def test_a_broken_watch_does_not_repeat_unconfirmed_changes(
     (before,) = await put_pairs(store, [0])
     stream = store.watch(TWO_RANGES, after=before, is_whole=has_both_prefixes)
     first_revisions = await put_pairs(store, range(1, 4))
-    revisions = await changes_upto(stream, first_revisions[-1])
+    revisions = await received_revisions_upto(stream, first_revisions[-1])
 
     one_member_etcd.members[0].kill()
     one_member_etcd.restart(one_member_etcd.members[0])
     second_revisions = await put_pairs(
         open_store(EtcdSettings(one_member_etcd.endpoints)), range(4, 7)
     )
-    revisions += await changes_upto(stream, second_revisions[-1])
+    revisions += await received_revisions_upto(stream, second_revisions[-1])
 
     assert revisions == twice(first_revisions + second_revisions)

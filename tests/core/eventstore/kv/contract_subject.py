@@ -32,21 +32,21 @@ class Subject(NamedTuple):
 
     @property
     def whole_range(self) -> tuple[bytes, bytes]:
-        """All keys of this test."""
+        """The range of all keys of this test."""
         return self.prefix, self.prefix[:-1] + bytes([self.prefix[-1] + 1])
 
     def range(self, start: str, end: str) -> tuple[bytes, bytes]:
         return self.key(start), self.key(end)
 
     def let_leases_end(self, seconds: float) -> None:
-        """Advance the clock of a memory store; in etcd, leases expire in real time."""
+        """Advance the clock of a memory store. In etcd, real time ends the leases."""
         if self.clock is not None:
             assert isinstance(self.store, MemoryStore)
             self.clock.now_s += seconds
             self.store.expire()
 
 
-async def batches_of(
+async def watched_batches(
     store: KeyValueStore, ranges: Sequence[tuple[bytes, bytes]], *, after: int, upto: int
 ) -> list[WatchBatch]:
     batches = []
@@ -58,8 +58,8 @@ async def batches_of(
     return batches
 
 
-async def changes_of(
+async def watched_changes(
     store: KeyValueStore, ranges: Sequence[tuple[bytes, bytes]], *, after: int, upto: int
 ) -> list[KeyChange]:
-    batches = await batches_of(store, ranges, after=after, upto=upto)
+    batches = await watched_batches(store, ranges, after=after, upto=upto)
     return [change for batch in batches for change in batch.changes]

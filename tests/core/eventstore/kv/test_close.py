@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import StoreUnavailable
 from core.eventstore.kv import Get, Put
-from tests.core.eventstore.kv.contract_subject import DEADLINE_S, Subject, changes_of
+from tests.core.eventstore.kv.contract_subject import DEADLINE_S, Subject, watched_changes
 
 
 async def test_a_closed_store_refuses_calls(subject: Subject) -> None:
@@ -22,7 +22,7 @@ async def test_a_closed_store_refuses_calls(subject: Subject) -> None:
     with pytest.raises(StoreUnavailable):
         await subject.store.grant_lease(60)
     with pytest.raises(StoreUnavailable):
-        await changes_of(subject.store, [subject.whole_range], after=1, upto=2)
+        await watched_changes(subject.store, [subject.whole_range], after=1, upto=2)
 
 
 async def test_closing_the_store_ends_a_waiting_watch(subject: Subject) -> None:

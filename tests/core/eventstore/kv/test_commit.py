@@ -1,4 +1,4 @@
-"""A commit applies all writes if every guard holds; else the commit only returns its reads."""
+"""If every guard holds, a commit applies all writes; else it returns the requested reads."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ async def test_nothing_newer_holds_for_an_empty_range(subject: Subject) -> None:
     assert await guards_hold(subject, NothingNewer(*subject.range("b", "c"), 0))
 
 
-async def test_nothing_newer_holds_only_since_the_last_write_in_its_range(
+async def test_nothing_newer_fails_for_a_revision_before_the_last_write_in_its_range(
     subject: Subject,
 ) -> None:
     old = await put(subject, "b1", "b2")
@@ -147,7 +147,7 @@ async def test_one_failing_guard_stops_every_write(subject: Subject) -> None:
     assert [kv.key for kv in kvs] == [subject.key("taken")]
 
 
-async def test_a_failed_commit_makes_no_revision(subject: Subject) -> None:
+async def test_a_failed_commit_leaves_the_revision_unchanged(subject: Subject) -> None:
     revision = await put(subject, "a")
 
     result = await subject.store.commit([Absent(subject.key("a"))], [Put(subject.key("b"), b"")])
@@ -186,7 +186,7 @@ async def test_a_successful_commit_returns_no_reads(subject: Subject) -> None:
     assert result.reads == {}
 
 
-async def test_a_commit_without_writes_makes_no_revision(
+async def test_a_commit_without_writes_leaves_the_revision_unchanged(
     subject: Subject,
 ) -> None:
     revision = await put(subject, "a")
@@ -208,7 +208,7 @@ async def test_deleting_a_range_deletes_its_keys_and_no_others(subject: Subject)
     assert [kv.key for kv in kvs] == [subject.key("a"), subject.key("c")]
 
 
-async def test_deleting_a_missing_key_succeeds_and_makes_no_revision(
+async def test_deleting_a_missing_key_succeeds_and_leaves_the_revision_unchanged(
     subject: Subject,
 ) -> None:
     revision = await put(subject, "a")

@@ -6,7 +6,7 @@ import pytest
 
 from core.errors import Compacted, StoreRejected
 from core.eventstore.kv import Delete, Get, KeyChange, Put
-from tests.core.eventstore.kv.contract_subject import Subject, changes_of
+from tests.core.eventstore.kv.contract_subject import Subject, watched_changes
 
 
 async def write_revisions(subject: Subject, count: int) -> list[int]:
@@ -17,15 +17,15 @@ async def write_revisions(subject: Subject, count: int) -> list[int]:
     return revisions
 
 
-@pytest.mark.parametrize("gets", [1, 2])
+@pytest.mark.parametrize("get_count", [1, 2])
 async def test_reading_before_the_compacted_revision_is_refused(
-    subject: Subject, gets: int
+    subject: Subject, get_count: int
 ) -> None:
     _, second, third, _ = await write_revisions(subject, 4)
     await subject.store.compact(third)
 
     with pytest.raises(Compacted) as caught:
-        await subject.store.read([Get(subject.key("a"))] * gets, revision=second)
+        await subject.store.read([Get(subject.key("a"))] * get_count, revision=second)
 
     assert caught.value.revision == third
 
@@ -72,17 +72,19 @@ async def test_compacting_a_future_revision_is_refused(subject: Subject) -> None
         await subject.store.compact(revision + 1_000_000)
 
 
-@pytest.mark.parametrize("ranges", [1, 2])
-@pytest.mark.parametrize("back", [1, 2])
+@pytest.mark.parametrize("range_count", [1, 2])
+@pytest.mark.parametrize("revisions_before", [1, 2])
 async def test_a_watch_that_would_miss_changes_is_refused(
-    subject: Subject, ranges: int, back: int
+    subject: Subject, range_count: int, revisions_before: int
 ) -> None:
     revisions = await write_revisions(subject, 4)
     await subject.store.compact(revisions[2])
-    watched = [subject.range("a", "b"), subject.range("y", "z")][:ranges]
+    watched = [subject.range("a", "b"), subject.range("y", "z")][:range_count]
 
     with pytest.raises(Compacted) as caught:
-        await changes_of(subject.store, watched, after=revisions[2] - back, upto=revisions[3])
+        await watched_changes(
+            subject.store, watched, after=revisions[2] - revisions_before, upto=revisions[3]
+        )
 
     assert caught.value.revision == revisions[2]
 
@@ -94,14 +96,14 @@ async def test_a_watch_from_the_beginning_of_a_compacted_store_is_refused(
     await subject.store.compact(revisions[1])
 
     with pytest.raises(Compacted):
-        await changes_of(subject.store, [subject.whole_range], after=0, upto=revisions[1])
+        await watched_changes(subject.store, [subject.whole_range], after=0, upto=revisions[1])
 
 
 async def test_a_watch_after_the_compacted_revision_returns_every_change(subject: Subject) -> None:
     revisions = await write_revisions(subject, 3)
     await subject.store.compact(revisions[1])
 
-    changes = await changes_of(
+    changes = await watched_changes(
         subject.store, [subject.whole_range], after=revisions[1], upto=revisions[2]
     )
 

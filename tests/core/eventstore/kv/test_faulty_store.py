@@ -6,7 +6,7 @@ import pytest
 
 from core.errors import OutcomeUnknown, StoreUnavailable
 from core.eventstore.kv import Absent, Get, Put
-from tests.core.eventstore.kv.contract_subject import Subject, changes_of
+from tests.core.eventstore.kv.contract_subject import Subject, watched_changes
 from tests.support.faulty_store import Fault, FaultyStore
 
 
@@ -18,7 +18,7 @@ from tests.support.faulty_store import Fault, FaultyStore
         (Fault.REFUSED, StoreUnavailable, False),
     ],
 )
-async def test_a_fault_fails_one_commit(
+async def test_a_fault_makes_only_the_next_commit_raise(
     subject: Subject, fault: Fault, error: type[Exception], *, is_written: bool
 ) -> None:
     store = FaultyStore(subject.store)
@@ -59,7 +59,7 @@ async def test_a_watch_works_while_calls_fail(subject: Subject) -> None:
     revision = (await store.commit([], [Put(subject.key("a"), b"")])).revision
     store.is_unavailable = True
 
-    changes = await changes_of(store, [subject.whole_range], after=revision - 1, upto=revision)
+    changes = await watched_changes(store, [subject.whole_range], after=revision - 1, upto=revision)
 
     assert [change.key for change in changes] == [subject.key("a")]
     await store.close()

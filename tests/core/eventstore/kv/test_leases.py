@@ -1,4 +1,4 @@
-"""A key with a lease exists exactly as long as the lease."""
+"""The end of a lease deletes the keys that were last written with it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from core.errors import StoreRejected
 from core.eventstore.kv import Get, KeyChange, Put
-from tests.core.eventstore.kv.contract_subject import Subject, changes_of
+from tests.core.eventstore.kv.contract_subject import Subject, watched_changes
 
 NO_SUCH_LEASE = 0x7A11
 
@@ -18,7 +18,7 @@ async def test_leases_have_different_ids(subject: Subject) -> None:
     assert 0 not in leases
 
 
-async def test_a_key_has_the_lease_of_its_last_write(subject: Subject) -> None:
+async def test_a_key_has_the_lease_that_its_put_names_or_none(subject: Subject) -> None:
     lease = await subject.store.grant_lease(60)
     await subject.store.commit([], [Put(subject.key("a"), b"", lease), Put(subject.key("b"), b"")])
 
@@ -62,7 +62,9 @@ async def test_revoking_a_lease_deletes_its_keys_in_one_revision(subject: Subjec
 
     result = await subject.store.read([Get(*subject.whole_range)])
     assert [kv.key for kv in result.ranges[0].kvs] == [subject.key("c")]
-    changes = await changes_of(subject.store, [subject.whole_range], after=start, upto=start + 1)
+    changes = await watched_changes(
+        subject.store, [subject.whole_range], after=start, upto=start + 1
+    )
     assert sorted(changes) == [
         KeyChange(subject.key("a"), None, start + 1),
         KeyChange(subject.key("b"), None, start + 1),
@@ -103,16 +105,16 @@ async def test_a_commit_with_an_unknown_lease_writes_nothing(
     assert (await subject.store.read([Get(*subject.whole_range)])).ranges[0].count == 0
 
 
-@pytest.mark.parametrize("ranges", [1, 2])
+@pytest.mark.parametrize("range_count", [1, 2])
 async def test_a_watch_returns_the_deletions_of_keys_whose_lease_has_ended(
-    subject: Subject, ranges: int
+    subject: Subject, range_count: int
 ) -> None:
     lease = await subject.store.grant_lease(1)
     start = (await subject.store.commit([], [Put(subject.key("a"), b"", lease)])).revision
     subject.let_leases_end(10)
-    watched = [subject.range("a", "b"), subject.range("y", "z")][:ranges]
+    watched = [subject.range("a", "b"), subject.range("y", "z")][:range_count]
 
-    changes = await changes_of(subject.store, watched, after=start, upto=start + 1)
+    changes = await watched_changes(subject.store, watched, after=start, upto=start + 1)
 
     assert changes == [KeyChange(subject.key("a"), None, start + 1)]
     assert await subject.store.keep_lease(lease) == 0

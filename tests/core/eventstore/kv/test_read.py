@@ -69,7 +69,7 @@ async def test_several_ranges_are_read_at_one_revision_in_the_requested_order(
     )
 
 
-async def test_a_limit_bounds_the_keys_but_not_the_count(subject: Subject) -> None:
+async def test_a_limit_bounds_the_returned_keys_but_not_the_count(subject: Subject) -> None:
     await fill(subject, 10)
 
     truncated, exact, complete = (
@@ -88,7 +88,7 @@ async def test_a_limit_bounds_the_keys_but_not_the_count(subject: Subject) -> No
     assert (len(complete.kvs), complete.count, complete.more) == (10, 10, False)
 
 
-async def test_counting_transfers_no_keys(subject: Subject) -> None:
+async def test_a_count_only_read_returns_the_count_without_keys(subject: Subject) -> None:
     await fill(subject, 10)
 
     result = await subject.store.read([Get(*subject.whole_range, count_only=True)])

@@ -16,7 +16,12 @@ from core.eventstore.kv import (
     watch_value,
 )
 from core.eventstore.memory_store import MemoryStore
-from tests.core.eventstore.kv.contract_subject import DEADLINE_S, Subject, batches_of, changes_of
+from tests.core.eventstore.kv.contract_subject import (
+    DEADLINE_S,
+    Subject,
+    watched_batches,
+    watched_changes,
+)
 
 
 async def newest_revision(subject: Subject) -> int:
@@ -44,7 +49,7 @@ async def test_a_watch_returns_puts_and_deletions_in_order(subject: Subject) -> 
     second = await put(subject, "a")
     third = (await subject.store.commit([], [Delete(subject.key("a"))])).revision
 
-    changes = await changes_of(subject.store, [subject.whole_range], after=start, upto=third)
+    changes = await watched_changes(subject.store, [subject.whole_range], after=start, upto=third)
 
     assert changes == [
         KeyChange(subject.key("a"), b"a", first),
@@ -53,7 +58,7 @@ async def test_a_watch_returns_puts_and_deletions_in_order(subject: Subject) -> 
     ]
 
 
-async def test_a_watch_returns_changes_after_its_start(subject: Subject) -> None:
+async def test_a_watch_that_is_read_repeatedly_returns_every_later_change(subject: Subject) -> None:
     start = await newest_revision(subject)
     stream = subject.store.watch([subject.whole_range], after=start)
     changes: list[KeyChange] = []
@@ -73,7 +78,7 @@ async def test_a_watch_begins_after_the_given_revision(subject: Subject) -> None
     before = await put(subject, "a")
     after = await put(subject, "b")
 
-    changes = await changes_of(subject.store, [subject.whole_range], after=before, upto=after)
+    changes = await watched_changes(subject.store, [subject.whole_range], after=before, upto=after)
 
     assert changes == [KeyChange(subject.key("b"), b"b", after)]
 
@@ -109,7 +114,7 @@ async def test_watch_value_yields_the_stored_value_and_each_later_value(
 
 
 class LaggingStore(MemoryStore):
-    """A store whose watches ``FROM_NOW`` begin two revisions early, as on a lagging etcd member."""
+    """A store that starts a watch ``FROM_NOW`` two revisions early, like a lagging etcd member."""
 
     async def watch(
         self,
@@ -154,7 +159,7 @@ async def test_a_watch_from_now_and_a_later_read_find_every_key(
         async for batch in subject.store.watch(ranges, after=FROM_NOW):
             if not mod_revisions:
                 stored = (await subject.store.read([Get(*subject.whole_range)])).ranges[0].kvs
-                # The dummy entry prevents a second read if no key is stored yet.
+                # ``b"-"`` stands for an empty store, so that only the first batch causes a read.
                 mod_revisions = {kv.key: kv.mod_revision for kv in stored} or {b"-": 0}
             assert all(change.mod_revision > 0 for change in batch.changes)
             mod_revisions |= {change.key: change.mod_revision for change in batch.changes}
@@ -171,7 +176,7 @@ async def test_a_watch_returns_no_change_of_keys_outside_its_ranges(subject: Sub
     await put(subject, "a", "b", "b2", "c", "d")
     last = await put(subject, "b")
 
-    batches = await batches_of(
+    batches = await watched_batches(
         subject.store, [(subject.key("b"), b""), subject.range("c", "d")], after=start, upto=last
     )
 
@@ -185,11 +190,11 @@ async def test_a_watch_over_several_ranges_returns_complete_revisions_in_order(
     expected = []
     for number in range(50):
         # Each revision leaves one of the three ranges unchanged.
-        names = [f"{area}{number:02}" for area in "abc" if (number + ord(area)) % 3]
+        names = [f"{letter}{number:02}" for letter in "abc" if (number + ord(letter)) % 3]
         expected.append((await put(subject, *names), names))
     ranges = [subject.range("c", "d"), subject.range("a", "b"), subject.range("b", "c")]
 
-    batches = await batches_of(subject.store, ranges, after=start, upto=expected[-1][0])
+    batches = await watched_batches(subject.store, ranges, after=start, upto=expected[-1][0])
 
     assert names_by_revision(subject, batches) == expected
     revisions = [batch.revision for batch in batches]
@@ -232,7 +237,7 @@ async def test_a_watch_of_overlapping_ranges_returns_a_change_once(subject: Subj
     start = await newest_revision(subject)
     last = await put(subject, "b")
 
-    changes = await changes_of(
+    changes = await watched_changes(
         subject.store,
         [subject.whole_range, subject.range("a", "c"), (subject.key("b"), b"")],
         after=start,
@@ -246,7 +251,7 @@ async def test_a_watch_returns_one_change_for_each_key_of_a_deleted_range(subjec
     start = await put(subject, "a", "b", "c")
     last = (await subject.store.commit([], [Delete(*subject.range("a", "c"))])).revision
 
-    changes = await changes_of(subject.store, [subject.whole_range], after=start, upto=last)
+    changes = await watched_changes(subject.store, [subject.whole_range], after=start, upto=last)
 
     assert sorted(changes) == [
         KeyChange(subject.key("a"), None, last),
@@ -259,7 +264,7 @@ async def test_a_large_revision_is_returned_in_one_batch(subject: Subject) -> No
     names = [f"{number:03}" for number in range(128)]
     last = await put(subject, *names)
 
-    batches = await batches_of(subject.store, [subject.whole_range], after=start, upto=last)
+    batches = await watched_batches(subject.store, [subject.whole_range], after=start, upto=last)
 
     assert names_by_revision(subject, batches) == [(last, names)]
 
@@ -268,7 +273,7 @@ async def test_a_watch_from_far_behind_catches_up(subject: Subject) -> None:
     start = await newest_revision(subject)
     revisions = [await put(subject, f"{number % 7}") for number in range(2_500)]
 
-    changes = await changes_of(
+    changes = await watched_changes(
         subject.store, [subject.whole_range], after=start, upto=revisions[-1]
     )
 
@@ -283,7 +288,7 @@ async def test_a_watch_returns_more_changes_than_fit_in_one_grpc_message(
     for number, size in enumerate(sizes):
         await subject.store.commit([], [Put(subject.key(f"{number:02}"), bytes(size))])
 
-    changes = await changes_of(
+    changes = await watched_changes(
         subject.store, [subject.whole_range], after=start, upto=start + len(sizes)
     )
 
@@ -295,8 +300,8 @@ async def test_two_watches_of_one_range_both_return_every_change(subject: Subjec
     last = await put(subject, "a")
 
     first_changes, second_changes = await asyncio.gather(
-        changes_of(subject.store, [subject.whole_range], after=start, upto=last),
-        changes_of(subject.store, [subject.whole_range], after=start, upto=last),
+        watched_changes(subject.store, [subject.whole_range], after=start, upto=last),
+        watched_changes(subject.store, [subject.whole_range], after=start, upto=last),
     )
 
     assert first_changes == second_changes == [KeyChange(subject.key("a"), b"a", last)]
@@ -306,7 +311,9 @@ async def test_a_watch_advances_past_changes_outside_its_ranges(subject: Subject
     start = await newest_revision(subject)
     last = await put(subject, "elsewhere")
 
-    batches = await batches_of(subject.store, [subject.range("a", "b")], after=start, upto=last)
+    batches = await watched_batches(
+        subject.store, [subject.range("a", "b")], after=start, upto=last
+    )
 
     assert [batch.changes for batch in batches] == [()]
     assert batches[-1].revision >= last

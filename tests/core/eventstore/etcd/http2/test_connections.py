@@ -28,7 +28,7 @@ def goaway(last: int, code: int = 0, text: bytes = b"") -> bytes:
     return frames.encode_frame(frames.GOAWAY, 0, 0, struct.pack(">LL", last, code) + text)
 
 
-async def test_goaway_fails_later_calls_as_not_processed_and_earlier_calls_finish() -> None:
+async def test_calls_after_the_last_goaway_stream_fail_as_not_processed_and_others_finish() -> None:
     async with serving() as server:
         channel, peer = await connect_channel(server)
         calls = [start_call(channel) for _ in range(3)]
@@ -109,11 +109,11 @@ async def test_a_closed_channel_fails_open_calls_and_refuses_new_calls() -> None
 
 
 def pretend_silence(channel: Channel) -> None:
-    """Pretend a minute without data; after a silence, a call first checks the connection."""
+    """Pretend that no data came for a minute, so that the next call first checks the connection."""
     channel._connection._keepalive._received_at -= 60  # type: ignore[union-attr]
 
 
-# The call of the test has stream 1.
+# Frames on stream 1 belong to the call of the test.
 @pytest.mark.parametrize(
     "garbage",
     [
@@ -202,7 +202,7 @@ async def test_a_ping_of_the_server_is_answered() -> None:
 
 @pytest.fixture
 def short_keepalive(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Send keepalive pings after 20 ms, and wait 10 ms for an answer."""
+    """Send keepalive pings after 20 ms of silence, and wait 10 ms for an answer."""
     monkeypatch.setattr(dead_peer_detection, "KEEPALIVE_S", 0.02)
     monkeypatch.setattr(dead_peer_detection, "KEEPALIVE_TIMEOUT_S", 0.01)
     monkeypatch.setattr(dead_peer_detection, "SLACK_S", 0.0)
@@ -283,7 +283,7 @@ async def test_a_closed_connection_is_detected_before_the_next_call_is_sent() ->
         channel.close()
 
 
-async def test_trailers_before_the_end_of_a_request_end_the_call() -> None:
+async def test_a_call_ends_when_trailers_arrive_before_its_request_is_sent() -> None:
     settings = ((frames.INITIAL_WINDOW_SIZE, 10),)
     async with serving(settings) as server:
         channel, peer = await connect_channel(server)

@@ -46,7 +46,7 @@ def test_any_bytes_are_either_refused_or_split_into_frames_and_a_remainder(conte
     assert refused or len(remainder) < frames.HEADER_BYTES + frames.FRAME_BYTES_MAX
 
 
-def test_a_frame_larger_than_allowed_is_refused_by_its_header() -> None:
+def test_a_frame_larger_than_allowed_is_refused_before_its_payload_arrives() -> None:
     head = frames.header(frames.FRAME_BYTES_MAX + 1, frames.DATA, 0, 1)
 
     with pytest.raises(ProtocolError, match="a frame of 16385 bytes"):

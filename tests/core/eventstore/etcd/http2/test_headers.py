@@ -30,7 +30,7 @@ def test_request_headers_are_decoded_and_set_the_dynamic_table_to_size_0(
     path: str,
     metadata: list[tuple[str, str]],
     timeout_ms: int,
-    secure: bool,  # hypothesis passes ``secure`` by position
+    secure: bool,  # not keyword-only: hypothesis passes it by position
 ) -> None:
     encoded = request_headers(path, "etcd:2379", tuple(metadata), timeout_ms, secure=secure)
     decoder = hpack.Decoder(max_header_list_size=1 << 20)
