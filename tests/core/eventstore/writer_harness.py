@@ -1,4 +1,4 @@
-"""Writers on a memory store with faults."""
+"""A harness for writers whose memory store can inject faults."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class WriterHarness:
         self.writer = self.new_writer("writer-a")
 
     def new_writer(self, name: str) -> Writer:
-        """A writer that is not open."""
+        """Return a writer that the caller has to open."""
         return Writer(self.store, self.keys, name, now_ms=lambda: 1_000)
 
     def proposal(

@@ -1,6 +1,6 @@
 """Calico's pools and IPAM blocks become pools, endpoints and a reservation.
 
-``allocations`` of a block has, for each address in order, None or an index into ``attributes``.
+``allocations`` of a block has one item for each address: None or an index into ``attributes``.
 """
 
 from __future__ import annotations

@@ -180,7 +180,7 @@ def test_a_pod_without_namespace_and_owner_is_in_the_default_namespace() -> None
     assert record_of(pod) == RecordDefined("Pod", "default", "web-0")
 
 
-def test_a_service_becomes_a_record_with_the_fields_of_its_cluster_ip() -> None:
+def test_a_service_becomes_a_record_with_cluster_ip_ports_and_policies() -> None:
     text = """
         apiVersion: v1
         kind: Service
@@ -242,7 +242,7 @@ def test_an_endpoint_without_conditions_is_ready_and_serving() -> None:
 
 
 @pytest.mark.parametrize("kind", ["Namespace", "Node"])
-def test_namespaces_and_nodes_have_neither_a_namespace_nor_an_owner(kind: str) -> None:
+def test_records_of_namespaces_and_nodes_have_neither_namespace_nor_owner(kind: str) -> None:
     text = f"""
         apiVersion: v1
         kind: {kind}
@@ -269,7 +269,7 @@ def test_namespaces_and_nodes_have_neither_a_namespace_nor_an_owner(kind: str) -
         ),
     ],
 )
-def test_a_deletion_needs_only_kind_namespace_and_name(text: str, command: Command) -> None:
+def test_a_delete_command_has_only_kind_namespace_and_name(text: str, command: Command) -> None:
     (manifest,) = load_documents(text)
 
     assert delete_command(manifest) == command

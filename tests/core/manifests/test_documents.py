@@ -1,4 +1,4 @@
-"""A text is read, or raises BadInput if it is malformed or too large."""
+"""Reading a text that is malformed or too large raises BadInput."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def one_range(subnet: str, range_start: str = "", range_end: str = "", **fields:
 
 
 CONTAINER_ID = "4f5e6d7c8b9a" + "0" * 52
-"""A finding shows the first 12 characters."""
+"""A finding shows the first 12 characters of the id."""
 
 LAN = conflist(ranges=[[one_range("10.6.0.0/24")]])
 
@@ -103,11 +103,11 @@ def test_a_pool_excludes_the_gateway_and_the_ipv4_broadcast_address(
     ipam: RawObject, ips: tuple[str, ...], gateway: str
 ) -> None:
     """The default gateway is the first address of the subnet."""
-    (from_ranges,) = read([node("node-a", configuration=conflist(ranges=[[ipam]]))]).pools
-    (from_range,) = read([node("node-a", configuration=conflist(**ipam))]).pools
+    (from_list,) = read([node("node-a", configuration=conflist(ranges=[[ipam]]))]).pools
+    (from_fields,) = read([node("node-a", configuration=conflist(**ipam))]).pools
 
-    assert from_ranges == from_range
-    assert (from_ranges.pool.ips, from_ranges.pool.gateway) == (ips, gateway)
+    assert from_list == from_fields
+    assert (from_list.pool.ips, from_list.pool.gateway) == (ips, gateway)
 
 
 def test_a_pool_has_the_routes_of_the_configuration() -> None:
@@ -236,7 +236,7 @@ def test_a_file_that_may_belong_to_a_starting_pod_is_refused() -> None:
     assert read([node("node-a")], starting).endpoints == ()
 
 
-def test_a_file_of_an_unconfigured_network_uses_the_range_of_its_address() -> None:
+def test_an_unconfigured_network_uses_the_range_that_contains_the_address() -> None:
     other_node = NodeFiles("node-b", configurations=[], networks={"old": {"10.6.0.6": "c\r\neth0"}})
     configured_node = NodeFiles(
         "node-a", configurations=[LAN], networks={"old": {"10.6.0.5": "c\r\neth0"}}

@@ -1,4 +1,4 @@
-"""``get -o yaml`` prints the fields as users wrote them; applying the output changes nothing."""
+"""``get -o yaml`` prints manifests that can be applied again; applying them changes nothing."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_written_services_and_slices_read_back_as_the_same_records() -> None:
     service = Service(("10.96.0.10", "fd00:96::10"), ports, affinity_s=600, local=True)
     terminating_endpoint = SliceEndpoint(("10.6.0.2",), ready=False, serving=True, terminating=True)
     endpoints = SliceEndpoint(("10.6.0.1",), node="node-1"), terminating_endpoint
-    owner = {"kubernetes.io/service-name": "web"}
+    labels = {"kubernetes.io/service-name": "web"}
     for record in (
         RecordDefined("Service", "shop", "web", service=service),
         RecordDefined("Service", "shop", "headless", service=Service((), ports)),
@@ -98,7 +98,7 @@ def test_written_services_and_slices_read_back_as_the_same_records() -> None:
             "EndpointSlice",
             "shop",
             "web-1",
-            labels=owner,
+            labels=labels,
             slice=EndpointSlice("web", family=4, ports=ports, endpoints=endpoints),
         ),
     ):

@@ -10,7 +10,7 @@ from core.manifests.manifest_parser import read_object
 from core.manifests.schema_errors import known_paths
 from tests.core.manifests.samples import POOL_YAML, RESERVATION_YAML, error_of
 
-# A line of ``spec``, mapped to field and message.
+# Each line of ``spec`` with the field and the message of its error.
 WRONG_TYPES = {
     "subnet: 10": ("spec.subnet", "expected a string, got a whole number"),
     "subnet: null": ("spec.subnet", "expected a string, got null"),
@@ -67,7 +67,7 @@ def test_the_error_of_a_wrong_type_names_the_field(line: str, expected: tuple[st
     assert fault.message == f"document 1 (SpiderIPPool): {path}: {message}"
 
 
-# A manifest, mapped to unknown field and remedy.
+# Each manifest with its unknown field and the remedy of its error.
 UNKNOWN_FIELDS = {
     POOL_YAML + "  excludeIps: []\n": ("spec.excludeIps", "did you mean spec.excludeIPs?"),
     POOL_YAML + "  disabled: true\n": ("spec.disabled", "did you mean spec.disable?"),
@@ -117,7 +117,7 @@ def test_the_error_lists_the_known_fields_if_none_is_similar() -> None:
     assert "excludeIPs, gateway, ipVersion" in fault.remedy
 
 
-# A document, mapped to field and words of the message.
+# Each document with the field and words of the message of its error.
 UNSUPPORTED_OBJECTS = {
     "metadata: {name: a}": ("kind", "expected a string"),
     "kind: 3": ("kind", "expected a string"),

@@ -91,15 +91,15 @@ def test_kinds_without_addresses_are_skipped_and_counted() -> None:
 
 
 def pool_with_invalid_address() -> RawObject:
-    dump = spider_ip_pool("p", "10.6.0.0/16")
-    dump["status"]["allocatedIPs"] = '{"10.6.0.300": {"pod": "shop/a"}}'
-    return dump
+    pool = spider_ip_pool("p", "10.6.0.0/16")
+    pool["status"]["allocatedIPs"] = '{"10.6.0.300": {"pod": "shop/a"}}'
+    return pool
 
 
 def pool_with_invalid_json() -> RawObject:
-    dump = spider_ip_pool("p", "10.6.0.0/16")
-    dump["status"]["allocatedIPs"] = "{"
-    return dump
+    pool = spider_ip_pool("p", "10.6.0.0/16")
+    pool["status"]["allocatedIPs"] = "{"
+    return pool
 
 
 @pytest.mark.parametrize(
@@ -116,6 +116,6 @@ def test_the_error_names_the_unreadable_field(unreadable: RawObject, words: str)
         read_spiderpool(values_in([listing(spider_ip_pool("ok", "10.7.0.0/16"), unreadable)]))
 
 
-def test_text_that_is_not_json_is_refused() -> None:
+def test_a_text_that_starts_like_json_but_is_not_json_is_refused() -> None:
     with pytest.raises(BadInput, match="not JSON"):
         read_spiderpool(values_in(["{"]))

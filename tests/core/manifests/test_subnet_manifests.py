@@ -49,7 +49,7 @@ def test_a_manifest_becomes_a_subnet_and_its_status_is_ignored() -> None:
     assert subnet_of(SUBNET_YAML) == expected
 
 
-def test_a_deletion_needs_only_the_name() -> None:
+def test_a_delete_command_has_only_the_name() -> None:
     (manifest,) = load_documents(SUBNET_YAML)
 
     assert delete_command(manifest) == DeleteSubnet("net")

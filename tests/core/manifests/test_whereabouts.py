@@ -183,7 +183,7 @@ def test_a_sliced_network_without_its_node_slice_pool_is_refused() -> None:
         read(ip_pool("node-a-10.6.0.0-28", "10.6.0.0/28"), lan)
 
 
-def test_both_families_of_a_network_are_one_interface() -> None:
+def test_addresses_of_both_families_become_one_nic() -> None:
     lan = network("lan", ipRanges=[{"range": "10.6.0.0/24"}, {"range": "fd00:6::/64"}])
     pools = (
         ip_pool("10.6.0.0-24", "10.6.0.0/24", {"5": {"podref": "shop/web-0", "ifname": "net1"}}),

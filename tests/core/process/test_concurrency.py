@@ -13,7 +13,7 @@ from core.process.concurrency import until_tick_s
     ("now", "period_s", "left_s"),
     [(101.3, 1.0, 0.7), (101.3, 2.0, 0.7), (101.3, 7.0, 3.7), (105.0, 7.0, 7.0)],
 )
-async def test_a_period_ends_at_a_multiple_of_the_period(
+async def test_a_wait_ends_at_the_next_multiple_of_the_period(
     monkeypatch: pytest.MonkeyPatch, now: float, period_s: float, left_s: float
 ) -> None:
     monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)

@@ -1,4 +1,4 @@
-"""Settings of Python's garbage collector, in separate processes."""
+"""Each test applies a setting of Python's garbage collector in a separate process."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ async def supervisor(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Superviso
 
 
 class Task:
-    """A task: each start raises or (for None) returns the next of ``ends``; later starts block."""
+    """Each start raises the next of ``ends``, or returns if that is None; later starts block."""
 
     def __init__(self, *ends: BaseException | None) -> None:
         self.ends = list(ends)
@@ -65,12 +65,12 @@ async def test_a_task_is_retried_if_its_coroutine_cannot_be_created(
 ) -> None:
     task, failures = Task(), [RuntimeError("not today")]
 
-    def make() -> object:
+    def make_coroutine() -> object:
         if failures:
             raise failures.pop()
         return task.run()
 
-    supervisor.start(TaskSpec("one", make))  # type: ignore[arg-type]
+    supervisor.start(TaskSpec("one", make_coroutine))  # type: ignore[arg-type]
     await until(lambda: task.start_count == 1)
 
     assert supervisor.restarts == 1

@@ -1,4 +1,4 @@
-"""The store of projection tests: the memory store only, without etcd."""
+"""Projection tests use only the memory store, without etcd."""
 
 from __future__ import annotations
 

@@ -100,9 +100,9 @@ def endpoints(draw: st.DrawFn) -> Endpoint:
 
 
 class Step:
-    """One event of a history, or (None) the release of an earlier claim, which ``pick`` selects.
+    """One event of a history. If ``event`` is None, ``pick`` selects a claim to release.
 
-    A ``stale`` release has a lower revision than the claim.
+    A ``stale`` release names a lower revision than that of the claim.
     """
 
     def __init__(self, event: Event | None, pick: int = 0, *, stale: bool = False) -> None:
@@ -169,7 +169,7 @@ histories = st.lists(steps, max_size=40)
 
 
 def log_of(history: Sequence[Step]) -> list[Recorded]:
-    """The history with one event at each position of the log."""
+    """Return a log with the events of the history, each at its own position."""
     log: list[Recorded] = []
     for position, step in enumerate(history, 1):
         event = step.event if step.event is not None else _release(log, step)

@@ -13,7 +13,7 @@ DEADLINE_S = 60
 
 
 class RunningProjector:
-    """A projector that runs while a test waits for conditions."""
+    """Lets a test wait for conditions of a projector that runs."""
 
     def __init__(self, projector: Projector) -> None:
         self.projector = projector
@@ -42,7 +42,7 @@ async def run_projector(projector: Projector) -> AsyncIterator[RunningProjector]
 
 
 @asynccontextmanager
-async def following(node: NodeHarness) -> AsyncIterator[RunningProjector]:
+async def run_new_projector(node: NodeHarness) -> AsyncIterator[RunningProjector]:
     """Run a new projector on the node's store."""
     async with run_projector(Projector(node.store, node.keys)) as running:
         yield running

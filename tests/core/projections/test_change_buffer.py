@@ -33,7 +33,7 @@ async def projector(node: NodeHarness) -> AsyncIterator[Projector]:
         await running
 
 
-async def take_changes_after_log(
+async def take_after_whole_log(
     node: NodeHarness, projector: Projector, changes: ChangeBuffer
 ) -> ChangeBuffer:
     last_position = max(recorded.position for recorded in await node.log())
@@ -46,10 +46,10 @@ async def test_follow_reports_each_changed_object_once(
 ) -> None:
     with projector.follow() as changes:
         await node.apply(pool("blue", "10.6.0.10"), pool("green", "10.6.0.20", default=False))
-        assert (await take_changes_after_log(node, projector, changes)).pools == {"blue", "green"}
+        assert (await take_after_whole_log(node, projector, changes)).pools == {"blue", "green"}
 
         await node.add(pod("web-0"))
-        changes_of_add = await take_changes_after_log(node, projector, changes)
+        changes_of_add = await take_after_whole_log(node, projector, changes)
 
         assert (changes_of_add.pools, changes_of_add.endpoints) == ({"blue"}, {("shop", "web-0")})
         assert not changes.take().pools
@@ -60,13 +60,13 @@ async def test_a_change_of_a_pool_is_reported_for_its_subnet_too(
 ) -> None:
     await node.apply(ApplySubnet(Subnet("wide", 4, "10.6.0.0/16", ("10.6.0.0-10.6.0.99",))))
     with projector.follow() as changes:
-        await take_changes_after_log(node, projector, changes)
+        await take_after_whole_log(node, projector, changes)
 
         await node.apply(pool("blue", "10.6.0.10"))
-        assert (await take_changes_after_log(node, projector, changes)).subnets == {"wide"}
+        assert (await take_after_whole_log(node, projector, changes)).subnets == {"wide"}
         await node.apply(DeletePool("blue"))
 
-        assert (await take_changes_after_log(node, projector, changes)).subnets == {"wide"}
+        assert (await take_after_whole_log(node, projector, changes)).subnets == {"wide"}
 
 
 async def test_a_new_buffer_and_a_rebuilt_projection_report_all_objects(
@@ -75,7 +75,7 @@ async def test_a_new_buffer_and_a_rebuilt_projection_report_all_objects(
     await node.apply(pool("blue", "10.6.0.10"))
     await node.add(pod("web-0"))
     with projector.follow() as changes:
-        from_new_buffer = await take_changes_after_log(node, projector, changes)
+        from_new_buffer = await take_after_whole_log(node, projector, changes)
         await projector._load()  # rebuilds the projection
 
         from_rebuilt_projection = changes.take()
@@ -91,7 +91,7 @@ async def test_a_buffer_gets_no_changes_after_its_block(
         pass
     await node.apply(pool("blue", "10.6.0.10"))
 
-    assert not (await take_changes_after_log(node, projector, changes)).pools
+    assert not (await take_after_whole_log(node, projector, changes)).pools
 
 
 async def test_pools_are_reported_when_a_new_pod_keeps_the_addresses(
@@ -101,10 +101,10 @@ async def test_pools_are_reported_when_a_new_pod_keeps_the_addresses(
     with projector.follow() as changes:
         await node.apply(pool("blue", "10.6.0.10"), pool("green", "fd00:6::10"))
         await node.add(pod("db-0", "uid-1", fixed="statefulset"))
-        await take_changes_after_log(node, projector, changes)
+        await take_after_whole_log(node, projector, changes)
 
         await node.add(pod("db-0", "uid-2", fixed="statefulset"))
 
-        assert (await take_changes_after_log(node, projector, changes)).pools == {"blue", "green"}
+        assert (await take_after_whole_log(node, projector, changes)).pools == {"blue", "green"}
         await node.add(pod("db-0", "uid-2", fixed="statefulset"), container="another")
-        assert not (await take_changes_after_log(node, projector, changes)).pools
+        assert not (await take_after_whole_log(node, projector, changes)).pools

@@ -30,7 +30,7 @@ from core.projections.configuration_view import ConfigurationView, is_whole_comm
 from tests.support.deadlines import until
 from tests.support.node_harness import TEST_CAUSE, NodeHarness, pod, pool
 
-IN_B = {"ipam.spidernet.io/ippool": '{"ipv4": ["b"]}'}
+POOL_B_ANNOTATION = {"ipam.spidernet.io/ippool": '{"ipv4": ["b"]}'}
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ async def node(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[NodeHarness]:
 
 
 async def test_each_command_writes_objects_and_guards_in_one_transaction(node: NodeHarness) -> None:
-    """A guard is a key that every command about a topic writes too."""
+    """Every command about a topic also writes the guard key of the topic."""
     lan, wide = Subnet("lan", 4, "10.6.0.0/16", ("10.6.0.1-10.6.0.99",)), pool("wide", "fd00:6::1")
     commands = (
         ApplyPool(pool("a", "10.6.0.1-10.6.0.9")),
@@ -72,7 +72,7 @@ async def test_each_command_writes_objects_and_guards_in_one_transaction(node: N
                 change for change in batch.changes if node.keys.prefix_of(change.key) != prefix
             ]
             assert not is_whole_command(node.keys, incomplete_changes)
-    assert batch_count == len(commands), "each command is one transaction"
+    assert batch_count == len(commands), "expected one transaction for each command"
 
 
 async def test_the_view_reports_an_undecodable_value_and_uses_the_other_values(
@@ -162,7 +162,7 @@ async def test_an_address_is_not_allocated_if_its_quarantine_cannot_be_decoded(
         await node.add(pod("web-1"))
 
 
-async def test_an_undecodable_pool_allocates_nothing_but_other_pools_do(
+async def test_only_decodable_pools_allocate_addresses(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("a", "10.6.0.1-10.6.0.9"))
@@ -171,7 +171,7 @@ async def test_an_undecodable_pool_allocates_nothing_but_other_pools_do(
     await until(lambda: bool(node.view.current.undecodable))
 
     with pytest.raises(AllocationError, match="pool pool/b cannot be decoded"):
-        await node.add(pod("web-0", annotations=IN_B))
+        await node.add(pod("web-0", annotations=POOL_B_ANNOTATION))
     assert (await node.add(pod("web-1"))).endpoint.nics[0].ipv4_pool == "a"
 
 

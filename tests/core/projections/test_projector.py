@@ -11,7 +11,7 @@ from core.eventstore.kv import Delete
 from core.eventstore.memory_store import MemoryStore
 from core.projections.projection import Projection
 from core.projections.projector import NO_LAG, Projector
-from tests.core.projections.running_projector import following, run_projector
+from tests.core.projections.running_projector import run_new_projector, run_projector
 from tests.support.node_harness import NodeHarness, pod, pool
 
 POOL = pool("blue", "10.6.0.10-10.6.0.19")
@@ -24,7 +24,7 @@ async def test_claims_made_before_the_projector_started_are_counted(node: NodeHa
     await node.apply(POOL, IPV6_POOL)
     await node.add(pod("web-0"))
 
-    async with following(node) as running:
+    async with run_new_projector(node) as running:
         counts = running.projector.projection.tallies["blue"].counts
 
     assert (counts.total, counts.claimed, counts.free) == (10, 1, 9)
@@ -32,7 +32,7 @@ async def test_claims_made_before_the_projector_started_are_counted(node: NodeHa
 
 async def test_claims_and_releases_are_applied_while_the_projector_runs(node: NodeHarness) -> None:
     await node.apply(POOL)
-    async with following(node) as running:
+    async with run_new_projector(node) as running:
         added = await node.add(pod("web-0"))
         await running.wait_until_current(node)
         projection = running.projector.projection
@@ -58,7 +58,7 @@ async def test_a_projection_that_follows_the_log_equals_a_rebuilt_projection(
 ) -> None:
     async with NodeHarness(MemoryStore(), cool_down_s=0) as node:
         await node.apply(POOL, IPV6_POOL)
-        async with following(node) as running:
+        async with run_new_projector(node) as running:
             for number, action in enumerate(actions):
                 await _execute(node, action, number)
             await running.wait_until_current(node)
@@ -91,7 +91,7 @@ async def _execute(node: NodeHarness, action: str, number: int) -> None:
 
 async def test_a_projector_rebuilds_if_unread_segments_have_left_etcd(node: NodeHarness) -> None:
     await node.apply(POOL)
-    async with following(node) as running:
+    async with run_new_projector(node) as running:
         projector = running.projector
     await node.add(pod("web-0"))
     await node.add(pod("web-1"))
@@ -109,7 +109,7 @@ async def test_a_projector_rebuilds_if_unread_segments_have_left_etcd(node: Node
 
 async def test_the_projector_continues_from_its_cursor_after_a_pause(node: NodeHarness) -> None:
     await node.apply(POOL)
-    async with following(node) as running:
+    async with run_new_projector(node) as running:
         projector = running.projector
     await node.add(pod("web-0"))
 
@@ -122,7 +122,7 @@ async def test_the_projector_continues_from_its_cursor_after_a_pause(node: NodeH
 
 async def test_the_lag_is_the_number_of_unread_segments(node: NodeHarness) -> None:
     await node.apply(POOL)
-    async with following(node) as running:
+    async with run_new_projector(node) as running:
         await running.wait_until_current(node)
         assert await running.projector.measure_lag() == NO_LAG
         projector = running.projector

@@ -12,7 +12,7 @@ import pytest
 from core.errors import LostRace
 from core.eventstore.kv import Delete, Get, Put, Unchanged
 from core.projections.publisher import CHECKPOINT_CODEC, CHECKPOINT_NAME, Checkpoint, Publisher
-from tests.core.projections.running_projector import RunningProjector, following
+from tests.core.projections.running_projector import RunningProjector, run_new_projector
 from tests.support.faulty_store import Fault, FaultyStore
 from tests.support.node_harness import NodeHarness, pod, pool
 
@@ -36,7 +36,7 @@ async def stored_checkpoint(node: NodeHarness) -> Checkpoint | None:
 async def test_the_checkpoint_has_the_position_of_the_projection(node: NodeHarness) -> None:
     await node.apply(POOL)
     await node.add(pod("web-0"))
-    async with following(node) as running:
+    async with run_new_projector(node) as running:
         running_publisher = publisher(node, running)
         await running_publisher.adopt(fence(node))
         assert running_publisher.unpublished == running.projector.events
@@ -50,7 +50,7 @@ async def test_the_checkpoint_has_the_position_of_the_projection(node: NodeHarne
 
 async def test_a_checkpoint_is_not_written_again_without_a_change(node: NodeHarness) -> None:
     await node.apply(POOL)
-    async with following(node) as running:
+    async with run_new_projector(node) as running:
         first = publisher(node, running)
         await first.adopt(fence(node))
         await first.publish(fence(node))
@@ -65,7 +65,7 @@ async def test_a_checkpoint_is_not_written_again_without_a_change(node: NodeHarn
 
 async def test_an_older_position_never_overwrites_a_newer_position(node: NodeHarness) -> None:
     await node.apply(POOL)
-    async with following(node) as running:
+    async with run_new_projector(node) as running:
         outdated_publisher = publisher(node, running)
         await outdated_publisher.adopt(fence(node))
         newer = Checkpoint(
@@ -83,7 +83,7 @@ async def test_an_older_position_never_overwrites_a_newer_position(node: NodeHar
 
 async def test_a_deleted_checkpoint_is_written_again(node: NodeHarness) -> None:
     await node.apply(POOL)
-    async with following(node) as running:
+    async with run_new_projector(node) as running:
         running_publisher = publisher(node, running)
         await running_publisher.adopt(fence(node))
         await running_publisher.publish(fence(node))
@@ -100,7 +100,7 @@ async def test_adopt_deletes_views_of_older_versions(node: NodeHarness) -> None:
     outdated_view = node.keys.prefix("view", "pool") + b"blue"
     used_view = node.keys.application_view("Deployment/shop/web")  # used by automatic pools
     await node.store.commit([], [Put(outdated_view, b""), Put(used_view, b"")])
-    async with following(node) as running:
+    async with run_new_projector(node) as running:
         running_publisher = publisher(node, running)
         await running_publisher.adopt(fence(node))
 
@@ -112,7 +112,7 @@ async def test_adopt_deletes_views_of_older_versions(node: NodeHarness) -> None:
 
 async def test_a_publisher_that_has_lost_the_lead_writes_nothing(node: NodeHarness) -> None:
     await node.apply(POOL)
-    async with following(node) as running:
+    async with run_new_projector(node) as running:
         running_publisher = publisher(node, running)
         await running_publisher.adopt(fence(node))
         lost_fence = fence(node)
@@ -128,7 +128,7 @@ async def test_the_checkpoint_is_correct_after_a_lost_request_or_answer(
     node: NodeHarness, fault: Fault
 ) -> None:
     await node.apply(POOL)
-    async with following(node) as running:
+    async with run_new_projector(node) as running:
         store = FaultyStore(node.store)
         faulty = Publisher(store, node.keys, running.projector, "c-1")
         await faulty.adopt(fence(node))
@@ -144,7 +144,7 @@ async def test_the_checkpoint_is_correct_after_a_lost_request_or_answer(
 
 async def test_changes_are_not_published_before_the_period_ends(node: NodeHarness) -> None:
     await node.apply(POOL)
-    async with following(node) as running:
+    async with run_new_projector(node) as running:
         slow = Publisher(node.store, node.keys, running.projector, "c-1", period_s=3600)
         position = running.projector.projection.position
         publishing = asyncio.create_task(slow.run(fence(node)))

@@ -18,7 +18,7 @@ from core.projections.projector import Projector
 from ops.controller import observer
 from ops.controller.observer import ControllerObserver
 from ops.settings import CONTROLLER_ROLE
-from tests.core.projections.running_projector import following
+from tests.core.projections.running_projector import run_new_projector
 from tests.support.node_harness import NodeHarness, pod, pool
 
 PERIOD_S = 0.01
@@ -50,7 +50,7 @@ async def test_an_observer_with_a_leader_reads_only_after_a_change(
 ) -> None:
     monkeypatch.setattr(observer, "OBSERVE_PERIOD_S", PERIOD_S)
     monkeypatch.setattr(observer, "VACANT_PERIOD_S", PERIOD_S)
-    async with NodeHarness(MemoryStore()) as node, following(node) as running_projector:
+    async with NodeHarness(MemoryStore()) as node, run_new_projector(node) as running_projector:
         await node.apply(pool("blue", "10.6.0.10-10.6.0.19"))
         await running_projector.wait_until_current(node)
         counted = CountedObserver(

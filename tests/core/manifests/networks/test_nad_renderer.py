@@ -72,7 +72,7 @@ def test_ipvlan_renders_no_mode() -> None:
 
 
 @pytest.mark.parametrize(
-    ("block", "main"),
+    ("block", "vlan_plugin"),
     [
         (
             {"master": ["ens3"], "vlanID": 9},
@@ -90,9 +90,11 @@ def test_ipvlan_renders_no_mode() -> None:
         ),
     ],
 )
-def test_vlan_renders_its_mode_and_a_manual_vlan_id(block: dict[str, Any], main: str) -> None:
+def test_vlan_renders_its_mode_and_a_manual_vlan_id(
+    block: dict[str, Any], vlan_plugin: str
+) -> None:
     assert rendered_config("v", {"cniType": "vlan", "vlan": block}) == expected_config(
-        "v", main, COORDINATOR
+        "v", vlan_plugin, COORDINATOR
     )
 
 
@@ -271,7 +273,7 @@ def test_coordinator_fields_are_rendered_except_host_rule_table_and_pod_cidr_typ
     )
 
 
-def test_annotations_set_the_names_and_the_cni_version() -> None:
+def test_annotations_set_nad_name_network_name_and_cni_version() -> None:
     rendered = nad(
         "m",
         {"cniType": "macvlan", "macvlan": {"master": ["ens3"]}},

@@ -30,7 +30,8 @@ def refusals_of(
 ) -> list[tuple[str, str]]:
     """Return rule and field of every refusal, in order.
 
-    ``before`` has the annotations before an update. ``__`` in an annotation name stands for ``/``.
+    ``before`` has the annotations that an update replaces.
+    ``__`` in an annotation name stands for ``/``.
     """
     completed_spec = completed(msgspec.convert(spec, MultusConfigSpec))
     full_annotations = {key.replace("__", "/"): value for key, value in annotations.items()}
@@ -115,7 +116,7 @@ def test_the_inject_rule_precedes_a_missing_block() -> None:
         ({"customCNI": ""}, NETWORK, False),
     ],
 )
-def test_an_injected_network_with_a_device_needs_a_resource_and_pools(
+def test_rdma_injection_needs_a_resource_and_a_resource_needs_pools(
     spec: dict[str, Any], key: str, valid: bool
 ) -> None:
     assert (refusals_of(spec, None, **{key: "team-a"}) == []) == valid

@@ -1,4 +1,4 @@
-"""Networks and devices injected into a new Pod (docs/reference/admission.md, "Pods", step A)."""
+"""A new Pod gets networks and devices (docs/reference/admission.md, "Pods", step A)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def macvlan(name: str, *masters: str, resource: str = "x/y", key: str = RDMA) ->
 
 
 def pod(*containers: dict[str, Any], **annotations: str) -> dict[str, Any]:
-    """A Pod or a Namespace."""
+    """Return a Pod. It also serves as a Namespace, of which only the annotations are read."""
     return {
         "metadata": {"annotations": annotations},
         "spec": {"containers": list(containers) or [{}]},
@@ -94,8 +94,8 @@ def test_an_annotation_of_the_pod_takes_precedence_over_its_namespace() -> None:
         NETWORK: "a",
         NETWORKS: "net-ns/n",
     }
-    by_namespace = inject(pod(), namespace=namespace, networks=networks)
-    assert by_namespace["metadata"]["annotations"] == {NETWORKS: "net-ns/m"}
+    injected_by_namespace = inject(pod(), namespace=namespace, networks=networks)
+    assert injected_by_namespace["metadata"]["annotations"] == {NETWORKS: "net-ns/m"}
 
 
 def vf_network(name: str, resource: str, kind: str = "sriov", **block: Any) -> InjectableNetwork:

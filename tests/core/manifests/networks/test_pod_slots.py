@@ -1,4 +1,4 @@
-"""The device slots (``*-nic``, ``sub-eni``) that a Pod requests because of its networks.
+"""The networks of a Pod decide which device slots (``*-nic``, ``sub-eni``) it requests.
 
 See docs/reference/admission.md, "Pods", steps B and C.
 """
@@ -88,7 +88,7 @@ NETWORKS_OF_CLUSTER = [
         ({}, {}),
     ],
 )
-def test_a_pod_requests_slots_for_its_masters_and_provider_bound_networks(
+def test_a_pod_requests_slots_for_master_interfaces_and_provider_bound_networks(
     annotations: dict[str, str], slots: dict[str, str]
 ) -> None:
     assert (
