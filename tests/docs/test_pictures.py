@@ -1,4 +1,4 @@
-"""The stored pictures equal what the modules draw. Texts and boxes must not overlap."""
+"""The stored pictures equal what ``scripts.pictures`` draws. Overlaps are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/contributing/guides.md states for each link of Spiderpool's usage index how it is proved."""
+"""docs/contributing/guides.md states how each guide of Spiderpool's usage index is proved here."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ LINKS: Final = frozenset(
 """The pages to which the usage index of Spiderpool 1.0 links."""
 
 ROW: Final = re.compile(r"^\| (.+?) \| \[.+?\]\((\S+?)\) \| (\w+) \|", re.MULTILINE)
-LINK: Final = re.compile(r"`([\w-]+)`(?: \((.+)\))?")
+LINK_PATTERN: Final = re.compile(r"`([\w-]+)`(?: \((.+)\))?")
 TEST_PATH: Final = re.compile(r"`(tests/[\w/.]+)`")
 WAIT_FOR_PODS: Final = re.compile(r"--for=condition=Ready pod/|rollout status")
 SET_OPTION: Final = re.compile(r"--set ([\w.]+)=")
@@ -79,7 +79,7 @@ def rows() -> list[Row]:
 
 def link_of(row: Row) -> str | None:
     """The link of a row; None for a way to install."""
-    match = LINK.fullmatch(row.subject)
+    match = LINK_PATTERN.fullmatch(row.subject)
     if match is None or match[1] not in {link.partition("/")[0] for link in LINKS}:
         return None
     part = f"/{match[2].lower().replace(' ', '-')}" if match[2] else ""

@@ -77,10 +77,10 @@ def test_the_errors_page_lists_exactly_the_error_codes() -> None:
     assert listed_codes == codes | CODES_OF_THE_EXECUTABLE
 
 
-def leaves(values: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+def leaf_paths(values: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     for name, value in values.items():
         if isinstance(value, dict) and value:
-            yield from leaves(value, (*above, name))
+            yield from leaf_paths(value, (*above, name))
         else:
             yield (*above, name)
 
@@ -89,7 +89,7 @@ def test_every_value_of_the_chart_is_on_the_page() -> None:
     values = read_yaml((PROJECT_ROOT / "ops/charts/orbweaver/values.yaml").read_text("utf-8"))
     text = page("helm-values.md")
     missing = []
-    for path in leaves(values):
+    for path in leaf_paths(values):
         heading = path[0] if path[1:] else "Accepted without effect"
         _, _, section = text.partition(f"\n## {heading}\n")
         words = {

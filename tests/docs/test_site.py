@@ -17,9 +17,9 @@ DEADLINE_S = 100.0
 LOADED_URL = re.compile(
     r"<(?:link|script|img|iframe|source|video|audio)\b[^>]*?(?:href|src)=\"?([^\s\">]+)"
 )
-"""The URLs that a browser loads with a page, without links (``<a>``)."""
+"""Matches URLs that a browser loads with a page, but not the targets of ``<a>``."""
 
-STYLE_URL = re.compile(r"(?:url\(|@import\s+)[\"']?((?:https?:)?//[^\"')\s]+)")
+FOREIGN_STYLE_URL = re.compile(r"(?:url\(|@import\s+)[\"']?((?:https?:)?//[^\"')\s]+)")
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_no_page_loads_anything_from_another_host(site: Path) -> None:
     stylesheet_urls = {
         f"{sheet.relative_to(site)}: {target}"
         for sheet in site.rglob("*.css")
-        for target in STYLE_URL.findall(sheet.read_text(encoding="utf-8"))
+        for target in FOREIGN_STYLE_URL.findall(sheet.read_text(encoding="utf-8"))
     }
 
     assert loaded_urls | stylesheet_urls == set()

@@ -31,7 +31,7 @@ WRITES_PER_CALL_MAX = 3
 
 
 class WriteCounter(CallObserver):
-    """Counts requests of transactions and leases."""
+    """Counts requests for transactions and for leases."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -105,7 +105,7 @@ async def test_an_agent_reports_a_full_etcd_and_answers_without_retries(
 
         add = (await node.call("ADD", "web-1")).error
         delete = (await node.call("DEL", "web-0")).error
-        write_calls = writes.count - before
+        writes_of_two_calls = writes.count - before
         status = (await node.call("STATUS")).error
         ready = await readiness(node)
 
@@ -114,7 +114,7 @@ async def test_an_agent_reports_a_full_etcd_and_answers_without_retries(
     assert "orbctl archive" in status["details"]
     # CNI error codes: 11 is "try again later", 50 is "plugin not available".
     assert (add["code"], delete["code"], status["code"]) == (11, 11, 50)
-    assert write_calls <= 2 * WRITES_PER_CALL_MAX
+    assert writes_of_two_calls <= 2 * WRITES_PER_CALL_MAX
     assert "etcd's database is full" in ready
 
 
@@ -157,7 +157,7 @@ def free_space(etcd: EtcdCluster) -> None:
     etcdctl("alarm", "disarm")
 
 
-async def test_a_controller_reports_a_full_etcd_as_its_fault(store: EtcdStore) -> None:
+async def test_the_fault_of_a_controller_is_store_full_if_etcd_is_full(store: EtcdStore) -> None:
     keys = Keys("full")
     observer = ControllerObserver(store, keys, Projector(store, keys), CONTROLLER_ROLE)
     await observer.observe()

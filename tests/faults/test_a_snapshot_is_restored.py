@@ -1,4 +1,4 @@
-"""Back-up and restore (docs/how-to/back-up-and-restore.md) of a real etcd."""
+"""A real etcd is backed up and restored as docs/how-to/back-up-and-restore.md says."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_a_restored_log_is_complete_and_can_be_continued(
             save = ["etcdctl", f"--endpoints={etcd.endpoints[0]}", "snapshot", "save"]
             subprocess.run([*save, str(snapshot)], check=True, capture_output=True)
             added_after_the_snapshot = await node.add(pod("late-0"))
-            assert addresses(added_after_the_snapshot), "a claim that the snapshot does not have"
+            assert addresses(added_after_the_snapshot), "late-0 must get an address"
         await store.close()
 
         restore(etcd, snapshot)
@@ -65,7 +65,7 @@ async def test_a_restored_log_is_complete_and_can_be_continued(
             assert {claim.name for claim in before.endpoints.values()} == {"web-0", "web-1"}
             repeated = await node.add(pod("web-0"))
             assert addresses(repeated) == addresses(added[0]), (
-                "web-0 keeps the address of its restored claim"
+                "web-0 must keep the address of its restored claim"
             )
             other = await node.add(pod("other-0"))
             assert not addresses(other) & (addresses(added[0]) | addresses(added[1]))

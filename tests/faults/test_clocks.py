@@ -18,7 +18,7 @@ COOL_DOWN_S = 30
 async def test_wall_clocks_that_differ_by_days_change_neither_order_nor_invariants() -> None:
     store = MemoryStore()
     async with NodeHarness(store, "node-a") as ahead, NodeHarness(store, "node-b") as behind:
-        # The first clock goes back a day at each reading.
+        # The clock of node-a goes back a day at each reading.
         ahead.writer._now_ms = itertools.count(10 * DAY_MS, -DAY_MS).__next__
         behind.writer._now_ms = itertools.repeat(0).__next__
         await ahead.apply(pool("v4", "10.6.0.1-10.6.0.3"))

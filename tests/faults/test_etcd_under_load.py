@@ -23,7 +23,7 @@ NODES = 3
 CALLERS_PER_NODE = 4
 OPERATIONS_PER_CALLER = 40
 SUCCESSES_MIN = OPERATIONS_PER_CALLER + 1
-"""A run reaches this only if nodes serve again after the fault."""
+"""A run has this many successes only if nodes serve again after the fault."""
 
 LOADED_TRANSACTIONS = 10
 """The number of one node's transactions before the fault."""

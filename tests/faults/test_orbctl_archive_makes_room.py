@@ -128,7 +128,7 @@ async def test_a_full_log_is_sealed_into_several_files(
         orbctl(etcd, node, tmp_path / "archive", "verify")
 
 
-class MaintenanceWithoutRight:
+class MaintenanceWithoutDefragmentation:
     """EtcdMaintenance of a user who may not defragment."""
 
     def __init__(self, maintenance: EtcdMaintenance) -> None:
@@ -146,7 +146,9 @@ async def test_a_user_who_may_not_defragment_can_seal_after_etcdctl_defrag(
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
         await make_reserve(store, node.keys)
         await fill_etcd(node, store)
-        maintenance = MaintenanceWithoutRight(EtcdMaintenance(EtcdSettings(etcd.endpoints)))
+        maintenance = MaintenanceWithoutDefragmentation(
+            EtcdMaintenance(EtcdSettings(etcd.endpoints))
+        )
         with pytest.raises(StoreFull) as full:
             await FullLogArchiver(store, node.keys, files, maintenance).seal()
         etcd.etcdctl("defrag")

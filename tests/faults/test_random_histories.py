@@ -83,7 +83,7 @@ commands: st.SearchStrategy[Command | Pool] = st.one_of(
 
 
 class Histories(RuleBasedStateMachine):
-    """A cluster under random rules; a rule and its faults end before the next rule starts."""
+    """Hypothesis runs one rule after another; the faults of a rule end with the rule."""
 
     def __init__(self) -> None:
         super().__init__()

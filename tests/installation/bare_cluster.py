@@ -46,7 +46,7 @@ TOLERATION_S: Final = 300
 WAIT_S_MAX: Final = 240.0
 POLL_S: Final = 0.1
 LOG_CHARS_MAX: Final = 3_000
-"""The message of a failure has the end of each Pod's log."""
+"""A failure's message quotes so many characters at the end of each Pod's log."""
 
 CONFLIST: Final = {
     "cniVersion": "1.0.0",
@@ -215,7 +215,7 @@ class BareCluster:
         self.control_plane = self._stack.enter_context(ControlPlane(self.laboratory, flags))
         self._install_tools()
         self.registry.start()
-        self.registry.write_settings(self.control_plane.directory)
+        self.registry.write_builder_settings(self.control_plane.directory)
         self._stack.callback(self.registry.stop)
         self._start_dns(address)
         self.laboratory.fabric.namespace.ip("route", "add", SERVICE_CIDR, "dev", "br0")
@@ -271,7 +271,7 @@ class BareCluster:
         )
         self._stack.callback(kube_node.close)
         kube_node.create()
-        self.registry.write_hosts(kube_node.containerd.registries)
+        self.registry.write_containerd_settings(kube_node.containerd.registries)
 
     def _volumes(self) -> Iterator[dict[str, Any]]:
         for name in NODE_NAMES:

@@ -1,4 +1,4 @@
-"""A DNS server with CoreDNS' A records of headless Services and their Pods.
+"""A DNS server that answers A queries for headless Services and their Pods as CoreDNS does.
 
     python -m tests.installation.cluster_dns KUBECONFIG ADDRESS
 
@@ -41,7 +41,7 @@ NAME: Final = re.compile(
 
 
 class Resolver(asyncio.DatagramProtocol):
-    """The protocol of the server: answers from the cache, or in a new task."""
+    """Answers a query from the cache, or else in a new task."""
 
     def __init__(self, api: Api) -> None:
         self._api = api

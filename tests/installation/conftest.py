@@ -31,14 +31,14 @@ def can_build_and_run() -> None:
 
 
 @pytest.fixture(scope="session")
-def image_names(can_build_and_run: None) -> Iterator[None]:
+def run_names_are_removed(can_build_and_run: None) -> Iterator[None]:
     """Remove the names of this run's images at the end."""
     yield
     images.remove_run_names()
 
 
 @pytest.fixture(scope="session")
-def images_are_built(image_names: None) -> None:
+def images_are_built(run_names_are_removed: None) -> None:
     """Build our images by the first block of install.md, and etcd's image."""
     images.build(shell_blocks(INSTALL)[0])
     images.make_etcd()
@@ -46,7 +46,7 @@ def images_are_built(image_names: None) -> None:
 
 @pytest.fixture(scope="session")
 def registry_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The images that the registries of all clusters share."""
+    """The directory of images that the registries of all clusters share."""
     data = tmp_path_factory.mktemp("registry")
     yield data
     shutil.rmtree(data)

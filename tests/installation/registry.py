@@ -65,8 +65,8 @@ class Registry:
         """A file for /etc/hosts with the names of the registries."""
         return self._directory / "hosts"
 
-    def write_settings(self, home: Path) -> None:
-        """Write an image builder's registries.conf, without TLS."""
+    def write_builder_settings(self, home: Path) -> None:
+        """Write a registries.conf with which an image builder uses no TLS."""
         settings = home / ".config/containers"
         settings.mkdir(parents=True)
         (settings / "registries.conf").write_text(_REGISTRIES)
@@ -83,7 +83,7 @@ class Registry:
             manifest_path(self._data, REGISTRY_NAME, repository, reference).read_bytes()
         )
 
-    def write_hosts(self, directory: Path) -> None:
+    def write_containerd_settings(self, directory: Path) -> None:
         """Write the registry's settings into containerd's directory ``config_path``."""
         host_directory = directory / REGISTRY_NAME
         host_directory.mkdir(parents=True)

@@ -71,7 +71,7 @@ def pod(cluster: BareCluster, name: str) -> dict[str, Any]:
     return dict(cluster.server.request("GET", f"{PODS_PATH}/{name}").body)
 
 
-def pod_by_address_of_endpoints(cluster: BareCluster) -> dict[str, str]:
+def pod_by_address_in_endpoints(cluster: BareCluster) -> dict[str, str]:
     return {
         nic["ipv4"].partition("/")[0]: endpoint["metadata"]["name"]
         for endpoint in cluster.objects(ENDPOINTS_PATH)
@@ -79,7 +79,7 @@ def pod_by_address_of_endpoints(cluster: BareCluster) -> dict[str, str]:
     }
 
 
-def pod_by_address_of_pool(cluster: BareCluster) -> dict[str, str]:
+def pod_by_address_in_pool(cluster: BareCluster) -> dict[str, str]:
     """Address -> Pod, from the status of the pool ``first``."""
     path = "/apis/spiderpool.spidernet.io/v2beta1/spiderippools/first"
     text = cluster.server.request("GET", path).body["status"].get("allocatedIPs") or "{}"

@@ -1,4 +1,4 @@
-"""``make images PLATFORMS=linux/amd64,linux/arm64`` makes a manifest list for each process.
+"""``make images PLATFORMS=linux/amd64,linux/arm64`` makes a manifest list per process.
 
 The tests need the variable ``ORBWEAVER_TWO_ARCHITECTURES`` and an emulation of arm64
 (qemu-aarch64). The first build takes most of an hour.
@@ -40,7 +40,7 @@ pytestmark = [pytest.mark.containerd, pytest.mark.slow, pytest.mark.timeout(BUIL
 
 
 @pytest.fixture(scope="module")
-def digests_by_list(image_names: None) -> dict[str, dict[str, str]]:
+def digests_by_list(run_names_are_removed: None) -> dict[str, dict[str, str]]:
     """Name of a manifest list -> architecture -> digest of the image."""
     if VARIABLE not in os.environ:
         pytest.skip(needs(MINUTES_FOR_A_BUILD, f"{VARIABLE} is not set"))

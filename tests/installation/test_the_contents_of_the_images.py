@@ -110,7 +110,7 @@ def test_the_bill_has_the_python_packages_of_the_image_with_their_licenses(image
     "ORBWEAVER_REPRODUCE_IMAGES" not in os.environ,
     reason=needs(MINUTES_FOR_A_BUILD, "two builds without a cache"),
 )
-def test_two_builds_without_a_cache_have_equal_digests(image_names: None) -> None:
+def test_two_builds_without_a_cache_have_equal_digests(run_names_are_removed: None) -> None:
     printed = images.build(MAKE_REPRODUCE_IMAGES, deadline_s=REPRODUCE_S)
 
     assert PRINTED_DIGEST.search(printed)

@@ -80,7 +80,10 @@ def test_the_documented_commands_install_and_uninstall_orbweaver(
     serves_cluster_ips = enable_cluster_ips(cluster, tmp_path, request.node)
     start_pod(cluster, "web")
     assert_nodes_are_checked_without_a_login(cluster)
-    assert_paths_are_traced_without_a_login(cluster, serves_cluster_ips=serves_cluster_ips)
+    other_address = start_pod(cluster, "other")
+    assert_paths_are_traced_without_a_login(
+        cluster, other_address, serves_cluster_ips=serves_cluster_ips
+    )
 
     cluster.shell("kubectl delete pod web other")
     name = max(before)  # any node
@@ -149,12 +152,11 @@ def assert_nodes_are_checked_without_a_login(cluster: BareCluster) -> None:
 
 
 def assert_paths_are_traced_without_a_login(
-    cluster: BareCluster, *, serves_cluster_ips: bool
+    cluster: BareCluster, other_address: str, *, serves_cluster_ips: bool
 ) -> None:
-    address = start_pod(cluster, "other")
     trace = json.loads(cluster.shell("kubectl orb trace-path web other -o json"))
     (path,) = trace["paths"]
-    assert (trace["pod"], path["destination"]) == ("web", address)
+    assert (trace["pod"], path["destination"]) == ("web", other_address)
     legs = {leg["name"]: leg["stops"] for leg in path["legs"]}
     assert legs.keys() >= {"there", "back"}
     assert any("eth0" in stop["route"] for stop in legs["there"])
@@ -186,5 +188,5 @@ def assert_a_node_is_cleaned_without_a_login(cluster: BareCluster, name: str) ->
                 if pod_object["metadata"]["name"].startswith("orbweaver-node-clean-")
             ]
         ),
-        "the end of the Pod that cleans",
+        "the end of the Pod that cleans the node",
     )

@@ -257,7 +257,7 @@ def running_pods(cluster: BareCluster) -> dict[str, RunningPod]:
 
 
 def addresses_of_endpoints(cluster: BareCluster) -> dict[str, str]:
-    """Address -> Pod, without the Pod ``probe``."""
+    """Address -> Pod, from SpiderEndpoints, without ``probe``."""
     return {
         nic["ipv4"].partition("/")[0]: endpoint["metadata"]["name"]
         for endpoint in cluster.objects(ENDPOINTS_PATH)
@@ -267,7 +267,7 @@ def addresses_of_endpoints(cluster: BareCluster) -> dict[str, str]:
 
 
 def addresses_of_pool(cluster: BareCluster) -> dict[str, str]:
-    """Address -> Pod, without the Pod ``probe``."""
+    """Address -> Pod, from the pool's status, without ``probe``."""
     text = cluster.server.request("GET", POOL_PATH).body["status"]["allocatedIPs"]
     pods = {
         address: allocation["pod"].partition("/")[2]

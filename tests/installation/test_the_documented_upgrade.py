@@ -19,8 +19,8 @@ from tests.installation.release import (
     crd_versions,
     orbweaver_objects,
     pod,
-    pod_by_address_of_endpoints,
-    pod_by_address_of_pool,
+    pod_by_address_in_endpoints,
+    pod_by_address_in_pool,
     running_images,
     start_pod,
 )
@@ -47,7 +47,7 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def earlier_clone(image_names: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def earlier_clone(run_names_are_removed: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone at ``EARLIER_VERSION``, with built images."""
     if git(PROJECT_ROOT, "cat-file", "-e", f"{EARLIER_VERSION}^{{commit}}").returncode:
         pytest.skip(needs(EARLIER_COMMIT, f"git has no commit {EARLIER_VERSION}"))
@@ -109,11 +109,11 @@ def test_an_upgrade_and_a_rollback_lose_no_address(
 
 def assert_addresses(cluster: BareCluster, expected: dict[str, str]) -> None:
     cluster.until(
-        lambda: pod_by_address_of_endpoints(cluster) == expected,
+        lambda: pod_by_address_in_endpoints(cluster) == expected,
         f"addresses of the endpoints: {expected}",
     )
     cluster.until(
-        lambda: pod_by_address_of_pool(cluster) == expected, f"allocations of the pool: {expected}"
+        lambda: pod_by_address_in_pool(cluster) == expected, f"allocations of the pool: {expected}"
     )
     for address, name in expected.items():
         assert f"default/{name}" in cluster.shell(f"kubectl orb history {address}")

@@ -1,4 +1,4 @@
-"""A fork, a copy of the state for a dry run, returns what commands would change."""
+"""A fork applies commands to a copy of the state, and returns what they would change."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def test_a_command_has_the_same_result_on_a_fork_and_the_store(
             assert counts_of_changed_pools[name] == tally.counts
 
 
-async def fork_of_two_pods() -> Fork:
+async def fork_with_a_full_pool() -> Fork:
     """A fork in which Pods web-0 and web-1 hold both addresses of pool blue."""
     async with NodeHarness(MemoryStore()) as node:
         await node.apply(pool("blue", "10.6.0.10-10.6.0.11"))
@@ -80,7 +80,7 @@ async def fork_of_two_pods() -> Fork:
 
 
 async def test_a_refused_shrink_names_the_holders_that_prevent_it() -> None:
-    fork = await fork_of_two_pods()
+    fork = await fork_with_a_full_pool()
 
     dry_run = fork.apply(ApplyPool(pool("blue", "10.6.0.11")))
 
@@ -89,8 +89,8 @@ async def test_a_refused_shrink_names_the_holders_that_prevent_it() -> None:
     assert fork.effects() == []
 
 
-async def test_holders_in_a_pool_are_affected_when_it_gets_a_gateway() -> None:
-    fork = await fork_of_two_pods()
+async def test_holders_are_affected_when_their_pool_gets_a_gateway() -> None:
+    fork = await fork_with_a_full_pool()
 
     fork.apply(ApplyPool(pool("blue", "10.6.0.10-10.6.0.11")._replace(gateway="10.6.0.1")))
 
@@ -102,7 +102,7 @@ async def test_holders_in_a_pool_are_affected_when_it_gets_a_gateway() -> None:
 
 
 async def test_holders_are_affected_when_their_addresses_are_reserved_or_quarantined() -> None:
-    fork = await fork_of_two_pods()
+    fork = await fork_with_a_full_pool()
 
     fork.apply(ApplyReservation(Reservation("printers", 4, ("10.6.0.10",))))
     fork.apply(QuarantineAddress("10.6.0.11", reason="seen"))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from core.domain.addresses.address_set import AddressSet
 from core.projections.free_intervals import FreeIntervals
 
-# (the address becomes free, the address)
+# Each change says whether the address becomes free, and names the address.
 address_changes = st.lists(st.tuples(st.booleans(), st.integers(0, 40)), max_size=80)
 
 

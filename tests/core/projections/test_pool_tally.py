@@ -117,6 +117,6 @@ async def test_a_reservation_recounts_only_the_pools_that_have_its_addresses(
 
         projection = Projection().apply_all(await node.log())
 
-    # The second command moves the reservation from p-3 to p-4.
+    # The second ApplyReservation moves the reservation from p-3 to p-4.
     assert checked_pools == ["p-3", "p-3", "p-4"]
     assert [projection.tallies[f"p-{number}"].counts.reserved for number in (3, 4, 5)] == [0, 1, 0]

@@ -97,13 +97,13 @@ async def test_a_projector_rebuilds_if_unread_segments_have_left_etcd(node: Node
     await node.add(pod("web-1"))
     await node.store.commit([], [Delete(*node.keys.range_of("log"))])
     await node.store.compact((await node.read_ledger()).position)
-    rebuilds = projector.rebuilds
+    rebuilds_before = projector.rebuilds
 
     async with run_projector(projector) as running:
         await running.wait_until_current(node)
         counts = projector.projection.tallies["blue"].counts
 
-    assert projector.rebuilds == rebuilds + 1
+    assert projector.rebuilds == rebuilds_before + 1
     assert counts.claimed == 2
 
 
@@ -116,7 +116,7 @@ async def test_the_projector_continues_from_its_cursor_after_a_pause(node: NodeH
     async with run_projector(projector) as running:
         await running.wait_until_current(node)
 
-    assert projector.rebuilds == 1, "only the first start rebuilds"
+    assert projector.rebuilds == 1, "the second start must not rebuild"
     assert len(projector.projection.ledger.claims) == 1
 
 

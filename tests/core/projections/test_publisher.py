@@ -20,7 +20,7 @@ POOL = pool("blue", "10.6.0.10-10.6.0.19")
 
 
 def fence(node: NodeHarness) -> Unchanged:
-    """A leader's condition for transactions; without a leader, the lease key is absent."""
+    """The guard of the publisher's transactions: no process holds the leader's lease key."""
     return Unchanged(node.keys.lease("controller"), mod_revision=0)
 
 
@@ -50,17 +50,17 @@ async def test_the_checkpoint_has_the_position_of_the_projection(node: NodeHarne
 
 async def test_a_checkpoint_is_not_written_again_without_a_change(node: NodeHarness) -> None:
     await node.apply(POOL)
-    async with run_new_projector(node) as running:
-        first = publisher(node, running)
-        await first.adopt(fence(node))
-        await first.publish(fence(node))
+    async with following(node) as running:
+        first_publisher = publisher(node, running)
+        await first_publisher.adopt(fence(node))
+        await first_publisher.publish(fence(node))
         before = (await node.read_ledger()).position
-        second = publisher(node, running)
-        await second.adopt(fence(node))
-        await second.publish(fence(node))
+        second_publisher = publisher(node, running)
+        await second_publisher.adopt(fence(node))
+        await second_publisher.publish(fence(node))
 
     assert (await node.read_ledger()).position == before
-    assert second.published == 0
+    assert second_publisher.published == 0
 
 
 async def test_an_older_position_never_overwrites_a_newer_position(node: NodeHarness) -> None:
@@ -128,13 +128,13 @@ async def test_the_checkpoint_is_correct_after_a_lost_request_or_answer(
     node: NodeHarness, fault: Fault
 ) -> None:
     await node.apply(POOL)
-    async with run_new_projector(node) as running:
-        store = FaultyStore(node.store)
-        faulty = Publisher(store, node.keys, running.projector, "c-1")
-        await faulty.adopt(fence(node))
-        store.fail_next_commits(fault)
+    async with following(node) as running:
+        faulty_store = FaultyStore(node.store)
+        running_publisher = Publisher(faulty_store, node.keys, running.projector, "c-1")
+        await running_publisher.adopt(fence(node))
+        faulty_store.fail_next_commits(fault)
         for _ in range(2):  # the first publication meets the fault
-            await faulty.publish(fence(node))
+            await running_publisher.publish(fence(node))
         position = running.projector.projection.position
 
     checkpoint = await stored_checkpoint(node)
@@ -144,10 +144,10 @@ async def test_the_checkpoint_is_correct_after_a_lost_request_or_answer(
 
 async def test_changes_are_not_published_before_the_period_ends(node: NodeHarness) -> None:
     await node.apply(POOL)
-    async with run_new_projector(node) as running:
-        slow = Publisher(node.store, node.keys, running.projector, "c-1", period_s=3600)
+    async with following(node) as running:
+        slow_publisher = Publisher(node.store, node.keys, running.projector, "c-1", period_s=3600)
         position = running.projector.projection.position
-        publishing = asyncio.create_task(slow.run(fence(node)))
+        publishing = asyncio.create_task(slow_publisher.run(fence(node)))
         while await stored_checkpoint(node) is None:
             await asyncio.sleep(0)
         for number in range(5):
@@ -156,6 +156,6 @@ async def test_changes_are_not_published_before_the_period_ends(node: NodeHarnes
         checkpoint = await stored_checkpoint(node)
         publishing.cancel()
 
-    assert slow.published == 1
+    assert slow_publisher.published == 1
     assert checkpoint is not None
     assert checkpoint.position == position

@@ -1,4 +1,4 @@
-"""``agent.networkResourcePlugin`` of conf.yml: which NIC slots and sub-ENIs nodes advertise."""
+"""``agent.networkResourcePlugin`` of conf.yml sets the resources that a node advertises."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nodeagent.settings.settings_loader import load_settings
 from ops.controller.settings import load_settings as load_controller
 from ops.kubernetes.settings import InjectionSettings
 
-NODE = {"SPIDERPOOL_NODE_NAME": "node-1"}
+AGENT_VARIABLES = {"SPIDERPOOL_NODE_NAME": "node-1"}
 PROVIDER = "iaasNetworkProvider: {serverUrl: 'http://iaas'}\n"
 FULL = """
 agent:
@@ -55,7 +55,7 @@ def write_conf(directory: Path, text: str) -> str:
 
 
 def load_plugin_settings(directory: Path, text: str) -> DeviceSettings | None:
-    return load_settings(write_conf(directory, text), NODE).devices
+    return load_settings(write_conf(directory, text), AGENT_VARIABLES).devices
 
 
 def test_every_key_is_read_and_selectors_have_the_kubernetes_form(tmp_path: Path) -> None:
@@ -108,14 +108,14 @@ def test_an_invalid_value_prevents_the_start_of_agents_and_controllers(
     tmp_path: Path, before: str, after: str, key: str
 ) -> None:
     path = write_conf(tmp_path, FULL.replace(before, after) + PROVIDER)
-    for load_process in (load_settings, load_controller):
+    for load in (load_settings, load_controller):
         with pytest.raises(BadInput) as refused:
-            load_process(path, NODE | WEBHOOKS)
+            load(path, AGENT_VARIABLES | CONTROLLER_VARIABLES)
         assert refused.value.subject.endswith(key)
         assert refused.value.subject.startswith("agent.networkResourcePlugin")
 
 
-WEBHOOKS = {
+CONTROLLER_VARIABLES = {
     "ORBWEAVER_KUBERNETES": "true",
     "ORBWEAVER_TLS_CERT_FILE": "/tls.crt",
     "ORBWEAVER_TLS_KEY_FILE": "/tls.key",
@@ -127,7 +127,7 @@ INJECTION_ENABLED = "podResourceInject: {enabled: true}\n"
 def load_injection_settings(
     directory: Path, text: str, **variables: str
 ) -> InjectionSettings | None:
-    settings = load_controller(write_conf(directory, text), WEBHOOKS | variables)
+    settings = load_controller(write_conf(directory, text), CONTROLLER_VARIABLES | variables)
     assert settings.kubernetes is not None
     assert settings.kubernetes.webhook is not None
     return settings.kubernetes.webhook.injection

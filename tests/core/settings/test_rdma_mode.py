@@ -1,4 +1,4 @@
-"""``orbweaver.rdmaMode`` of conf.yml: ``shared``, ``exclusive``, or "" to keep the node's mode."""
+"""``orbweaver.rdmaMode`` of conf.yml is ``shared`` or ``exclusive``; "" keeps the node's mode."""
 
 from __future__ import annotations
 

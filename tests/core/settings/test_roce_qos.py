@@ -1,4 +1,4 @@
-"""``orbweaver.roceQos`` of conf.yml: rules with the defaults of Spiderpool's RoCE script."""
+"""``orbweaver.roceQos`` of conf.yml lists rules. Spiderpool's RoCE script has the same defaults."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from core.settings.roce_qos import roce_qos_rules
 
 
 def rules(text: str) -> tuple[RoceQosRule, ...]:
-    """Parse a conf.yml; ``text``: the items of its list ``roceQos``."""
+    """Parse a conf.yml whose list ``roceQos`` has the items in ``text``."""
     conf = parse_conf(f"orbweaver: {{roceQos: [{text}]}}".encode(), "f")
     return roce_qos_rules(conf.orbweaver.roce_qos)
 
