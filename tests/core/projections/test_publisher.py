@@ -50,7 +50,7 @@ async def test_the_checkpoint_has_the_position_of_the_projection(node: NodeHarne
 
 async def test_a_checkpoint_is_not_written_again_without_a_change(node: NodeHarness) -> None:
     await node.apply(POOL)
-    async with following(node) as running:
+    async with run_new_projector(node) as running:
         first_publisher = publisher(node, running)
         await first_publisher.adopt(fence(node))
         await first_publisher.publish(fence(node))
@@ -128,7 +128,7 @@ async def test_the_checkpoint_is_correct_after_a_lost_request_or_answer(
     node: NodeHarness, fault: Fault
 ) -> None:
     await node.apply(POOL)
-    async with following(node) as running:
+    async with run_new_projector(node) as running:
         faulty_store = FaultyStore(node.store)
         running_publisher = Publisher(faulty_store, node.keys, running.projector, "c-1")
         await running_publisher.adopt(fence(node))
@@ -144,7 +144,7 @@ async def test_the_checkpoint_is_correct_after_a_lost_request_or_answer(
 
 async def test_changes_are_not_published_before_the_period_ends(node: NodeHarness) -> None:
     await node.apply(POOL)
-    async with following(node) as running:
+    async with run_new_projector(node) as running:
         slow_publisher = Publisher(node.store, node.keys, running.projector, "c-1", period_s=3600)
         position = running.projector.projection.position
         publishing = asyncio.create_task(slow_publisher.run(fence(node)))
