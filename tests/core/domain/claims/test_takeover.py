@@ -220,7 +220,7 @@ def test_disabled_pools_retirements_and_reservations_are_applied_after_the_claim
     assert kinds == [ApplyReservation, ApplyPool, RetirePool]
 
 
-def test_existing_pools_and_endpoints_are_not_taken_over_again() -> None:
+def test_the_remaining_plan_applies_existing_pools_only_if_an_endpoint_is_missing() -> None:
     plan = plan_takeover(
         spiderpool_cluster(
             spider_ip_pool("p", NET, IPS, disable=True),
@@ -230,9 +230,9 @@ def test_existing_pools_and_endpoints_are_not_taken_over_again() -> None:
     pools = {"p": plan.last[0].pool}  # type: ignore[union-attr]
     existing = {endpoint.key: endpoint for endpoint in plan.endpoints}
 
-    assert remaining_plan(plan, pools=pools, endpoints={}).first == plan.first
-    unfinished_plan = remaining_plan(plan, pools=pools, endpoints=existing)
-    assert (unfinished_plan.first, unfinished_plan.endpoints) == ((), ())
+    assert remaining(plan, pools=pools, endpoints={}).first == plan.first
+    remaining_plan = remaining(plan, pools=pools, endpoints=existing)
+    assert (remaining_plan.first, remaining_plan.endpoints) == ((), ())
 
 
 addresses = st.sampled_from([f"10.6.0.{number}" for number in range(1, 6)])

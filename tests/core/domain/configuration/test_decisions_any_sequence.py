@@ -161,7 +161,7 @@ def apply_command(ledger: Ledger, command: Command, claimed: Mapping[str, Claim]
 
 
 def assert_consistent(ledger: Ledger) -> None:
-    """Pools are disjoint and inside their subnets; subnets are equal or disjoint."""
+    """Pools are disjoint, and inside their subnets; subnets of two pools are equal or disjoint."""
     for pool in ledger.pools.values():
         cidr = parse_cidr(pool.subnet)
         addresses = pool_addresses(pool)
@@ -181,7 +181,7 @@ def assert_consistent(ledger: Ledger) -> None:
 
 
 @given(st.lists(ANY_COMMAND, max_size=12))
-def test_commands_raise_only_refused_and_keep_pools_consistent(
+def test_every_command_is_accepted_or_refused_and_pools_stay_consistent(
     commands: list[Command],
 ) -> None:
     ledger = Ledger()

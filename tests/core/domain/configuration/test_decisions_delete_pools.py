@@ -34,7 +34,9 @@ def test_a_pool_may_be_retired_while_it_has_claims() -> None:
 
 
 @pytest.mark.parametrize("configuration", [CONFIGURATION, RETIRING_CONFIGURATION])
-def test_an_empty_pool_is_deleted_even_if_it_is_not_retiring(configuration: Configuration) -> None:
+def test_a_pool_without_claims_is_deleted_even_if_it_is_not_retiring(
+    configuration: Configuration,
+) -> None:
     assert decide(configuration, DeletePool("blue"), claimed={}) == (PoolDeleted("blue"),)
 
 

@@ -1,4 +1,4 @@
-"""A malformed stored object blocks only the changes that need it; their refusals name it."""
+"""Only a change that needs a malformed stored object is refused; the refusal names the object."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ def stored_configuration(*pools: Pool, subnets: tuple[Subnet, ...] = ()) -> Conf
     )
 
 
-def test_a_pool_is_refused_if_its_subnet_has_an_unreadable_pool() -> None:
+def test_a_pool_is_refused_if_an_unreadable_pool_has_the_same_cidr() -> None:
     (refusal,) = refusals(stored_configuration(POOL_WITH_UNREADABLE_ITEM), ApplyPool(BLUE_POOL))
 
     assert (refusal.kind, refusal.field) == ("Invalid", "spec.subnet")
     assert "SpiderIPPool/broken" in refusal.message
 
 
-def test_a_pool_in_another_subnet_is_accepted() -> None:
+def test_a_pool_with_another_cidr_is_accepted() -> None:
     other_pool = BLUE_POOL._replace(name="far", subnet="10.8.0.0/16", ips=("10.8.0.9",), gateway="")
     configuration = stored_configuration(POOL_WITH_UNREADABLE_ITEM, POOL_WITH_UNREADABLE_SUBNET)
 
     assert refusals(configuration, ApplyPool(other_pool)) == ()
 
 
-def test_the_refusal_of_a_pool_names_its_unreadable_subnet() -> None:
+def test_the_refusal_of_a_pool_names_its_unreadable_spider_subnet() -> None:
     unreadable_net = NET._replace(ips=("10.7.0.x",))
     (refusal,) = refusals(stored_configuration(subnets=(unreadable_net,)), ApplyPool(BLUE_POOL))
 
@@ -42,7 +42,7 @@ def test_the_refusal_of_a_pool_names_its_unreadable_subnet() -> None:
     assert "SpiderSubnet/net" in refusal.message
 
 
-def test_the_refusal_of_a_subnet_names_its_unreadable_pool() -> None:
+def test_the_refusal_of_a_spider_subnet_names_its_unreadable_pool() -> None:
     configuration = stored_configuration(POOL_WITH_UNREADABLE_ITEM, subnets=(NET,))
     narrower_net = NET._replace(ips=("10.7.0.1-10.7.5.255",))
     (refusal,) = refusals(configuration, ApplySubnet(narrower_net))

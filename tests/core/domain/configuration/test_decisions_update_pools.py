@@ -23,7 +23,7 @@ from tests.core.domain.configuration.samples import (
 )
 
 CONFIGURATION = configuration_with(BLUE_POOL)  # 10.7.0.10-10.7.0.20 of 10.7.0.0/16
-SHRUNK = ApplyPool(BLUE_POOL._replace(ips=("10.7.0.10-10.7.0.12",)))
+SHRINK_BLUE = ApplyPool(BLUE_POOL._replace(ips=("10.7.0.10-10.7.0.12",)))
 
 
 def removed_items(command: ApplyPool | DeletePool | RetirePool) -> list[str]:
@@ -53,12 +53,12 @@ def test_an_unchanged_pool_is_accepted_even_if_its_family_was_disabled() -> None
     ipv4_disabled = CONFIGURATION._replace(ipv4_enabled=False)
 
     assert decide(ipv4_disabled, ApplyPool(BLUE_POOL), claimed={}) == ()
-    assert kinds_and_fields(ipv4_disabled, SHRUNK) == [("Forbidden", "spec.ipVersion")]
+    assert kinds_and_fields(ipv4_disabled, SHRINK_BLUE) == [("Forbidden", "spec.ipVersion")]
 
 
 CHANGES = {
     "more addresses": BLUE_POOL._replace(ips=("10.7.0.10-10.7.0.99",)),
-    "fewer addresses": SHRUNK.pool,
+    "fewer addresses": SHRINK_BLUE.pool,
     "no addresses": BLUE_POOL._replace(ips=()),
     "another gateway": BLUE_POOL._replace(gateway="10.7.0.2"),
     "disabled": BLUE_POOL._replace(disabled=True),
@@ -109,10 +109,10 @@ def test_a_pool_cannot_grow_into_another_pool() -> None:
 
 
 class TestRemovedAddresses:
-    """The addresses whose claims must be read before the decision."""
+    """``removed_addresses`` gives the addresses whose claims ``decide`` needs."""
 
     def test_a_smaller_pool_removes_the_difference(self) -> None:
-        assert removed_items(SHRUNK) == ["10.7.0.13-10.7.0.20"]
+        assert removed_items(SHRINK_BLUE) == ["10.7.0.13-10.7.0.20"]
 
     def test_newly_excluded_addresses_are_removed_too(self) -> None:
         excluded = ApplyPool(BLUE_POOL._replace(exclude_ips=("10.7.0.1", "10.7.0.12-10.7.0.13")))
@@ -147,7 +147,7 @@ class TestRemovedAddresses:
 
 class TestAddressesInUse:
     def test_the_refusal_names_address_and_pod(self) -> None:
-        (refusal,) = refusals(CONFIGURATION, SHRUNK, claims(["10.7.0.15"]))
+        (refusal,) = refusals(CONFIGURATION, SHRINK_BLUE, claims(["10.7.0.15"]))
 
         assert (refusal.kind, refusal.field) == ("Forbidden", "spec.ips")
         assert refusal.message == (
@@ -171,15 +171,15 @@ class TestAddressesInUse:
         # ``::a07:f`` has the same number as 10.7.0.15, which is removed.
         not_removed = ["10.7.0.10", "10.7.0.12", "10.9.0.1", "fd00::1", "::a07:f"]
 
-        assert refusals(CONFIGURATION, SHRUNK, claims(not_removed)) == ()
+        assert refusals(CONFIGURATION, SHRINK_BLUE, claims(not_removed)) == ()
 
     def test_another_spelling_of_the_address_is_the_same_address(self) -> None:
         claimed = claims(["::ffff:10.7.0.15"])
 
-        assert kinds_and_fields(CONFIGURATION, SHRUNK, claimed) == [("Forbidden", "spec.ips")]
+        assert kinds_and_fields(CONFIGURATION, SHRINK_BLUE, claimed) == [("Forbidden", "spec.ips")]
 
     def test_an_address_in_use_is_reported_together_with_the_other_causes(self) -> None:
-        pool = SHRUNK.pool._replace(gateway="x", pod_affinity=LabelSelector())
+        pool = SHRINK_BLUE.pool._replace(gateway="x", pod_affinity=LabelSelector())
 
         assert kinds_and_fields(CONFIGURATION, ApplyPool(pool), claims(["10.7.0.15"])) == [
             ("Invalid", "spec.gateway"),
@@ -200,7 +200,7 @@ class TestRetiringPools:
         assert event.pool.retiring
         assert event.pool.annotations == {"note": "x"}
 
-    @pytest.mark.parametrize("pool", [SHRUNK.pool, BLUE_POOL._replace(disabled=True)])
+    @pytest.mark.parametrize("pool", [SHRINK_BLUE.pool, BLUE_POOL._replace(disabled=True)])
     def test_the_specification_may_not_change(self, pool: Pool) -> None:
         assert kinds_and_fields(self.CONFIGURATION, ApplyPool(pool)) == [("Forbidden", "spec")]
 

@@ -35,17 +35,17 @@ NET = Subnet("net", 4, BLUE_POOL.subnet, ("10.7.0.10-10.7.0.20",))
 
 
 def blue_in_net(*, net_retires: bool, pool_retires: bool) -> Configuration:
-    (event,) = decide(EMPTY_CONFIGURATION, ApplySubnet(NET), claimed={})
-    assert isinstance(event, SubnetDefined)
-    with_subnet = EMPTY_CONFIGURATION._replace(subnets={"net": event.subnet})
-    (defined,) = decide(with_subnet, ApplyPool(BLUE_POOL), claimed={})
-    assert isinstance(defined, PoolDefined)
-    pool = defined.pool._replace(retiring=pool_retires)
-    subnet = event.subnet._replace(retiring=net_retires)
+    (subnet_event,) = decide(EMPTY_CONFIGURATION, ApplySubnet(NET), claimed={})
+    assert isinstance(subnet_event, SubnetDefined)
+    with_subnet = EMPTY_CONFIGURATION._replace(subnets={"net": subnet_event.subnet})
+    (pool_event,) = decide(with_subnet, ApplyPool(BLUE_POOL), claimed={})
+    assert isinstance(pool_event, PoolDefined)
+    pool = pool_event.pool._replace(retiring=pool_retires)
+    subnet = subnet_event.subnet._replace(retiring=net_retires)
     return with_subnet._replace(pools={"blue": pool}, subnets={"net": subnet})
 
 
-def test_a_retiring_pool_is_deleted_only_when_it_is_empty() -> None:
+def test_a_retiring_pool_is_deleted_only_when_it_has_no_claims() -> None:
     assert decide(RETIRING_CONFIGURATION, ADVANCE, claimed={}) == (PoolDeleted("blue"),)
     assert decide(RETIRING_CONFIGURATION, ADVANCE, claimed=claims(["10.7.0.10"])) == ()
 
@@ -90,7 +90,7 @@ def test_a_pool_cannot_be_reinstated_before_its_subnet() -> None:
     assert "orbctl retire cancel subnet net" in refusal.remedy
 
 
-def test_a_deletion_becomes_a_retirement_if_the_setting_is_wait() -> None:
+def test_a_deletion_becomes_a_retirement_only_if_it_waits_for_claims() -> None:
     assert deletion_command("pool", "a", "wait") == RetirePool("a")
     assert deletion_command("pool", "a", "refuse") == DeletePool("a")
     assert deletion_command("subnet", "a", "wait") == RetireSubnet("a")

@@ -23,7 +23,8 @@ NO_OWNERS = ClusterSnapshot(ListedObjects(), {}, moment(0))
 class FixedAddressHarness(ReclaimHarness):
     """A cluster in which owners have Pod templates.
 
-    In commands, ``path`` is the ``namespace/name`` of a Pod, ``box`` the id of its sandbox.
+    In commands, ``path`` is the ``namespace/name`` of a Pod, and ``box`` is the id of its
+    sandbox.
     """
 
     def __init__(self, store: KeyValueStore | None = None, cluster: str = "test") -> None:
@@ -34,7 +35,7 @@ class FixedAddressHarness(ReclaimHarness):
         self.annotations_by_owner: dict[str, dict[str, str]] = {}
         self.migration_target_uids: set[str] = set()
         self.cached_owners: OwnerLookup | None = None
-        """None: the agent's cache is current."""
+        """The owners in the agent's cache; None if the cache is current."""
 
     # Commands of scripts
 
@@ -109,7 +110,7 @@ class FixedAddressHarness(ReclaimHarness):
         )
 
     def validity(self, endpoint: Endpoint) -> Validity | None:
-        """None for a holder without a fixed address."""
+        """Return None for a holder without a fixed address."""
         kind = kind_of_holder(endpoint.holder, self.settings)
         if kind is None:
             return None

@@ -44,8 +44,8 @@ REPLICAS = tuple(f"db-{number}" for number in range(5))
 
 names = st.sampled_from((*REPLICAS, VM))
 nodes = st.sampled_from(NODES)
-ends = st.sampled_from(["del", "lost", "late"])
-"""When the DEL of a replaced Pod arrives: before the next Pod's ADD, never, or after that ADD."""
+del_arrivals = st.sampled_from(["before ADD", "never", "after ADD"])
+"""The arrival of a replaced Pod's DEL, relative to the ADD of the next Pod."""
 
 cache_states = st.sampled_from(["current", "frozen", "empty"])
 _cluster_numbers = itertools.count()
@@ -55,7 +55,7 @@ class OwnerLifetime(RuleBasedStateMachine):
     """The StatefulSet ``db`` and the VM ``vm-a`` on three nodes."""
 
     etcd_endpoints: ClassVar[tuple[str, ...]] = ()
-    """() for the memory store."""
+    """An empty tuple selects the memory store."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,9 +85,14 @@ class OwnerLifetime(RuleBasedStateMachine):
 
     # Steps
 
-    @rule(nodes_by_pod=st.lists(st.tuples(names, nodes), min_size=1, max_size=4), end=ends)
-    def pods_are_recreated(self, nodes_by_pod: list[tuple[str, str]], end: str) -> None:
-        self.run_all([self.recreate(name, node, end) for name, node in dict(nodes_by_pod).items()])
+    @rule(
+        nodes_by_pod=st.lists(st.tuples(names, nodes), min_size=1, max_size=4),
+        del_arrival=del_arrivals,
+    )
+    def pods_are_recreated(self, nodes_by_pod: list[tuple[str, str]], del_arrival: str) -> None:
+        self.run_all(
+            [self.recreate(name, node, del_arrival) for name, node in dict(nodes_by_pod).items()]
+        )
 
     @rule(name=names)
     def a_runtime_repeats_an_add(self, name: str) -> None:
@@ -113,9 +118,9 @@ class OwnerLifetime(RuleBasedStateMachine):
 
     @rule(present=st.booleans())
     def the_vm_is_created_or_deleted(self, *, present: bool) -> None:
-        state = "no" if present else "yes"
-        self.play(f"vm shop/vm-a deleting={state}")
-        self.play(f"vmi shop/vm-a deleting={state}")
+        deleting = "no" if present else "yes"
+        self.play(f"vm shop/vm-a deleting={deleting}")
+        self.play(f"vmi shop/vm-a deleting={deleting}")
         self.drop_expectations()
 
     @rule(template=st.integers(0, len(TEMPLATES) - 1))
@@ -141,7 +146,7 @@ class OwnerLifetime(RuleBasedStateMachine):
         self.play("plan")
         self.play("tick 10s")
         self.play("plan")
-        self.run_all([self.recreate(name, node, "lost")])
+        self.run_all([self.recreate(name, node, "never")])
         self.play("carry_out")
         self.harness.plans.clear()
 
@@ -154,7 +159,7 @@ class OwnerLifetime(RuleBasedStateMachine):
         checked_ledger = self.run(self.checked_ledger())
         pods = self.harness.cluster.pods.values()
         existing = {pod.owner.name if _is_launcher(pod) else pod.name for pod in pods if pod.owner}
-        expected = {name for name in (*REPLICAS, VM) if self.is_expected(name)}
+        expected = {name for name in (*REPLICAS, VM) if self.is_expected_by_owner(name)}
         assert {name for _, name in checked_ledger.endpoints} <= expected | existing
 
     @rule(
@@ -165,7 +170,7 @@ class OwnerLifetime(RuleBasedStateMachine):
     def answers_of_the_store_are_lost(self, faults: list[Fault], name: str, node: str) -> None:
         self.run(self.harness.agent(node))
         self.faults.fail_next_commits(*faults)
-        self.run_all([self.recreate(name, node, "lost")])
+        self.run_all([self.recreate(name, node, "never")])
         self.faults.heal()
 
     @rule(name=names, node=nodes, loop_turns=st.integers(0, 30))
@@ -191,9 +196,9 @@ class OwnerLifetime(RuleBasedStateMachine):
 
     # Helpers
 
-    async def recreate(self, name: str, node: str, end: str) -> None:
+    async def recreate(self, name: str, node: str, del_arrival: str) -> None:
         predecessor = self.running_pods.pop(name, None)
-        if predecessor is not None and end == "del":
+        if predecessor is not None and del_arrival == "before ADD":
             await self.delete(self.pod(name, predecessor[0]))
         pod = self.pod(name, str(next(self.uids)), node)
         for key, pod_of_key in list(self.harness.cluster.pods.items()):
@@ -204,7 +209,7 @@ class OwnerLifetime(RuleBasedStateMachine):
         answer = await self.add(pod)
         if isinstance(answer, Added):
             self.check_and_note_addresses(name, pod, addresses(answer))
-        if predecessor is not None and end == "late":
+        if predecessor is not None and del_arrival == "after ADD":
             await self.delete(self.pod(name, predecessor[0]))
 
     async def migrate(self, node: str, *, fails: bool) -> None:
@@ -227,14 +232,14 @@ class OwnerLifetime(RuleBasedStateMachine):
         )
         self.running_pods[name] = (pod.uid, pod_addresses)
         self.harness.cluster.set_pod(pod._replace(ips=tuple(pod_addresses)))
-        if self.is_expected(name):
+        if self.is_expected_by_owner(name):
             self.expected_addresses[name] = pod_addresses
 
     def drop_expectations(self) -> None:
         self.expected_addresses = {
             name: pod_addresses
             for name, pod_addresses in self.expected_addresses.items()
-            if self.is_expected(name)
+            if self.is_expected_by_owner(name)
         }
 
     async def end_pod(self, name: str) -> None:
@@ -274,7 +279,7 @@ class OwnerLifetime(RuleBasedStateMachine):
         name = f"launcher-{uid}" if name == VM else name
         return PodState("shop", name, uid, node=node, owner=owner)
 
-    def is_expected(self, name: str) -> bool:
+    def is_expected_by_owner(self, name: str) -> bool:
         cluster = self.harness.cluster
         if name == VM:
             return not (cluster.vms["shop", VM].deleting and cluster.vmis["shop", VM].deleting)

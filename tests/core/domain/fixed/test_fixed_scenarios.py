@@ -39,7 +39,7 @@ def test_a_script_of_fixed_addresses_gives_its_recorded_output(script: Path) -> 
     # ``lose_claim`` deletes claims without an event, so a check of the log would fail.
     has_lost_claims = "> lose_claim" in expected
     assert has_lost_claims or expected.rstrip().endswith("> check"), (
-        f"{script.name} must end with the command check"
+        f"{script.name} must end with the line '> check'"
     )
 
     actual = asyncio.run(run_script(expected))

@@ -43,10 +43,10 @@ def element(name: str, claim: str = "", interface: str = "") -> dict[str, str]:
 def test_a_network_names_the_ipam_claim_of_its_nic() -> None:
     annotations = networks(element("lan", "vm1.lan"), element("dmz"), element("db", "c", "db0"))
 
-    claims = ipam_claims_of(annotations, "shop")
+    ipam_claims = claims_of(annotations, "shop")
 
-    # The keys are the position of the network, from 1, and the interface.
-    assert claims == {"1": "vm1.lan", "net1": "vm1.lan", "3": "c", "db0": "c"}
+    # Each IPAMClaim has two keys: the position of its network, from 1, and the interface.
+    assert ipam_claims == {"1": "vm1.lan", "net1": "vm1.lan", "3": "c", "db0": "c"}
 
 
 @pytest.mark.parametrize(
@@ -65,15 +65,15 @@ def test_an_annotation_without_a_valid_claim_name_names_no_ipam_claim(
     assert not ipam_claims_of(annotations, "shop")
 
 
-def test_only_a_nic_with_an_ipam_claim_has_the_claim_as_holder() -> None:
-    claims = ipam_claims_of(networks(element("lan", "vm1.lan")), "shop")
-    pod = PodFacts("shop", "launcher", "uid-1", claims=claims)
+def test_only_a_nic_with_an_ipam_claim_has_the_ipam_claim_as_holder() -> None:
+    ipam_claims = claims_of(networks(element("lan", "vm1.lan")), "shop")
+    pod = PodFacts("shop", "launcher", "uid-1", claims=ipam_claims)
 
-    nic = pod_of_nic(pod, "net1")
+    pod_of_net1 = pod_of_nic(pod, "net1")
 
     assert holder_of(pod_of_nic(pod, "eth0")) == "pod/uid-1"
-    assert holder_of(nic) == "ipamclaim/shop/vm1.lan.ipamclaim"
-    assert nic.endpoint_key == ("shop", "vm1.lan.ipamclaim")
+    assert holder_of(pod_of_net1) == "ipamclaim/shop/vm1.lan.ipamclaim"
+    assert pod_of_net1.endpoint_key == ("shop", "vm1.lan.ipamclaim")
 
 
 @pytest.mark.parametrize(
@@ -88,10 +88,10 @@ def test_an_add_allocates_only_the_nics_of_its_endpoint(
     annotations = networks(element("lan", "vm1.lan"), element("storage")) | {
         IPPOOLS: json.dumps(items)
     }
-    claims = ipam_claims_of(annotations, "shop")
-    pod = pod_of_nic(PodFacts("shop", "p", "u", annotations=annotations, claims=claims), interface)
+    ipam_claims = claims_of(annotations, "shop")
+    pod = PodFacts("shop", "p", "u", annotations=annotations, claims=ipam_claims)
 
-    facts = RequestFacts(pod, NamespaceFacts("shop"), NodeFacts("node-a"))
+    facts = RequestFacts(pod_of_nic(pod, interface), NamespaceFacts("shop"), NodeFacts("node-a"))
     selection = select(SelectionRequest(interface), facts, POOLS, SelectionSettings())
 
     assert [demand.interface for demand in selection.demands] == allocated
@@ -115,7 +115,7 @@ def test_an_address_is_valid_while_its_ipam_claim_exists(
 
 
 VM = Owner("VirtualMachineInstance", "vm1", namespace="shop", api_version="kubevirt.io/v1")
-CLAIM = IpamClaimState("shop", "vm1.lan")
+IPAM_CLAIM = IpamClaimState("shop", "vm1.lan")
 SOURCE = PodState("shop", "launcher-1", "source", ips=("10.9.0.1",), owner=VM, claims=("vm1.lan",))
 """The source Pod of a migration; it reports only the address of its default network."""
 
@@ -126,7 +126,7 @@ ENDPOINT_TO_VERIFY = PodToVerify(
 
 
 @pytest.mark.parametrize("source", [SOURCE, SOURCE._replace(ips=())])
-@pytest.mark.parametrize("claims", [[CLAIM], [CLAIM._replace(deleting=True)], []])
+@pytest.mark.parametrize("claims", [[IPAM_CLAIM], [IPAM_CLAIM._replace(deleting=True)], []])
 @pytest.mark.parametrize("deletion_s", [None, 1.0])
 def test_an_address_is_kept_while_a_pod_names_its_ipam_claim(
     source: PodState, claims: list[IpamClaimState], deletion_s: float | None
@@ -144,7 +144,8 @@ def test_an_address_is_kept_while_a_pod_names_its_ipam_claim(
 
 
 @pytest.mark.parametrize(
-    ("claims", "finding"), [([CLAIM], None), ([CLAIM._replace(deleting=True)], "owner-gone")]
+    ("claims", "finding"),
+    [([IPAM_CLAIM], None), ([IPAM_CLAIM._replace(deleting=True)], "owner-gone")],
 )
 def test_an_unused_address_is_kept_while_its_ipam_claim_exists(
     claims: list[IpamClaimState], finding: str | None

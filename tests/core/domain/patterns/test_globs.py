@@ -126,7 +126,9 @@ def test_text_between_stars_is_matched_only_at_its_leftmost_position() -> None:
     ["[", "[a", "[a-", "[a-]", "[]", "[]a]", "[^", "[^]", "[^]a]", "[-]", "[-a]", "[a-b-c]"],
 )
 @pytest.mark.parametrize("prefix", ["", "zzz", "zzz*", "*", "?", "[a]"])
-def test_a_malformed_class_is_refused_even_after_a_mismatch(prefix: str, pattern: str) -> None:
+def test_a_malformed_character_class_is_refused_even_after_a_mismatch(
+    prefix: str, pattern: str
+) -> None:
     with pytest.raises(BadPattern) as caught:
         match(prefix + pattern, "name")
 

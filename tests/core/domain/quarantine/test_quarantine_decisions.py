@@ -1,4 +1,4 @@
-"""Users, and agents that detect conflicting hosts, quarantine addresses and lift quarantines."""
+"""Users quarantine addresses and lift quarantines. So do agents that detect a conflicting host."""
 
 from __future__ import annotations
 
@@ -16,16 +16,20 @@ from core.domain.events import AddressQuarantined, QuarantineLifted
 from core.domain.model import ConflictingHost, Quarantine
 from tests.core.domain.configuration.samples import EMPTY_CONFIGURATION, kinds_and_fields
 
-BY_USER = Quarantine(
+USER_QUARANTINE = Quarantine(
     "fd00:7::9", V6, reason="answered a probe", evidence="02:00:00:00:00:01 on node-1"
 )
-CONFIGURATION = EMPTY_CONFIGURATION._replace(quarantine={BY_USER.address: BY_USER})
+CONFIGURATION = EMPTY_CONFIGURATION._replace(quarantine={USER_QUARANTINE.address: USER_QUARANTINE})
 
 
 def test_a_quarantine_has_the_canonical_text_of_the_address() -> None:
-    command = QuarantineAddress("FD00:7:0::9", reason=BY_USER.reason, evidence=BY_USER.evidence)
+    command = QuarantineAddress(
+        "FD00:7:0::9", reason=USER_QUARANTINE.reason, evidence=USER_QUARANTINE.evidence
+    )
 
-    assert decide(EMPTY_CONFIGURATION, command, claimed={}) == (AddressQuarantined(BY_USER),)
+    assert decide(EMPTY_CONFIGURATION, command, claimed={}) == (
+        AddressQuarantined(USER_QUARANTINE),
+    )
 
 
 def test_an_ipv4_mapped_address_is_quarantined_as_ipv4() -> None:
@@ -58,18 +62,23 @@ HOST = ConflictingHost(
     interface="eth1",
     seen_ms=1_767_268_800_000,
 )
-BY_DETECTOR = BY_USER._replace(conflicting_host=HOST)
+DETECTOR_QUARANTINE = USER_QUARANTINE._replace(conflicting_host=HOST)
 WITH_QUARANTINE_BY_DETECTOR = EMPTY_CONFIGURATION._replace(
-    quarantine={BY_USER.address: BY_DETECTOR}
+    quarantine={USER_QUARANTINE.address: DETECTOR_QUARANTINE}
 )
 
 
 def test_the_first_observation_of_a_conflicting_host_is_kept() -> None:
     command = QuarantineAddress(
-        BY_USER.address, reason=BY_USER.reason, evidence=BY_USER.evidence, conflicting_host=HOST
+        USER_QUARANTINE.address,
+        reason=USER_QUARANTINE.reason,
+        evidence=USER_QUARANTINE.evidence,
+        conflicting_host=HOST,
     )
 
-    assert decide(EMPTY_CONFIGURATION, command, claimed={}) == (AddressQuarantined(BY_DETECTOR),)
+    assert decide(EMPTY_CONFIGURATION, command, claimed={}) == (
+        AddressQuarantined(DETECTOR_QUARANTINE),
+    )
     assert (
         decide(
             WITH_QUARANTINE_BY_DETECTOR,
@@ -81,19 +90,19 @@ def test_the_first_observation_of_a_conflicting_host_is_kept() -> None:
 
 
 def test_a_quarantine_by_a_user_replaces_a_quarantine_by_a_detector() -> None:
-    command = QuarantineAddress(BY_USER.address, reason="keep it away")
+    command = QuarantineAddress(USER_QUARANTINE.address, reason="keep it away")
 
     assert decide(WITH_QUARANTINE_BY_DETECTOR, command, claimed={}) == (
-        AddressQuarantined(Quarantine(BY_USER.address, V6, reason="keep it away")),
+        AddressQuarantined(Quarantine(USER_QUARANTINE.address, V6, reason="keep it away")),
     )
     assert decide(CONFIGURATION, command._replace(conflicting_host=HOST), claimed={}) == ()
 
 
-def test_return_address_lifts_a_quarantine_only_for_the_same_conflicting_host() -> None:
-    command = ReturnAddress(BY_USER.address, HOST, "silent 3 times")
+def test_the_command_return_address_lifts_a_quarantine_only_for_the_same_conflicting_host() -> None:
+    command = ReturnAddress(USER_QUARANTINE.address, HOST, "silent 3 times")
 
     assert decide(WITH_QUARANTINE_BY_DETECTOR, command, claimed={}) == (
-        QuarantineLifted(BY_USER.address, "silent 3 times"),
+        QuarantineLifted(USER_QUARANTINE.address, "silent 3 times"),
     )
     assert (
         decide(
@@ -103,7 +112,9 @@ def test_return_address_lifts_a_quarantine_only_for_the_same_conflicting_host() 
         )
         == ()
     )
-    assert decide(CONFIGURATION, command, claimed={}) == (), "a quarantine by a user is kept"
+    assert decide(CONFIGURATION, command, claimed={}) == (), (
+        "the command lifted a quarantine by a user"
+    )
     assert decide(EMPTY_CONFIGURATION, command, claimed={}) == ()
 
 

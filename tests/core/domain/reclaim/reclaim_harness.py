@@ -53,7 +53,7 @@ class ReclaimHarness:
     """A scripted cluster and a store.
 
     ``agents``: allocators; a key is a node's name, ``operator`` or ``controller``.
-    ``released``, ``kept``: addresses since the last scan began.
+    ``released``, ``kept``: what reclaim released or kept since the last scan began.
     """
 
     cluster_name = "test"
@@ -196,10 +196,10 @@ class ReclaimHarness:
         key = split(path)
         pod = self.cluster.pods[key]
         if how == "begin":
-            wait = seconds(grace)
+            grace_s = seconds(grace)
             self._observe(
                 self.cluster.set_pod(
-                    pod._replace(deletion_s=self.cluster.now_s + wait, deletion_grace_s=wait)
+                    pod._replace(deletion_s=self.cluster.now_s + grace_s, deletion_grace_s=grace_s)
                 )
             )
             return ""
@@ -237,6 +237,7 @@ class ReclaimHarness:
         return ""
 
     async def restart(self) -> str:
+        """Restart the controller: forget deadlines and observations."""
         self.deadlines = PodDeadlines(self.settings.deadlines_max)
         self.observations = {}
         return ""
@@ -254,7 +255,7 @@ class ReclaimHarness:
         lines: list[str] = []
         for step in plan.steps:
             lines += await self._carry_out(step)
-        lines += [self._keep(claims) for claims in plan.kept]
+        lines += [self._note_kept(claims) for claims in plan.kept]
         for deadline in plan.deadlines:
             await self._start_deadline(deadline)
         return "\n".join(sorted(lines))
@@ -274,7 +275,8 @@ class ReclaimHarness:
     async def expect(self, outcome: str, address: str) -> str:
         """Assert the outcome for ``address`` since the last scan began.
 
-        ``kept``: reclaim has checked the claim. ``held``: the address is claimed, checked or not.
+        ``kept``: reclaim has checked and kept the claim.
+        ``held``: the address is claimed; reclaim may have checked the claim or not.
         """
         is_claimed = address in (await (await self.agent("operator")).read_ledger()).claims
         assert is_claimed == (outcome != "released"), (outcome, address)
@@ -397,7 +399,7 @@ class ReclaimHarness:
         if isinstance(decision, KeptClaims) and decision.until_s > self.cluster.now_s:
             return []
         self.deadlines.forget(deadline.uid)
-        return [] if decision is None else [self._keep(decision)]
+        return [] if decision is None else [self._note_kept(decision)]
 
     async def _carry_out(self, step: ReclaimStep) -> list[str]:
         agent = await self.agent("controller")
@@ -409,6 +411,6 @@ class ReclaimHarness:
             return [f"skipped {path}: {result.why}"]
         return [f"released {' '.join(result.addresses) or '-'} of {path}, {step.evidence}"]
 
-    def _keep(self, claims: KeptClaims) -> str:
+    def _note_kept(self, claims: KeptClaims) -> str:
         self.kept |= dict.fromkeys(claims.addresses, claims.why)
         return f"kept {' '.join(claims.addresses) or '-'} of {'/'.join(claims.key)}: {claims.why}"

@@ -71,7 +71,7 @@ def cluster(
 ) -> ClusterSnapshot:
     """A cluster that was listed at ``at_s``; ``read_s``: when the claims were read.
 
-    ``with_controller``: reclaim trusts only listings with the Pod of the controller.
+    ``with_controller``: list the controller's Pod; reclaim trusts no listing without this Pod.
     """
     all_pods = (*pods, CONTROLLER_POD) if with_controller else pods
     objects = ListedObjects(all_pods, NODES, stateful_sets)

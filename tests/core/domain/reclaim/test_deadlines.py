@@ -94,10 +94,10 @@ def test_a_deleting_deleted_or_finished_pod_starts_a_deadline(
         "a living Pod",
         "reclaim is disabled",
         "a Pod on the host network",
-        "disabled on ready nodes",
-        "disabled on nodes that are not ready",
+        "reclaim is disabled on ready nodes",
+        "reclaim is disabled on nodes that are not ready",
         "an unknown node",
-        "finished, and disabled on ready nodes",
+        "finished, and reclaim is disabled on ready nodes",
         "finished at an unknown time",
         "an expected replica",
     ],
@@ -148,7 +148,7 @@ def test_the_number_of_deadlines_is_bounded_and_dropped_deadlines_are_counted() 
     assert deadlines.put(entries[2])
 
 
-def test_a_second_deadline_keeps_the_first_observation_and_a_reported_deletion() -> None:
+def test_a_later_deadline_of_a_pod_keeps_the_first_observation_and_a_reported_deletion() -> None:
     deadlines = PodDeadlines(9)
     deadline = ReclaimDeadline(
         ("shop", "a"), "a", uid="1", node="n1", reason="deleting", seen=moment(1), deadline_s=60.0
@@ -318,15 +318,15 @@ def test_a_change_of_the_wall_clock_does_not_change_the_observation_gap(jump_s: 
     deadline = deadline_after(DELETING._replace(deletion_s=5.0))
     assert isinstance(deadline, ReclaimDeadline)
 
-    def resolve_after(after_s: float) -> ReclaimStep | KeptClaims | None:
+    def decide_after(after_s: float) -> ReclaimStep | KeptClaims | None:
         listed = cluster(DELETING._replace(deletion_s=5.0))
         listed.observed_at = Moment(
             unix_s=NOW_S + jump_s, observer=OBSERVER_NAME, steady_s=NOW_S + after_s
         )
         return check_deadline(deadline, ledger, verdict_context(listed, now_s=NOW_S + 4_000))
 
-    assert isinstance(resolve_after(OBSERVATION_GAP_S - 1), KeptClaims)
-    assert isinstance(resolve_after(OBSERVATION_GAP_S), ReclaimStep)
+    assert isinstance(decide_after(OBSERVATION_GAP_S - 1), KeptClaims)
+    assert isinstance(decide_after(OBSERVATION_GAP_S), ReclaimStep)
 
 
 def test_an_event_of_another_observer_is_not_a_first_observation() -> None:

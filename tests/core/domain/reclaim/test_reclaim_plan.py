@@ -74,16 +74,16 @@ settings_variants = st.fixed_dictionaries({name: st.booleans() for name in BOOLE
 def ledgers(draw: st.DrawFn) -> Ledger:
     """Endpoints, some of which have lost a claim, and claims without an endpoint."""
     ledger = Ledger()
-    free = list(draw(st.permutations(IPS)))
+    free_addresses = list(draw(st.permutations(IPS)))
     for name in draw(st.lists(st.sampled_from(NAMES), unique=True)):
-        count = draw(st.integers(0, min(2, len(free))))
-        addresses = [free.pop() for _ in range(count)]
+        count = draw(st.integers(0, min(2, len(free_addresses))))
+        addresses = [free_addresses.pop() for _ in range(count)]
         fixed = name.startswith("db") and draw(st.booleans())
         add_endpoint(ledger, name, draw(st.sampled_from(UIDS)), *addresses, fixed=fixed)
         is_lost = draw(st.booleans())
         if addresses and is_lost:
             del ledger.claims[addresses[0]]
-    for address in free:
+    for address in free_addresses:
         if draw(st.booleans()):
             holder = pod_holder(draw(st.sampled_from(UIDS)))
             add_claim(ledger, draw(st.sampled_from(NAMES)), holder, address)
@@ -167,7 +167,7 @@ def test_an_untrusted_listing_releases_nothing(
         assert plan.observations == {}
 
 
-def test_a_release_needs_two_observations_that_are_one_gap_apart() -> None:
+def test_a_release_needs_two_observations_that_are_the_observation_gap_apart() -> None:
     ledger = Ledger()
     add_endpoint(ledger, "web-0", "1", IPS[0])
 
@@ -179,7 +179,7 @@ def test_a_release_needs_two_observations_that_are_one_gap_apart() -> None:
     assert released_addresses(second_plan(ledger)) == {IPS[0]}
 
 
-def test_a_change_between_two_observations_restarts_the_gap() -> None:
+def test_a_change_between_two_observations_restarts_the_observation_gap() -> None:
     ledger = Ledger()
     add_endpoint(ledger, "web-0", "1", IPS[0])
     observations = plan_scan(ledger, verdict_context(cluster()), before={}).observations
@@ -190,7 +190,7 @@ def test_a_change_between_two_observations_restarts_the_gap() -> None:
     assert plan.steps == ()
 
 
-def test_a_clock_that_runs_backwards_restarts_the_gap() -> None:
+def test_a_clock_that_runs_backwards_restarts_the_observation_gap() -> None:
     ledger = Ledger()
     add_endpoint(ledger, "web-0", "1", IPS[0])
     observations = plan_scan(ledger, verdict_context(cluster()), before={}).observations

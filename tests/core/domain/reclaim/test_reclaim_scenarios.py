@@ -38,7 +38,7 @@ async def run_script(text: str, harness_type: type[ReclaimHarness] = ReclaimHarn
 def test_a_reclaim_script_gives_its_recorded_output(script: Path) -> None:
     expected = script.read_text()
     assert "> expect " in expected or "> claims" in expected, (
-        f"{script.name} has neither expect nor claims"
+        f"{script.name} must contain the command expect or claims"
     )
 
     actual = asyncio.run(run_script(expected))
