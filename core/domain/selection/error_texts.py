@@ -111,7 +111,7 @@ def no_item_left(selection: Selection) -> NoPoolAvailable:
     """The error if all items of the annotation are used."""
     source, count = SOURCE_TEXTS[selection.source], len(selection.nics)
     return NoPoolAvailable(
-        f"no IPPool available, {source} has {count} items, and NICs of the Pod use them all",
+        f"no IPPool available, {source} has {count} items, and none is left for this NIC",
         remedy="add an item for every NIC of the Pod",
         verdicts=selection.verdicts,
     )

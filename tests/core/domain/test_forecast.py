@@ -131,7 +131,7 @@ def test_a_history_without_a_trend_has_no_forecast(hours: list[int], reason: str
     assert reason in prediction.reason
 
 
-def test_a_forecast_never_ends_after_the_limit() -> None:
+def test_the_latest_time_of_a_forecast_is_limited() -> None:
     for surplus in range(1, 60):
         prediction = forecast_exhaustion(
             [-1, 1] * (HOURS_MAX // 2 - 30) + [surplus, 0] * 30, 100_000
@@ -153,7 +153,7 @@ def test_a_leak_that_began_today_is_forecast_from_the_last_day() -> None:
     prediction = forecast_exhaustion(quiet[:-12] + [50] * 12, left=1000)
 
     assert isinstance(prediction, Forecast)
-    assert prediction.days == 1, "the forecast uses the last day only"
+    assert prediction.days == 1, "the forecast must use the last day only"
     assert prediction.earliest_s < 2 * DAY_S
 
 

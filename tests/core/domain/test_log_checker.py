@@ -95,7 +95,7 @@ def release(
 ) -> AddressesReleased:
     """The release of the last address of an endpoint.
 
-    ``claim_revision``: the position of the claim in the log.
+    ``claim_revision``: the position of the claim in the log. ``times``: releases in the event.
     """
     released = Release(
         address, "main", holder=holder or f"pod/uid-{name}", claim_revision=claim_revision
@@ -187,7 +187,7 @@ INVALID_LOGS: dict[str, tuple[Sequence[Event], list[tuple[int, str, str]]]] = {
         [POOL_DEFINED, claim("a", "10.6.0.1"), release("a", "10.6.0.2", claim_revision=2)],
         [(3, "I3", "10.6.0.2"), (3, "I4", "shop/a")],
     ),
-    "a release with the revision of an older claim": (
+    "a release with another revision than its claim": (
         [POOL_DEFINED, claim("a", "10.6.0.1"), release("a", "10.6.0.1", claim_revision=1)],
         [(3, "I3", "10.6.0.1"), (3, "I4", "shop/a")],
     ),

@@ -116,9 +116,15 @@ def test_roce_gets_its_bandwidth_and_cnps_get_strict_priority() -> None:
 
     assert changes(nic, qos) == ["ens1f0: ETS 0,1,2,3,7: 40%, 4,5: 60%, 6: strict"]
     assert qos.ets is not None
+    # No priority is in classes 3 and 4, so their bandwidths do not matter.
     driver_ets = qos.ets._replace(bandwidths=(40, 60, None, 100, 100), classes_max=8)
     assert changes(with_dcb(nic, ets=driver_ets), qos) == []
-    assert changes(with_dcb(nic, pfc=frozenset({5}))) == []
+
+
+def test_ets_is_not_changed_without_a_bandwidth() -> None:
+    one_class = EtsSettings((0,) * 8, (None,) * 8, classes_max=8)
+
+    assert changes(with_dcb(CONFIGURED, ets=one_class)) == []
 
 
 @pytest.mark.parametrize("ets", [None, EtsSettings((0,) * 8, (None,) * 8, classes_max=2)])
@@ -139,7 +145,7 @@ def test_a_virtual_function_gets_only_traffic_classes() -> None:
     assert gaps(VF_NIC) == []
 
 
-def test_missing_settings_are_reported_and_available_settings_are_planned() -> None:
+def test_a_nic_without_dcb_and_ecn_gets_only_the_traffic_class_of_rdma_cm() -> None:
     software_nic = RoceNic(
         "eth0", (RocePort("rxe0", port=1, traffic_class=None, cm_traffic_class=0),)
     )
@@ -181,7 +187,7 @@ GPU = RoceQosRule(QOS, nics=("ens*f0",), nodes={"network": "roce"})
         (UNCONFIGURED, {"network": "roce", "zone": "a"}, GPU),
         (UNCONFIGURED, {"network": "lan"}, None),
         (UNCONFIGURED._replace(name="ens1f1"), {"network": "roce"}, None),
-        (VF_NIC, {"network": "roce"}, GPU),
+        (VF_NIC, {"network": "roce"}, GPU),  # ens*f0 matches its master ens1f0.
         (UNCONFIGURED._replace(name="storage0"), {}, STORAGE),
     ],
 )

@@ -71,7 +71,7 @@ def selector(fields: Mapping[str, Any] | None) -> LabelSelector | None:
 
 
 def annotation_texts(annotations: Mapping[str, Any]) -> dict[str, str]:
-    """Annotations with full keys; other values than strings become JSON."""
+    """Annotations with full keys; a value that is not a string becomes JSON."""
     encoded = {}
     for key, value in annotations.items():
         full_key = key if "/" in key else f"ipam.spidernet.io/{key}"

@@ -128,6 +128,6 @@ def test_a_pod_with_more_nics_than_annotation_items_gets_an_error() -> None:
 
     assert error.message == (
         "no IPPool available, Pod annotation 'ipam.spidernet.io/ippools' has 2 items, "
-        "and NICs of the Pod use them all"
+        "and none is left for this NIC"
     )
     assert error.verdicts == selection.verdicts

@@ -17,7 +17,7 @@ from core.domain.selection.multus import (
 from core.domain.selection.selection_request import SelectionSettings
 from core.errors import BadInput
 
-SHORT = [
+SHORT_SYNTAX = [
     ("blue", [NetworkSelectionElement("shop", "blue")]),
     ("ns/blue", [NetworkSelectionElement("ns", "blue")]),
     ("blue@fast0", [NetworkSelectionElement("shop", "blue", "fast0")]),
@@ -27,7 +27,7 @@ SHORT = [
     ),
     ("blue@", [NetworkSelectionElement("shop", "blue")]),
 ]
-JSON = [
+JSON_SYNTAX = [
     ("[]", []),
     ('[{"name":"blue"}]', [NetworkSelectionElement("shop", "blue")]),
     (
@@ -39,7 +39,7 @@ JSON = [
         [NetworkSelectionElement("shop", "blue")],
     ),
 ]
-WRONG = [
+MALFORMED = [
     ("a/b/c", "'a/b/c' is not of the form namespace/name@interface"),
     ("/b", "'/b' is not of the form namespace/name@interface"),
     ("b@c@d", "'b@c@d' is not of the form namespace/name@interface"),
@@ -55,14 +55,14 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("text", "networks"), [*SHORT, *JSON])
+@pytest.mark.parametrize(("text", "networks"), [*SHORT_SYNTAX, *JSON_SYNTAX])
 def test_networks_are_read_from_the_short_syntax_and_from_json(
     text: str, networks: list[NetworkSelectionElement]
 ) -> None:
     assert parse_networks(text, "shop") == networks
 
 
-@pytest.mark.parametrize(("text", "message"), WRONG)
+@pytest.mark.parametrize(("text", "message"), MALFORMED)
 def test_a_malformed_text_is_refused_with_the_reason(text: str, message: str) -> None:
     with pytest.raises(BadInput) as caught:
         parse_networks(text, "shop")

@@ -1,4 +1,4 @@
-"""JSON in annotations is read as Spiderpool reads it, and errors name the position."""
+"""JSON in annotations is read as Spiderpool reads it. Errors name the position in the text."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_document_that_is_nested_too_deeply_is_refused() -> None:
     assert refusal("[" * 200_000) == "JSON is nested too deeply"
 
 
-def test_a_number_of_any_length_is_accepted_in_an_unused_key() -> None:
+def test_the_value_of_an_unused_key_can_be_a_number_of_any_length() -> None:
     assert jsontext.members(jsontext.parse('{"x": ' + "9" * 10_000 + "}"), "value").keys() == {"x"}
 
 
@@ -90,7 +90,7 @@ def test_more_addresses_than_fit_into_one_transaction_are_refused() -> None:
         read_ippools(pod, "eth0")
 
 
-def test_the_largest_number_of_nics_is_read() -> None:
+def test_as_many_nics_as_fit_into_one_transaction_are_read() -> None:
     items = [{"ipv4": ["a"]}] * NICS_MAX
     pod = PodFacts("shop", "web-0", "uid-1", annotations={POD_IPPOOLS: json.dumps(items)})
 

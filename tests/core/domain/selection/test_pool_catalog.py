@@ -32,7 +32,7 @@ def test_a_catalog_is_a_mapping_of_its_pools() -> None:
     assert "x" not in catalog
 
 
-def test_the_catalog_of_a_catalog_is_the_same_object() -> None:
+def test_a_catalog_is_not_copied_and_its_names_are_computed_once() -> None:
     catalog = PoolCatalog(pools("a"))
 
     assert PoolCatalog.of(catalog) is catalog

@@ -130,7 +130,7 @@ def test_the_order_of_the_pools_does_not_change_the_outcome(
 
 
 @given(pools(), facts(), st.data())
-def test_a_pool_that_no_annotation_names_changes_nothing(
+def test_a_pool_that_is_neither_named_nor_default_does_not_change_the_outcome(
     pools_by_name: dict[str, Pool], facts: RequestFacts, data: st.DataObject
 ) -> None:
     unnamed_pool = data.draw(pool("unnamed"))._replace(default=False)

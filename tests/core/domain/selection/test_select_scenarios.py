@@ -20,8 +20,8 @@ from core.domain.selection.selection_request import FAMILY_NAMES, CandidateVerdi
 from tests.core.domain.selection.scenario_reader import Scenario, scenarios
 
 SCENARIOS = scenarios()
-SELECTED_KEYS = {"source", "unnamed", "try", "clean", "rejected", "rules", "notes", "routes"}
-FAILED_KEYS = {"error", "text", "rejected", "details", "subject"}
+KEYS_OF_SELECTION = {"source", "unnamed", "try", "clean", "rejected", "rules", "notes", "routes"}
+KEYS_OF_FAILURE = {"error", "text", "rejected", "details", "subject"}
 
 
 def test_every_scenario_has_a_unique_title() -> None:
@@ -40,7 +40,7 @@ def test_the_result_of_a_scenario_is_the_expected_one(scenario: Scenario) -> Non
 
 def check_selection(scenario: Scenario) -> None:
     expect = scenario.expect
-    assert expect.keys() <= SELECTED_KEYS
+    assert expect.keys() <= KEYS_OF_SELECTION
     selection = run(scenario)
 
     assert pools_to_try(selection) == expect["try"]
@@ -60,7 +60,7 @@ def check_selection(scenario: Scenario) -> None:
 
 def check_failure(scenario: Scenario) -> None:
     expect = scenario.expect
-    assert expect.keys() <= FAILED_KEYS
+    assert expect.keys() <= KEYS_OF_FAILURE
     with pytest.raises(errors.AllocationError) as caught:
         run(scenario)
     error = caught.value

@@ -32,7 +32,7 @@ def data_of(error: AllocationError) -> Outcome:
     return type(error), error.message, error.subject, error.verdicts
 
 
-def select_by_rules(
+def select_afresh(
     request: SelectionRequest, pod_facts: RequestFacts, catalog: PoolCatalog
 ) -> Outcome:
     try:
@@ -60,12 +60,12 @@ def test_a_memoized_selection_equals_the_computed_one(
     memo = SelectionCache(DEFAULT_SETTINGS)
     for catalog in (PoolCatalog(first), PoolCatalog(second), PoolCatalog(first)):
         for number, pod_facts in enumerate(pods * 2):
-            named_facts = pod_facts._replace(
+            renamed_facts = pod_facts._replace(
                 pod=pod_facts.pod._replace(name=f"web-{number}", uid=f"uid-{number}")
             )
 
-            assert select_memoized(memo, ETH0_REQUEST, named_facts, catalog) == select_by_rules(
-                ETH0_REQUEST, named_facts, catalog
+            assert select_memoized(memo, ETH0_REQUEST, renamed_facts, catalog) == select_afresh(
+                ETH0_REQUEST, renamed_facts, catalog
             )
 
 
@@ -90,7 +90,7 @@ CHANGED_FACTS = {
     ),
     "labels of the node": BASE._replace(node=BASE.node._replace(labels={"zone": "z1"})),
 }
-STRICT = PoolCatalog(
+CATALOG = PoolCatalog(
     {
         "strict": Pool(
             "strict", 4, "10.0.0.0/16", pod_affinity=Z9, namespace_affinity=Z9, node_affinity=Z9,
@@ -107,12 +107,12 @@ STRICT = PoolCatalog(
 
 @pytest.mark.parametrize("changed", CHANGED_FACTS)
 def test_the_cache_key_has_every_field_that_a_rule_reads(changed: str) -> None:
-    memo = SelectionCache(DEFAULT_SETTINGS)
-    before = select_memoized(memo, ETH0_REQUEST, BASE, STRICT)
+    memo = SelectionMemo(DEFAULT_SETTINGS)
+    before = select_memoized(memo, ETH0_REQUEST, BASE, CATALOG)
 
-    after = select_memoized(memo, ETH0_REQUEST, CHANGED_FACTS[changed], STRICT)
+    after = select_memoized(memo, ETH0_REQUEST, CHANGED_FACTS[changed], CATALOG)
 
-    assert after == select_by_rules(ETH0_REQUEST, CHANGED_FACTS[changed], STRICT)
+    assert after == select_afresh(ETH0_REQUEST, CHANGED_FACTS[changed], CATALOG)
     assert after != before
 
 
@@ -123,8 +123,8 @@ def test_requests_for_another_interface_or_pool_have_their_own_selection() -> No
         SelectionRequest("net1"),
         SelectionRequest("eth0", default_ipv4_pools=("free",)),
     ):
-        assert select_memoized(memo, request, BASE, STRICT) == select_by_rules(
-            request, BASE, STRICT
+        assert select_memoized(memo, request, BASE, CATALOG) == select_afresh(
+            request, BASE, CATALOG
         )
 
 
@@ -142,18 +142,18 @@ def test_pods_of_a_template_share_a_selection_unless_a_subnet_is_requested(
     owner = Owner("Deployment", "web")
     for number in range(3):
         pod = BASE.pod._replace(name=f"web-{number}", uid=f"uid-{number}", owner=owner)
-        memo.select(ETH0_REQUEST, BASE._replace(pod=pod), STRICT)
+        memo.select(ETH0_REQUEST, BASE._replace(pod=pod), CATALOG)
     assert len(computed_facts) == 1
 
     subnet_facts = facts_of({POD_SUBNET: '{"ipv4":["lan"]}'})
     for _ in range(2):
-        memo.select(ETH0_REQUEST, subnet_facts, STRICT)
-    assert len(computed_facts) == 3, "a selection with a subnet annotation is not cached"
+        memo.select(ETH0_REQUEST, subnet_facts, CATALOG)
+    assert len(computed_facts) == 3, "a selection with a subnet annotation was cached"
 
 
 def test_the_cache_is_bounded() -> None:
     memo = SelectionCache(DEFAULT_SETTINGS)
     for number in range(2 * SELECTIONS_MAX):
-        memo.select(SelectionRequest(f"net{number}"), BASE, STRICT)
+        memo.select(SelectionRequest(f"net{number}"), BASE, CATALOG)
 
         assert len(memo._selections) <= SELECTIONS_MAX

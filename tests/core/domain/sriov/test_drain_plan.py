@@ -31,13 +31,13 @@ def test_a_node_is_cordoned_before_its_pods_are_evicted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("unavailable_max", "cordoned"), [(1, ["a"]), (2, ["a", "b"]), (9, ["a", "b", "c"])]
+    ("max_unavailable", "cordoned"), [(1, ["a"]), (2, ["a", "b"]), (9, ["a", "b", "c"])]
 )
 def test_at_most_max_unavailable_nodes_are_drained_at_a_time(
-    unavailable_max: int, cordoned: list[str]
+    max_unavailable: int, cordoned: list[str]
 ) -> None:
     plan = plan_drains(
-        [C, B, A], cordoned=[], records={}, now_s=NOW, max_unavailable=unavailable_max
+        [C, B, A], cordoned=[], records={}, now_s=NOW, max_unavailable=max_unavailable
     )
 
     assert plan.steps == tuple(map(CordonNode, cordoned))
@@ -128,7 +128,7 @@ def test_a_cordoned_node_without_a_record_is_drained() -> None:
     assert plan.records == {"a": DrainRecord(began_s=NOW)}
 
 
-def test_every_cordoned_node_is_uncordoned_without_drain_requests() -> None:
+def test_every_cordoned_node_is_uncordoned_if_no_node_requests_a_drain() -> None:
     plan = plan_drains(
         [],
         cordoned=["a", "b"],
@@ -141,7 +141,7 @@ def test_every_cordoned_node_is_uncordoned_without_drain_requests() -> None:
     assert plan.records == {}
 
 
-def test_a_drain_request_without_pods_has_no_steps() -> None:
+def test_a_cordoned_node_without_pods_needs_no_step() -> None:
     assert (
         plan_drains(
             [DrainRequest("a")], cordoned=["a"], records={}, now_s=NOW, max_unavailable=1

@@ -43,17 +43,17 @@ VF_0_GUID = VfGuid(guid=FIRST_GUID, nic=NIC.address, nic_guid=NIC.mac, vf=0)
 VF_1_GUID = VfGuid(guid=SECOND_GUID, nic=NIC.address, nic_guid=NIC.mac, vf=1)
 
 
-def nic_with_vfs(*macs: str, **fields: object) -> PhysicalFunction:
-    """The NIC with one bound virtual function for each GUID in ``macs``."""
+def nic_with_vfs(*guids: str, **fields: object) -> PhysicalFunction:
+    """The NIC with one bound virtual function for each GUID in ``guids``."""
     vfs = [
         VirtualFunction(
             number,
             address=f"0000:3b:00.{number + 1}",
             driver="mlx5_core",
             link=f"v{number}",
-            mac=mac,
+            mac=guid,
         )
-        for number, mac in enumerate(macs)
+        for number, guid in enumerate(guids)
     ]
     return NIC._replace(vfs=tuple(vf._replace(**fields) for vf in vfs))  # type: ignore[arg-type]
 
@@ -151,7 +151,7 @@ def test_a_guid_ends_when_its_virtual_function_is_removed() -> None:
     ) == [(VF_1_GUID, "removed")]
 
 
-def test_a_guid_does_not_end_if_the_plan_sets_it_again_after_a_boot() -> None:
+def test_guids_of_missing_virtual_functions_end_unless_the_plan_sets_them_again() -> None:
     assert list(ended_guids([VF_0_GUID, VF_1_GUID], plan=plan_of(NIC), nics=[NIC])) == []
     assert list(ended_guids([VF_0_GUID, VF_1_GUID], plan=NodePlan(), nics=[NIC])) == [
         (VF_0_GUID, "removed"),
@@ -159,7 +159,7 @@ def test_a_guid_does_not_end_if_the_plan_sets_it_again_after_a_boot() -> None:
     ]
 
 
-def test_a_guid_ends_when_its_virtual_function_has_another_guid() -> None:
+def test_a_guid_ends_when_its_virtual_function_has_another_assigned_guid() -> None:
     former_guid = VF_0_GUID._replace(guid="02:00:00:00:00:00:00:99")
 
     assert list(
@@ -184,7 +184,7 @@ def test_a_guid_ends_when_its_virtual_function_has_another_guid() -> None:
         "the NIC was removed during the read",
     ],
 )
-def test_a_guid_does_not_end_if_its_virtual_function_cannot_be_read(
+def test_a_guid_does_not_end_if_no_assigned_guid_of_its_virtual_function_is_read(
     nics: list[PhysicalFunction],
 ) -> None:
     assert list(ended_guids([VF_0_GUID], plan=NodePlan(), nics=nics)) == []

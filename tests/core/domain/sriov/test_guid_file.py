@@ -76,7 +76,7 @@ def test_the_first_entry_for_a_nic_is_used_and_entries_for_other_nics_are_skippe
         ),
     ],
 )
-def test_a_malformed_file_has_no_guids_and_its_fault_names_the_entry(text: str, fault: str) -> None:
+def test_a_malformed_file_has_no_guids_and_a_fault(text: str, fault: str) -> None:
     file = parse_guid_file(text)
 
     assert file.exists

@@ -66,14 +66,14 @@ def test_a_virtual_function_that_a_pod_uses_stays_in_its_resource() -> None:
 def test_a_virtual_function_is_ready_only_with_the_driver_of_its_policy() -> None:
     groups = (
         VfGroup("dpdk", policy="p", vfs=VfRange(2, last=3), device_type=VFIO),
-        VfGroup("none", policy="p", vfs=VfRange(0, last=0)),
+        VfGroup("unbound", policy="p", vfs=VfRange(0, last=0)),
     )
     unbound_nic = NIC._replace(vfs=(NIC.vfs[0]._replace(driver=""), *NIC.vfs[1:]))
 
     devices = vf_devices([desired(*groups)], [unbound_nic])
 
     assert [device.is_ready for device in devices["dpdk"]] == [False, True]
-    assert [device.is_ready for device in devices["none"]] == [False]
+    assert [device.is_ready for device in devices["unbound"]] == [False]
 
 
 def test_a_resource_of_several_nics_is_ordered_by_address() -> None:

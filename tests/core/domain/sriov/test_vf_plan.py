@@ -201,11 +201,11 @@ def test_default_hardware_addresses_are_local_unicast_unique_and_stable() -> Non
         policy("none", 0),
     ],
 )
-@pytest.mark.parametrize("present", [0, 2, 5])
+@pytest.mark.parametrize("vfs_before", [0, 2, 5])
 def test_the_next_plan_has_no_actions_after_a_plan_was_carried_out(
-    node_policy: NodePolicy, present: int
+    node_policy: NodePolicy, vfs_before: int
 ) -> None:
-    nic = RAIL._replace(vfs=vfs(present))
+    nic = RAIL._replace(vfs=vfs(vfs_before))
 
     plan = plan_node([node_policy], labels={}, nics=[nic])
     next_plan = plan_node([node_policy], labels={}, nics=[nic_after(nic, plan.actions)])
@@ -315,10 +315,10 @@ def test_each_range_of_a_nic_can_be_its_own_resource() -> None:
 
 
 def test_the_policy_with_the_lower_priority_number_takes_precedence() -> None:
-    higher = policy("second-by-name", 4)._replace(priority=10)
-    lower = policy("first-by-name", 8)._replace(priority=20)
+    preferred = policy("second-by-name", 4)._replace(priority=10)
+    other = policy("first-by-name", 8)._replace(priority=20)
 
-    plan = plan_node([lower, higher], labels={}, nics=[RAIL])
+    plan = plan_node([other, preferred], labels={}, nics=[RAIL])
 
     assert plan.desired[0].vfs == 4
     (refusal,) = plan.refusals
@@ -402,7 +402,7 @@ def test_more_virtual_functions_than_the_nic_supports_are_refused() -> None:
     )
 
 
-def test_externally_managed_virtual_functions_are_used_once_they_exist() -> None:
+def test_externally_managed_virtual_functions_are_used_when_they_exist() -> None:
     node_policy = policy()._replace(externally_managed=True)
 
     without_vfs = plan_node([node_policy], labels={}, nics=[RAIL])
@@ -412,7 +412,7 @@ def test_externally_managed_virtual_functions_are_used_once_they_exist() -> None
     assert (with_vfs.actions, len(with_vfs.desired)) == ((), 1)
 
 
-def test_only_managed_nics_lose_their_virtual_functions_without_a_policy() -> None:
+def test_without_a_policy_only_managed_nics_lose_their_virtual_functions() -> None:
     managed_nic, foreign_nic = (nic._replace(vfs=vfs(2)) for nic in (RAIL, OTHER))
 
     plan = plan_node([], labels={}, nics=[managed_nic, foreign_nic], managed={managed_nic.address})
@@ -433,7 +433,7 @@ def test_each_faulty_field_of_a_policy_is_refused_and_a_valid_policy_is_planned(
     assert [nic.nic for nic in plan.desired] == ["ens1f0"]
 
 
-def test_a_policy_that_selects_no_nic_is_refused() -> None:
+def test_a_policy_with_an_empty_selector_is_refused() -> None:
     (problem,) = policy_problems(policy()._replace(nics=NicSelector()))
 
     assert problem == PolicyProblem(

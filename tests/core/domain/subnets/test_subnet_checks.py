@@ -85,13 +85,13 @@ def test_a_retiring_subnet_still_adopts_pools() -> None:
 
 
 REFUSED_AS_OUTSIDE = [("Forbidden", "spec.ips", "outside-owner")]
-ADDRESSES: dict[str, tuple[Pool, list[tuple[str, str, str]]]] = {
+NEW_POOLS: dict[str, tuple[Pool, list[tuple[str, str, str]]]] = {
     "a part of the addresses of the subnet": (BLUE_POOL, []),
     "all addresses of the subnet": (BLUE_POOL._replace(ips=SUBNET4.ips), []),
     "some addresses outside of the subnet": (
         BLUE_POOL._replace(ips=("10.7.0.90-10.7.0.110",)), REFUSED_AS_OUTSIDE,
     ),
-    "some addresses outside of the subnet that the pool excludes": (
+    "addresses outside of the subnet, all excluded by the pool": (
         BLUE_POOL._replace(ips=("10.7.0.90-10.7.0.110",), exclude_ips=("10.7.0.100-10.7.0.110",)),
         [],
     ),
@@ -106,7 +106,7 @@ ADDRESSES: dict[str, tuple[Pool, list[tuple[str, str, str]]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("pool", "refusals"), ADDRESSES.values(), ids=ADDRESSES)
+@pytest.mark.parametrize(("pool", "refusals"), NEW_POOLS.values(), ids=NEW_POOLS)
 def test_the_addresses_of_a_new_pool_must_be_inside_its_subnet(
     pool: Pool, refusals: list[tuple[str, str, str]]
 ) -> None:

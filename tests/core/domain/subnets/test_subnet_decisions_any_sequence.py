@@ -38,31 +38,33 @@ ITEMS = st.lists(
     .map(lambda pair: "10.7.0.{}-10.7.0.{}".format(*pair)),
     max_size=2,
 ).map(tuple)
-NETS = st.sampled_from(["n1", "n2"])
-POOLS = st.sampled_from(["p1", "p2", "p3"])
+SUBNET_NAMES = st.sampled_from(["n1", "n2"])
+POOL_NAMES = st.sampled_from(["p1", "p2", "p3"])
 GATEWAYS = st.sampled_from(["", "", "10.7.0.1"])
-AUTO = st.sampled_from([{}, {}, {"ipam.spidernet.io/owner-application-name": "web"}])
+LABELS = st.sampled_from([{}, {}, {"ipam.spidernet.io/owner-application-name": "web"}])
 
 COMMANDS: st.SearchStrategy[Command] = st.one_of(
     st.builds(
         ApplySubnet,
-        st.builds(Subnet, NETS, st.just(V4), CIDRS, ITEMS, ITEMS | st.just(()), GATEWAYS),
+        st.builds(Subnet, SUBNET_NAMES, st.just(V4), CIDRS, ITEMS, ITEMS | st.just(()), GATEWAYS),
     ),
     st.builds(
         ApplyPool,
-        st.builds(Pool, POOLS, st.just(V4), CIDRS, ITEMS, st.just(()), GATEWAYS, labels=AUTO),
+        st.builds(
+            Pool, POOL_NAMES, st.just(V4), CIDRS, ITEMS, st.just(()), GATEWAYS, labels=LABELS
+        ),
     ),
-    st.builds(RetirePool, POOLS),
-    st.builds(DeletePool, POOLS),
-    st.builds(RetireSubnet, NETS),
-    st.builds(DeleteSubnet, NETS),
+    st.builds(RetirePool, POOL_NAMES),
+    st.builds(DeletePool, POOL_NAMES),
+    st.builds(RetireSubnet, SUBNET_NAMES),
+    st.builds(DeleteSubnet, SUBNET_NAMES),
 )
 
 
 def apply_all(
     state: ConfigurationHarness, commands: list[Command], check: Callable[[], None]
 ) -> list[Event]:
-    """Apply each command, then call ``check``; skip refused commands. Return all events."""
+    """Apply the commands; call ``check`` after each, refused or not. Return all events."""
     events: list[Event] = []
     for command in commands:
         try:

@@ -51,7 +51,7 @@ def test_a_change_is_allowed_or_refused_with_kind_field_and_rule(
     assert ConfigurationHarness(SUBNET4, BLUE_POOL).refusal_summaries(subnet) == refusals
 
 
-def test_a_refused_removal_names_the_ranges_and_the_pool() -> None:
+def test_a_refusal_to_remove_addresses_names_the_ranges_and_the_pool() -> None:
     (refusal,) = ConfigurationHarness(SUBNET4, BLUE_POOL).refusals(
         SUBNET4._replace(ips=("10.7.0.12-10.7.0.99",))
     )

@@ -1,6 +1,6 @@
 """Pools have no subnet if ``enableSpiderSubnet`` is false.
 
-Otherwise a pool inherits gateway and routes only when a subnet adopts the pool.
+If it is true, a pool inherits gateway and routes only when a subnet adopts the pool.
 """
 
 from __future__ import annotations

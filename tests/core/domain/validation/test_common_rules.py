@@ -35,7 +35,7 @@ SOURCE = "spec.subnet '10.0.0.0/33'"
         ("", None),
     ],
 )
-def test_the_ip_version_is_derived_from_a_subnet_in_any_spelling(
+def test_the_ip_version_is_derived_from_a_valid_subnet_in_any_spelling(
     text: str, family: Family | None
 ) -> None:
     assert family_of_subnet(text) == family

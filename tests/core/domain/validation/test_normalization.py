@@ -1,4 +1,4 @@
-"""The mutating webhook merges ranges, sets labels, and keeps invalid texts.
+"""The mutating webhook merges ranges, sets labels, and keeps lists with an invalid item.
 
 See docs/reference/admission.md, "SpiderIPPool".
 """
@@ -33,7 +33,7 @@ def test_a_pool_is_labelled_with_its_subnet(subnet: str, family: Family, label: 
     assert pool.labels == {"team": "net", CIDR_LABEL: label}
 
 
-def test_the_labels_of_the_original_pool_are_not_changed() -> None:
+def test_a_wrong_label_is_replaced_and_the_original_labels_are_not_changed() -> None:
     labels = {CIDR_LABEL: "forged"}
     pool = normalise_network(Pool("blue", V4, "10.7.0.0/16", labels=labels))
 

@@ -1,4 +1,4 @@
-"""The addresses of a pool: ips without excludeIPs. Reserved addresses are not usable."""
+"""The addresses of a pool: ips minus excludeIPs. Reserved addresses are not usable."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ async def serving(
 ) -> AsyncIterator[Server]:
     """Run a server on the Unix socket ``path``, or on ``port`` of loopback (0: a free port).
 
-    ``first``: bytes to send instead of the settings; None: send nothing.
+    ``first``: bytes to send instead of the settings; empty: send the settings; None: send nothing.
     """
     server = Server(first if first != b"" else frames.settings(settings))
     if path:
@@ -121,7 +121,7 @@ def of_kind(*kinds: int) -> Callable[[Frame], bool]:
     return lambda received: received.kind in kinds
 
 
-def block(pairs: Sequence[tuple[str, str]]) -> bytes:
+def header_block(pairs: Sequence[tuple[str, str]]) -> bytes:
     encoder = hpack.Encoder()
     encoder.header_table_size = 0
     return encoder.encode(pairs)
@@ -131,7 +131,7 @@ def headers(
     stream: int, pairs: Sequence[tuple[str, str]] = GRPC_ANSWER, *, ends: bool = False
 ) -> bytes:
     flags = frames.END_HEADERS | (frames.END_STREAM if ends else 0)
-    return frames.encode_frame(frames.HEADERS, flags, stream, block(pairs))
+    return frames.encode_frame(frames.HEADERS, flags, stream, header_block(pairs))
 
 
 def data(stream: int, content: bytes, *, ends: bool = False) -> bytes:

@@ -17,8 +17,8 @@ from tests.core.eventstore.etcd.http2.server import (
     Peer,
     Server,
     answer,
-    block,
     data,
+    header_block,
     headers,
     message,
     of_kind,
@@ -155,7 +155,7 @@ async def test_padded_and_continued_answers_are_read() -> None:
         channel, peer = await connect_channel(server)
         call = start_call(channel)
         (stream,) = await peer.requests()
-        first = block(GRPC_ANSWER)
+        first = header_block(GRPC_ANSWER)
         peer.send(frames.encode_frame(frames.HEADERS, 0, stream, first[:3]))
         peer.send(frames.encode_frame(frames.CONTINUATION, frames.END_HEADERS, stream, first[3:]))
         padded = b"\4" + message(b"fine") + bytes(4)

@@ -19,7 +19,7 @@ from core.eventstore.etcd.http2.headers import (
     request_headers,
     response_headers,
 )
-from tests.core.eventstore.etcd.http2.server import GRPC_ANSWER, block
+from tests.core.eventstore.etcd.http2.server import GRPC_ANSWER, header_block
 
 names = st.text(string.ascii_lowercase + "-", min_size=1, max_size=40)
 values = st.text(string.ascii_letters + string.digits + "/=+.:", max_size=20_000)
@@ -60,10 +60,15 @@ def test_a_token_is_marked_as_never_to_be_indexed() -> None:
 
 
 def test_an_answer_is_read_from_its_headers_and_trailers() -> None:
-    assert response_headers(block(GRPC_ANSWER)) == (200, "application/grpc", None, "")
-    trailers = block([("grpc-status", "5"), ("grpc-message", "no such%20lease%E2%80%A6")])
+    assert response_headers(header_block(GRPC_ANSWER)) == (200, "application/grpc", None, "")
+    trailers = header_block([("grpc-status", "5"), ("grpc-message", "no such%20lease%E2%80%A6")])
     assert response_headers(trailers) == (None, "", 5, "no such lease…")
-    assert response_headers(block([("grpc-status", "x1"), (":status", "")])) == (None, "", None, "")
+    assert response_headers(header_block([("grpc-status", "x1"), (":status", "")])) == (
+        None,
+        "",
+        None,
+        "",
+    )
 
 
 @given(st.binary(max_size=100))
