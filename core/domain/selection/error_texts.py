@@ -110,8 +110,9 @@ def no_candidate(pod: PodFacts, interface: str, candidates: Candidates) -> NoPoo
 def no_item_left(selection: Selection) -> NoPoolAvailable:
     """The error if all items of the annotation are used."""
     source, count = SOURCE_TEXTS[selection.source], len(selection.nics)
+    items = "1 item" if count == 1 else f"{count} items"
     return NoPoolAvailable(
-        f"no IPPool available, {source} has {count} items, and none is left for this NIC",
+        f"no IPPool available, {source} has {items}, and none is left for this NIC",
         remedy="add an item for every NIC of the Pod",
         verdicts=selection.verdicts,
     )

@@ -58,7 +58,9 @@ async def test_past_adds_depend_on_the_log_position(
     assert after_refusal.refused is not None
     assert len(after_claim.claims) == 1
     assert after_claim.refused is None
-    assert after_claim.names_selection_level, "the claim event does not say how its pool was selected"
+    assert after_claim.names_selection_level, (
+        "the claim event does not say how its pool was selected"
+    )
     assert after_claim.endpoint is not None
     assert (now.claims, now.endpoint) == ((), None)
     assert now.released is not None

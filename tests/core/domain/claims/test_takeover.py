@@ -230,9 +230,9 @@ def test_the_remaining_plan_applies_existing_pools_only_if_an_endpoint_is_missin
     pools = {"p": plan.last[0].pool}  # type: ignore[union-attr]
     existing = {endpoint.key: endpoint for endpoint in plan.endpoints}
 
-    assert remaining(plan, pools=pools, endpoints={}).first == plan.first
-    remaining_plan = remaining(plan, pools=pools, endpoints=existing)
-    assert (remaining_plan.first, remaining_plan.endpoints) == ((), ())
+    assert remaining_plan(plan, pools=pools, endpoints={}).first == plan.first
+    rest = remaining_plan(plan, pools=pools, endpoints=existing)
+    assert (rest.first, rest.endpoints) == ((), ())
 
 
 addresses = st.sampled_from([f"10.6.0.{number}" for number in range(1, 6)])

@@ -43,7 +43,7 @@ def element(name: str, claim: str = "", interface: str = "") -> dict[str, str]:
 def test_a_network_names_the_ipam_claim_of_its_nic() -> None:
     annotations = networks(element("lan", "vm1.lan"), element("dmz"), element("db", "c", "db0"))
 
-    ipam_claims = claims_of(annotations, "shop")
+    ipam_claims = ipam_claims_of(annotations, "shop")
 
     # Each IPAMClaim has two keys: the position of its network, from 1, and the interface.
     assert ipam_claims == {"1": "vm1.lan", "net1": "vm1.lan", "3": "c", "db0": "c"}
@@ -66,7 +66,7 @@ def test_an_annotation_without_a_valid_claim_name_names_no_ipam_claim(
 
 
 def test_only_a_nic_with_an_ipam_claim_has_the_ipam_claim_as_holder() -> None:
-    ipam_claims = claims_of(networks(element("lan", "vm1.lan")), "shop")
+    ipam_claims = ipam_claims_of(networks(element("lan", "vm1.lan")), "shop")
     pod = PodFacts("shop", "launcher", "uid-1", claims=ipam_claims)
 
     pod_of_net1 = pod_of_nic(pod, "net1")
@@ -88,7 +88,7 @@ def test_an_add_allocates_only_the_nics_of_its_endpoint(
     annotations = networks(element("lan", "vm1.lan"), element("storage")) | {
         IPPOOLS: json.dumps(items)
     }
-    ipam_claims = claims_of(annotations, "shop")
+    ipam_claims = ipam_claims_of(annotations, "shop")
     pod = PodFacts("shop", "p", "u", annotations=annotations, claims=ipam_claims)
 
     facts = RequestFacts(pod_of_nic(pod, interface), NamespaceFacts("shop"), NodeFacts("node-a"))

@@ -107,7 +107,7 @@ CATALOG = PoolCatalog(
 
 @pytest.mark.parametrize("changed", CHANGED_FACTS)
 def test_the_cache_key_has_every_field_that_a_rule_reads(changed: str) -> None:
-    memo = SelectionMemo(DEFAULT_SETTINGS)
+    memo = SelectionCache(DEFAULT_SETTINGS)
     before = select_memoized(memo, ETH0_REQUEST, BASE, CATALOG)
 
     after = select_memoized(memo, ETH0_REQUEST, CHANGED_FACTS[changed], CATALOG)
