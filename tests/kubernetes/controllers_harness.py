@@ -1,7 +1,7 @@
 """Several controllers that watch a real API server and run reclaim workflows.
 
 No kubelet runs, so the tests end and delete Pods. ``scan_again`` advances the clock of the
-observations by the gap that a reclaim scan requires.
+observations by the gap that a reclaim scan requires between two observations.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class ControllersHarness:
         await replica.watch.close()
 
     async def stop_watching(self, name: str) -> None:
-        """Interrupt the watches of a controller without an error."""
+        """Cancel the watches of a controller; the controller gets no error."""
         task = self.replicas[name].tasks[0]  # watch.run()
         task.cancel()
         await asyncio.wait([task])
@@ -193,7 +193,7 @@ class ControllersHarness:
         return status
 
     async def scan_again(self) -> dict[str, Payload]:
-        """Advance the observations' clock by the required gap and scan; return the status."""
+        """Advance the clock of the observations, and scan; return the status of the scan."""
         self._clock_offset_s += OBSERVATION_GAP_S
         before = await self.scan_status()
         await self.client.signal(WORKFLOW_ID, SCAN_NOW)
@@ -227,7 +227,7 @@ class ControllersHarness:
 
 
 def _scan_count(status: dict[str, Payload]) -> int:
-    """The number of scans, which the status calls looks."""
+    """The number of scans, successful or failed."""
     return int(str(status["looks"])) + int(str(status["failed_looks"]))
 
 

@@ -23,8 +23,8 @@ _PLURALS = {
 def apply_permissions(server: ApiServer, rendered: list[Object]) -> None:
     """Apply the service accounts, roles and bindings among the rendered objects."""
     for name in {CHART_NAMESPACE, *(namespace_of(item) for item in rendered)} - {""}:
-        space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-        server.request("POST", "/api/v1/namespaces", space)
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        server.request("POST", "/api/v1/namespaces", namespace)
     for item in rendered:
         if item["kind"] in PERMISSION_KINDS:
             base, plural = _PLURALS[item["kind"]]
@@ -37,7 +37,7 @@ def apply_permissions(server: ApiServer, rendered: list[Object]) -> None:
 def kubeconfig_of(
     server: ApiServer, account: str, directory: Path, pod: Object | None = None
 ) -> Path:
-    """Write a kubeconfig with a new token of the account; ``pod`` binds the token to a Pod."""
+    """Write a kubeconfig with a new token of the account, bound to ``pod`` unless it is None."""
     path = f"/api/v1/namespaces/{CHART_NAMESPACE}/serviceaccounts/{account}/token"
     spec: Object = {"expirationSeconds": 3600}
     if pod is not None:

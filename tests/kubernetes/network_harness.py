@@ -1,4 +1,4 @@
-"""Access to the part of a controller that creates NetworkAttachmentDefinitions (NADs)."""
+"""A harness for tests of NetworkAttachmentDefinitions (NADs)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DEFAULT_NADS_PATH = NADS_PATH.format("default")
 
 
 class Networks:
-    """The part of a controller that creates NADs, and access to the API server."""
+    """Writes networks, and reads the NADs that ``attachments`` creates for them."""
 
     def __init__(self, server: ApiServer, attachments: Attachments) -> None:
         self.server = server
@@ -60,7 +60,7 @@ class Networks:
         """Wait for Events about an object; return them."""
         return await until(lambda: events_about(self.server, name))
 
-    async def until(self, holds: Callable[[Object], object], name: str = "net") -> Object:
+    async def until_nad(self, holds: Callable[[Object], object], name: str = "net") -> Object:
         """Wait until the condition holds for the NAD; return the NAD."""
         async with asyncio.timeout(30):
             while not holds(nad := await self.nad(name)):

@@ -12,7 +12,7 @@ from tests.support.kubernetes import Answer, ApiServer
 
 Object = dict[str, Any]
 
-REPLACES_MAX: Final = 20
+REPLACE_RETRIES_MAX: Final = 20
 """Maximum retries of a replacement after a conflict."""
 
 
@@ -61,7 +61,7 @@ def create(server: ApiServer, body: Object) -> Answer:
 def replace(server: ApiServer, body: Object) -> Answer:
     path = path_of(body["kind"], body["metadata"]["name"])
     answer = _replace_once(server, path, body)
-    for _ in range(REPLACES_MAX):
+    for _ in range(REPLACE_RETRIES_MAX):
         if answer.status != HTTPStatus.CONFLICT:
             break
         # A controller has changed the object between the GET and the PUT.
@@ -76,5 +76,5 @@ def _replace_once(server: ApiServer, path: str, body: Object) -> Answer:
 
 
 def get(server: ApiServer, kind: str, name: str, namespace: str = "default") -> Object:
-    """The stored object; the Status with code 404 if there is none."""
+    """The stored object; a ``Status`` with code 404 if there is none."""
     return server.request("GET", path_of(kind, name, namespace)).body

@@ -44,8 +44,8 @@ async def test_find_raises_api_not_served_for_an_unknown_path(api: Api, path: st
 
 
 @pytest.fixture
-async def other_server(tmp_path: Path) -> AsyncIterator[Api]:
-    """A connection to an HTTP server that is not an API server."""
+async def api_of_web_server(tmp_path: Path) -> AsyncIterator[Api]:
+    """An ``Api`` connected to a web server that is not an API server."""
 
     async def page(_: web.Request) -> web.Response:
         return web.Response(text="<h1>Maintenance</h1>")
@@ -73,17 +73,17 @@ async def other_server(tmp_path: Path) -> AsyncIterator[Api]:
     await runner.cleanup()
 
 
-async def test_find_raises_api_not_served_for_a_404_of_another_server(other_server: Api) -> None:
+async def test_find_raises_api_not_served_for_a_404_of_a_web_server(api_of_web_server: Api) -> None:
     with pytest.raises(ApiNotServed):
-        await other_server.find("/apis/apps/v1/namespaces/shop/deployments/web")
+        await api_of_web_server.find("/apis/apps/v1/namespaces/shop/deployments/web")
 
 
-async def test_an_html_page_instead_of_json_raises_api_unavailable(other_server: Api) -> None:
+async def test_an_html_page_instead_of_json_raises_api_unavailable(api_of_web_server: Api) -> None:
     path = "/api/v1/namespaces/shop/pods"
 
     with pytest.raises(ApiUnavailable):
-        await other_server.find(f"{path}/web-0")
+        await api_of_web_server.find(f"{path}/web-0")
     with pytest.raises(ApiUnavailable):
-        await other_server.list(path)
+        await api_of_web_server.list(path)
     with pytest.raises(ApiUnavailable):
-        await anext(other_server.watch(path, "1"))
+        await anext(api_of_web_server.watch(path, "1"))

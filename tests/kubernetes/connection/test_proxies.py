@@ -15,7 +15,7 @@ from core.kubernetes.api_client import Api
 from core.kubernetes.http_connection import open_connection
 
 ANSWER = b'{"kind":"Pod"}'
-UNREACHABLE = "http://127.0.0.1:1"
+STOPPED_PROXY = "http://127.0.0.1:1"
 """The URL of a proxy that does not run."""
 
 
@@ -74,8 +74,8 @@ async def test_a_server_in_no_proxy_is_reached_directly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests: list[str] = []
-    async with proxy(requests) as url:  # stands for the API server
-        monkeypatch.setenv("http_proxy", UNREACHABLE)
+    async with proxy(requests) as url:  # the proxy plays the API server
+        monkeypatch.setenv("http_proxy", STOPPED_PROXY)
         monkeypatch.setenv("no_proxy", "127.0.0.1")
 
         assert await get_pod(write_kubeconfig(tmp_path, url)) == {"kind": "Pod"}
@@ -88,7 +88,7 @@ async def test_the_proxy_of_the_kubeconfig_overrides_the_proxy_of_the_environmen
 ) -> None:
     requests: list[str] = []
     async with proxy(requests) as url:
-        monkeypatch.setenv("http_proxy", UNREACHABLE)
+        monkeypatch.setenv("http_proxy", STOPPED_PROXY)
 
         pod = await get_pod(write_kubeconfig(tmp_path, "http://api.example", **{"proxy-url": url}))
 

@@ -1,4 +1,4 @@
-"""A controller process with the option ``--kubeconfig`` works on objects of Kubernetes."""
+"""A controller process with the option ``--kubeconfig`` reads and writes Kubernetes objects."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def test_a_controller_with_a_kubeconfig_translates_custom_resources(
         assert controller.terminate() == 0
 
 
-async def test_a_controller_reclaims_a_leaked_address_and_reports_its_watch(
+async def test_a_controller_reclaims_a_leaked_address_and_exports_metrics_of_its_watches(
     server: ApiServer, tmp_path: Path
 ) -> None:
     (endpoint,) = server.etcd_endpoints

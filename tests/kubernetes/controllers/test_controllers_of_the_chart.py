@@ -1,4 +1,4 @@
-"""Two controller processes with the chart's variables serve one certificate; one of them leads."""
+"""Two controllers with the chart's environment variables share a certificate; one leads."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Replica:
         self._port = port
 
     def served_certificate(self) -> str:
-        """The certificate of the webhooks; "" before the webhooks serve."""
+        """The certificate of the webhooks; "" before the port is open."""
         try:
             return ssl.get_server_certificate(("127.0.0.1", self._port))
         except OSError:

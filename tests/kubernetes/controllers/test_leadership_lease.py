@@ -50,7 +50,7 @@ async def test_the_lease_names_the_leader_and_its_epoch(server: ApiServer, api: 
     assert is_held(stored, api.server_clock_s)
 
 
-async def test_a_second_renewal_in_the_same_term_counts_no_transition(
+async def test_a_second_renewal_in_the_same_term_keeps_the_number_of_transitions(
     server: ApiServer, api: Api
 ) -> None:
     report = LeaseReport(api, SETTINGS, leader_term("controller-0", 41))
@@ -64,7 +64,7 @@ async def test_a_second_renewal_in_the_same_term_counts_no_transition(
     assert after["leaseTransitions"] == 0
 
 
-async def test_a_new_term_counts_a_transition(server: ApiServer, api: Api) -> None:
+async def test_a_new_term_increments_the_number_of_transitions(server: ApiServer, api: Api) -> None:
     await LeaseReport(api, SETTINGS, leader_term("controller-0", 41)).renew()
     await LeaseReport(api, SETTINGS, leader_term("controller-1", 52)).renew()
 

@@ -102,7 +102,7 @@ class PartitionHarness:
         await self.node.add(pod(f"web-{self._pods_added}"))
         self._pods_added += 1
 
-    async def until_counted(self) -> None:
+    async def until_pods_counted(self) -> None:
         """Wait until the pool's status counts the addresses of all added Pods."""
         await until(lambda: self.pool_status().get("allocatedIPCount") == self._pods_added)
 
@@ -152,27 +152,29 @@ async def partition(
     server.request("DELETE", LEASE_PATH)
 
 
-@pytest.mark.parametrize("with_api_server", [False, True], ids=["etcd", "etcd_and_API_server"])
+@pytest.mark.parametrize(
+    "is_api_server_partitioned", [False, True], ids=["etcd", "etcd_and_API_server"]
+)
 async def test_the_delayed_writes_of_a_partitioned_leader_are_refused(
-    partition: PartitionHarness, with_api_server: bool
+    partition: PartitionHarness, is_api_server_partitioned: bool
 ) -> None:
     old = await partition.until_leader(*CONTROLLER_USERS)
     (other_name,) = partition.controllers.keys() - {old.name}
     await until(partition.pool_status)
     await partition.node.view.freshen()
     await partition.add_pod()
-    await partition.until_counted()
+    await partition.until_pods_counted()
 
     # The old leader receives the next change, but the proxies hold its writes.
     checkpoint = partition.node.keys.meta(CHECKPOINT_NAME)
-    for proxy in (old.etcd, old.api) if with_api_server else (old.etcd,):
+    for proxy in (old.etcd, old.api) if is_api_server_partitioned else (old.etcd,):
         proxy.interrupt_requests()
     await partition.add_pod()
     await until(lambda: checkpoint in old.etcd.held)
     new = await partition.until_leader(other_name)
     await old.process.until_metric("orbweaver_leading", 0)
     await partition.add_pod()
-    await partition.until_counted()
+    await partition.until_pods_counted()
     requests_before = len(partition.requests())
 
     # The held requests of the old leader arrive, and the old leader becomes a standby.
@@ -182,7 +184,7 @@ async def test_the_delayed_writes_of_a_partitioned_leader_are_refused(
     await old.process.until_metric("orbweaver_projection_lag_events", 0)
     create(partition.server, pool("green", ips=["10.6.0.40"]))
     await partition.add_pod()
-    await partition.until_counted()
+    await partition.until_pods_counted()
     await until(lambda: get(partition.server, "SpiderIPPool", "green").get("status"))
 
     requests_since = partition.requests()[requests_before:]
@@ -194,7 +196,7 @@ async def test_the_delayed_writes_of_a_partitioned_leader_are_refused(
     assert await asyncio.to_thread(new.process.terminate) == 0
     assert await partition.until_leader(old.name) is old
     await partition.add_pod()
-    await partition.until_counted()
+    await partition.until_pods_counted()
     await until(lambda: partition.lease_holder() == old.name)
     ledger = await check_everything(partition.node)
     await until(lambda: partition.addresses_of_endpoints() == set(ledger.claims))

@@ -35,11 +35,11 @@ class BlockName(NamedTuple):
     kind_or_key: str
 
 
-HELM_VALUES: Final = frozenset(
+HELM_VALUE_BLOCKS: Final = frozenset(
     {BlockName("guides/rdma-roce.md", name) for name in ("rdma", "orbweaver")}
     | {BlockName("how-to/use-the-console.md", "orbweaver")}
 )
-CONF_YML: Final = frozenset(
+CONF_YML_BLOCKS: Final = frozenset(
     {
         BlockName("how-to/limit-pods-by-nic.md", "agent"),
         BlockName("how-to/serve-clusterips.md", "orbweaver"),
@@ -47,15 +47,15 @@ CONF_YML: Final = frozenset(
     }
 )
 
-APPLICATIONS: Final = frozenset(
+APPLICATION_BLOCKS: Final = frozenset(
     {
         BlockName("guides/kubevirt.md", "VirtualMachine"),
         BlockName("guides/third-party-controllers.md", "CloneSet"),
     }
 )
-"""Blocks with applications of other projects, which ``orbctl apply`` skips with a reason."""
+"""Blocks with applications of other projects; ``orbctl apply`` skips them and prints a reason."""
 
-NOT_TRIED: Final = {
+REASON_BY_UNTESTED_BLOCK: Final = {
     **{
         BlockName("guides/calico.md", kind): "an object of Calico, which has its own definitions"
         for kind in ("IPPool", "BGPPeer")
@@ -73,7 +73,7 @@ NOT_TRIED: Final = {
         "an annotation of a Pod: tests/kubernetes/workloads/test_ipam_claims.py uses it"
     ),
 }
-"""Block that this file does not test -> the reason."""
+"""Block that this file does not test -> why."""
 
 
 def yaml_blocks() -> Iterator[tuple[BlockName, str]]:
@@ -88,7 +88,9 @@ def yaml_blocks() -> Iterator[tuple[BlockName, str]]:
 
 
 BLOCKS: Final = list(yaml_blocks())
-NOT_APPLIED: Final = HELM_VALUES | CONF_YML | APPLICATIONS | NOT_TRIED.keys()
+BLOCKS_NOT_FOR_THE_API_SERVER: Final = (
+    HELM_VALUE_BLOCKS | CONF_YML_BLOCKS | APPLICATION_BLOCKS | REASON_BY_UNTESTED_BLOCK.keys()
+)
 
 
 def parameters_of(names: frozenset[BlockName]) -> list[Any]:
@@ -109,12 +111,12 @@ async def test_the_api_server_and_our_webhooks_accept_the_objects_in_blocks(
     webhooks: Webhooks,
 ) -> None:
     server = webhooks.cluster.server
-    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "orbweaver"}}
-    server.request("POST", "/api/v1/namespaces", space)
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "orbweaver"}}
+    server.request("POST", "/api/v1/namespaces", namespace)
     applied_blocks = 0
 
     for name, text in BLOCKS:
-        if name not in NOT_APPLIED:
+        if name not in BLOCKS_NOT_FOR_THE_API_SERVER:
             command = ("apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-")
             output = await asyncio.to_thread(server.kubectl, *command, stdin=text)
             assert output.count("(server dry run)") == len(list(yaml.safe_load_all(text))), name
@@ -123,19 +125,19 @@ async def test_the_api_server_and_our_webhooks_accept_the_objects_in_blocks(
     assert applied_blocks > 0, "no block was applied"
 
 
-@pytest.mark.parametrize("text", parameters_of(HELM_VALUES))
+@pytest.mark.parametrize("text", parameters_of(HELM_VALUE_BLOCKS))
 def test_the_chart_accepts_the_helm_values_in_blocks(text: str) -> None:
     assert render_objects(yaml.safe_load(text))
 
 
-@pytest.mark.parametrize("text", parameters_of(CONF_YML))
+@pytest.mark.parametrize("text", parameters_of(CONF_YML_BLOCKS))
 def test_the_parser_knows_the_conf_yml_keys_in_blocks(text: str) -> None:
     conf = parse_conf(text.encode(), "conf.yml")
 
     assert set(yaml.safe_load(text)) <= {*conf.__struct_encode_fields__}
 
 
-@pytest.mark.parametrize("text", parameters_of(APPLICATIONS))
+@pytest.mark.parametrize("text", parameters_of(APPLICATION_BLOCKS))
 def test_orbctl_skips_an_application_of_another_project_and_prints_the_reason(
     text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -146,4 +148,4 @@ def test_orbctl_skips_an_application_of_another_project_and_prints_the_reason(
 
 
 def test_every_block_name_of_this_file_is_in_the_documents() -> None:
-    assert NOT_APPLIED - {name for name, _ in BLOCKS} == set()
+    assert BLOCKS_NOT_FOR_THE_API_SERVER - {name for name, _ in BLOCKS} == set()

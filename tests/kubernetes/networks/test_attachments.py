@@ -1,7 +1,7 @@
 """The controller creates a NetworkAttachmentDefinition (NAD) for each network.
 
-A network is a SpiderMultusConfig. ``networks.until(bool)`` waits until the NAD ``net`` exists.
-Without an API server, the tests run against the package kmock.
+A network is a SpiderMultusConfig. ``networks.until_nad(bool)`` waits until the NAD ``net`` exists.
+Without kube-apiserver, the tests run against the package kmock.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ CRDS_PATH = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 @pytest.fixture
 async def networks(server: ApiServer) -> AsyncIterator[Networks]:
-    await asyncio.to_thread(install_crd, server)
+    await asyncio.to_thread(install_nad_crd, server)
     async with running_attachments(server) as networks:
         yield networks
     await asyncio.to_thread(server.request, "DELETE", DEFAULT_NADS_PATH)
 
 
-def install_crd(server: ApiServer) -> None:
+def install_nad_crd(server: ApiServer) -> None:
     server.kubectl("apply", "--server-side", "-f", "-", stdin=NAD_DEFINITION)
     server.wait_served(DEFAULT_NADS_PATH)
 
 
-def remove_crd(server: ApiServer) -> None:
+def remove_nad_crd(server: ApiServer) -> None:
     server.request("DELETE", f"{CRDS_PATH}/network-attachment-definitions.k8s.cni.cncf.io")
     server.wait_unserved(DEFAULT_NADS_PATH)
 
@@ -64,14 +64,14 @@ def macvlan(**spec: object) -> Object:
 async def test_the_nad_is_created_after_a_missing_crd_is_reported_and_installed(
     server: ApiServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await asyncio.to_thread(remove_crd, server)
+    await asyncio.to_thread(remove_nad_crd, server)
     async with running_attachments(server) as networks:
         await networks.create(macvlan())
 
         events = await networks.events("net")
         assert "its definition is not installed. Install Multus with its CRD" in events[0]["note"]
-        await asyncio.to_thread(install_crd, server)
-        await networks.until(bool)
+        await asyncio.to_thread(install_nad_crd, server)
+        await networks.until_nad(bool)
     await asyncio.to_thread(server.request, "DELETE", DEFAULT_NADS_PATH)
 
     assert caplog.text.count("its definition is not installed") == 1
@@ -79,7 +79,7 @@ async def test_the_nad_is_created_after_a_missing_crd_is_reported_and_installed(
 
 async def test_a_network_owns_its_nad(networks: Networks) -> None:
     created_network = await networks.create(macvlan())
-    nad = await networks.until(bool)
+    nad = await networks.until_nad(bool)
 
     config = json.loads(nad["spec"]["config"])
     assert [plugin["type"] for plugin in config["plugins"]] == ["macvlan", "coordinator"]
@@ -94,33 +94,33 @@ async def test_a_changed_network_changes_the_configuration_and_annotations_of_it
     config = macvlan()
     config["metadata"]["annotations"] = {"team": "a", "kept": "b"}
     await networks.create(config)
-    await networks.until(bool)
+    await networks.until_nad(bool)
     changed_network = macvlan(enableCoordinator=False)
     changed_network["metadata"]["annotations"] = {"kept": "b"}
     await networks.replace(changed_network)
 
-    nad = await networks.until(lambda nad: "coordinator" not in nad["spec"]["config"])
+    nad = await networks.until_nad(lambda nad: "coordinator" not in nad["spec"]["config"])
     assert nad["metadata"]["annotations"] == {"kept": "b"}
 
 
 async def test_a_nad_edited_by_hand_is_restored(networks: Networks) -> None:
     await networks.create(macvlan())
-    original_spec = (await networks.until(bool))["spec"]
+    original_spec = (await networks.until_nad(bool))["spec"]
     edit = {"spec": {"config": "{}"}, "metadata": {"ownerReferences": None}}
     await asyncio.to_thread(
         networks.server.request, "PATCH", f"{DEFAULT_NADS_PATH}/net", edit, content=MERGE_PATCH
     )
 
-    await networks.until(lambda nad: nad["metadata"].get("ownerReferences"))
-    assert await networks.until(lambda nad: nad["spec"] == original_spec)
+    await networks.until_nad(lambda nad: nad["metadata"].get("ownerReferences"))
+    assert await networks.until_nad(lambda nad: nad["spec"] == original_spec)
 
 
 async def test_a_deleted_nad_is_created_again(networks: Networks) -> None:
     await networks.create(macvlan())
-    uid = (await networks.until(bool))["metadata"]["uid"]
+    uid = (await networks.until_nad(bool))["metadata"]["uid"]
     await asyncio.to_thread(networks.server.request, "DELETE", f"{DEFAULT_NADS_PATH}/net")
 
-    nad = await networks.until(lambda nad: nad and nad["metadata"]["uid"] != uid)
+    nad = await networks.until_nad(lambda nad: nad and nad["metadata"]["uid"] != uid)
     assert "macvlan" in nad["spec"]["config"]
 
 
@@ -136,7 +136,7 @@ async def test_an_existing_nad_without_an_owner_becomes_the_nad_of_the_network(
     await asyncio.to_thread(networks.server.request, "POST", DEFAULT_NADS_PATH, body)
     await networks.create(macvlan())
 
-    nad = await networks.until(lambda nad: nad["metadata"].get("ownerReferences"))
+    nad = await networks.until_nad(lambda nad: nad["metadata"].get("ownerReferences"))
     assert "macvlan" in nad["spec"]["config"]
     assert "old" not in nad["metadata"].get("annotations", {})
 
@@ -145,7 +145,7 @@ async def test_a_nad_of_another_network_is_reported_and_not_changed(
     networks: Networks,
 ) -> None:
     await networks.create(macvlan())
-    before = await networks.until(bool)
+    before = await networks.until_nad(bool)
     other = network("ipvlan", "other", ipvlan={"master": ["ens4"]})
     other["metadata"]["annotations"] = {"multus.spidernet.io/cr-name": "net"}
     await networks.create(other)
@@ -159,7 +159,7 @@ async def test_removing_the_configuration_of_a_custom_network_empties_its_nad(
     networks: Networks,
 ) -> None:
     await networks.create(network("custom", customCNI='{"a": 1}'))
-    await networks.until(bool)
+    await networks.until_nad(bool)
     await networks.replace(network("custom", customCNI=""))
 
-    assert await networks.until(lambda nad: nad["spec"] == {})
+    assert await networks.until_nad(lambda nad: nad["spec"] == {})

@@ -1,7 +1,7 @@
 """Cases of Spiderpool about the CIDRs that a SpiderCoordinator detects, on a real API server.
 
 An id such as V00003 is a case in docs/contributing/compatibility.md. The fixture ``coordinators``
-runs the writer of the status; CNI configurations are in ``tmp_path``.
+writes the status; it reads CNI configurations from ``tmp_path``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ("coordinators",)
 CALICO_POOLS = "/apis/crd.projectcalico.org/v1/ippools"
 CILIUM_POOLS = "/apis/cilium.io/v2alpha1/ciliumpodippools"
 SYSTEM_PODS = "/api/v1/namespaces/kube-system/pods"
-KUBEADM = "networking:\n  podSubnet: 10.244.0.0/16\n  serviceSubnet: 10.96.0.0/12\n"
+KUBEADM_CONFIGURATION = "networking:\n  podSubnet: 10.244.0.0/16\n  serviceSubnet: 10.96.0.0/12\n"
 
 
 async def define_kind(server: ApiServer, group: str, version: str, kind: str, path: str) -> None:
@@ -89,7 +89,7 @@ async def test_the_ipam_mode_of_cilium_selects_the_source_of_pod_cidrs(
     """V00004."""
     data = {"ipam": mode, "cluster-pool-ipv4-cidr": "10.11.0.0/16"}
     await create_config_map(server, "cilium-config", **data)
-    await create_config_map(server, "kubeadm-config", ClusterConfiguration=KUBEADM)
+    await create_config_map(server, "kubeadm-config", ClusterConfiguration=KUBEADM_CONFIGURATION)
     if mode == "multi-pool":
         await define_kind(server, "cilium.io", "v2alpha1", "CiliumPodIPPool", CILIUM_POOLS)
         type_meta = {"apiVersion": "cilium.io/v2alpha1", "kind": "CiliumPodIPPool"}
@@ -122,7 +122,7 @@ async def test_flannels_cni_configuration_selects_the_pod_cidrs_of_kubeadm(
 ) -> None:
     """V00001."""
     (tmp_path / "10-flannel.conflist").write_text('{"name": "flannel"}')
-    await create_config_map(server, "kubeadm-config", ClusterConfiguration=KUBEADM)
+    await create_config_map(server, "kubeadm-config", ClusterConfiguration=KUBEADM_CONFIGURATION)
     create(server, coordinator())
 
     assert (await until_phase(server, "Synced"))["overlayPodCIDR"] == ["10.244.0.0/16"]
@@ -152,8 +152,8 @@ async def test_the_controller_managers_flags_are_used_without_a_kubeadm_config(
 async def test_the_status_loses_cidrs_while_not_ready_and_regains_them_when_synced(
     coordinators: Coordinators, server: ApiServer
 ) -> None:
-    """V00006, V00008, V00011. Cilium has no ConfigMap, so the type ``cilium`` is NotReady."""
-    await create_config_map(server, "kubeadm-config", ClusterConfiguration=KUBEADM)
+    """V00006, V00008, V00011. The type ``cilium`` is NotReady without Cilium's ConfigMap."""
+    await create_config_map(server, "kubeadm-config", ClusterConfiguration=KUBEADM_CONFIGURATION)
     create(server, coordinator(podCIDRType="cluster"))
     first = await until_phase(server, "Synced")
     replace(server, coordinator(podCIDRType="cilium"))
@@ -171,7 +171,7 @@ async def test_an_overlay_installed_later_is_detected(
     coordinators: Coordinators, server: ApiServer, tmp_path: Path
 ) -> None:
     """V00001, V00002."""
-    await create_config_map(server, "kubeadm-config", ClusterConfiguration=KUBEADM)
+    await create_config_map(server, "kubeadm-config", ClusterConfiguration=KUBEADM_CONFIGURATION)
     create(server, coordinator())
     assert (await until_phase(server, "Synced")).get("overlayPodCIDR", []) == []
 

@@ -37,7 +37,7 @@ def macvlan(block: Object | None = None, **spec: Any) -> Object:
     return network("macvlan", macvlan=MASTER | (block or {}), **spec)
 
 
-def with_coordinator(**settings: Any) -> Object:
+def macvlan_with_coordinator(**settings: Any) -> Object:
     return macvlan(coordinator=settings)
 
 
@@ -67,9 +67,9 @@ ACCEPTED: dict[str, Object] = {
     "M00021 a chained plugin": macvlan(
         chainCNIJsonData=['{"type":"tuning","sysctl":{"net.core.somaxconn":"4096"}}']
     ),
-    "M00022 a mode of the reverse path filter": with_coordinator(podRPFilter=2),
-    "M00024 a MAC prefix": with_coordinator(podMACPrefix="9e:10"),
-    "M00026 an address on the veth": with_coordinator(vethLinkAddress="169.254.100.1"),
+    "M00022 a mode of the reverse path filter": macvlan_with_coordinator(podRPFilter=2),
+    "M00024 a MAC prefix": macvlan_with_coordinator(podMACPrefix="9e:10"),
+    "M00026 an address on the veth": macvlan_with_coordinator(vethLinkAddress="169.254.100.1"),
     "M00027 an injected RDMA resource and pools": annotated(
         macvlan(POOLS | {"rdmaResourceName": "x/y"}), rdma="t"
     ),
@@ -95,10 +95,10 @@ REFUSED: dict[str, Object] = {
     "M00020 an empty name": annotated(macvlan(), cr_name=""),
     "M00021 a chained plugin that is not JSON": macvlan(chainCNIJsonData=["tuning"]),
     "M00021 a chained object without type": macvlan(chainCNIJsonData=['{"sysctl":{}}']),
-    "M00023 an unknown mode of the reverse path filter": with_coordinator(podRPFilter=4),
-    "M00024 a multicast MAC prefix": with_coordinator(podMACPrefix="01:10"),
+    "M00023 an unknown mode of the reverse path filter": macvlan_with_coordinator(podRPFilter=4),
+    "M00024 a multicast MAC prefix": macvlan_with_coordinator(podMACPrefix="01:10"),
     "M00025 a name in capitals": annotated(macvlan(), cr_name="Net_1"),
-    "M00026 a word as the address of the veth": with_coordinator(vethLinkAddress="here"),
+    "M00026 a word as the address of the veth": macvlan_with_coordinator(vethLinkAddress="here"),
     "M00028 no RDMA resource to inject": annotated(macvlan(POOLS), rdma="t"),
     "M00029 an injected RDMA resource without pools": annotated(
         macvlan({"rdmaResourceName": "x/y"}), rdma="t"
@@ -112,7 +112,7 @@ REFUSED: dict[str, Object] = {
     "M00033 an MTU below zero": macvlan({"mtu": -1}),
     "M00034 an MTU of ipvlan below zero": network("ipvlan", ipvlan=MASTER | {"mtu": -1}),
     "M00035 an MTU of sriov below zero": network("sriov", sriov={"resourceName": "x/y", "mtu": -1}),
-    "M00040 a VLAN of both the provider and the user": network(
+    "M00040 a VLAN ID although the provider chooses the VLAN": network(
         "vlan", vlan=MASTER | {"vlanMode": "auto", "vlanID": 30}
     ),
     "C00022 a multicast MAC prefix": coordinator("c", podMACPrefix="01:1b"),
@@ -175,7 +175,7 @@ async def test_the_annotations_of_a_network_set_name_and_cni_version_of_its_nad(
     """M00010, M00012."""
     await networks.create(annotated(macvlan(), cr_name="other", version="0.4.0"))
 
-    nad = await networks.until(bool, "other")
+    nad = await networks.until_nad(bool, "other")
 
     assert json.loads(nad["spec"]["config"])["cniVersion"] == "0.4.0"
     assert await networks.nad() == {}
@@ -184,12 +184,12 @@ async def test_the_annotations_of_a_network_set_name_and_cni_version_of_its_nad(
 async def test_a_bond_that_is_added_to_a_network_is_added_to_its_nad(networks: Networks) -> None:
     """M00006, M00009."""
     await networks.create(macvlan())
-    await networks.until(bool)
+    await networks.until_nad(bool)
     bonded = {"master": ["ens3", "ens4"], "vlanID": 30, "bond": {"name": "bd0", "mode": 1}}
 
     await networks.replace(macvlan(bonded))
 
-    nad = await networks.until(lambda nad: "ifacer" in nad["spec"]["config"])
+    nad = await networks.until_nad(lambda nad: "ifacer" in nad["spec"]["config"])
     bond_plugin, macvlan_plugin, *_ = json.loads(nad["spec"]["config"])["plugins"]
     assert (bond_plugin["bond"]["name"], bond_plugin["vlanID"]) == ("bd0", 30)
     assert macvlan_plugin["master"] == "bd0.30"
@@ -202,7 +202,7 @@ async def test_a_bond_that_is_added_to_a_network_is_added_to_its_nad(networks: N
         ({"name": "a"}, {"name": "b", "cr_name": "a"}),
         ({"name": "a", "cr_name": "b"}, {"name": "b"}),
     ],
-    ids=["two custom names", "a custom name and a name", "a name and a custom name"],
+    ids=["cr_name_twice", "name_then_cr_name", "cr_name_then_name"],
 )
 async def test_a_network_with_the_nad_name_of_another_network_is_refused(
     networks: Networks, webhooks: Webhooks, first: dict[str, str], second: dict[str, str]
@@ -215,7 +215,7 @@ async def test_a_network_with_the_nad_name_of_another_network_is_refused(
         return config
 
     await networks.create(macvlan_named(**first))
-    await networks.until(bool, first.get("cr_name", first["name"]))
+    await networks.until_nad(bool, first.get("cr_name", first["name"]))
 
     refusal = await dry_run(webhooks.cluster.server, macvlan_named(**second))
 
@@ -228,7 +228,7 @@ async def test_a_network_with_an_empty_spec_gets_a_nad_without_a_configuration(
     """M00019."""
     await networks.create(network("custom") | {"spec": {}})
 
-    nad = await networks.until(bool)
+    nad = await networks.until_nad(bool)
 
     assert "config" not in nad.get("spec", {})
 
@@ -248,7 +248,7 @@ async def test_chained_plugins_and_coordinator_settings_are_in_the_nad(
         macvlan({"mtu": 1400}, chainCNIJsonData=[sysctl], coordinator=settings, disableIPAM=True)
     )
 
-    nad = await networks.until(bool)
+    nad = await networks.until_nad(bool)
 
     main, chained, coordinator_plugin = json.loads(nad["spec"]["config"])["plugins"]
     assert (main["mtu"], "ipam" in main) == (1400, False)

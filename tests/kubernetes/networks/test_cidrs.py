@@ -101,7 +101,7 @@ def test_cidrs_of_service_cidr_objects_are_ordered_by_object_name() -> None:
 
 
 @given(st.text())
-def test_no_text_in_a_config_map_or_cni_configuration_raises_an_error(text: str) -> None:
+def test_any_text_in_a_config_map_or_cni_configuration_is_read_without_an_error(text: str) -> None:
     assert isinstance(cidrs.of_kubeadm(config_map(ClusterConfiguration=text)), Cidrs)
     assert cidrs.source_of({"10-a.conf": json.dumps(text)}) == "none"
 
@@ -130,11 +130,11 @@ OBJECTS_OF_ANY_SHAPE = st.recursive(
     ),
     max_leaves=8,
 )
-"""Values of any content with real field names; a CRD without a schema allows such objects."""
+"""Values of any shape under real field names, as a CRD without a schema allows."""
 
 
 @given(OBJECTS_OF_ANY_SHAPE)
-def test_only_cidrs_are_read_from_an_object_of_any_shape(value: object) -> None:
+def test_every_text_read_from_an_object_of_any_shape_is_a_cidr(value: object) -> None:
     fields = value if isinstance(value, dict) else {"spec": value, "data": value}
     body = {"metadata": {"name": "any"}} | fields
 

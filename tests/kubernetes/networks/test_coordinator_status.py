@@ -1,6 +1,6 @@
 """The controller writes CIDRs into the status of a SpiderCoordinator on a real API server.
 
-Without an API server, the tests run against the package kmock.
+Without kube-apiserver, the tests run against the package kmock.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CONFIG_MAPS = "/api/v1/namespaces/kube-system/configmaps"
 
 @pytest.fixture
 async def coordinators(server: ApiServer, tmp_path: Path) -> AsyncIterator[Coordinators]:
-    """The running writer of the status; CNI configurations are in ``tmp_path``."""
+    """Writes the status of coordinators; reads CNI configurations from ``tmp_path``."""
     api = Api(await open_connection(str(server.kubeconfig)))
     settings = CoordinatorReconcilerSettings(cni_directory=tmp_path)
     coordinators = Coordinators(api, ObjectWriter(api, "controller-0"), settings)

@@ -1,4 +1,4 @@
-"""Kubernetes' garbage collection of our objects: owners, finalizers, deleted namespaces.
+"""Kubernetes deletes our objects with their owner or namespace, when their finalizers are gone.
 
 An id such as L00008 is a case in docs/contributing/compatibility.md.
 """
@@ -98,7 +98,7 @@ async def test_the_endpoint_of_a_statefulsets_replica_stays_when_its_pod_is_dele
     await cluster.until(lambda: endpoint(server, "db-0")["kind"] == "SpiderEndpoint")
 
     delete_pod(server, "db-0")
-    # The owner of the endpoint web-0 does not exist, so a collector that runs deletes web-0.
+    # The collector runs: it deletes the endpoint web-0, because its owner does not exist.
     await cluster.until(lambda: "deletionTimestamp" in endpoint(server, "web-0")["metadata"])
 
     assert "deletionTimestamp" not in endpoint(server, "db-0")["metadata"]

@@ -1,7 +1,7 @@
-"""An agent reads from SpiderMultusConfigs which NICs of a Pod a network provider binds.
+"""An agent finds a Pod's NICs on provider networks in SpiderMultusConfigs.
 
-A network provider binds NICs on ``vlan`` networks with the ``vlanMode`` ``auto``. It receives the
-MAC of the master, or of the bond if there are several masters.
+A network provider binds addresses of NICs on ``vlan`` networks with the ``vlanMode`` ``auto``. The
+provider gets the MAC of the master, or of the bond if there are several masters.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ async def create_networks(
     await until(lambda: len(networks.configs.objects) == len(objects))
 
 
-async def test_provider_nics_follow_the_default_network_and_the_list_of_networks(
+async def test_nics_have_the_type_and_vlan_mode_of_their_networks(
     server: ApiServer, networks: KubernetesNetworks
 ) -> None:
     await create_networks(

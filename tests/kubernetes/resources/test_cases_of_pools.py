@@ -29,8 +29,8 @@ from tests.support import node_harness
 from tests.support.kubernetes import MERGE_PATCH, ApiServer
 from tests.support.node_harness import pod
 
-CONCURRENT = 100
-BATCH = 60
+CONCURRENT_CREATES = 100
+BATCH_SIZE = 60
 INT64_MAX = 9_223_372_036_854_775_807
 TEN_ADDRESSES = ["10.6.0.10-10.6.0.19"]
 
@@ -75,10 +75,10 @@ async def test_exactly_one_of_a_hundred_objects_with_the_same_addresses_is_appli
 ) -> None:
     """I00009, I00010."""
     server, cluster = webhooks.cluster.server, webhooks.cluster
-    new_objects = [make(f"same-{number}") for number in range(CONCURRENT)]
+    new_objects = [make(f"same-{number}") for number in range(CONCURRENT_CREATES)]
 
     # Separate threads, because the webhooks use the threads of the event loop.
-    with ThreadPoolExecutor(CONCURRENT) as threads:
+    with ThreadPoolExecutor(CONCURRENT_CREATES) as threads:
         loop = asyncio.get_running_loop()
         creations = [loop.run_in_executor(threads, create, server, body) for body in new_objects]
         answers = await asyncio.gather(*creations)
@@ -94,10 +94,10 @@ async def test_exactly_one_of_a_hundred_objects_with_the_same_addresses_is_appli
 async def test_pools_are_created_and_deleted_in_batches(webhooks: Webhooks) -> None:
     """D00006, D00007."""
     server, cluster = webhooks.cluster.server, webhooks.cluster
-    new_objects = [pool(f"p-{n}", ips=[f"10.6.{n}.1-10.6.{n}.9"]) for n in range(BATCH)]
+    new_objects = [pool(f"p-{n}", ips=[f"10.6.{n}.1-10.6.{n}.9"]) for n in range(BATCH_SIZE)]
 
     await asyncio.to_thread(server.kubectl, "create", "-f", "-", stdin=dump_yaml(new_objects))
-    await cluster.until(lambda: count_by_ready(server, "SpiderIPPool") == {"True": BATCH})
+    await cluster.until(lambda: count_by_ready(server, "SpiderIPPool") == {"True": BATCH_SIZE})
     answer = await asyncio.to_thread(server.request, "DELETE", path_of("SpiderIPPool"))
 
     assert answer.status == 200

@@ -1,4 +1,4 @@
-"""The creation of default objects is limited in time and number; bad files are refused."""
+"""The creation of default objects ends after a time limit; a file has a maximum of objects."""
 
 from __future__ import annotations
 

@@ -67,7 +67,9 @@ YAML_OF_SPIDERPOOL: dict[str, Object] = {
         coordinator={"mode": "auto", "podDefaultRouteNIC": "net1"},
         chainCNIJsonData=['{"type":"tuning"}'],
     ),
-    "a VLAN by the provider": network("vlan", vlan={"master": ["eth0"], "vlanMode": "auto"}),
+    "a VLAN that the provider chooses": network(
+        "vlan", vlan={"master": ["eth0"], "vlanMode": "auto"}
+    ),
     "sriov": network("sriov", sriov={"resourceName": "spidernet.io/vf", "maxTxRateMbps": 10}),
     "ib-sriov": network("ib-sriov", ibsriov={"resourceName": "spidernet.io/ib"}),
     "ipoib": network("ipoib", ipoib={"master": "ib0"}),

@@ -57,8 +57,8 @@ def create_object(server: ApiServer, collection: str, body: Object) -> None:
     assert answer.status == 201, answer.message
 
 
-def show_addresses(server: ApiServer, name: str, interface: str, address: str) -> None:
-    """Write the annotation of Multus and the status of kubelet for a running Pod."""
+def write_address_to_pod(server: ApiServer, name: str, interface: str, address: str) -> None:
+    """Write the address into a Pod, as Multus (annotation) and kubelet (status) do."""
     status = [{"name": "lan", "interface": interface, "ips": [address]}]
     annotations = {"metadata": {"annotations": {NETWORK_STATUS: json.dumps(status)}}}
     answer = server.request("PATCH", f"{PODS_PATH}/{name}", annotations, content=MERGE_PATCH)
@@ -90,7 +90,7 @@ async def run_import(
 async def import_and_check(
     cluster: TranslatorHarness, system: str, pods: dict[str, Object], *arguments: str
 ) -> Any:
-    """Run an import once dry and twice for real; return the plan of the dry run."""
+    """Run a dry run and two imports; return the plan of the dry run."""
     before = await asyncio.to_thread(resource_versions, cluster.server, pods)
     events = len(await cluster.node.log())
     planned = await run_import(cluster, system, *arguments, "--dry-run", "-o", "json")
@@ -150,7 +150,7 @@ async def test_pods_keep_the_addresses_of_whereabouts(
             name = f"10.6.0.{number}"
             _create_whereabouts_object(server, "OverlappingRangeIPReservation", name, reservation)
         for number, name in ((10, "web-0"), (11, "web-1")):
-            show_addresses(server, name, "net1", f"10.6.0.{number}")
+            write_address_to_pod(server, name, "net1", f"10.6.0.{number}")
 
     await asyncio.to_thread(create_objects)
     try:

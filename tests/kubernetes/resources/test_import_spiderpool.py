@@ -31,7 +31,7 @@ REPLICA_BY_ADDRESS = {"fd00:6::10": "shop/db-0 uid-db-0"}
 
 
 def create_with_status(server: ApiServer, body: Object, *, is_deleted: bool = False) -> None:
-    """Create an object with its status; ``is_deleted``: leave the object in deletion."""
+    """Create an object with its status; ``is_deleted``: also delete it, but keep its finalizer."""
     name, kind = body["metadata"]["name"], body["kind"]
     metadata = body["metadata"] | {"finalizers": [FINALIZER]}
     path = path_of(kind, "", "shop")

@@ -67,7 +67,7 @@ def helm_secret(release: Object) -> Object:
     }
 
 
-def objects_of_other_kinds() -> list[Object]:
+def objects_of_built_in_kinds() -> list[Object]:
     """The recorded objects that are not custom resources."""
     webhooks = [
         configuration
@@ -83,19 +83,19 @@ def objects_of_other_kinds() -> list[Object]:
 
 
 def create_recorded_objects(server: ApiServer) -> None:
-    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
-    server.request("POST", "/api/v1/namespaces", space)
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+    server.request("POST", "/api/v1/namespaces", namespace)
     for item in RECORDED["objects"]:
         create_with_status(
             server, path_of(item["kind"], "", item["metadata"].get("namespace", "")), item
         )
-    for item in objects_of_other_kinds():
+    for item in objects_of_built_in_kinds():
         create_with_status(server, PATH_BY_KIND[item["kind"]], item)
 
 
-def delete_other_kinds(server: ApiServer) -> None:
+def delete_objects_of_built_in_kinds(server: ApiServer) -> None:
     """Delete the objects that the fixture ``server`` does not delete."""
-    for item in objects_of_other_kinds():
+    for item in objects_of_built_in_kinds():
         server.request("DELETE", f"{PATH_BY_KIND[item['kind']]}/{item['metadata']['name']}")
 
 
@@ -107,7 +107,7 @@ async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
         async with TranslatorHarness(server, translates=False) as harness:
             yield harness
     finally:
-        await asyncio.to_thread(delete_other_kinds, server)
+        await asyncio.to_thread(delete_objects_of_built_in_kinds, server)
 
 
 async def migrate(cluster: TranslatorHarness, command: str, *arguments: str) -> tuple[int, str]:

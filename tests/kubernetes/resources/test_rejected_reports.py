@@ -1,4 +1,4 @@
-"""A report that the API server rejects is retried after a minute, not in each round."""
+"""After a rejection by the API server, a report is retried after a minute, not in each round."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The reporter writes SpiderEndpoints, and the status of pools and subnets, from the event log.
 
-``node.add`` and ``node.delete`` run an ADD and a DEL; the API server has no Pods. Without an API
-server, the tests run against the package kmock.
+``node.add`` and ``node.delete`` run an ADD and a DEL; the API server has no Pods. Without
+kube-apiserver, the tests run against the package kmock.
 """
 
 from __future__ import annotations
@@ -454,11 +454,11 @@ async def test_a_burst_of_adds_writes_the_status_of_a_pool_once(
     written: list[str] = []
     write = reporter._status.write
 
-    async def write_noted(kind: TranslatedKind, name: str, report: StatusReport | None) -> None:
+    async def record_write(kind: TranslatedKind, name: str, report: StatusReport | None) -> None:
         written.append(name)
         await write(kind, name, report)
 
-    monkeypatch.setattr(reporter._status, "write", write_noted)
+    monkeypatch.setattr(reporter._status, "write", record_write)
 
     for number in range(1, 5):
         await cluster.node.add(pod(f"web-{number}"))

@@ -70,7 +70,7 @@ REFUSED: dict[str, tuple[Object, str]] = {  # fault -> object, part of the messa
         subnet(ips=["10.7.0.1"]),
         "ips must lie in subnet",
     ),
-    "a reservation without addresses": (reservation(), "needs ipVersion"),
+    "a reservation without addresses and IP version": (reservation(), "needs ipVersion"),
     "a reservation of both families": (
         reservation(ipVersion=4, ips=["10.6.0.1", "fd00::1"]),
         "ips must be of the IP version",
@@ -132,13 +132,13 @@ def test_the_api_server_refuses_an_invalid_object_with_the_reason(
     assert message in answer.message
 
 
-WITH_DOMAIN_RULES = {
+REFUSED_MANIFESTS = {
     name: body for name, (body, _) in REFUSED.items() if body["kind"] in MANIFEST_SCHEMAS
 }
 """The invalid objects of kinds that the controller turns into commands."""
 
 
-@pytest.mark.parametrize("body", WITH_DOMAIN_RULES.values(), ids=WITH_DOMAIN_RULES)
+@pytest.mark.parametrize("body", REFUSED_MANIFESTS.values(), ids=REFUSED_MANIFESTS)
 def test_the_controller_refuses_the_objects_that_the_schema_refuses(body: Object) -> None:
     empty = Configuration({}, {}, {}, {})
 
