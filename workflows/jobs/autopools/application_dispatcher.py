@@ -116,9 +116,11 @@ class ApplicationDispatcher:
             self._planner.keys.range_of("view", "application"),  # reports of executions
         ]
         result = await self._planner.store.read([Get(*key_range) for key_range in ranges])
-        for stored in result.ranges:
-            for kv in stored.kvs:
-                self._handle_hint(KeyChange(kv.key, kv.value, kv.mod_revision))
+        kvs = [kv for stored in result.ranges for kv in stored.kvs]
+        for key in self._waiting_keys().keys() - {kv.key for kv in kvs}:
+            self._handle_hint(KeyChange(key, None, result.revision))  # deleted between two watches
+        for kv in kvs:
+            self._handle_hint(KeyChange(kv.key, kv.value, kv.mod_revision))
         async for batch in self._planner.store.watch(ranges, after=result.revision):
             for change in batch.changes:
                 self._handle_hint(change)
@@ -135,7 +137,9 @@ class ApplicationDispatcher:
                     self._changed.set()
             return
         report = None
-        if change.value is not None:
+        if change.value is None:
+            self._forget_wait(change.key)
+        else:
             report = REPORT_KEYS.read(keys, change.key, change.value, faults)
         # ``again``: the problem may be solved later, so the execution waits.
         if report is not None and any(problem.again for problem in report.problems):
@@ -148,6 +152,22 @@ class ApplicationDispatcher:
                 self._settled_revisions[report.key] = report.configuration
                 self._changed.set()
         self._waits_changed.set()
+
+    def _forget_wait(self, report_key: bytes) -> None:
+        """Forget the wait of a deleted report, and compare the application again.
+
+        A waiting execution renews its report, so the execution has probably been terminated.
+        """
+        key = self._waiting_keys().get(report_key)
+        if key is not None:
+            del self._waiting_reports[key]
+            self._signal_revisions.pop(key, None)
+            self._last_compared.pop(key, None)
+            self._changed.set()
+
+    def _waiting_keys(self) -> dict[bytes, ApplicationKey]:
+        """Key of a report -> the application that waits."""
+        return {self._planner.keys.application_view(str(key)): key for key in self._waiting_reports}
 
     async def _follow_releases(self) -> None:
         ranges: Ranges = {}

@@ -78,8 +78,10 @@ class ProbeQuarantine:
                 break
             self._progress = with_result(self._progress, result, now_s())
             self._publish()
-            if self._progress.may_lift and await self._lift():
-                return self._outcome(returned=True)
+            if self._progress.may_lift:
+                lifted = await self._lift()
+                if lifted is not None:
+                    return self._outcome(returned=lifted)
             if workflow.info().is_continue_as_new_suggested():
                 workflow.continue_as_new(quarantined, self._progress)
         return self._outcome(returned=False)
@@ -139,17 +141,16 @@ class ProbeQuarantine:
         except workflow.ActivityError as error:
             return ProbeResult("unable", text=failure_text(error))
 
-    async def _lift(self) -> bool:
-        """Lift the quarantine. False after a failure."""
+    async def _lift(self) -> bool | None:
+        """Lift the quarantine. False if it has ended, None after a failure."""
         reason = f"silent {self._progress.silent} times, {self._progress.text}"
         try:
-            await workflow.execute_activity(
+            return await workflow.execute_activity(
                 QuarantineActivities.lift, *self._quarantined, reason, options=_OPTIONS
             )
         except workflow.ActivityError as error:
             self._progress = self._progress._replace(text=failure_text(error))
-            return False
-        return True
+            return None
 
     def _outcome(self, *, returned: bool) -> ProbeOutcome:
         return ProbeOutcome(returned, self._progress.answers, self._progress.unable)

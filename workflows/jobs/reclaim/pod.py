@@ -153,15 +153,20 @@ class ReclaimPod:
     async def run(self, deadline: ReclaimDeadline, retry_s: float) -> ReclaimResult:
         """Run the activity until the outcome is final. ``retry_s``: seconds between attempts."""
         workflow.set_signal_handler(CHANGED_SIGNAL, self._replace_deadline)
+        result = ReclaimResult((), "")
         for _ in range(ACTIVITIES_MAX):
             deadline = await self._until_due(deadline)
             outcome = await workflow.execute_activity(
                 PodActivities.reclaim, deadline, options=_options(retry_s)
             )
+            # A signal during a release runs the activity again, which finds nothing left.
+            if outcome.released or not result.released:
+                result = ReclaimResult(result.released + outcome.released, outcome.why)
             if not outcome.until_s and self._newer_deadline is None:
-                return ReclaimResult(outcome.released, outcome.why)
+                return result
             deadline = _next_deadline(deadline, outcome)
-        return ReclaimResult((), f"left to the scan after {ACTIVITIES_MAX} activities")
+        why = f"left to the scan after {ACTIVITIES_MAX} activities"
+        return ReclaimResult(result.released, why)
 
     def _replace_deadline(self, deadline: ReclaimDeadline) -> None:
         self._newer_deadline = deadline

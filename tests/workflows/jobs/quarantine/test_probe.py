@@ -195,6 +195,23 @@ async def test_the_execution_ends_without_a_probe_when_an_operator_lifts_the_qua
     assert prober.targets == []
 
 
+async def test_an_execution_claims_no_lift_if_an_operator_lifts_first(
+    harness: ProbeJobHarness,
+) -> None:
+    class OvertakenProber(ScriptedProber):
+        async def probe(self, target: ProbeTarget) -> ProbeResult:
+            result = await super().probe(target)
+            if len(self.targets) == SILENT_PROBES:
+                await harness.node.apply(LiftQuarantine(ADDRESS, "it was my laptop"))
+            return result
+
+    await harness.quarantine()
+    handle = await harness.start(OvertakenProber(SILENT))
+
+    assert await handle.result() == ProbeOutcome(returned=False)
+    assert not await harness.is_quarantined()
+
+
 async def test_an_address_that_an_operator_quarantines_again_stays_quarantined(
     harness: ProbeJobHarness,
 ) -> None:

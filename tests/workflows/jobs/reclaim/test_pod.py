@@ -9,13 +9,16 @@ from __future__ import annotations
 import pytest
 
 from core.allocation.releaser import Released, Releaser
+from core.domain.events import Cause
 from core.domain.fixed.fixed_address_owners import MissingOwner, StatefulSetState
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S
+from core.domain.reclaim.reclaim_plan import ReclaimStep
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import StoreUnavailable
 from tests.core.domain.reclaim.scripted_cluster import ObservedPod
 from tests.support.cluster_snapshot import ClusterSnapshot
 from tests.workflows.jobs.reclaim.reclaim_job_harness import ReclaimJobHarness
+from workflows.jobs.reclaim.pod import CHANGED_SIGNAL
 from workflows.model.policies import ExecutionStatus
 
 WEB = "reclaim/shop/web-0/1"
@@ -113,6 +116,27 @@ async def test_an_execution_releases_nothing_if_a_del_arrives_before_the_deadlin
     await harness.tick("1m")
 
     assert (await harness.outcome(WEB)).why == "its addresses were released before"
+
+
+async def test_an_execution_reports_its_release_if_a_signal_arrives_meanwhile(
+    harness: ReclaimJobHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = Releaser.reclaim
+
+    async def release_and_signal(releaser: Releaser, step: ReclaimStep, cause: Cause) -> Released:
+        done = await release(releaser, step, cause)
+        await harness.environment.client.signal(WEB, CHANGED_SIGNAL, harness.started[WEB])
+        return done
+
+    monkeypatch.setattr(Releaser, "reclaim", release_and_signal)
+    await prepare_pod(harness)
+    await report_change(harness, "delete pod shop/web-0 how=lost")
+
+    outcome = await harness.outcome(WEB)
+    assert outcome.released == ("10.6.0.11",)
+    assert outcome.why.startswith("deleted: Pod shop/web-0, UID 1, was deleted (event")
+    activities = await harness.environment.handle(WEB).event_types()
+    assert activities.count("ActivityTaskCompleted") == 2, "the signal arrived during the release"
 
 
 async def test_the_next_controller_releases_an_address_only_after_two_own_observations(
