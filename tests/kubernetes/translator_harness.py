@@ -34,8 +34,8 @@ _numbers = itertools.count()
 class TranslatorHarness:
     """A translator, and the address allocation of one node without an agent process.
 
-    ``translates``: start the translator on entry. ``term``: the leader's term in which the
-    translator works; None: no election.
+    ``__aenter__`` starts the translator if ``translates`` is true. The translator works in the
+    leader's term ``term``, or without an election if ``term`` is None.
     """
 
     def __init__(

@@ -66,7 +66,7 @@ class Webhooks:
                 cluster.server.request, "POST", CONFIGURATION_PATHS[body["kind"]], body
             )
             assert answer.status == 201, answer.message
-        await self._until_called()
+        await self._until_api_server_calls()
 
     async def stop(self) -> None:
         """Unregister and stop the server."""
@@ -76,18 +76,18 @@ class Webhooks:
         await self.stop_serving()
 
     async def stop_serving(self) -> None:
-        """Stop the server; calls of the API server then fail."""
+        """Stop the server; the API server's calls to it then fail."""
         if self._running is not None:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
 
     async def create(self, body: Object) -> str:
-        """Return the API server's error message; "" for success."""
+        """Create an object; return the API server's error message, or "" for success."""
         answer = await asyncio.to_thread(create, self.cluster.server, body)
         return "" if answer.status == 201 else answer.message
 
     async def replace(self, body: Object) -> str:
-        """Return the API server's error message; "" for success."""
+        """Replace an object; return the API server's error message, or "" for success."""
         answer = await asyncio.to_thread(replace, self.cluster.server, body)
         return "" if answer.status == 200 else answer.message
 
@@ -140,8 +140,8 @@ class Webhooks:
             self._running.result()
         return False
 
-    async def _until_called(self) -> None:
-        """Wait for a call: the API server ignores a new registration for a short time."""
+    async def _until_api_server_calls(self) -> None:
+        """Wait until the API server calls the webhooks; it ignores new registrations at first."""
         probe = custom_resource(
             "SpiderCoordinator", "probe", {"podCIDRType": "auto", "podRPFilter": 1}
         )

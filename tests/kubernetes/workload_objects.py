@@ -1,4 +1,4 @@
-"""Create Pods and workloads as kubelet and controllers do."""
+"""Create, change and delete Pods and workloads in the API server."""
 
 from __future__ import annotations
 

@@ -31,8 +31,8 @@ from tests.kubernetes.workloads.test_fixed_addresses import (
     INSTANCES_PATH,
     MACHINES_PATH,
     create_machine,
-    delete_with_finalizers,
-    resize,
+    delete_and_remove_finalizers,
+    patch_statefulset,
 )
 from tests.support.agent_harness import AgentHarness
 from tests.support.kubernetes import ApiServer
@@ -80,7 +80,7 @@ async def test_a_del_keeps_a_replicas_address_when_the_watch_missed_the_scale_up
     db = create_workload(shop, "StatefulSet", "db", replicas=1, serviceName="db")
     await until(lambda: ("shop", "db") in cluster.facts.stateful_sets.objects)
     await cluster.stop_watching()
-    resize(shop, "db", replicas=2)
+    patch_statefulset(shop, "db", replicas=2)
     pod = await create_pod_with_address(agent, shop, "db-1", db)
     delete_pod(shop, "db-1")
 
@@ -99,7 +99,7 @@ async def test_a_del_releases_an_address_only_after_an_unwatched_statefulset_shr
 
     await agent.delete("db-0", CNI_ARGS=cni_args_of(pod))
     claims_before = await agent.claims()
-    resize(shop, "db", replicas=0)
+    patch_statefulset(shop, "db", replicas=0)
     await agent.delete("db-0", CNI_ARGS=cni_args_of(pod))
 
     assert len(claims_before) == 1
@@ -112,7 +112,7 @@ async def test_a_gc_keeps_a_replicas_address_when_the_watch_missed_the_scale_up(
     db = create_workload(shop, "StatefulSet", "db", replicas=1, serviceName="db")
     await until(lambda: ("shop", "db") in cluster.facts.stateful_sets.objects)
     await cluster.stop_watching()
-    resize(shop, "db", replicas=2)
+    patch_statefulset(shop, "db", replicas=2)
     # A GC releases attachments whose network namespace does not exist.
     missing_netns = f"{settings.socket_path.rpartition('/')[0]}/netns-of-db-1"
     pod = create_pod(shop, "db-1", NODE_NAME, db)
@@ -129,7 +129,7 @@ async def test_a_surplus_replica_keeps_its_address_while_the_api_server_is_down(
 ) -> None:
     db = create_workload(shop, "StatefulSet", "db", replicas=1, serviceName="db")
     pod = await create_pod_with_address(agent, shop, "db-0", db)
-    resize(shop, "db", replicas=0)
+    patch_statefulset(shop, "db", replicas=0)
     await until(lambda: cluster.facts.stateful_sets.objects["shop", "db"].replicas == 0)
     delete_pod(shop, "db-0")
     await until(lambda: ("shop", "db-0") not in cluster.facts.pods.objects)
@@ -218,8 +218,8 @@ async def test_a_launcher_keeps_its_address_until_the_vm_is_deleted(
 
     await agent.delete("launcher-1", CNI_ARGS=cni_args_of(launcher))
     claims_while_vm_exists = await agent.claims()
-    delete_with_finalizers(shop, f"{MACHINES_PATH}/vm-a")
-    delete_with_finalizers(shop, f"{INSTANCES_PATH}/vm-a")
+    delete_and_remove_finalizers(shop, f"{MACHINES_PATH}/vm-a")
+    delete_and_remove_finalizers(shop, f"{INSTANCES_PATH}/vm-a")
     await agent.delete("launcher-1", CNI_ARGS=cni_args_of(launcher))
 
     delete_pod(shop, "launcher-1")

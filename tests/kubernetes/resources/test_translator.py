@@ -42,7 +42,7 @@ async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
 
 
 def has_conditions(server: ApiServer, kind: str, name: str, *types: str) -> bool:
-    """Whether the condition types are exactly ``types``, all for the current generation."""
+    """Whether the object's current generation has exactly these condition types."""
     stored = get(server, kind, name)
     conditions = stored.get("status", {}).get("conditions", [])
     generations = {condition["observedGeneration"] for condition in conditions}

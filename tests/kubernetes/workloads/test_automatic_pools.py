@@ -81,13 +81,13 @@ async def pools_of(
 async def until_pools(
     controllers: ControllersHarness, name: str, *ips: str, kind: str = "Deployment"
 ) -> None:
-    """Wait until the application has exactly one pool for each element of ``ips``."""
+    """Wait until the pools of the application have exactly the ranges ``ips``, in this order."""
 
-    async def have_ranges() -> bool:
+    async def pools_have_ranges() -> bool:
         pools = await pools_of(controllers, name, kind)
         return [",".join(pool.ips) for pool in pools] == list(ips)
 
-    await eventually(have_ranges)
+    await eventually(pools_have_ranges)
 
 
 def scale(server: ApiServer, name: str, replicas: int) -> None:
@@ -99,7 +99,7 @@ def delete(server: ApiServer, kind: str, name: str) -> None:
     server.request("DELETE", f"{COLLECTION_PATHS[kind]}/{name}?propagationPolicy=Background")
 
 
-def create_pod_of(server: ApiServer, deployment: Object, name: str) -> Object:
+def create_pod_of_deployment(server: ApiServer, deployment: Object, name: str) -> Object:
     """Create a Pod as a Deployment's ReplicaSet does."""
     replica_set = create_workload(server, "ReplicaSet", f"{name}-rs", deployment)
     return create_pod(server, name, NODE_NAME, replica_set, annotations=REQUESTS_POOL)
@@ -111,7 +111,7 @@ async def test_a_pool_grows_shrinks_and_is_deleted_with_its_deployment(
     await controllers.start_controller()
     web = create_workload(server, "Deployment", "web", annotations=REQUESTS_POOL, replicas=2)
     await until_pools(controllers, "web", "10.7.0.10-10.7.0.11")
-    pod = create_pod_of(server, web, "web-a")
+    pod = create_pod_of_deployment(server, web, "web-a")
     added_addresses = await agent.add("web-a", CNI_ARGS=cni_args_of(pod))
 
     scale(server, "web", 5)
@@ -131,7 +131,7 @@ async def test_an_add_waits_until_a_controller_creates_the_pool(
     server: ApiServer, controllers: ControllersHarness, agent: AgentHarness
 ) -> None:
     web = create_workload(server, "Deployment", "web", annotations=REQUESTS_POOL, replicas=1)
-    pod = create_pod_of(server, web, "web-a")
+    pod = create_pod_of_deployment(server, web, "web-a")
     adding = asyncio.create_task(agent.add("web-a", CNI_ARGS=cni_args_of(pod)))
     await controllers.start_controller()
 

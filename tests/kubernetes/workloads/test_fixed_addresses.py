@@ -64,19 +64,19 @@ def create_kubevirt_object(server: ApiServer, path: str, kind: str, metadata: Ob
     return answer.body
 
 
-def delete_with_finalizers(server: ApiServer, path: str) -> None:
+def delete_and_remove_finalizers(server: ApiServer, path: str) -> None:
     server.request("DELETE", path)
     server.request("PATCH", path, {"metadata": {"finalizers": None}}, content=MERGE_PATCH)
 
 
-async def launch(
+async def add_launcher(
     controllers: ControllersHarness, name: str, instance: Object, **metadata: Any
 ) -> set[str]:
     launcher = create_pod(controllers.server, name, NODE_NAME, instance, **metadata)
     return set(await controllers.add(launcher, "vm"))
 
 
-def resize(server: ApiServer, name: str, **spec: Any) -> None:
+def patch_statefulset(server: ApiServer, name: str, **spec: Any) -> None:
     server.request(
         "PATCH", f"{COLLECTION_PATHS['StatefulSet']}/{name}", {"spec": spec}, content=MERGE_PATCH
     )
@@ -100,7 +100,7 @@ async def test_a_vm_keeps_its_address_if_the_api_server_does_not_serve_kubevirt(
     replica = await controllers.start_controller()
     kind = {"kind": "VirtualMachineInstance", "apiVersion": "kubevirt.io/v1"}
     instance = kind | {"metadata": {"name": "a", "uid": "uid-a"}}
-    added_addresses = await launch(controllers, "launcher-1", instance)
+    added_addresses = await add_launcher(controllers, "launcher-1", instance)
     delete_pod(server, "launcher-1")
 
     for _ in range(3):
@@ -137,7 +137,7 @@ async def test_scaling_down_releases_the_addresses_of_surplus_replicas(
     db = create_workload(server, "StatefulSet", "db", replicas=3)
     first, *_ = await create_replicas(controllers, db, 3)
 
-    resize(server, "db", replicas=1)
+    patch_statefulset(server, "db", replicas=1)
     for name in ("db-2", "db-1"):
         delete_pod(server, name)
 
@@ -154,7 +154,7 @@ async def test_scaling_down_releases_the_addresses_of_replicas_without_pods(
     delete_pod(server, "db-1")
     await controllers.scan_again()
 
-    resize(server, "db", replicas=1)
+    patch_statefulset(server, "db", replicas=1)
     await controllers.until_scan_status(lambda status: status["suspects"] == 1)
     await controllers.scan_again()
 
@@ -169,7 +169,7 @@ async def test_raising_the_first_ordinal_releases_addresses_of_lower_replicas(
     db = create_workload(server, "StatefulSet", "db", replicas=2)
     _, second = await create_replicas(controllers, db, 2)
 
-    resize(server, "db", replicas=1, ordinals={"start": 1})
+    patch_statefulset(server, "db", replicas=1, ordinals={"start": 1})
     delete_pod(server, "db-0")
 
     await controllers.until_claimed(*second)
@@ -200,8 +200,8 @@ async def test_a_vm_keeps_its_address_while_it_stops_and_starts(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller()
-    added_addresses = await launch(controllers, "launcher-1", create_machine(server, "a"))
-    delete_with_finalizers(server, f"{INSTANCES_PATH}/a")
+    added_addresses = await add_launcher(controllers, "launcher-1", create_machine(server, "a"))
+    delete_and_remove_finalizers(server, f"{INSTANCES_PATH}/a")
     delete_pod(server, "launcher-1")
     for _ in range(3):
         await controllers.scan_again()
@@ -210,10 +210,10 @@ async def test_a_vm_keeps_its_address_while_it_stops_and_starts(
     machine = server.request("GET", f"{MACHINES_PATH}/a").body
     metadata = {"name": "a"} | owned_by(machine)
     instance = create_kubevirt_object(server, INSTANCES_PATH, "VirtualMachineInstance", metadata)
-    added_again = await launch(controllers, "launcher-2", instance)
+    added_again = await add_launcher(controllers, "launcher-2", instance)
     # Clean up:
-    delete_with_finalizers(server, f"{MACHINES_PATH}/a")
-    delete_with_finalizers(server, f"{INSTANCES_PATH}/a")
+    delete_and_remove_finalizers(server, f"{MACHINES_PATH}/a")
+    delete_and_remove_finalizers(server, f"{INSTANCES_PATH}/a")
 
     assert added_addresses == claimed_when_stopped == added_again
 
@@ -224,10 +224,10 @@ async def test_a_deleted_vm_releases_its_address(
 ) -> None:
     await controllers.start_controller()
     unrelated_addresses = await controllers.add(create_pod(server, "web-0", NODE_NAME))
-    await launch(controllers, "launcher-1", create_machine(server, "a"))
+    await add_launcher(controllers, "launcher-1", create_machine(server, "a"))
 
-    delete_with_finalizers(server, f"{MACHINES_PATH}/a")
-    delete_with_finalizers(server, f"{INSTANCES_PATH}/a")
+    delete_and_remove_finalizers(server, f"{MACHINES_PATH}/a")
+    delete_and_remove_finalizers(server, f"{INSTANCES_PATH}/a")
     delete_pod(server, "launcher-1")
 
     await controllers.until_claimed(*unrelated_addresses)
@@ -239,12 +239,12 @@ async def test_a_deleted_vm_without_a_launcher_releases_its_address(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller()
-    await launch(controllers, "launcher-1", create_machine(server, "a"))
-    delete_with_finalizers(server, f"{INSTANCES_PATH}/a")
+    await add_launcher(controllers, "launcher-1", create_machine(server, "a"))
+    delete_and_remove_finalizers(server, f"{INSTANCES_PATH}/a")
     delete_pod(server, "launcher-1")
     await controllers.scan_again()
 
-    delete_with_finalizers(server, f"{MACHINES_PATH}/a")
+    delete_and_remove_finalizers(server, f"{MACHINES_PATH}/a")
     await controllers.until_scan_status(lambda status: status["suspects"] == 1)
     await controllers.scan_again()
 
@@ -258,17 +258,17 @@ async def test_a_migrated_vm_keeps_its_address(
 ) -> None:
     await controllers.start_controller()
     instance = create_machine(server, "a")
-    added_to_source = await launch(controllers, "launcher-1", instance)
+    added_to_source = await add_launcher(controllers, "launcher-1", instance)
 
     job = {"annotations": {"kubevirt.io/migrationJobName": "job"}}
-    added_to_target = await launch(controllers, "launcher-2", instance, **job)
+    added_to_target = await add_launcher(controllers, "launcher-2", instance, **job)
     delete_pod(server, "launcher-1")
     for _ in range(3):
         await controllers.scan_again()
     claimed_after_migration = await controllers.claimed_addresses()
     # Clean up:
-    delete_with_finalizers(server, f"{MACHINES_PATH}/a")
-    delete_with_finalizers(server, f"{INSTANCES_PATH}/a")
+    delete_and_remove_finalizers(server, f"{MACHINES_PATH}/a")
+    delete_and_remove_finalizers(server, f"{INSTANCES_PATH}/a")
 
     assert added_to_source == added_to_target == claimed_after_migration
 
@@ -279,17 +279,17 @@ async def test_a_deleted_vm_keeps_its_address_until_its_last_launcher_ends(
 ) -> None:
     await controllers.start_controller()
     instance = create_machine(server, "a")
-    added_addresses = await launch(controllers, "launcher-1", instance)
-    await launch(controllers, "launcher-2", instance)
+    added_addresses = await add_launcher(controllers, "launcher-1", instance)
+    await add_launcher(controllers, "launcher-2", instance)
 
-    delete_with_finalizers(server, f"{MACHINES_PATH}/a")
+    delete_and_remove_finalizers(server, f"{MACHINES_PATH}/a")
     server.request("DELETE", f"{INSTANCES_PATH}/a")
     delete_pod(server, "launcher-2")
     for _ in range(3):
         await controllers.scan_again()
     claimed_with_one_launcher = await controllers.claimed_addresses()
     delete_pod(server, "launcher-1")
-    delete_with_finalizers(server, f"{INSTANCES_PATH}/a")
+    delete_and_remove_finalizers(server, f"{INSTANCES_PATH}/a")
     await controllers.until_scan_status(lambda status: status["suspects"] == 1)
     await controllers.scan_again()
 

@@ -99,7 +99,7 @@ async def controllers(server: ApiServer) -> AsyncIterator[ControllersHarness]:
 async def cluster(
     ipam_claim_crd: None, controllers: ControllersHarness, settings: Settings
 ) -> AsyncIterator[Cluster]:
-    """The agent's connection to the API server, with all objects listed."""
+    """The agent's connection to the API server, after it has listed all objects."""
     settings = _settings_of(controllers, settings)
     connection = await connect_cluster(settings)
     assert connection is not None
@@ -241,7 +241,7 @@ def _is_ending(cluster: Cluster) -> bool:
     return pod is None or "deletionTimestamp" in pod["metadata"]
 
 
-async def test_the_reporter_writes_addresses_and_pod_and_keeps_foreign_conditions(
+async def test_the_reporter_writes_addresses_and_pod_and_keeps_conditions_of_others(
     server_with_claim: ApiServer,
     agent: AgentHarness,
     cluster: Cluster,

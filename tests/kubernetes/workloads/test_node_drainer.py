@@ -103,7 +103,7 @@ async def test_a_repeated_cordon_or_uncordon_changes_nothing(
     assert (await drainer.observe()).cordoned == ()
 
 
-async def test_a_drain_request_has_a_limited_number_of_observed_pods(
+async def test_observe_returns_a_limited_number_of_pods_of_a_drain_request(
     shop: ApiServer, drainer: KubernetesNodeDrainer
 ) -> None:
     create_drain_request(shop, *(f"shop/web-{number}" for number in range(2 * PODS_OBSERVED_MAX)))

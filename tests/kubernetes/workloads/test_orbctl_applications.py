@@ -75,11 +75,11 @@ def test_get_applications_shows_only_workloads_that_request_pools(
     }
 
 
-def test_get_applications_without_a_kubeconfig_shows_only_applications_in_the_log(
+def test_get_applications_shows_applications_without_pools_only_with_a_kubeconfig(
     server: ApiServer, orbctl: OrbctlHarness
 ) -> None:
     result = orbctl.orbctl("get", "applications", "-n", "shop", "-o", "name")
-    assert result.out == "", "the log alone has no application"
+    assert result.out == "", "the log must have no application"
 
     kubeconfig = f"--kubeconfig={server.kubeconfig}"
     result = orbctl.orbctl("get", "applications", "-n", "shop", "-o", "name", kubeconfig)

@@ -27,8 +27,8 @@ from tests.kubernetes.workload_objects import (
 )
 from tests.support.kubernetes import ApiServer
 
-PODS_OF_CROWD: Final = 300
-"""Two transactions cannot release so many Pods: a transaction has at most 126 events."""
+MANY_PODS: Final = 300
+"""Two transactions cannot release all their addresses: a transaction has at most 126 events."""
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ async def test_addresses_of_ended_pods_on_known_nodes_are_released_after_the_gra
     set_status(server, "done", phase="Succeeded", containerStatuses=[ended_container()])
     set_status(server, "evicted", phase="Failed", reason="Evicted")
     await controllers.until_executions("deleted", "deleted-on-node-down", "done")
-    claimed_before = await controllers.claimed_addresses()
+    claimed_before_release = await controllers.claimed_addresses()
     # The containers of the evicted Pod have no end time, so two scans must confirm the end.
     await controllers.until_claimed(
         *living_addresses, *on_unknown_node, *await controllers.addresses_of_pod("evicted")
@@ -225,7 +225,8 @@ async def test_addresses_of_ended_pods_on_known_nodes_are_released_after_the_gra
     for _ in range(2):
         await controllers.scan_again()
 
-    assert len(claimed_before) == 6  # the living Pod, three deleted Pods and two finished Pods
+    # The living Pod, three deleted Pods and two finished Pods.
+    assert len(claimed_before_release) == 6
     await controllers.until_claimed(*living_addresses, *on_unknown_node)
 
 
@@ -277,8 +278,8 @@ async def test_all_addresses_of_many_force_deleted_pods_are_released(
     await controllers.start_controller("two", leads=False)
     async with asyncio.TaskGroup() as group:
         for remainder in range(8):
-            group.create_task(create_pods(server, controllers, range(remainder, PODS_OF_CROWD, 8)))
-    assert len(await controllers.claimed_addresses()) == PODS_OF_CROWD
+            group.create_task(create_pods(server, controllers, range(remainder, MANY_PODS, 8)))
+    assert len(await controllers.claimed_addresses()) == MANY_PODS
 
     await asyncio.to_thread(delete_workloads, server)
 

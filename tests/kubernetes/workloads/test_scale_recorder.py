@@ -104,7 +104,7 @@ async def recording(
 
 
 async def recorded_sizes(cluster: TranslatorHarness) -> list[tuple[str, int]]:
-    """Name and number of Pods in each ApplicationScaled event."""
+    """The application's name and its number of Pods in each ApplicationScaled event."""
     return [
         (recorded.event.name, recorded.event.replicas)
         for recorded in await cluster.node.log()

@@ -1,4 +1,4 @@
-"""A network namespace with server addresses, and a control group with attached programs.
+"""A network namespace with server addresses, and a control group for the BPF programs.
 
 The test's process is in the control group while the harness is open, because a socket belongs to
 the control group of its creator.
@@ -22,7 +22,7 @@ from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from ops.lab.namespaces import NamedNamespace
 from ops.lab.programs import run
 
-ANSWER_S: Final = 5.0
+SOCKET_TIMEOUT_S: Final = 5.0
 BACKEND_ADDRESSES: Final = {
     4: ("10.7.0.1", "10.7.0.2", "10.7.0.3"),
     6: ("fd00:7::1", "fd00:7::2", "fd00:7::3"),
@@ -36,10 +36,7 @@ AF: Final = {4: sockets.AF_INET, 6: sockets.AF_INET6}
 
 
 class ClusterIPHarness:
-    """A network namespace and a control group.
-
-    ``named`` runs commands in the namespace, and ``inside`` opens sockets there.
-    """
+    """``named`` runs commands in the namespace; ``socket`` opens sockets there."""
 
     def __init__(self, directory: Path) -> None:
         self._stack = ExitStack()
@@ -72,14 +69,14 @@ class ClusterIPHarness:
         return installation
 
     def serve(self, installation: Installation, frontends: dict[Frontend, BackendGroup]) -> None:
-        """Serve these frontends and no others."""
+        """Write these frontends to the maps and remove all others."""
         steps, _ = plan(contents_of(installation.read()), frontends)
         installation.write(steps)
 
     def socket(self, family: int, protocol: str = "TCP") -> sockets.socket:
         new_socket = self.executor.socket(self.inside, AF[family], SOCKET_KINDS[protocol], 0)
         self._stack.callback(new_socket.close)
-        new_socket.settimeout(ANSWER_S)
+        new_socket.settimeout(SOCKET_TIMEOUT_S)
         return new_socket
 
     def server(
@@ -106,7 +103,7 @@ def frontend(family: int, protocol: str = "TCP", port: int = SERVICE_PORT) -> Fr
 
 
 def backends_of(family: int, *numbers: int) -> tuple[TransportAddress, ...]:
-    """Backends by their indices in ``BACKEND_ADDRESSES``."""
+    """The backends with these indices in ``BACKEND_ADDRESSES``."""
     return tuple(
         TransportAddress(address_bytes(BACKEND_ADDRESSES[family][number]), BACKEND_PORT)
         for number in numbers

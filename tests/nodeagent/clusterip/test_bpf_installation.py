@@ -1,4 +1,4 @@
-"""Programs and maps stay in the kernel after the agent's end only if a bpffs is mounted."""
+"""Programs and maps stay in the kernel after the agent ends only if a bpffs is mounted."""
 
 from __future__ import annotations
 
@@ -206,7 +206,9 @@ def test_trace_path_prints_the_backend_of_a_served_cluster_ip(
     assert served_frontends(pinned_harness.bpffs) == {}
 
 
-def test_remove_detaches_and_removes_all_pinned_objects(pinned_harness: ClusterIPHarness) -> None:
+def test_remove_pinned_objects_detaches_the_programs_and_removes_their_directory(
+    pinned_harness: ClusterIPHarness,
+) -> None:
     assert remove_pinned_objects(pinned_harness.bpffs)
     assert not is_served(pinned_harness)
     assert not (pinned_harness.bpffs / PIN_DIRECTORY).exists()

@@ -3,8 +3,8 @@
 Each file in ``programs`` is the text of one program. To rewrite the files run the test with
 REWRITE_PLANS=1.
 
-The programs do not change sockets of the network namespace with the cookie ``skipped_netns``; 0 for
-none.
+The programs ignore sockets of the network namespace whose cookie is ``skipped_netns``. The value 0
+skips no namespace.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Planned writes to the eBPF maps of Services; a crash may follow any write."""
+"""A plan changes the eBPF maps of Services; the agent may crash after each write."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def writes(steps: MapPlan) -> Iterator[tuple[str, object, object]]:
 
 
 def maps_after(stored_maps: StoredMaps, steps: MapPlan, count: int | None = None) -> StoredMaps:
-    """The maps after the first ``count`` writes of a plan; None: after all."""
+    """The maps after the first ``count`` writes of a plan, or after all if it is None."""
     services, slots, members = (
         dict(stored_maps.services),
         dict(stored_maps.backends),

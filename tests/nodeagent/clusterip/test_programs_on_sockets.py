@@ -1,4 +1,4 @@
-"""The BPF programs that translate ClusterIPs, run by the kernel for real sockets of a cgroup."""
+"""BPF programs translate ClusterIPs for real sockets of a control group."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CONNECTIONS: Final = 64
 """The probability that one of three backends is never chosen is below 3 * (2/3)**64."""
 
 
-def three_backends(family: int, **affinity: int) -> dict[Frontend, BackendGroup]:
+def frontends_with_three_backends(family: int, **affinity: int) -> dict[Frontend, BackendGroup]:
     backend_group = BackendGroup(backends_of(family, 0, 1, 2), **affinity)
     return {frontend(family): backend_group, frontend(family, "UDP"): backend_group}
 
@@ -90,7 +90,7 @@ def test_connections_are_distributed_over_all_backends(
     harness: ClusterIPHarness, installation: Installation, family: int
 ) -> None:
     servers = [harness.server(address) for address in BACKEND_ADDRESSES[family]]
-    harness.serve(installation, three_backends(family))
+    harness.serve(installation, frontends_with_three_backends(family))
     assert len({chosen_backend(servers, harness, family) for _ in range(CONNECTIONS)}) == len(
         servers
     )
@@ -101,13 +101,13 @@ def test_a_client_with_affinity_keeps_its_backend(
     harness: ClusterIPHarness, installation: Installation, family: int
 ) -> None:
     servers = [harness.server(address) for address in BACKEND_ADDRESSES[family]]
-    harness.serve(installation, three_backends(family, affinity_s=600))
+    harness.serve(installation, frontends_with_three_backends(family, affinity_s=600))
     (first,) = {chosen_backend(servers, harness, family) for _ in range(CONNECTIONS)}
     others = backends_of(family, *(number for number in range(3) if number != first))
     harness.serve(installation, {frontend(family): BackendGroup(others, affinity_s=600)})
     (second,) = {chosen_backend(servers, harness, family) for _ in range(CONNECTIONS)}
     assert second != first
-    harness.serve(installation, three_backends(family, affinity_s=600))
+    harness.serve(installation, frontends_with_three_backends(family, affinity_s=600))
     assert {chosen_backend(servers, harness, family) for _ in range(CONNECTIONS)} == {second}
 
 
@@ -115,13 +115,13 @@ def test_affinity_ends_after_the_affinity_time_of_the_service(
     harness: ClusterIPHarness, installation: Installation
 ) -> None:
     servers = [harness.server(address) for address in BACKEND_ADDRESSES[4]]
-    harness.serve(installation, three_backends(4, affinity_s=1))
+    harness.serve(installation, frontends_with_three_backends(4, affinity_s=1))
     chosen_backend(servers, harness, 4)
     affinity = installation._maps["affinity"]
     ((client, chosen),) = list(affinity.items())
     backends = set()
     for _ in range(CONNECTIONS):
-        # Set the time of the last connection (the last eight bytes) to the start of the machine.
+        # The last eight bytes are the time of the last connection; 0 is the boot time.
         affinity.put(client, chosen[:24] + bytes(8))
         backends.add(chosen_backend(servers, harness, 4))
     assert len(backends) == len(servers)
@@ -155,7 +155,7 @@ def test_a_service_without_backends_refuses_with_eperm_on_an_old_kernel(
 def test_destinations_that_are_not_services_are_not_changed(
     harness: ClusterIPHarness, installation: Installation, family: int
 ) -> None:
-    harness.serve(installation, three_backends(family))
+    harness.serve(installation, frontends_with_three_backends(family))
     server = harness.server(BACKEND_ADDRESSES[family][2], "UDP")
     client = harness.socket(family, "UDP")
     client.sendto(b"hello", (BACKEND_ADDRESSES[family][2], BACKEND_PORT))
@@ -226,7 +226,7 @@ def test_an_open_udp_socket_sends_its_next_packet_to_the_new_backend(
 def test_connections_to_a_removed_service_are_not_changed(
     harness: ClusterIPHarness, installation: Installation
 ) -> None:
-    harness.serve(installation, three_backends(4))
+    harness.serve(installation, frontends_with_three_backends(4))
     harness.serve(installation, {})
     with pytest.raises(OSError, match="unreachable"):
         harness.socket(4).connect((SERVICE_ADDRESS[4], SERVICE_PORT))
@@ -236,7 +236,7 @@ def test_sockets_of_a_skipped_namespace_are_not_changed(harness: ClusterIPHarnes
     packed_cookie = harness.socket(4).getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, COOKIE_BYTES)
     cookie = int.from_bytes(packed_cookie, sys.byteorder)
     installation = harness.install(DesiredPrograms(skipped_netns=cookie))
-    harness.serve(installation, three_backends(4))
+    harness.serve(installation, frontends_with_three_backends(4))
     with pytest.raises(OSError, match="unreachable"):
         harness.socket(4).connect((SERVICE_ADDRESS[4], SERVICE_PORT))
 

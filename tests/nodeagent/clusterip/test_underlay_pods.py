@@ -1,6 +1,6 @@
 """Underlay Pods reach Services with packets from the Pod's address to the backend's address.
 
-The cases are those of docs/reference/networks.md, section "Traffic", without kube-proxy.
+The section "Traffic" of docs/reference/networks.md lists the cases. No kube-proxy runs here.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ def test_packets_go_from_the_pod_address_to_the_backend_address(
         )
         frames = received_frames(packet_socket)
     assert client_address == pod_address
-    assert any(raw(target) in frame for frame in frames)
-    assert not any(raw(CLUSTER_IPS[family]) in frame for frame in frames)
+    assert any(address_bytes(target) in frame for frame in frames)
+    assert not any(address_bytes(CLUSTER_IPS[family]) in frame for frame in frames)
 
 
 @FAMILIES
@@ -129,6 +129,6 @@ def received_frames(packet_socket: socket.socket) -> list[bytes]:
             return frames
 
 
-def raw(address: str) -> bytes:
+def address_bytes(address: str) -> bytes:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     return socket.inet_pton(family, address)

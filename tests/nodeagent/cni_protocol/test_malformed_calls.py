@@ -159,7 +159,9 @@ def test_limits_of_the_log_file_may_be_strings_as_in_spiderpools_documents() -> 
     assert limits == (100, 30, 7)
 
 
-async def test_an_invalid_netconf_fails_a_del_and_the_address_stays(agent: AgentHarness) -> None:
+async def test_a_del_with_an_invalid_netconf_fails_and_the_address_stays(
+    agent: AgentHarness,
+) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
     await agent.add()
 
@@ -291,12 +293,12 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
     max_leaves=8,
 )
-members = st.sampled_from(
+member_names = st.sampled_from(
     ["cniVersion", "CNIVERSION", "name", "ipam", "prevResult", "cni.dev/attachments", "type"]
 )
 
 
-@given(st.dictionaries(members, json_values, max_size=5))
+@given(st.dictionaries(member_names, json_values, max_size=5))
 def test_any_document_as_netconf_is_parsed_or_refused(document: dict[str, Any]) -> None:
     base = {"cniVersion": "1.1.0", "name": "lan"}
     code, conf = outcome(lambda: read_netconf(json.dumps(base | document).encode()))

@@ -18,7 +18,9 @@ macs = st.binary(min_size=6, max_size=6)
 ipv4 = st.binary(min_size=4, max_size=4)
 ipv6 = st.binary(min_size=16, max_size=16)
 unicast = ipv6.filter(lambda address: address[0] != MULTICAST)
-groups = st.binary(min_size=3, max_size=3).map(lambda suffix: SOLICITED_NODE_PREFIX + suffix)
+solicited_node_groups = st.binary(min_size=3, max_size=3).map(
+    lambda suffix: SOLICITED_NODE_PREFIX + suffix
+)
 link_options = macs | st.just(b"")  # the link-layer address option of a message, b"" for none
 
 arp_packets = st.builds(
@@ -45,7 +47,7 @@ advertisements = st.builds(
 ) | st.builds(
     Advertisement,
     source=unicast,
-    destination=groups,
+    destination=solicited_node_groups,
     target=unicast,
     link=link_options,
     router=st.booleans(),

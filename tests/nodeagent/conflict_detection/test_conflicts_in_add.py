@@ -93,7 +93,9 @@ async def test_an_add_returns_another_address_after_a_conflict(
             f"container c-web-0; MAC {conflicting_host.mac} on node-1/eth0 seen by agent/node-1"
         )
         assert set(await node.claims()) == {"10.6.0.11"}
-        assert await node.add(CNI_NETNS=pod.netns) == ["10.6.0.11/24"], "repeated ADD"
+        assert await node.add(CNI_NETNS=pod.netns) == ["10.6.0.11/24"], (
+            "a repeated ADD must not change it"
+        )
 
 
 async def test_a_conflict_on_the_last_address_of_a_pool_is_reported(
@@ -249,10 +251,10 @@ async def test_a_conflict_on_one_interface_changes_only_the_address_of_that_inte
         assert set(await node.claims()) == {"10.6.0.10", "10.7.0.11"}
 
 
-async def test_later_nics_keep_their_pools_after_a_conflict_of_an_unnamed_nic(
+async def test_later_nics_keep_their_pools_after_a_conflict_if_no_entry_names_an_interface(
     link: Link, run_agent: AgentRunner
 ) -> None:
-    """Entry n of an annotation without interface names is for the nth NIC that gets an ADD."""
+    """Without interface names, entry n of the annotation is for the nth NIC that gets an ADD."""
     link.station("10.6.0.10/24")
     first, second = link.station(up=False), net1_of(link)
     async with run_agent() as node:
@@ -302,7 +304,7 @@ async def test_probes_are_spans_of_the_add(link: Link, run_agent: AgentRunner) -
 
 
 async def test_a_del_waits_until_the_probe_has_ended(link: Link, run_agent: AgentRunner) -> None:
-    """A DEL during the probe would release an address that the ADD then returns."""
+    """Without the wait, the DEL would release an address that the ADD then returns."""
     pod = link.station(up=False)
     async with run_agent(detect_gateway=True) as node:
         await create_lan_pool(node, gateway=GATEWAY)
