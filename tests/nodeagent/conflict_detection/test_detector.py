@@ -94,7 +94,9 @@ async def test_conflicting_hosts_of_both_families_are_found_in_one_probe(
 
 
 @needs_packet_groups
-async def test_a_missing_gateway_is_reported_as_silent(link: Link, detector: Detector) -> None:
+async def test_a_gateway_that_does_not_answer_is_reported_as_silent(
+    link: Link, detector: Detector
+) -> None:
     link.station("10.6.0.1/24")
     pod = link.station(up=False)
 
@@ -141,7 +143,7 @@ async def test_a_macvlan_receives_answers(link: Link, detector: Detector) -> Non
 
 
 @needs_packet_groups
-async def test_an_address_of_the_node_is_a_conflict_without_an_answer(
+async def test_an_address_of_the_node_is_a_conflict_although_no_host_answers(
     link: Link,
 ) -> None:
     """A macvlan and its master do not receive each other's frames."""
@@ -299,8 +301,8 @@ async def test_an_announcement_updates_neighbour_caches(link: Link, detector: De
     neighbour = link.station("10.6.0.99/24", "fd00:6::99/64")
     name = Path(neighbour.netns).name
     for address in ("10.6.0.17", "fd00:6::11"):
-        stale = ("lladdr", "02:00:00:00:aa:aa", "dev", "eth0", "nud", "stale")
-        ip("-n", name, "neighbour", "add", address, *stale)
+        stale_entry = ("lladdr", "02:00:00:00:aa:aa", "dev", "eth0", "nud", "stale")
+        ip("-n", name, "neighbour", "add", address, *stale_entry)
     set_sysctl(neighbour, "net/ipv4/neigh/eth0/locktime", "0")
     pod = link.station()
 

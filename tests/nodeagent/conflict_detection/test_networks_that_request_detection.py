@@ -1,4 +1,4 @@
-"""A coordinator's ``detectIPConflict`` and ``detectGateway`` enable detection for its network.
+"""``detectIPConflict`` and ``detectGateway`` of a network enable detection for this network.
 
 The fixture ``link`` is a bridge. A station is a network namespace with an eth0 on the bridge.
 """
@@ -59,7 +59,8 @@ async def attach(node: AgentHarness, pod: Station, **requested: object) -> Reply
 async def test_a_conflict_fails_the_add_and_the_next_sandbox_gets_another_address(
     link: Link, node: AgentHarness
 ) -> None:
-    conflicting_host, pod, next_pod = link.station("10.6.0.10/24"), link.station(), link.station()
+    conflicting_host = link.station("10.6.0.10/24")
+    pod, next_sandbox = link.station(), link.station()
 
     reply = await attach(node, pod, detectIPConflict=True)
 
@@ -69,7 +70,7 @@ async def test_a_conflict_fails_the_add_and_the_next_sandbox_gets_another_addres
         in reply.error["msg"]
     )
     assert await node.claims() == {}
-    assert await node.add(CNI_NETNS=next_pod.netns) == ["10.6.0.11/24"]
+    assert await node.add(CNI_NETNS=next_sandbox.netns) == ["10.6.0.11/24"]
 
 
 async def test_an_add_with_detect_gateway_fails_if_the_gateway_is_silent(
@@ -90,14 +91,14 @@ async def test_detect_options_set_the_number_of_gateway_probes(
     reply = await attach(node, pod, detectGateway=True, detectOptions=options)
 
     assert "is unreachable" in reply.error["msg"]
-    targets = [await asyncio.to_thread(next_request, listener, pod) for _ in range(2)]
+    targets = [await asyncio.to_thread(next_request_target, listener, pod) for _ in range(2)]
     assert targets == [GATEWAY] * 2
     listener.setblocking(False)
     with pytest.raises(BlockingIOError):
-        next_request(listener, pod)
+        next_request_target(listener, pod)
 
 
-def next_request(listener: socket.socket, pod: Station) -> str:
+def next_request_target(listener: socket.socket, pod: Station) -> str:
     """The target address of the Pod's next ARP request for another host."""
     while True:
         packet = decode_arp(listener.recv(2048))
@@ -132,7 +133,7 @@ async def test_invalid_detect_options_fail_the_add(link: Link, node: AgentHarnes
         ),
     ],
 )
-def test_the_addresses_of_the_interface_in_prev_result_are_probed(
+def test_the_assigned_nic_has_the_first_address_of_each_family_in_prev_result(
     previous: dict[str, Any], nic: Nic
 ) -> None:
     """An address without an interface counts for every interface."""

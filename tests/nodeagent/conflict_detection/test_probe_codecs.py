@@ -117,7 +117,7 @@ def test_random_bytes_are_not_decoded_to_a_message(noise: bytes) -> None:
     assert decode_message(noise) is None
     for ethertype in (b"\x08\x06", b"\x86\xdd"):
         frame = BROADCAST_MAC + OUR_MAC + ethertype + noise
-        decode_arp(frame)  # returns None or a packet, and raises no error
+        decode_arp(frame)  # may return a packet, because ARP has no checksum
         assert decode_message(frame) is None
 
 
@@ -131,7 +131,7 @@ def test_a_frame_with_a_changed_bit_is_discarded(message: Message, data: st.Data
     # The IP addresses begin at byte 22.
     frame[data.draw(st.integers(22, len(frame) - 1))] ^= 1 << data.draw(st.integers(0, 7))
 
-    assert decode_message(bytes(frame)) is None, "the checksum covers addresses and message"
+    assert decode_message(bytes(frame)) is None, "expected the checksum to reveal the changed bit"
 
 
 @given(arp_packets, st.integers(0, 41))
@@ -173,7 +173,7 @@ INVALID_BYTES = {
     "hop limit below 255: from beyond a router": (21, 64),
     "UDP instead of ICMPv6": (20, 17),
     "code not zero": (55, 1),
-    "a group as its target": (62, 0xFF),
+    "a multicast group as the target": (62, 0xFF),
     "an option without length": (79, 0),
     "an option beyond the message": (79, 2),
 }

@@ -63,7 +63,7 @@ REQUEST_IPV4 = ProbeRequest(ADDRESS, OUR_MAC, conflict=True, gateway=GATEWAY)
 REQUEST_IPV6 = ProbeRequest(ADDRESS6, OUR_MAC, conflict=True, gateway=GATEWAY6)
 
 BOTH_CODECS = pytest.mark.parametrize(
-    ("codec", "probe_request", "conflicting_host", "router"),
+    ("codec", "probe_request", "conflicting_frame", "router_frame"),
     [
         (
             ARP_CODEC,
@@ -104,7 +104,7 @@ def run_without_answers(
 
 @BOTH_CODECS
 def test_a_probe_without_answers_finds_a_silent_gateway(
-    codec: ProbeCodec, probe_request: ProbeRequest, conflicting_host: bytes, router: bytes
+    codec: ProbeCodec, probe_request: ProbeRequest, conflicting_frame: bytes, router_frame: bytes
 ) -> None:
     state, sent = run_without_answers(start_probe(probe_request, codec, 0.0), codec)
 
@@ -164,7 +164,7 @@ def test_detect_options_cannot_raise_the_number_of_probes_above_the_limit() -> N
 
 @BOTH_CODECS
 def test_the_address_is_free_if_there_is_no_gateway_and_no_answer(
-    codec: ProbeCodec, probe_request: ProbeRequest, conflicting_host: bytes, router: bytes
+    codec: ProbeCodec, probe_request: ProbeRequest, conflicting_frame: bytes, router_frame: bytes
 ) -> None:
     state, _ = run_without_answers(
         start_probe(probe_request._replace(gateway=b""), codec, 0.0), codec
@@ -176,13 +176,13 @@ def test_the_address_is_free_if_there_is_no_gateway_and_no_answer(
 
 @BOTH_CODECS
 def test_only_the_gateway_is_probed_if_conflict_detection_is_disabled(
-    codec: ProbeCodec, probe_request: ProbeRequest, conflicting_host: bytes, router: bytes
+    codec: ProbeCodec, probe_request: ProbeRequest, conflicting_frame: bytes, router_frame: bytes
 ) -> None:
     step = start_probe(probe_request._replace(conflict=False), codec, 0.0)
 
     assert step.send == (codec.gateway_probe(probe_request),)
-    assert receive_frame(step.state, codec, conflicting_host).finding is None
-    assert receive_frame(step.state, codec, router).finding == AddressFree(ROUTER_MAC)
+    assert receive_frame(step.state, codec, conflicting_frame).finding is None
+    assert receive_frame(step.state, codec, router_frame).finding == AddressFree(ROUTER_MAC)
 
 
 def test_no_frame_is_sent_if_both_detections_are_disabled() -> None:
@@ -194,49 +194,49 @@ def test_no_frame_is_sent_if_both_detections_are_disabled() -> None:
 
 @BOTH_CODECS
 def test_a_conflicting_host_ends_the_probe_immediately(
-    codec: ProbeCodec, probe_request: ProbeRequest, conflicting_host: bytes, router: bytes
+    codec: ProbeCodec, probe_request: ProbeRequest, conflicting_frame: bytes, router_frame: bytes
 ) -> None:
-    state = receive_frame(start_probe(probe_request, codec, 0.0).state, codec, conflicting_host)
+    state = receive_frame(start_probe(probe_request, codec, 0.0).state, codec, conflicting_frame)
 
     assert state.finding == ConflictFound(THEIR_MAC)
-    assert advance(state, codec, 1.0) == ProbeStep(state), "no more frames are sent"
-    assert receive_frame(state, codec, router) == state
+    assert advance(state, codec, 1.0) == ProbeStep(state), "expected no more frames"
+    assert receive_frame(state, codec, router_frame) == state
 
 
 @BOTH_CODECS
 def test_a_conflicting_host_is_found_while_the_gateway_is_probed(
-    codec: ProbeCodec, probe_request: ProbeRequest, conflicting_host: bytes, router: bytes
+    codec: ProbeCodec, probe_request: ProbeRequest, conflicting_frame: bytes, router_frame: bytes
 ) -> None:
     state = start_probe(probe_request, codec, 0.0).state
     while not state.probing_gateway:
         state = advance(state, codec, state.due).state
 
-    assert receive_frame(state, codec, conflicting_host).finding == ConflictFound(THEIR_MAC)
+    assert receive_frame(state, codec, conflicting_frame).finding == ConflictFound(THEIR_MAC)
 
 
 @BOTH_CODECS
 def test_a_packet_of_the_gateway_before_the_gateway_probe_is_ignored(
-    codec: ProbeCodec, probe_request: ProbeRequest, conflicting_host: bytes, router: bytes
+    codec: ProbeCodec, probe_request: ProbeRequest, conflicting_frame: bytes, router_frame: bytes
 ) -> None:
     state = start_probe(probe_request, codec, 0.0).state
-    assert receive_frame(state, codec, router).finding is None
-    while not state.probing_gateway:
+    assert receive_frame(state, codec, router_frame).finding is None
+    while not state.at_gateway:
         state = advance(state, codec, state.due).state
 
-    assert receive_frame(state, codec, router).finding == AddressFree(ROUTER_MAC)
+    assert receive_frame(state, codec, router_frame).finding == AddressFree(ROUTER_MAC)
 
 
 @BOTH_CODECS
 def test_advancing_before_the_due_time_changes_nothing(
-    codec: ProbeCodec, probe_request: ProbeRequest, conflicting_host: bytes, router: bytes
+    codec: ProbeCodec, probe_request: ProbeRequest, conflicting_frame: bytes, router_frame: bytes
 ) -> None:
     state = start_probe(probe_request, codec, 5.0).state
 
     assert advance(state, codec, 5.0 + CONFLICT_WINDOW_S / CONFLICT_PROBES / 2) == ProbeStep(state)
 
 
-def test_late_timers_neither_skip_a_probe_nor_shorten_the_wait_for_answers() -> None:
-    state = start_probe(REQUEST_IPV4._replace(gateway=b""), ARP_CODEC, 0.0).state
+def test_late_timers_skip_no_probe_and_keep_the_wait_for_answers() -> None:
+    state = start_probe(REQUEST_IPV4._replace(gateway=b""), ARP_PROBE, 0.0).state
     sent, now = 1, 0.0
     while state.finding is None:
         now = state.due + 10.0
@@ -276,7 +276,7 @@ def test_a_harmless_arp_packet_is_not_a_conflict(packet: ArpPacket) -> None:
     assert ARP_CODEC.conflicting_mac(encode_arp(packet), REQUEST_IPV4) == b""
 
 
-def test_the_mac_address_of_the_frame_is_used_without_a_link_layer_option() -> None:
+def test_the_frames_mac_address_is_used_if_there_is_no_link_layer_option() -> None:
     advertisement = Advertisement(ADDRESS6, ALL_NODES, ADDRESS6)
     assert (
         ND_CODEC.conflicting_mac(encode_advertisement(advertisement, THEIR_MAC), REQUEST_IPV6)
@@ -289,12 +289,12 @@ def test_duplicate_address_detection_of_another_host_is_a_conflict() -> None:
     ours = encode_solicitation(Solicitation(UNSPECIFIED_ADDRESS, ADDRESS6), OUR_MAC)
     request = encode_solicitation(Solicitation(GATEWAY6, ADDRESS6, ROUTER_MAC), ROUTER_MAC)
 
-    assert ND_CODEC.conflicting_mac(theirs, REQUEST_IPV6) == THEIR_MAC
-    assert ND_CODEC.conflicting_mac(ours, REQUEST_IPV6) == b"", (
-        "our own frame, received again (RFC 4862, 5.4.3)"
+    assert ND_PROBE.conflicting_mac(theirs, REQUEST_IPV6) == THEIR_MAC
+    assert ND_PROBE.conflicting_mac(ours, REQUEST_IPV6) == b"", (
+        "expected our own frame to be ignored (RFC 4862, 5.4.3)"
     )
-    assert ND_CODEC.conflicting_mac(request, REQUEST_IPV6) == b"", (
-        "a request does not use the address"
+    assert ND_PROBE.conflicting_mac(request, REQUEST_IPV6) == b"", (
+        "expected no conflict from a request for the address"
     )
 
 

@@ -52,9 +52,9 @@ def full_state(namespace: NamedNamespace) -> list[str]:
 
 
 def stable_state(namespace: NamedNamespace) -> list[str]:
-    """``full_state`` without lines that the kernel changes later.
+    """Return ``full_state`` without lines that the kernel changes later.
 
-    Also without the node's rule for table 500, which the coordinator never removes.
+    The result also omits the node's rule for table 500, which no DEL removes.
     """
     ignored_words = ("fe80", "multicast", "anycast", "lookup 500", "ff00::/8")
     return [
@@ -355,7 +355,9 @@ def test_iptables_gets_the_reply_mark_rules_if_nftables_is_unsupported(
 
     monkeypatch.setattr(NftReplyMarkRules, "put", refuse)
     preferred_rules = PreferredReplyMarkRules(network.executor)
-    assert len(iptables_rules.missing(namespace, (4, 6))) == 6, "three rules of each family"
+    assert len(iptables_rules.missing(namespace, (4, 6))) == 6, (
+        "expected three missing rules in each family"
+    )
     for _ in range(2):
         preferred_rules.put(namespace, (4, 6))
     assert preferred_rules.missing(namespace, (4, 6)) == []
@@ -380,11 +382,11 @@ def kill_agent_during_add(
     def raise_killed(*_: object) -> None:
         raise Killed
 
-    sends = iter(range(10))
+    call_numbers = iter(range(10))
     apply = engines._apply_steps
 
     def apply_until_killed(*arguments: Any) -> tuple[PlanStep, ...]:
-        if next(sends) == {"pod": 0, "host": 1}.get(at):
+        if next(call_numbers) == {"pod": 0, "host": 1}.get(at):
             raise Killed
         return apply(*arguments)
 

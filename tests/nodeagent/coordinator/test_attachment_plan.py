@@ -90,7 +90,7 @@ def pod_with(
 ) -> PodStack:
     """A Pod with these links, before the ADD for ``interface``.
 
-    ``defaults``: indexes of links with default routes in table main; (): all links in ``GATEWAYS``.
+    ``defaults``: indexes of the links with default routes; if empty, all links in ``GATEWAYS``.
     """
     addresses = tuple(
         LinkAddress(link.ifindex, parse_address(text), 64)
@@ -158,7 +158,7 @@ CASES: Final[dict[str, tuple[PodStack, dict[str, Any]]]] = {
         },
     ),
     "underlay-second": (pod_with(NET1, ETH0, VETH0, NET1, rules=REPLY_RULES), {}),
-    "underlay-second-as-documented": (
+    "underlay-second-without-hijack": (
         pod_with(NET1, ETH0, VETH0, NET1, rules=REPLY_RULES),
         {"hijackFurtherNics": False},
     ),
@@ -214,7 +214,7 @@ def test_no_route_is_tuned_if_only_the_new_nic_has_a_default_route() -> None:
     assert plan_of(pod)[1] == plan_of(pod, tunePodRoutes=False)[1]
 
 
-def test_only_the_new_nics_next_hop_leaves_a_multipath_default_route() -> None:
+def test_a_multipath_default_route_loses_only_the_next_hop_of_the_new_nic() -> None:
     pod = pod_with(NET1, ETH0, NET1)
     hops = tuple(Hop(ifindex, parse_address(GATEWAYS[ifindex][0])) for ifindex in (2, 3))
     multipath_route = KernelRoute(default_prefix(4), hops=hops)

@@ -20,7 +20,7 @@ def raise_permission_error(*_: object) -> Any:
     raise PermissionError(13, "Permission denied", "/var/lib/records")
 
 
-async def test_an_agent_serves_although_its_attachment_records_are_unreadable(
+async def test_an_add_succeeds_although_attachment_records_are_unreadable(
     settings: Settings,
     memory_store: MemoryStore,
     monkeypatch: pytest.MonkeyPatch,

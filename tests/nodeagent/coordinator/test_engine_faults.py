@@ -29,7 +29,7 @@ QUEUE_BYTES: Final = 2_000
 """A receive buffer of this size holds only a few answers of the kernel."""
 
 
-def before_sending(
+def change_during_add(
     monkeypatch: pytest.MonkeyPatch, change: Callable[[], object], number: int = 0
 ) -> None:
     """Call ``change`` during an ADD that has already read the state of the kernel.
@@ -37,23 +37,25 @@ def before_sending(
     ``number``: 0 before the ADD changes the Pod, 1 before the ADD changes the node.
     """
     apply = engines._apply_steps
-    sends = iter(range(100))
+    call_numbers = iter(range(100))
 
     def change_and_apply(*arguments: Any) -> tuple[PlanStep, ...]:
-        if next(sends) == number:
+        if next(call_numbers) == number:
             change()
         return apply(*arguments)
 
     monkeypatch.setattr(engines, "_apply_steps", change_and_apply)
 
 
-@pytest.mark.parametrize("send", [0, 1], ids=["before the Pod's side", "before the node's side"])
+@pytest.mark.parametrize(
+    "number", [0, 1], ids=["before the Pod is changed", "before the node is changed"]
+)
 def test_a_nic_that_is_renamed_during_an_add_is_set_up_and_reverted(
-    network_pod: NetworkPod, network_node: NetworkNode, monkeypatch: pytest.MonkeyPatch, send: int
+    network_pod: NetworkPod, network_node: NetworkNode, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     before = stable_state(network_node.inside)
     rename = ("link", "set", "eth0", "name", "was-eth0")
-    before_sending(monkeypatch, lambda: network_pod.inside.ip(*rename), number=send)
+    change_during_add(monkeypatch, lambda: network_pod.inside.ip(*rename), number=number)
     network_pod.add(**CONF)
     assert all(network_pod.pings(address) for address in network_node.addresses)
     assert network_pod.check() != [], "expected CHECK to find no eth0"
@@ -99,9 +101,9 @@ def test_an_add_succeeds_if_another_program_adds_the_same_objects(
             "route", "add", network_node.addresses[0], "dev", "veth0", "src", "10.6.0.101"
         )
 
-    before_sending(monkeypatch, add_same_objects)
+    change_during_add(monkeypatch, add_same_objects)
     network_pod.add(**CONF)
-    assert network_pod.check() == [], "the ADD has replaced the neighbour entry"
+    assert network_pod.check() == [], "expected the ADD to replace the neighbour entry"
     assert all(network_pod.pings(address) for address in network_node.addresses)
 
 
@@ -110,7 +112,7 @@ def test_an_add_reverts_its_changes_if_its_veth_pair_is_deleted(
 ) -> None:
     before = stable_state(network_pod.inside), stable_state(network_node.inside)
     with monkeypatch.context() as patch:
-        before_sending(
+        change_during_add(
             patch, lambda: network_node.inside.ip("link", "delete", network_pod.host_veth_name)
         )
         with pytest.raises(DatapathError):

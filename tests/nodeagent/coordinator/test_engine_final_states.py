@@ -25,16 +25,16 @@ COORDINATOR_CONF: Final[dict[str, Any]] = {
     "serviceCIDR": list(SERVICE_CIDRS),
     "hijackCIDR": ["169.254.0.0/16"],
 }
-HIJACKED: Final = ("10.96.0.0/16", "10.244.0.0/16", "169.254.0.0/16")
+HIJACKED_NETWORKS: Final = ("10.96.0.0/16", "10.244.0.0/16", "169.254.0.0/16")
 """The IPv4 networks of ``COORDINATOR_CONF``."""
 
 
 def hijack_routes(link: str, source: str) -> set[str]:
-    return {f"{network} via 10.6.0.11 dev {link} src {source}" for network in HIJACKED}
+    return {f"{network} via 10.6.0.11 dev {link} src {source}" for network in HIJACKED_NETWORKS}
 
 
 def rules(namespace: NamedNamespace, family: str = "-4") -> list[str]:
-    """The rules without those of the kernel."""
+    """The rules that the kernel did not create."""
     lines = [" ".join(line.split()) for line in namespace.ip(family, "rule").splitlines()]
     return [line for line in lines if not line.startswith(("0:", "32766:", "32767:"))]
 

@@ -58,7 +58,7 @@ def test_an_overlay_pods_first_nic_may_have_any_name(
 def test_a_further_nic_may_have_any_name(
     network: NetworkHarness, network_node: NetworkNode
 ) -> None:
-    """Spiderpool's test case C00015: ``name@interface`` in the annotation of networks."""
+    """In Spiderpool's test case C00015 an annotation names the NIC with ``name@interface``."""
     pod = network.pod(network_node)
     pod.calico("10.244.1.5")
     pod.macvlan("rail-7f3a", "10.6.0.101/24")
@@ -190,7 +190,7 @@ def test_tunnels_and_down_links_do_not_count_as_nics(
 ) -> None:
     pod = calico_pod(network, network_node)
     batch(pod.inside, "link add off type veth peer off-2", "link add tun0 type vxlan id 7 dev eth0")
-    assert pod.add("net1", **CONF).table == 101, "expected 99 + 2 for the NICs eth0 and net1"
+    assert pod.add("net1", **CONF).table == 101, "expected 99 plus two NICs: eth0 and net1"
 
 
 def test_an_add_fails_if_the_kernel_refuses_the_veth_address(network_pod: NetworkPod) -> None:

@@ -167,7 +167,7 @@ def test_an_add_is_logged_in_coordinator_log(node: Node, sandbox: Sandbox) -> No
     node.start_agent()
     line = next(line for line in plugin_lines(node) if line["msg"] == "ADD done")
     assert line["mode"] == "underlay"
-    assert line["table"] == 101, "the routing table of the first NIC"
+    assert line["table"] == 101, "expected the routing table of the first NIC"
 
 
 def add_again(node: Node, sandbox: Sandbox, **changes: object) -> dict[str, object]:

@@ -1,6 +1,6 @@
 """The bridge plugin calls the IPAM plugin, without the coordinator.
 
-Spiderpool's scenarios S04 and S05; see docs/contributing/compatibility-datapath.md.
+These are Spiderpool's scenarios S04 and S05; see docs/contributing/compatibility-datapath.md.
 """
 
 from __future__ import annotations

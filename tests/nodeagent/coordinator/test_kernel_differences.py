@@ -90,7 +90,7 @@ def test_check_reports_missing_reply_mark_rules(network_pod: NetworkPod) -> None
         "IPv4 rule `output ct cmp meta` of nftables table orbweaver is missing"
     ]
     network_pod.inside.run("nft", "delete", "table", "ip6", "orbweaver")
-    assert len(network_pod.check()) == 4, "one rule of IPv4, and the three rules of IPv6"
+    assert len(network_pod.check()) == 4, "expected one rule of IPv4 and three rules of IPv6"
 
 
 def test_check_reports_a_missing_veth_pair(
@@ -102,7 +102,7 @@ def test_check_reports_a_missing_veth_pair(
     assert "namespace, NIC or veth are not" in difference
 
 
-def test_check_ignores_rules_that_only_one_listing_lacks(
+def test_check_finds_no_difference_if_only_one_listing_omits_rules(
     network_pod: NetworkPod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kernel can skip rules in a listing while another program changes rules."""
@@ -116,7 +116,7 @@ def test_check_ignores_rules_that_only_one_listing_lacks(
 
     monkeypatch.setattr(NetlinkSession, "rules", skip_rules_once)
     assert network_pod.check() == []
-    assert next(first_listing, None) is None, "the rules were listed"
+    assert next(first_listing, None) is None, "expected CHECK to list the rules"
 
 
 def test_check_reports_that_a_nic_has_no_attachment_record(network_pod: NetworkPod) -> None:

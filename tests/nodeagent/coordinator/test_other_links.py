@@ -170,7 +170,9 @@ def test_a_switch_that_drops_unknown_macs_forwards_ipvlan_but_not_macvlan(
     assert ipvlan.pings("10.6.0.1")
     assert ipvlan.pings(second.addresses[0])
     assert not macvlan.pings("10.6.0.1")
-    assert macvlan.pings(second.addresses[0]), "a veth pair connects the Pod to its own node"
+    assert macvlan.pings(second.addresses[0]), (
+        "expected the veth pair to connect the Pod to its node"
+    )
 
 
 class SecondNetwork:

@@ -73,7 +73,10 @@ class Overlay:
     def client_address_through_service(
         self, source: NetworkPod, family: int, pod: NetworkPod, address: str
     ) -> str:
-        """The client address that ``pod`` sees; the Service's backend is ``address`` of ``pod``."""
+        """The client address that ``pod`` sees when ``source`` connects to a Service.
+
+        ``address``: the address of ``pod`` that is the Service's backend.
+        """
         port = next(_ports)
         source.node.add_service(CLUSTER_IPS[family], port, address, 8080 + port)
         server = self.network.listen(pod.inside, address, 8080 + port)
@@ -120,7 +123,7 @@ def test_pods_reach_services_through_their_nodes(
     address = {"m": M_UNDERLAY, "c": C_OVERLAY, "cm": CM_OVERLAY}[backend][family]
     for source in (overlay.m, overlay.cm):
         client_address = overlay.client_address_through_service(source, family, pod, address)
-        assert client_address == source.node.addresses[family], "the node masquerades"
+        assert client_address == source.node.addresses[family], "expected the node to masquerade"
 
 
 @FAMILIES
@@ -153,7 +156,7 @@ def test_packets_to_each_destination_leave_by_the_expected_nic(
 @pytest.mark.parametrize(
     ("further_nic_count", "settings"),
     [(2, {}), (3, {"podRPFilter": 1})],
-    ids=["two further NICs", "three further NICs, strict filter"],
+    ids=["two further NICs", "three further NICs, strict rp_filter"],
 )
 def test_every_further_nic_answers_the_connections_that_it_received(
     network: NetworkHarness,

@@ -1,6 +1,6 @@
 """The RDMA device of a Pod's NIC moves into the Pod and back.
 
-RDMA netlink is scripted, because test machines have no RDMA device that can be moved.
+A fake kernel answers RDMA netlink, because test machines have no RDMA device that can be moved.
 """
 
 from __future__ import annotations
@@ -89,11 +89,11 @@ def test_a_repeated_add_moves_the_device_after_a_crash(
     class Killed(BaseException):
         pass
 
-    def die(*_: object) -> None:
+    def raise_killed(*_: object) -> None:
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(RdmaIsolation, "move", die)
+        patch.setattr(RdmaIsolation, "move", raise_killed)
         with pytest.raises(Killed):
             network_pod.add(rdmaIsolation=True)
     assert rdma.device_location == "node"
@@ -110,12 +110,12 @@ def test_a_repeated_del_removes_the_record_of_a_crashed_del(
     class Killed(BaseException):
         pass
 
-    def die(*_: object) -> None:
+    def raise_killed(*_: object) -> None:
         raise Killed
 
     network_pod.add(rdmaIsolation=True)
     with monkeypatch.context() as patch:
-        patch.setattr(type(network_pod.node.records), "remove", die)
+        patch.setattr(type(network_pod.node.records), "remove", raise_killed)
         with pytest.raises(Killed):
             network_pod.delete()
     assert rdma.device_location == "node"

@@ -116,7 +116,7 @@ def test_detect_options_are_not_merged_with_detect_options_of_the_cluster() -> N
     assert settings({"detectOptions": {"timeout": "2s"}}).detection.timeout_s == 2
 
 
-def test_policy_routes_accept_plain_addresses_and_blanks() -> None:
+def test_policy_routes_accept_addresses_without_prefix_and_surrounding_spaces() -> None:
     routes = [{"dst": " 10.9.0.7 ", "gw": "10.6.0.1"}, {"dst": "fd00:9::/64", "gw": "fd00:6::1"}]
     assert settings(policyRoutes=routes).policy_routes == (
         NicPolicyRoute(parse_cidr("10.9.0.7/32"), parse_address("10.6.0.1")),

@@ -34,7 +34,7 @@ from tests.support.network_harness import (
 pytestmark = pytest.mark.netns
 
 CONF: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICE_CIDRS)}
-OWN_MARK: Final = 0x4D
+POD_MARK: Final = 0x4D
 CLUSTER_IPS = ("10.96.0.10", "fd00:96::10")
 FAMILIES = pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
 
@@ -260,13 +260,13 @@ def test_packets_of_a_pod_keep_the_mark_that_the_pod_sets(
         monkeypatch.setattr(PreferredReplyMarkRules, "put", backend(network.executor).put)
     network_pod.add(**CONF)
     chain = "type filter hook postrouting priority 300"
-    rule = f"meta mark {OWN_MARK} udp dport 9 counter"
+    rule = f"meta mark {POD_MARK} udp dport 9 counter"
     network_pod.inside.run("nft", f"table inet own {{ chain post {{ {chain}; {rule}; }}; }}")
     kind = (socket.AF_INET, socket.AF_INET6)[family]
     with NetworkNamespace.open(str(network_pod.inside.path)) as inside:
         sender = network.executor.socket(inside, kind, socket.SOCK_DGRAM, 0)
     with sender:
-        sender.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, OWN_MARK)
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, POD_MARK)
         sender.sendto(b"hello", (GATEWAY_ADDRESSES[family].partition("/")[0], 9))
 
     assert "counter packets 1 " in network_pod.inside.run("nft", "list table inet own")
@@ -316,7 +316,7 @@ def test_check_accepts_the_reply_mark_rules_of_earlier_versions(
     differences = network_pod.check()
     nft_rules.put(namespace, (4, 6))
 
-    assert len(missing_without_rules) == 2, "the rule of chain output, in each family"
+    assert len(missing_without_rules) == 2, "expected a missing rule in chain output of each family"
     assert missing_with_old_rules == []
     assert differences == []
     assert "ct mark 0x00000001" in network_pod.inside.run("nft", f"list table ip {TABLE_NAME}")
