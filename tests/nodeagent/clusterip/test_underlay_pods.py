@@ -84,8 +84,8 @@ def test_packets_go_from_the_pod_address_to_the_backend_address(
         )
         frames = received_frames(packet_socket)
     assert client_address == pod_address
-    assert any(address_bytes(target) in frame for frame in frames)
-    assert not any(address_bytes(CLUSTER_IPS[family]) in frame for frame in frames)
+    assert any(bytes_in_frame(target) in frame for frame in frames)
+    assert not any(bytes_in_frame(CLUSTER_IPS[family]) in frame for frame in frames)
 
 
 @FAMILIES
@@ -129,6 +129,6 @@ def received_frames(packet_socket: socket.socket) -> list[bytes]:
             return frames
 
 
-def address_bytes(address: str) -> bytes:
+def bytes_in_frame(address: str) -> bytes:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     return socket.inet_pton(family, address)

@@ -17,7 +17,9 @@ async def detecting_on(node: Station) -> AsyncIterator[Detector]:
         # The executor must be created in the network namespace of the node.
         executor = test_executor.run(namespace, NetnsExecutor)
     detector = Detector(executor)
-    yield detector
-    await detector.close()
-    executor.close()
-    test_executor.close()
+    try:
+        yield detector
+    finally:
+        await detector.close()
+        executor.close()
+        test_executor.close()

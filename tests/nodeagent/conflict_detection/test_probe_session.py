@@ -220,7 +220,7 @@ def test_a_packet_of_the_gateway_before_the_gateway_probe_is_ignored(
 ) -> None:
     state = start_probe(probe_request, codec, 0.0).state
     assert receive_frame(state, codec, router_frame).finding is None
-    while not state.at_gateway:
+    while not state.probing_gateway:
         state = advance(state, codec, state.due).state
 
     assert receive_frame(state, codec, router_frame).finding == AddressFree(ROUTER_MAC)
@@ -236,7 +236,7 @@ def test_advancing_before_the_due_time_changes_nothing(
 
 
 def test_late_timers_skip_no_probe_and_keep_the_wait_for_answers() -> None:
-    state = start_probe(REQUEST_IPV4._replace(gateway=b""), ARP_PROBE, 0.0).state
+    state = start_probe(REQUEST_IPV4._replace(gateway=b""), ARP_CODEC, 0.0).state
     sent, now = 1, 0.0
     while state.finding is None:
         now = state.due + 10.0
@@ -289,11 +289,11 @@ def test_duplicate_address_detection_of_another_host_is_a_conflict() -> None:
     ours = encode_solicitation(Solicitation(UNSPECIFIED_ADDRESS, ADDRESS6), OUR_MAC)
     request = encode_solicitation(Solicitation(GATEWAY6, ADDRESS6, ROUTER_MAC), ROUTER_MAC)
 
-    assert ND_PROBE.conflicting_mac(theirs, REQUEST_IPV6) == THEIR_MAC
-    assert ND_PROBE.conflicting_mac(ours, REQUEST_IPV6) == b"", (
+    assert ND_CODEC.conflicting_mac(theirs, REQUEST_IPV6) == THEIR_MAC
+    assert ND_CODEC.conflicting_mac(ours, REQUEST_IPV6) == b"", (
         "expected our own frame to be ignored (RFC 4862, 5.4.3)"
     )
-    assert ND_PROBE.conflicting_mac(request, REQUEST_IPV6) == b"", (
+    assert ND_CODEC.conflicting_mac(request, REQUEST_IPV6) == b"", (
         "expected no conflict from a request for the address"
     )
 

@@ -44,7 +44,7 @@ REPLICAS = tuple(f"db-{number}" for number in range(5))
 
 names = st.sampled_from((*REPLICAS, VM))
 nodes = st.sampled_from(NODES)
-del_arrivals = st.sampled_from(["before ADD", "never", "after ADD"])
+del_times = st.sampled_from(["before ADD", "never", "after ADD"])
 """The arrival of a replaced Pod's DEL, relative to the ADD of the next Pod."""
 
 cache_states = st.sampled_from(["current", "frozen", "empty"])
@@ -87,7 +87,7 @@ class OwnerLifetime(RuleBasedStateMachine):
 
     @rule(
         nodes_by_pod=st.lists(st.tuples(names, nodes), min_size=1, max_size=4),
-        del_arrival=del_arrivals,
+        del_arrival=del_times,
     )
     def pods_are_recreated(self, nodes_by_pod: list[tuple[str, str]], del_arrival: str) -> None:
         self.run_all(
