@@ -22,21 +22,21 @@ def fields(data: bytes) -> Iterator[tuple[int, bytes]]:
     """The number and content of each protobuf field. An integer becomes its decimal digits."""
     position = 0
     while position < len(data):
-        tag, position = _number(data, position)
-        length, position = _number(data, position)
+        tag, position = _read_varint(data, position)
+        value, position = _read_varint(data, position)
         if tag & 7 == 0:
-            yield tag >> 3, str(length).encode()
+            yield tag >> 3, str(value).encode()
             continue
         assert tag & 7 == 2, "expected a number or a field with a length"
-        yield tag >> 3, data[position : position + length]
-        position += length
+        yield tag >> 3, data[position : position + value]  # the value is the length
+        position += value
 
 
 def field(number: int, content: bytes) -> bytes:
-    return bytes([number << 3 | 2]) + _varint(len(content)) + content
+    return bytes([number << 3 | 2]) + _encoded_varint(len(content)) + content
 
 
-def _number(data: bytes, position: int) -> tuple[int, int]:
+def _read_varint(data: bytes, position: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         byte = data[position]
@@ -46,7 +46,7 @@ def _number(data: bytes, position: int) -> tuple[int, int]:
             return value, position
 
 
-def _varint(value: int) -> bytes:
+def _encoded_varint(value: int) -> bytes:
     encoded = b""
     while value >= 0x80:
         encoded += bytes([value & 0x7F | 0x80])
@@ -70,18 +70,18 @@ class ContainerResponse(NamedTuple):
 
 
 class Kubelet:
-    """A kubelet that can be restarted. The keys of all mappings are resources.
+    """A kubelet that can be restarted. Each mapping has one entry for each resource.
 
     - ``devices``, ``unhealthy``: the devices in the plugin's last list
-    - ``lists_sent``: the length of each of the plugin's lists
-    - ``numa_nodes``: device -> NUMA node
+    - ``list_lengths``: the length of each of the plugin's lists
+    - ``numa_nodes``: the NUMA node of each device
     - ``refusal``: the error text for a registration; "" accepts it
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.devices: dict[str, list[str]] = {}
-        self.lists_sent: dict[str, list[int]] = {}
+        self.list_lengths: dict[str, list[int]] = {}
         self.unhealthy: dict[str, list[str]] = {}
         self.numa_nodes: dict[str, dict[str, int]] = {}
         self.registered_resources: list[str] = []
@@ -173,7 +173,7 @@ class Kubelet:
                     if 3 in device
                 }
                 self.devices[resource] = [device[1].decode() for device in device_messages]
-                self.lists_sent.setdefault(resource, []).append(len(device_messages))
+                self.list_lengths.setdefault(resource, []).append(len(device_messages))
         except grpc.aio.AioRpcError:
             pass
         finally:

@@ -1,6 +1,6 @@
 """A device plugin registers, lists, allocates and withdraws resources over a kubelet's sockets.
 
-A slot is a device of these resources; each slot serves one Pod.
+Kubelet sees each slot as one device; each slot serves one Pod.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from tests.nodeagent.devices.fake_kubelet import Kubelet
 
 ETH1 = "spidernet.io/eth1-nic"
 SUB_ENI = "spidernet.io/sub-eni"
-SLOTS = "the slots of this node"
-"""The key in ``faults`` if the slots cannot be read."""
+SLOTS_FAULT_KEY = "the slots of this node"
+"""The key of the fault if the slots cannot be read."""
 
 RULES = DeviceRules(sub_eni=(SubEniRule(slots=2),), nics=(NicRule(slots=3, include=("eth*",)),))
 ROUND_S = 0.02
@@ -207,10 +207,10 @@ async def test_a_new_nic_is_offered_and_a_removed_nic_is_withdrawn(
         nics.links = ["eth2"]
 
         await kubelet.until(lambda: "spidernet.io/eth2-nic" in kubelet.devices)
-        await kubelet.until(lambda: kubelet.lists_sent[ETH1] == [3, 0])
+        await kubelet.until(lambda: kubelet.list_lengths[ETH1] == [3, 0])
         socket = kubelet.directory / "spiderpool-spidernet.io_eth1-nic.sock"
         await kubelet.until(lambda: not socket.exists())
-        assert kubelet.lists_sent[SUB_ENI] == [2], "no new list"
+        assert kubelet.list_lengths[SUB_ENI] == [2], "no new list"
 
 
 async def test_a_changed_number_of_slots_is_sent_on_the_open_stream(
@@ -225,7 +225,7 @@ async def test_a_changed_number_of_slots_is_sent_on_the_open_stream(
 
         await kubelet.until(lambda: len(kubelet.devices[SUB_ENI]) == 4)
         assert kubelet.registered_resources == [SUB_ENI]
-        assert kubelet.lists_sent[SUB_ENI] == [1, 4]
+        assert kubelet.list_lengths[SUB_ENI] == [1, 4]
 
 
 async def test_slots_stay_offered_while_labels_or_nics_are_unknown(
@@ -234,14 +234,14 @@ async def test_slots_stay_offered_while_labels_or_nics_are_unknown(
     rules = RULES._replace(nodes=LabelSelector({"fabric": "yes"}))
     nics.labels = None
     async with running_advertiser(kubelet.directory, nics, rules) as advertiser:
-        await kubelet.until(lambda: "labels" in advertiser.faults.get(SLOTS, ""))
+        await kubelet.until(lambda: "labels" in advertiser.faults.get(SLOTS_FAULT_KEY, ""))
         assert kubelet.registered_resources == []
         nics.labels = {"fabric": "yes"}
         await kubelet.until(lambda: len(kubelet.devices) == 2)
 
         nics.labels, nics.cannot_be_read = None, True
 
-        await kubelet.until(lambda: "lost" in advertiser.faults.get(SLOTS, ""))
+        await kubelet.until(lambda: "lost" in advertiser.faults.get(SLOTS_FAULT_KEY, ""))
         await wait_for_two_more_rounds(advertiser)
         assert sorted(map(len, kubelet.devices.values())) == [2, 3]
         nics.labels, nics.cannot_be_read = {}, False
@@ -258,7 +258,7 @@ async def test_an_advertiser_removes_only_its_own_sockets_when_it_ends(
             await kubelet.until(lambda: len(kubelet.registered_resources) >= 4)
         await kubelet.until(lambda: len(kubelet.devices) == 2 and path.exists())
     assert {path.name for path in kubelet.directory.iterdir()} == {"kubelet.sock"}
-    assert kubelet.lists_sent[SUB_ENI][-1] == 2, "no empty list"
+    assert kubelet.list_lengths[SUB_ENI][-1] == 2, "no empty list"
 
 
 async def test_a_directory_path_that_is_too_long_for_sockets_is_a_fault(

@@ -1,6 +1,6 @@
 """The agent starts and stops the device plugin.
 
-A slot is one device of a resource, such as ``sub-eni``.
+Each device of the resource ``sub-eni`` is a slot.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SUB_ENI = "spidernet.io/sub-eni"
 
 
 def device_metrics(metrics: AgentMetrics) -> dict[str, float]:
-    """Name of a device metric, without the prefix -> value."""
+    """The value of each device metric by its name without the prefix."""
     prefix = "orbweaver_devices_"
     return {
         reading.name.removeprefix(prefix): reading.value()
@@ -120,7 +120,7 @@ async def test_node_labels_come_from_the_node_record_without_kubernetes(
         assert (facts.node().known, facts.node().labels) == (True, {"size": "large"})
 
 
-def test_a_host_nic_has_a_device_if_sys_has_its_device(tmp_path: Path) -> None:
+def test_a_host_nic_has_a_device_if_its_sys_directory_has_the_entry_device(tmp_path: Path) -> None:
     executor = NetnsExecutor()
     lo_without_device = next(nic for nic in host_nics(executor, tmp_path) if nic.name == "lo")
     (tmp_path / "lo" / "device").mkdir(parents=True)

@@ -90,7 +90,7 @@ def test_a_node_that_is_not_selected_offers_nothing() -> None:
 
 
 def test_slots_are_unknown_if_rules_select_by_unknown_labels() -> None:
-    """The labels None are unknown."""
+    """None in place of labels means that they are unknown."""
     assert offered_slots(DeviceRules(sub_eni=(SubEniRule(nodes=LARGE),)), None, []) is None
     assert offered_slots(DeviceRules(nics=(NicRule(nodes=LARGE),)), None, []) is None
     assert offered_slots(DeviceRules(nodes=LARGE), None, []) is None

@@ -75,7 +75,7 @@ def test_carrier_numa_node_iommu_group_and_rdma_device_are_read(tmp_path: Path) 
     assert (nic.vfs[0].iommu_group, nic.vfs[0].numa_node, nic.vfs[0].rdma) == ("42", 1, ())
 
 
-def test_the_address_of_an_infiniband_card_is_its_guid(tmp_path: Path) -> None:
+def test_the_mac_of_an_infiniband_card_is_its_guid(tmp_path: Path) -> None:
     tree = SysTree(tmp_path)
     guid = "0c:42:a1:03:00:16:05:48"
     address = f"00:00:10:49:fe:80:00:00:00:00:00:00:{guid}"

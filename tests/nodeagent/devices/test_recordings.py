@@ -1,4 +1,4 @@
-"""The agent reads written and recorded /sys trees of machines.
+"""The agent reads /sys trees that tests write or that were recorded on machines.
 
 The recordings are not in the repository; see docs/contributing/testing.md, "Recordings of cards".
 Tests compute the expected results from the files.
@@ -28,7 +28,7 @@ from tests.nodeagent.rdma.scripted_kernel import Device, Kernel, Port
 
 DIRECTORY = os.environ.get("ORBWEAVER_RECORDINGS", "")
 PCI_ADDRESS = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
-LINK = "no-link-0"
+MISSING_LINK = "no-link-0"
 
 
 def trees() -> list[Path]:
@@ -150,7 +150,9 @@ def test_counters_of_every_port_are_read_from_their_files(
 ) -> None:
     kernel = Kernel()
     kernel.devices[executor.own_namespace.identity] = tuple(
-        Device(path.name, number, number, tuple(Port(LINK, None) for _ in recorded_ports(path)))
+        Device(
+            path.name, number, number, tuple(Port(MISSING_LINK, None) for _ in recorded_ports(path))
+        )
         for number, path in enumerate(existing_entries(tree / "class/infiniband"), 1)
     )
     monkeypatch.setattr(RdmaSocket, "open", kernel.open)

@@ -1,4 +1,7 @@
-"""RDMA devices of cards and of soft RoCE are offered to a kubelet as shares."""
+"""RDMA devices of cards and of soft RoCE are offered to a kubelet as shares.
+
+A container that gets a share can use all RDMA devices that the rule selects.
+"""
 
 from __future__ import annotations
 
@@ -55,20 +58,20 @@ def write_config(config: Path, shares: int, **selectors: list[str]) -> None:
 
 
 @pytest.fixture
-async def kubelet(
+async def kubelet_and_advertiser(
     short_path: Path, tree: SysTree, config: Path
 ) -> AsyncIterator[tuple[Kubelet, DeviceAdvertiser]]:
     write_config(config, 3, ifNames=["ens1f0np0"])
-    running_kubelet = Kubelet(short_path / PLUGINS_DIRECTORY)
-    await running_kubelet.start()
+    kubelet = Kubelet(short_path / PLUGINS_DIRECTORY)
+    await kubelet.start()
     source = SharedRdmaSource(config, tree.root)
-    advertiser = DeviceAdvertiser([source], running_kubelet.directory, ROUND_S)
+    advertiser = DeviceAdvertiser([source], kubelet.directory, ROUND_S)
     task = asyncio.ensure_future(advertiser.run())
-    yield running_kubelet, advertiser
+    yield kubelet, advertiser
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await advertiser.close()
-    await running_kubelet.stop()
+    await kubelet.stop()
 
 
 def test_cards_and_soft_devices_are_read_with_their_links(tree: SysTree) -> None:
@@ -89,17 +92,15 @@ def test_cards_and_soft_devices_are_read_with_their_links(tree: SysTree) -> None
 
 
 async def test_a_share_has_the_files_of_all_selected_devices(
-    kubelet: tuple[Kubelet, DeviceAdvertiser], config: Path
+    kubelet_and_advertiser: tuple[Kubelet, DeviceAdvertiser], config: Path
 ) -> None:
-    running_kubelet, _ = kubelet
-    await running_kubelet.until(
-        lambda: running_kubelet.devices.get(CX5) == [f"shared_cx5-{n}" for n in "012"]
-    )
+    kubelet, _ = kubelet_and_advertiser
+    await kubelet.until(lambda: kubelet.devices.get(CX5) == [f"shared_cx5-{n}" for n in "012"])
 
-    (response_for_one_device,) = await running_kubelet.allocate_devices(CX5, ["shared_cx5-1"])
+    (response_for_one_device,) = await kubelet.allocate_devices(CX5, ["shared_cx5-1"])
     write_config(config, 2, ifNames=["ens1f0np0", "eth1"])
-    await running_kubelet.until(lambda: running_kubelet.lists_sent[CX5] == [3, 2])
-    (response_for_two_devices,) = await running_kubelet.allocate_devices(CX5, ["shared_cx5-0"])
+    await kubelet.until(lambda: kubelet.list_lengths[CX5] == [3, 2])
+    (response_for_two_devices,) = await kubelet.allocate_devices(CX5, ["shared_cx5-0"])
 
     assert [path for path, _, _ in response_for_one_device.files] == [
         f"/dev/infiniband/{name}" for name in ("rdma_cm", "uverbs0", "issm0", "umad0")
@@ -111,40 +112,40 @@ async def test_a_share_has_the_files_of_all_selected_devices(
 
 
 async def test_shares_are_healthy_while_a_port_is_active(
-    kubelet: tuple[Kubelet, DeviceAdvertiser], tree: SysTree
+    kubelet_and_advertiser: tuple[Kubelet, DeviceAdvertiser], tree: SysTree
 ) -> None:
-    running_kubelet, _ = kubelet
-    await running_kubelet.until(lambda: running_kubelet.unhealthy.get(CX5) == [])
+    kubelet, _ = kubelet_and_advertiser
+    await kubelet.until(lambda: kubelet.unhealthy.get(CX5) == [])
 
     tree.port("mlx5_0", "1: DOWN")
-    await running_kubelet.until(lambda: len(running_kubelet.unhealthy[CX5]) == 3)
+    await kubelet.until(lambda: len(kubelet.unhealthy[CX5]) == 3)
 
     tree.port("mlx5_0", "4: ACTIVE")
-    await running_kubelet.until(lambda: running_kubelet.unhealthy[CX5] == [])
-    assert set(running_kubelet.lists_sent[CX5]) == {3}
+    await kubelet.until(lambda: kubelet.unhealthy[CX5] == [])
+    assert set(kubelet.list_lengths[CX5]) == {3}
 
 
 async def test_a_rule_that_selects_no_device_offers_no_share(
-    kubelet: tuple[Kubelet, DeviceAdvertiser], config: Path
+    kubelet_and_advertiser: tuple[Kubelet, DeviceAdvertiser], config: Path
 ) -> None:
-    running_kubelet, _ = kubelet
-    await running_kubelet.until(lambda: CX5 in running_kubelet.devices)
+    kubelet, _ = kubelet_and_advertiser
+    await kubelet.until(lambda: CX5 in kubelet.devices)
 
     write_config(config, 3, ifNames=["ens9"])
 
-    await running_kubelet.until(lambda: running_kubelet.lists_sent[CX5] == [3, 0])
-    assert running_kubelet.registered_resources == [CX5]
+    await kubelet.until(lambda: kubelet.list_lengths[CX5] == [3, 0])
+    assert kubelet.registered_resources == [CX5]
 
 
 async def test_shares_stay_offered_if_the_configuration_becomes_invalid(
-    kubelet: tuple[Kubelet, DeviceAdvertiser], config: Path
+    kubelet_and_advertiser: tuple[Kubelet, DeviceAdvertiser], config: Path
 ) -> None:
-    running_kubelet, advertiser = kubelet
-    await running_kubelet.until(lambda: CX5 in running_kubelet.devices)
+    kubelet, advertiser = kubelet_and_advertiser
+    await kubelet.until(lambda: CX5 in kubelet.devices)
 
     config.write_text('{"configList": [{"resourceName": "shared_cx5", "rdmaHcaMax": 5}]}')
 
-    await running_kubelet.until(
+    await kubelet.until(
         lambda: any("no selector is set" in fault for fault in advertiser.faults.values())
     )
-    assert running_kubelet.lists_sent[CX5] == [3]
+    assert kubelet.list_lengths[CX5] == [3]

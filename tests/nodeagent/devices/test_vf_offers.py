@@ -38,7 +38,7 @@ class Node(NamedTuple):
     tree: SysTree
     physical: Path
     vfs: list[Path]
-    infos: Path
+    info_directory: Path
     policies: list[NodePolicy]
 
     def devices(self) -> Mapping[str, tuple[VfDevice, ...]]:
@@ -46,7 +46,7 @@ class Node(NamedTuple):
         return vf_devices(plan_node(self.policies, {"fabric": "yes"}, nics).desired, nics)
 
     def source(self) -> VfSource:
-        files = PciFiles(self.tree.root), DeviceInfoFiles(self.infos)
+        files = PciFiles(self.tree.root), DeviceInfoFiles(self.info_directory)
         return VfSource(self.devices, "spidernet.io", *files)
 
     def set_carrier(self, text: str) -> None:
@@ -110,7 +110,7 @@ async def test_each_resource_lists_its_pci_addresses_and_numa_nodes(
     async with running_advertiser(node, kubelet):
         await kubelet.until(lambda: len(kubelet.devices) == 2)
 
-    assert kubelet.lists_sent == {RDMA: [2], DPDK: [2]}
+    assert kubelet.list_lengths == {RDMA: [2], DPDK: [2]}
     assert kubelet.unhealthy == {RDMA: [], DPDK: []}
     assert kubelet.numa_nodes == {RDMA: dict.fromkeys(VFS[:2], 1), DPDK: {}}
 
@@ -168,7 +168,7 @@ async def test_the_device_info_file_names_the_rdma_device_of_a_function(
         await kubelet.until(lambda: len(kubelet.devices) == 2)
         await kubelet.allocate_devices(RDMA, VFS[:1])
 
-    (info_file,) = node.infos.iterdir()
+    (info_file,) = node.info_directory.iterdir()
     assert info_file.name == "spidernet.io-gpu1_rdma-0000:3b:00.2-device.json"
     assert json.loads(info_file.read_text()) == {
         "type": "pci",
@@ -208,10 +208,10 @@ async def test_a_function_whose_link_is_in_a_pod_stays_listed_and_healthy(
     async with running_advertiser(node, kubelet):
         await kubelet.until(lambda: RDMA in kubelet.devices)
 
-    assert (kubelet.lists_sent[RDMA], kubelet.unhealthy[RDMA]) == ([2], [])
+    assert (kubelet.list_lengths[RDMA], kubelet.unhealthy[RDMA]) == ([2], [])
 
 
-async def test_unknown_functions_stay_offered_and_a_missing_resource_is_withdrawn(
+async def test_a_missing_resource_is_withdrawn_but_not_while_all_functions_are_unknown(
     node: Node, kubelet: Kubelet
 ) -> None:
     known_resources: list[str] = []
@@ -229,12 +229,12 @@ async def test_unknown_functions_stay_offered_and_a_missing_resource_is_withdraw
     await kubelet.until(lambda: len(kubelet.devices) == 2)
     known_resources.clear()
     await kubelet.until(lambda: advertiser.faults)
-    assert kubelet.lists_sent == {RDMA: [2], DPDK: [2]}
+    assert kubelet.list_lengths == {RDMA: [2], DPDK: [2]}
 
     known_resources.append("dpdk")
-    await kubelet.until(lambda: kubelet.lists_sent[RDMA] == [2, 0])
+    await kubelet.until(lambda: kubelet.list_lengths[RDMA] == [2, 0])
 
-    assert kubelet.lists_sent[DPDK] == [2]
+    assert kubelet.list_lengths[DPDK] == [2]
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await advertiser.close()
@@ -281,7 +281,7 @@ async def test_wake_applies_changed_policies_before_the_next_round(
 
     advertiser.wake()
 
-    await kubelet.until(lambda: kubelet.lists_sent[DPDK] == [2, 0])
+    await kubelet.until(lambda: kubelet.list_lengths[DPDK] == [2, 0])
     assert kubelet.devices[RDMA] == VFS[:2]
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -73,13 +73,13 @@ class Machine:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.number = 0
+        self.next_number = 0
         for directory in ("class/net", "class/infiniband", "bus/pci/devices"):
             (root / directory).mkdir(parents=True)
 
     def card(self, kind: CardKind, name: str, state: str = "4: ACTIVE") -> None:
         """Add a card with one port, the link ``name`` and one RDMA device."""
-        number, self.number = self.number, self.number + 1
+        number, self.next_number = self.next_number, self.next_number + 1
         address = f"0000:{0x10 + number:02x}:00.0"
         device = self.root / "devices/pci0000:00" / address
         files = {
@@ -89,7 +89,7 @@ class Machine:
             "sriov_totalvfs": str(kind.vfs_max),
             "sriov_numvfs": "0",
         }
-        self._files(device, files)
+        self._write_files(device, files)
         self._symlink(device / "driver", self.root / "bus/pci/drivers" / kind.driver)
         self._symlink(self.root / "bus/pci/devices" / address, device)
         guid = f"{0x02C9_0300_0000_0000 + (number << 8):016x}"
@@ -99,13 +99,15 @@ class Machine:
     def virtual_link(self, name: str, **files: str) -> Path:
         """Add a link without a PCI device."""
         directory = self.root / "devices/virtual/net" / name
-        self._files(directory, {"type": "1", "mtu": "1500", "address": "02:00:00:00:00:01"} | files)
+        self._write_files(
+            directory, {"type": "1", "mtu": "1500", "address": "02:00:00:00:00:01"} | files
+        )
         self._symlink(self.root / "class/net" / name, directory)
         return directory
 
     def bond(self, name: str, *members: str) -> None:
         bond = self.virtual_link(name)
-        self._files(bond / "bonding", {"slaves": " ".join(members)})
+        self._write_files(bond / "bonding", {"slaves": " ".join(members)})
         for member in members:
             self._symlink(self.root / "class/net" / member / "master", bond)
 
@@ -122,13 +124,13 @@ class Machine:
             "dev_port": "0",
         }
         directory = device / "net" / name
-        self._files(directory, files)
+        self._write_files(directory, files)
         if kind.has_ecn_files:
             enabled = {str(priority): str(int(priority == 5)) for priority in PRIORITIES}
             for point in ("roce_np", "roce_rp"):
-                self._files(directory / "ecn" / point / "enable", enabled)
+                self._write_files(directory / "ecn" / point / "enable", enabled)
             cnp = {"cnp_dscp": str(8 * CNP_PRIORITY), "cnp_802p_prio": str(CNP_PRIORITY)}
-            self._files(directory / "ecn/roce_np", cnp)
+            self._write_files(directory / "ecn/roce_np", cnp)
         self._symlink(directory / "device", device)
         self._symlink(self.root / "class/net" / name, directory)
 
@@ -138,21 +140,23 @@ class Machine:
         words = [guid[start : start + 4] for start in range(0, len(guid), 4)]
         layer = "InfiniBand" if kind.is_infiniband else "Ethernet"
         directory = device / "infiniband" / name
-        self._files(directory, {"node_guid": ":".join(words)})
-        self._files(directory / "ports/1", {"state": state, "link_layer": layer})
-        self._files(directory / "ports/1/gids", {"0": ":".join(["fe80", *["0000"] * 3, *words])})
+        self._write_files(directory, {"node_guid": ":".join(words)})
+        self._write_files(directory / "ports/1", {"state": state, "link_layer": layer})
+        self._write_files(
+            directory / "ports/1/gids", {"0": ":".join(["fe80", *["0000"] * 3, *words])}
+        )
         counters = {counter: str(index * index) for index, counter in enumerate(kind.counters)}
-        self._files(directory / "ports/1/hw_counters", counters | {"lifespan": "10"})
+        self._write_files(directory / "ports/1/hw_counters", counters | {"lifespan": "10"})
         self._symlink(directory / "device", device)
         self._symlink(self.root / "class/infiniband" / name, directory)
         nodes = (("verbs", f"uverbs{number}"), ("mad", f"umad{number}"), ("mad", f"issm{number}"))
         for suffix, node in nodes:
             directory = device / f"infiniband_{suffix}" / node
-            self._files(directory, {"ibdev": name})
+            self._write_files(directory, {"ibdev": name})
             self._symlink(self.root / f"class/infiniband_{suffix}" / node, directory)
 
     @staticmethod
-    def _files(directory: Path, files: Mapping[str, str]) -> None:
+    def _write_files(directory: Path, files: Mapping[str, str]) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
             (directory / name).write_text(f"{text}\n")

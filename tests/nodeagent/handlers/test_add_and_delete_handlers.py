@@ -132,7 +132,7 @@ async def test_a_repeated_add_returns_the_same_result_and_writes_nothing(
 
     assert second == first
     assert len(await agent.claims()) == 1
-    # The transaction of the second ADD writes nothing, because the keys exist already.
+    # The second ADD sends one transaction, which fails because the keys exist already.
     assert agent.process.parts.writer.transactions == transactions + 1
 
 
@@ -170,7 +170,7 @@ async def test_a_late_delete_of_an_older_sandbox_releases_nothing(agent: AgentHa
     assert len(await agent.claims()) == 1
 
 
-async def test_a_delete_releases_nothing_if_the_uid_is_another_pods(
+async def test_a_delete_with_the_uid_of_another_pod_releases_nothing(
     agent: AgentHarness,
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
@@ -182,7 +182,7 @@ async def test_a_delete_releases_nothing_if_the_uid_is_another_pods(
     assert len(await agent.claims()) == 1
 
 
-async def test_the_pod_has_the_name_of_its_container_without_cni_args(agent: AgentHarness) -> None:
+async def test_the_container_id_is_the_pod_name_without_cni_args(agent: AgentHarness) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
     await agent.add(CNI_ARGS="", CNI_CONTAINERID="box-7")
 
@@ -299,7 +299,7 @@ async def test_no_address_of_a_disabled_family_is_allocated(
             assert await node.add() == ["10.6.0.10/24"]
 
 
-async def test_an_add_fails_if_the_pool_has_records_max_claims(
+async def test_an_add_fails_if_the_claims_of_the_pool_have_reached_records_max(
     settings: Settings, memory_store: MemoryStore
 ) -> None:
     async with running(settings._replace(records_max=2), memory_store) as node:

@@ -102,7 +102,7 @@ async def test_each_interface_uses_the_pools_of_its_netconf(agent: AgentHarness)
     assert [nic.network for nic in endpoint.nics] == ["lan", "lan-2"]
 
 
-async def test_the_first_delete_of_a_sandbox_releases_all_its_interfaces(
+async def test_the_first_delete_of_a_sandbox_releases_the_addresses_of_all_interfaces(
     agent: AgentHarness,
 ) -> None:
     await create_two_pools(agent)
@@ -147,7 +147,7 @@ async def test_a_late_delete_of_an_interface_that_was_never_added_releases_nothi
     assert await agent.endpoint() == endpoint_before
 
 
-async def test_a_replica_keeps_its_addresses_until_no_record_names_its_statefulset(
+async def test_a_replica_keeps_its_addresses_while_a_record_names_its_statefulset(
     agent: AgentHarness,
 ) -> None:
     """Only the Pod's record names the StatefulSet."""

@@ -57,7 +57,7 @@ CLUSTER_SETTINGS = {"serviceCIDR": ["10.96.0.0/16"]}
 NO_SETTINGS = UnparsedSettings()
 LEFTOVER_COUNT = 1_000
 MISSING_IFINDEX = 1_000_000
-"""The first interface index of the host veths that are gone."""
+"""No link has this index or a higher one."""
 
 
 class AnnotatedPods(FactsSource):
@@ -88,8 +88,8 @@ class AnnotatedPods(FactsSource):
     async def confirm_endpoint(self, endpoint: Endpoint) -> None: ...
 
 
-class Unsynced(CoordinatorDefaults):
-    """A cluster whose SpiderCoordinator is not Synced."""
+class UnsyncedDefaults(CoordinatorDefaults):
+    """The defaults of a cluster whose SpiderCoordinator is not Synced."""
 
     async def load(self) -> None: ...
 
@@ -214,7 +214,7 @@ async def test_the_pods_annotation_chooses_the_default_route(
     await asyncio.to_thread(handler.close)
 
 
-async def test_the_mode_disabled_changes_nothing(
+async def test_coordinator_mode_disabled_changes_nothing(
     coordinator_handler: CoordinatorHandler, network_pod: NetworkPod
 ) -> None:
     disabled = read_settings({"mode": "disabled"})
@@ -232,7 +232,7 @@ async def test_a_cluster_that_is_not_ready_blocks_adds_but_not_dels(
     coordinator_handler: CoordinatorHandler,
 ) -> None:
     await coordinator_handler.handle_add(call(network_pod), NO_SETTINGS)
-    unsynced = handler_with(network, network_node, clock, cluster=Unsynced())
+    unsynced = handler_with(network, network_node, clock, cluster=UnsyncedDefaults())
     with pytest.raises(NotReady, match="no ready"):
         await unsynced.handle_add(call(network_pod), NO_SETTINGS)
     assert unsynced.fault() is not None
@@ -305,7 +305,7 @@ async def test_gc_continues_after_a_failed_detachment(
         CniFailure, match=f"GC failed for 1 attachments: {stuck_container}/eth0: netlink"
     ):
         await coordinator_handler.handle_gc(gc_call())
-    assert [pod.container for pod in network_node.records.all()] == [stuck_container], (
+    assert [record.container for record in network_node.records.all()] == [stuck_container], (
         f"{other_container} is detached"
     )
 
@@ -325,7 +325,7 @@ async def test_gc_removes_a_thousand_leftovers_of_a_crashed_node(
     )
     tables_before = tables_of(network_node)
     for number in range(LEFTOVER_COUNT):
-        steps = leftovers_of(link_index, f"10.9.{number // 200}.{number % 200 + 1}")
+        steps = leftover_steps(link_index, f"10.9.{number // 200}.{number % 200 + 1}")
         with network.executor.session(network_node.namespace) as session:
             session.apply([step.do for step in steps])
         network_node.records.put(
@@ -357,8 +357,8 @@ def tables_of(node: NetworkNode) -> tuple[list[str], list[str]]:
     return sorted(neighbours.splitlines()), sorted(routes.splitlines())
 
 
-def leftovers_of(link_index: int, text: str) -> tuple[PlanStep, ...]:
-    """A neighbour and a route of a Pod's address."""
+def leftover_steps(link_index: int, text: str) -> tuple[PlanStep, ...]:
+    """Steps that add a neighbour and a route for a Pod's address."""
     address = parse_address(text)
     route = KernelRoute(host_prefix(address), link_index, table=500, scope=RT_SCOPE_LINK)
     return neighbour_step(Neighbour(link_index, address, bytes(5) + b"\x01")), route_step(route)
@@ -472,7 +472,7 @@ async def test_queued_calls_of_one_container_delay_no_other_container(
     done_early = [task.done() for task in stuck_deletes[1:]]
     may_detach.set()
     assert await asyncio.gather(*stuck_deletes[1:]) == [True] * (2 * COORDINATOR_THREADS - 1)
-    assert not any(done_early), "the thread of the cancelled call still has the container's lock"
+    assert not any(done_early), "a DEL ran before the cancelled call released the container's lock"
 
 
 async def test_records_that_cannot_be_read_raise_a_datapath_error(

@@ -69,7 +69,7 @@ async def test_a_delete_fails_if_its_commits_are_lost_although_reads_succeed(
     ],
     ids=lambda error: type(error).__name__,
 )
-async def test_a_delete_with_a_transient_error_asks_for_a_retry(
+async def test_a_delete_with_a_retryable_error_asks_for_a_retry(
     agent: AgentHarness, monkeypatch: pytest.MonkeyPatch, error: OrbweaverError
 ) -> None:
     async def fail(*_: object) -> None:

@@ -36,9 +36,9 @@ from tests.support.agent_harness import AgentHarness, running
 from tests.support.faulty_store import FaultyStore
 from tests.support.http_caller import over_socket
 
-OF_VM = {"owner_kind": "VirtualMachineInstance", "owner_name": "vm-a"}
-OF_STATEFUL_SET = {"owner_kind": "StatefulSet", "owner_name": "db"}
-MIGRATION: dict[str, Any] = {"kubevirt.io/migrationJobName": "job-1"}
+OWNED_BY_VM = {"owner_kind": "VirtualMachineInstance", "owner_name": "vm-a"}
+OWNED_BY_STATEFUL_SET = {"owner_kind": "StatefulSet", "owner_name": "db"}
+MIGRATION_ANNOTATIONS: dict[str, Any] = {"kubevirt.io/migrationJobName": "job-1"}
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ async def test_a_del_releases_the_address_of_a_replica_only_after_scale_down(
 ) -> None:
     await apply_replicas(agent, 2)
     for name in ("db-0", "db-1"):
-        await agent.pod(name, {}, **OF_STATEFUL_SET)
+        await agent.pod(name, {}, **OWNED_BY_STATEFUL_SET)
         await agent.add(name)
     await agent.delete("db-1")
     assert len(await agent.claims()) == 2
@@ -95,7 +95,7 @@ async def test_a_del_releases_the_address_of_a_replica_only_after_scale_down(
 async def test_a_replica_below_the_first_ordinal_loses_its_address(agent: AgentHarness) -> None:
     await apply_replicas(agent, 1, first_ordinal=1)
     for name in ("db-0", "db-1"):
-        await agent.pod(name, {}, **OF_STATEFUL_SET)
+        await agent.pod(name, {}, **OWNED_BY_STATEFUL_SET)
         await agent.add(name)
         await agent.delete(name)
 
@@ -107,7 +107,7 @@ async def test_a_replica_keeps_its_address_if_its_pod_record_is_deleted_before_d
 ) -> None:
     """After a force delete, only the claim still names the owner of the Pod."""
     await apply_replicas(agent, 1)
-    await agent.pod("db-0", {}, **OF_STATEFUL_SET)
+    await agent.pod("db-0", {}, **OWNED_BY_STATEFUL_SET)
     await agent.add("db-0")
 
     await agent.apply(DeleteRecord("Pod", "shop", "db-0"))
@@ -120,7 +120,7 @@ async def test_a_late_del_of_the_previous_pod_keeps_the_endpoint(
     agent: AgentHarness,
 ) -> None:
     await apply_replicas(agent, 1)
-    await agent.pod("db-0", {}, **OF_STATEFUL_SET)
+    await agent.pod("db-0", {}, **OWNED_BY_STATEFUL_SET)
     first = await agent.add("db-0", **cni_variables("one", "box-1"))
     second = await agent.add("db-0", **cni_variables("two", "box-2"))
     await apply_replicas(agent, 0)
@@ -135,7 +135,7 @@ async def test_a_late_del_of_the_previous_pod_keeps_the_endpoint(
 
 async def test_a_replica_gets_its_address_again_from_a_full_pool(agent: AgentHarness) -> None:
     await agent.pool("one", "10.7.0.0/24", "10.7.0.10", default=False)
-    await agent.pod("db-0", {"ippool": {"ipv4": ["one"]}}, **OF_STATEFUL_SET)
+    await agent.pod("db-0", {"ippool": {"ipv4": ["one"]}}, **OWNED_BY_STATEFUL_SET)
     await agent.add("db-0", **cni_variables("one", "box-1"))
 
     assert await agent.add("db-0", **cni_variables("two", "box-2")) == ["10.7.0.10/24"]
@@ -145,9 +145,9 @@ async def test_a_changed_pool_in_the_pods_record_applies_only_to_a_new_sandbox(
     agent: AgentHarness,
 ) -> None:
     await agent.pool("other", "10.7.0.0/24", "10.7.0.10", default=False)
-    await agent.pod("db-0", {"ippool": {"ipv4": ["lan"]}}, **OF_STATEFUL_SET)
+    await agent.pod("db-0", {"ippool": {"ipv4": ["lan"]}}, **OWNED_BY_STATEFUL_SET)
     old_addresses = await agent.add("db-0")
-    await agent.pod("db-0", {"ippool": {"ipv4": ["other"]}}, **OF_STATEFUL_SET)
+    await agent.pod("db-0", {"ippool": {"ipv4": ["other"]}}, **OWNED_BY_STATEFUL_SET)
 
     assert await agent.add("db-0") == old_addresses
     assert await agent.add("db-0", **cni_variables("two", "box-2")) == ["10.7.0.10/24"]
@@ -157,9 +157,9 @@ async def test_a_changed_pool_in_the_pods_record_applies_only_to_a_new_sandbox(
 async def test_both_launchers_of_a_migrating_vm_have_its_address(agent: AgentHarness) -> None:
     source = cni_variables("one", "box-1", "launcher-1")
     target = cni_variables("two", "box-2", "launcher-2")
-    await agent.pod("launcher-1", {}, **OF_VM)
+    await agent.pod("launcher-1", {}, **OWNED_BY_VM)
     result = (await agent.call("ADD", "launcher-1", **source)).result
-    await agent.pod("launcher-2", MIGRATION, **OF_VM)
+    await agent.pod("launcher-2", MIGRATION_ANNOTATIONS, **OWNED_BY_VM)
 
     target_result = (await agent.call("ADD", "launcher-2", **target)).result
     conf = agent.netconf(prevResult=result)
@@ -178,8 +178,8 @@ async def test_the_target_of_a_migration_probes_no_conflicts(
 ) -> None:
     async with running(settings._replace(detect_conflicts=True), MemoryStore()) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
-        await node.pod("launcher-1", {}, **OF_VM)
-        await node.pod("launcher-2", MIGRATION, **OF_VM)
+        await node.pod("launcher-1", {}, **OWNED_BY_VM)
+        await node.pod("launcher-2", MIGRATION_ANNOTATIONS, **OWNED_BY_VM)
 
         addresses = [
             await allocate_over_http(node, name)
@@ -210,8 +210,8 @@ async def allocate_over_http(agent: AgentHarness, pod: str) -> Any:
 async def test_a_vm_keeps_its_address_after_a_del_without_a_launcher_record(
     agent: AgentHarness,
 ) -> None:
-    """Only the record of the launcher Pod names the VM, so the second DEL finds no claim."""
-    await agent.pod("launcher-1", {}, **OF_VM)
+    """Without the record of the launcher Pod, the second DEL does not find the VM's claim."""
+    await agent.pod("launcher-1", {}, **OWNED_BY_VM)
     await agent.add("launcher-1")
     await agent.delete("launcher-1")
     assert set(await agent.claims()) == {"10.6.0.10"}
@@ -230,8 +230,8 @@ async def test_dels_release_all_addresses_if_fixed_addresses_are_disabled(
     )
     async with running(settings_without_fixed_addresses, MemoryStore()) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
-        await node.pod("db-0", {}, **OF_STATEFUL_SET)
-        await node.pod("launcher-1", {}, **OF_VM)
+        await node.pod("db-0", {}, **OWNED_BY_STATEFUL_SET)
+        await node.pod("launcher-1", {}, **OWNED_BY_VM)
         await node.add("db-0")
         await node.add("launcher-1")
         holders = {claim.holder for claim in (await node.claims()).values()}
@@ -247,7 +247,7 @@ async def test_a_conflict_release_keeps_a_replicas_address_after_its_pod_record_
     agent: AgentHarness,
 ) -> None:
     """The coordinator requests this release if another host uses the Pod's address."""
-    await agent.pod("db-0", {}, **OF_STATEFUL_SET)
+    await agent.pod("db-0", {}, **OWNED_BY_STATEFUL_SET)
     await agent.add("db-0")
     await agent.apply(DeleteRecord("Pod", "shop", "db-0"))
     body = {
@@ -283,11 +283,11 @@ class ScriptedFacts(StandaloneFactsSource):
 
 @pytest.fixture
 async def scripted_agent(settings: Settings) -> AsyncIterator[tuple[AgentHarness, ScriptedFacts]]:
-    """An agent and its ``ScriptedFacts``, which read records from the view of a second agent."""
+    """An agent with ``ScriptedFacts``; these read the records in the view of a second agent."""
     store = MemoryStore()
     async with running(settings, store) as second_agent:
         await second_agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
-        await second_agent.pod("db-0", {}, **OF_STATEFUL_SET)
+        await second_agent.pod("db-0", {}, **OWNED_BY_STATEFUL_SET)
         view = second_agent.process.parts.view
         source = ScriptedFacts(view, "node-2", FixedSettings())
         node_2_settings = settings._replace(
@@ -324,7 +324,7 @@ async def test_a_living_pod_keeps_its_address_if_its_replica_is_not_desired(
     assert await node.claims() == {}
 
 
-async def test_a_del_keeps_the_address_if_its_validity_is_unknown(
+async def test_a_del_keeps_the_address_if_the_validity_of_the_endpoint_is_unknown(
     scripted_agent: tuple[AgentHarness, ScriptedFacts],
 ) -> None:
     node, source = scripted_agent
@@ -381,7 +381,7 @@ async def test_a_del_reads_the_records_again_before_it_releases_a_fixed_address(
     async with running(settings, store) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
         await apply_replicas(node, 1)
-        await node.pod("db-1", {}, **OF_STATEFUL_SET)
+        await node.pod("db-1", {}, **OWNED_BY_STATEFUL_SET)
         await node.add("db-1")
         store.may_deliver.clear()
         writer = Writer(store, node.keys, "operator")
@@ -391,18 +391,18 @@ async def test_a_del_reads_the_records_again_before_it_releases_a_fixed_address(
         await writer.close()
 
         await node.delete("db-1")  # the agent's view still has one replica
-        claims_before = await node.claims()
+        claims_with_stale_view = await node.claims()
         store.may_deliver.set()
         await node.delete("db-1")
 
-        assert set(claims_before) == set(await node.claims()) == {"10.6.0.10"}
+        assert set(claims_with_stale_view) == set(await node.claims()) == {"10.6.0.10"}
 
 
 async def test_a_cancelled_add_releases_no_fixed_address_of_a_deleted_pod(
     agent: AgentHarness,
 ) -> None:
     await apply_replicas(agent, 1)
-    await agent.pod("db-0", {}, **OF_STATEFUL_SET)
+    await agent.pod("db-0", {}, **OWNED_BY_STATEFUL_SET)
     await agent.add("db-0")
     await agent.apply(DeleteRecord("Pod", "shop", "db-0"))
     parts = agent.process.parts

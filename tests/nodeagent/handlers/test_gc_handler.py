@@ -22,7 +22,7 @@ from tests.support.agent_harness import AgentHarness, ManualClock, running
 
 @pytest.fixture
 async def netns_directory(agent: AgentHarness, short_path: Path) -> Path:
-    """The network namespaces of three Pods that have addresses of pool lan."""
+    """A directory with the network namespaces of three Pods, which have addresses of pool lan."""
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
     for name in ("web-0", "web-1", "web-2"):
         (short_path / name).touch()
@@ -115,7 +115,7 @@ async def test_gc_keeps_a_listed_attachment_whose_namespace_is_deleted(
     assert await pods_with_addresses(agent) == {"web-0", "web-1", "web-2"}
 
 
-async def test_gc_keeps_attachments_of_both_lists(
+async def test_gc_keeps_attachments_under_both_keys_of_the_list(
     agent: AgentHarness, netns_directory: Path
 ) -> None:
     for name in ("web-0", "web-1", "web-2"):
@@ -262,7 +262,7 @@ async def test_a_namespace_counts_as_deleted_only_in_a_visible_directory(short_p
     assert not is_netns_gone("relative")
 
 
-async def test_missing_attachments_beyond_the_limit_are_reported(
+async def test_missing_attachments_beyond_missed_max_are_logged_and_kept(
     agent: AgentHarness,
     netns_directory: Path,
     clock: ManualClock,

@@ -34,7 +34,7 @@ from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.deadlines import DEADLINE_S, until
 
-CALLERS_TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+TRACEPARENT_OF_CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 async def refusal_events(agent: AgentHarness, store: KeyValueStore) -> list[Recorded]:
@@ -58,7 +58,7 @@ async def test_the_event_of_a_refused_add_has_pod_cause_and_verdicts(
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10", disabled=True)
 
-    error = (await agent.call("ADD", TRACEPARENT=CALLERS_TRACE)).error
+    error = (await agent.call("ADD", TRACEPARENT=TRACEPARENT_OF_CALLER)).error
 
     recorded = await wait_for_first_refusal(agent, memory_store)
     event = recorded.event
@@ -70,7 +70,10 @@ async def test_the_event_of_a_refused_add_has_pod_cause_and_verdicts(
     assert event.source == "default-pools"
     (verdict,) = event.verdicts
     assert (verdict.pool, verdict.rule) == ("lan", "disabled")
-    assert (recorded.cause.correlation_id, recorded.cause.traceparent) == ("c-web-0", CALLERS_TRACE)
+    assert (recorded.cause.correlation_id, recorded.cause.traceparent) == (
+        "c-web-0",
+        TRACEPARENT_OF_CALLER,
+    )
 
 
 class BlockedStore(MemoryStore):
@@ -119,7 +122,7 @@ async def test_counted_refusals_are_written_when_the_agent_stops(
     assert times == [1, 3], "the first refusal is written immediately, three are counted"
 
 
-class ClaimFacts:
+class IpamClaimFacts:
     """Facts of a Pod whose NIC net1 has an IPAMClaim."""
 
     def facts(self, _: PodReference) -> RequestFacts:
@@ -149,7 +152,9 @@ async def test_the_holder_of_a_refused_nic_is_its_ipam_claim_or_else_the_pod(
 
     # The ADD uses only the facts, the step ``on_refused`` and the probe.
     steps = AllocationSteps(cast("Any", None), on_refused)
-    handler = AddHandler(*cast("Any", (None, None, ClaimFacts(), None, steps, ConflictingProbe())))
+    handler = AddHandler(
+        *cast("Any", (None, None, IpamClaimFacts(), None, steps, ConflictingProbe()))
+    )
     attachment = Attachment("c-web-0", interface)
     request = AddRequest(PodReference(), attachment, SelectionRequest(interface), Cause("agent"))
 

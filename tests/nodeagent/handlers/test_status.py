@@ -147,7 +147,7 @@ async def test_the_status_is_cached_for_a_short_time(
     assert (full_status[0], cached_status[0], later_status[0]) == (50, 50, 0)
 
 
-async def test_status_returns_50_if_the_pool_has_records_max_claims(
+async def test_status_returns_50_if_the_claims_of_the_pool_have_reached_records_max(
     settings: Settings, memory_store: MemoryStore
 ) -> None:
     async with running(settings._replace(records_max=1), memory_store) as node:

@@ -1,4 +1,4 @@
-"""Bond options as text and as the kernel's attributes.
+"""Bond options are parsed from text and encoded as the kernel's attributes.
 
 See docs/reference/cni-configuration.md, "Bond options".
 """
@@ -18,7 +18,7 @@ from nodeagent.netlink.requests import IFINFOMSG, Request
 from nodeagent.netlink.values import Link
 
 OPTIONS_BY_TEXT = {
-    "nothing": ("", BondOptions()),
+    "an empty text": ("", BondOptions()),
     "a number": ("miimon=100", BondOptions(((NUMBER_OPTIONS["miimon"], 100),))),
     "several, with blanks": (
         " miimon = 100 ; lacp_rate=1;",
@@ -34,9 +34,9 @@ OPTIONS_BY_TEXT = {
         "nonsense;miimon=1",
         BondOptions(((NUMBER_OPTIONS["miimon"], 1),)),
     ),
-    "interfaces": (
+    "names of interfaces": (
         "primary=ens3;active_slave=ens4",
-        BondOptions(primary="ens3", active_member="ens4"),
+        BondOptions(primary="ens3", active="ens4"),
     ),
     "a list": (
         'arp_ip_target=["10.0.0.1","10.0.0.2"]',
@@ -76,7 +76,7 @@ def test_the_error_names_the_key_of_an_invalid_option_value(text: str, key: str)
     assert error.value.subject == key
 
 
-def link_info(request: Request) -> dict[int, memoryview]:
+def link_data_of(request: Request) -> dict[int, memoryview]:
     info = attributes(attributes(request.body[IFINFOMSG.size :])[IFLA_LINKINFO])
     return attributes(info[IFLA_INFO_DATA])
 
@@ -88,13 +88,13 @@ BOND_NUMBERS = {
     "min_links": 18, "lp_interval": 19, "packets_per_slave": 20, "lacp_rate": 21, "ad_select": 22,
     "ad_actor_sys_prio": 24, "ad_user_port_key": 25, "tlb_dynamic_lb": 27,
 }  # fmt: skip
-"""The numbers of include/uapi/linux/if_link.h. The product uses the names of pyroute2 instead."""
+"""The attribute numbers in include/uapi/linux/if_link.h; the product uses names from pyroute2."""
 
 
 def test_every_numeric_option_has_the_kernels_attribute_and_size() -> None:
     text = ";".join(f"{key}=1" for key in NUMBER_OPTIONS)
 
-    link_data = link_info(add_bond("bd0", 4, read_options(text), {}))
+    link_data = link_data_of(add_bond("bd0", 4, read_options(text), {}))
 
     assert BOND_NUMBERS.keys() == NUMBER_OPTIONS.keys()
     for key, option in NUMBER_OPTIONS.items():
@@ -106,7 +106,7 @@ def test_every_numeric_option_has_the_kernels_attribute_and_size() -> None:
 def test_lists_and_addresses_have_the_kernels_attributes() -> None:
     text = 'arp_ip_target=["10.0.0.1","10.0.0.2"];primary=ens4;ad_actor_system=02:00:00:00:00:01'
 
-    link_data = link_info(add_bond("bd0", 1, read_options(text), {"ens4": 7}))
+    link_data = link_data_of(add_bond("bd0", 1, read_options(text), {"ens4": 7}))
 
     targets, primary, actor = link_data[8], link_data[11], link_data[26]
     assert [bytes(target) for target in elements(targets)] == [b"\x0a\0\0\1", b"\x0a\0\0\2"]
@@ -121,5 +121,5 @@ def test_vlan_id_and_bond_mode_are_read_from_the_kernels_attributes() -> None:
     assert read_vlan_id(Link(3, "ens3.5", kind="vlan", data=vlan)) == 5
     assert read_bond_mode(Link(4, "bd0", kind="bond", data=bond)) == 4
     assert read_vlan_id(Link(3, "ens3.5", kind="vlan")) == 0
-    link_data = link_info(add_vlan("ens3.5", 3, 5))
+    link_data = link_data_of(add_vlan("ens3.5", 3, 5))
     assert bytes(link_data[1]) == (5).to_bytes(2, sys.byteorder)

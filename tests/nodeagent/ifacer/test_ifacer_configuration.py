@@ -69,12 +69,15 @@ def test_a_valid_configuration_gives_the_desired_links(
 INVALID: dict[str, tuple[dict[str, Any], str]] = {
     "no interface": ({}, "interfaces: at least one"),
     "an empty list": ({"interfaces": []}, "interfaces: at least one"),
-    "an id that is too large": (
+    "a VLAN id that is too large": (
         {"interfaces": ["a"], "vlanID": 4095},
         "vlan tag must be in range [0,4094]",
     ),
-    "a negative id": ({"interfaces": ["a"], "vlanID": -1}, "vlan tag must be in range [0,4094]"),
-    "an id of the wrong type": ({"interfaces": ["a"], "vlanID": "5"}, "vlanID: expected `int`"),
+    "a negative VLAN id": (
+        {"interfaces": ["a"], "vlanID": -1},
+        "vlan tag must be in range [0,4094]",
+    ),
+    "a VLAN id of the wrong type": ({"interfaces": ["a"], "vlanID": "5"}, "vlanID: expected `int`"),
     "an unknown mode": (
         {"interfaces": ["a", "b"], "bond": {"mode": 7}},
         "bond.mode: expected `int` <= 6",

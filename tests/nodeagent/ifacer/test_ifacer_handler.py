@@ -117,7 +117,7 @@ async def test_the_remedy_of_a_kernel_without_vlans_names_the_module(namespace: 
     assert "modprobe -a 8021q" in remedy
 
 
-def test_an_agent_loads_pyroute2_only_for_links_that_it_creates() -> None:
+def test_an_agent_does_not_import_pyroute2_at_its_start() -> None:
     """pyroute2 needs 13 MB of memory, and most agents do not create links."""
     program = "import sys, nodeagent.main; print('pyroute2' in sys.modules)"
 
