@@ -36,7 +36,7 @@ OPTIONS_BY_TEXT = {
     ),
     "names of interfaces": (
         "primary=ens3;active_slave=ens4",
-        BondOptions(primary="ens3", active="ens4"),
+        BondOptions(primary="ens3", active_member="ens4"),
     ),
     "a list": (
         'arp_ip_target=["10.0.0.1","10.0.0.2"]',
