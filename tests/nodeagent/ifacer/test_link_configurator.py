@@ -1,4 +1,4 @@
-"""Real bonds and VLANs in user-mode Linux, because kernels of test machines often lack them.
+"""Real bonds and VLANs in user-mode Linux, because test machines often lack their drivers.
 
 Spiderpool's cases N00001 to N00006; see docs/contributing/compatibility.md, "Others".
 """
@@ -46,7 +46,7 @@ class Host:
         assert links is not None
         await self.configurator.prepare(links)
 
-    def another_process(self) -> LinkConfigurator:
+    def separate_configurator(self) -> LinkConfigurator:
         """A configurator that shares no lock with ``configurator``."""
         return LinkConfigurator(self._executor, self._namespace)
 
@@ -152,7 +152,7 @@ async def test_a_bond_gets_its_mode_options_and_members(host: Host) -> None:
 
 
 async def test_the_active_member_is_set_only_if_the_member_is_usable(host: Host) -> None:
-    """Spiderpool sets the active member before the members, but no kernel accepts this order."""
+    """Spiderpool sets the active member before it adds the members; every kernel refuses that."""
     bond = {"name": "bd0", "mode": 1, "options": "miimon=100;active_slave=ens4"}
     await host.prepare("ens3", "ens4", bond=bond)
     assert host.link("bd0")["linkinfo"]["info_data"]["active_slave"] == "ens4"
@@ -236,9 +236,9 @@ async def test_concurrent_calls_create_each_link_once(host: Host) -> None:
         }).encode()
     ).links  # fmt: skip
     assert links is not None
-    callers = [host.another_process() for _ in range(4)]
+    configurators = [host.separate_configurator() for _ in range(4)]
 
-    await asyncio.gather(*(caller.prepare(links) for caller in callers * 3))
+    await asyncio.gather(*(each.prepare(links) for each in configurators * 3))
 
     assert host.links() == {"lo", "ens3", "ens4", "bd0", "bd0.9"}
     assert is_up(host.link("bd0.9"))

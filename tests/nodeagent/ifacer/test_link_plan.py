@@ -100,12 +100,12 @@ def test_a_nic_with_addresses_is_added_to_a_new_bond() -> None:
 
 
 REFUSED_CONFIGURATIONS: dict[str, tuple[InterfaceConfig, tuple[Link, ...], str]] = {
-    "the same id under another name": (
+    "the VLAN id exists under another name": (
         VLAN_ON_NIC,
         (ENS3, ENS4, ENS3_5._replace(name="ens4.5", parent=4)),
         "vlan interfaces with the same vlanId 5 on node at the same time: there is ens4.5",
     ),
-    "the same id before the bond is created": (
+    "the VLAN id exists, but the bond does not": (
         VLAN_ON_BOND,
         (ENS3, ENS4, ENS3_5),
         "cannot have multiple different vlan interfaces with the same vlanId 5",

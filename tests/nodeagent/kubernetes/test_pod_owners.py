@@ -14,8 +14,8 @@ from core.kubernetes.informer import Reflector
 from core.kubernetes.workloads.applications import stateful_set_state
 from nodeagent.kubernetes.pod_owners import OwnerCache
 
-SETS = "/apis/apps/v1/namespaces/shop/replicasets"
-REPLICAS = Owner("ReplicaSet", "web-5d4", "shop", "apps/v1", "uid-of-web-5d4")
+REPLICA_SETS_PATH = "/apis/apps/v1/namespaces/shop/replicasets"
+REPLICA_SET = Owner("ReplicaSet", "web-5d4", "shop", "apps/v1", "uid-of-web-5d4")
 WEB = Owner("Deployment", "web", "shop", "apps/v1", "uid-of-web")
 
 
@@ -50,9 +50,13 @@ class SlowApi:
 
 
 def replica_set() -> Object:
-    names = {"kind": WEB.kind, "apiVersion": WEB.api_version, "name": WEB.name, "uid": WEB.uid}
-    metadata: dict[str, Any] = {"namespace": "shop", "name": REPLICAS.name, "uid": REPLICAS.uid}
-    return {"metadata": metadata | {"ownerReferences": [names | {"controller": True}]}}
+    reference = {"kind": WEB.kind, "apiVersion": WEB.api_version, "name": WEB.name, "uid": WEB.uid}
+    metadata: dict[str, Any] = {
+        "namespace": "shop",
+        "name": REPLICA_SET.name,
+        "uid": REPLICA_SET.uid,
+    }
+    return {"metadata": metadata | {"ownerReferences": [reference | {"controller": True}]}}
 
 
 @pytest.fixture
@@ -67,7 +71,7 @@ def owners(api: SlowApi) -> OwnerCache:
 
 
 async def start_lookups(
-    owners: OwnerCache, count: int, owner: Owner = REPLICAS
+    owners: OwnerCache, count: int, owner: Owner = REPLICA_SET
 ) -> list[asyncio.Task[None]]:
     """Start lookups, and return when each lookup waits for a response."""
     tasks = [asyncio.create_task(owners.load_parent(owner)) for _ in range(count)]
@@ -83,15 +87,17 @@ async def test_concurrent_lookups_of_one_owner_share_a_request(
     api.answer()
     await asyncio.gather(*lookups)
 
-    assert api.paths == [f"{SETS}/web-5d4"]
-    assert owners.top(REPLICAS) == WEB
+    assert api.paths == [f"{REPLICA_SETS_PATH}/web-5d4"]
+    assert owners.top(REPLICA_SET) == WEB
 
 
 async def test_each_owner_has_its_own_request(api: SlowApi, owners: OwnerCache) -> None:
     first = await start_lookups(owners, 2)
-    second = await start_lookups(owners, 2, REPLICAS._replace(name="api-77f", uid="uid-of-api-77f"))
+    second = await start_lookups(
+        owners, 2, REPLICA_SET._replace(name="api-77f", uid="uid-of-api-77f")
+    )
 
-    assert api.paths == [f"{SETS}/web-5d4", f"{SETS}/api-77f"]
+    assert api.paths == [f"{REPLICA_SETS_PATH}/web-5d4", f"{REPLICA_SETS_PATH}/api-77f"]
     api.answer()
     await asyncio.gather(*first, *second)
 
@@ -108,7 +114,7 @@ async def test_a_cancelled_lookup_does_not_cancel_the_shared_request(
     await asyncio.gather(*others)
 
     assert (len(api.requests), api.cancelled_count) == (1, 0)
-    assert owners.top(REPLICAS) == WEB
+    assert owners.top(REPLICA_SET) == WEB
 
 
 async def test_a_request_that_no_lookup_waits_for_is_cancelled(
@@ -123,7 +129,7 @@ async def test_a_request_that_no_lookup_waits_for_is_cancelled(
     assert (len(api.requests), api.cancelled_count) == (2, 1)
     api.answer()
     await asyncio.gather(*new_lookups)
-    assert owners.top(REPLICAS) == WEB
+    assert owners.top(REPLICA_SET) == WEB
 
 
 async def test_a_failure_is_raised_in_all_lookups_and_not_cached(
@@ -132,7 +138,7 @@ async def test_a_failure_is_raised_in_all_lookups_and_not_cached(
     lookups = await start_lookups(owners, 3)
     api.answer(fails=True)
     results = await asyncio.gather(*lookups, return_exceptions=True)
-    was_cached = owners.is_cached(REPLICAS)
+    was_cached = owners.is_cached(REPLICA_SET)
     new_lookups = await start_lookups(owners, 2)
     api.answer()
     await asyncio.gather(*new_lookups)
@@ -140,4 +146,4 @@ async def test_a_failure_is_raised_in_all_lookups_and_not_cached(
     assert [type(result) for result in results] == [ApiUnavailable] * 3
     assert not was_cached
     assert len(api.requests) == 2
-    assert owners.top(REPLICAS) == WEB
+    assert owners.top(REPLICA_SET) == WEB

@@ -1,4 +1,4 @@
-"""Network namespaces of a test, and netlink sessions in them."""
+"""Fixtures: named network namespaces, and a netlink session in one of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ops.lab.namespaces import NamedNamespace
 
 
 @pytest.fixture
-def named(namespaces: None) -> Iterator[NamedNamespace]:
+def named_namespace(namespaces: None) -> Iterator[NamedNamespace]:
     """A named namespace with only ``lo``."""
     namespace = NamedNamespace(f"owt-{os.getpid()}-{secrets.token_hex(3)}")
     namespace.create()
@@ -23,7 +23,7 @@ def named(namespaces: None) -> Iterator[NamedNamespace]:
 
 
 @pytest.fixture
-def other(namespaces: None) -> Iterator[NamedNamespace]:
+def peer_namespace(namespaces: None) -> Iterator[NamedNamespace]:
     namespace = NamedNamespace(f"owt-{os.getpid()}-{secrets.token_hex(3)}")
     namespace.create()
     yield namespace
@@ -31,8 +31,8 @@ def other(namespaces: None) -> Iterator[NamedNamespace]:
 
 
 @pytest.fixture
-def namespace(named: NamedNamespace) -> Iterator[NetworkNamespace]:
-    with NetworkNamespace.open(str(named.path)) as opened:
+def namespace(named_namespace: NamedNamespace) -> Iterator[NetworkNamespace]:
+    with NetworkNamespace.open(str(named_namespace.path)) as opened:
         yield opened
 
 

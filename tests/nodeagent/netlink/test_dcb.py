@@ -35,7 +35,7 @@ class Recorder:
 
 
 def recorder_and_session() -> tuple[Recorder, NetlinkSession]:
-    """The same recorder twice, once with the type of a session."""
+    """One object, first typed as a recorder and then as a session."""
     recorder = Recorder()
     return recorder, cast("Any", recorder)
 
@@ -126,9 +126,9 @@ def test_a_refused_change_raises_the_errno_of_the_driver() -> None:
 
 @pytest.mark.netns
 def test_a_link_without_dcb_has_no_settings_and_refuses_changes(
-    session: NetlinkSession, named: NamedNamespace
+    session: NetlinkSession, named_namespace: NamedNamespace
 ) -> None:
-    ip("-n", named.name, "link", "add", "v0", "type", "veth", "peer", "name", "v1")
+    ip("-n", named_namespace.name, "link", "add", "v0", "type", "veth", "peer", "name", "v1")
 
     assert dcb.read_dcb(session, "v0") is None
     assert dcb.read_dcb(session, "nowhere") is None

@@ -22,7 +22,7 @@ from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.sriov.vf_links import KernelVfLinks
 
 FAMILY = 21
-"""The scripted kernel's number of the family devlink."""
+"""The number of the devlink family in the scripted kernel."""
 
 NIC = "0000:3b:00.0"
 NAME = b"\x08\0\x01\0pci\0\x11\0\x02\x000000:3b:00.0\0\0\0\0"
@@ -33,9 +33,9 @@ HEADER = struct.Struct("=IHHII")
 
 
 class ScriptedKernel:
-    """Answers requests for the family devlink and devlink commands on a socket pair.
+    """Answers devlink commands, and requests for the number of the devlink family.
 
-    ``errno``: the result of each command. ``answer``: attributes sent before the result.
+    A command gets ``answer`` if ``errno`` is 0, and then an acknowledgement with ``errno``.
     """
 
     def __init__(self, errno: int, answer: bytes = b"", *, has_devlink: bool = True) -> None:
@@ -116,7 +116,7 @@ def test_setting_the_eswitch_mode_raises_the_errno_of_the_driver() -> None:
     assert error.value.errno == EOPNOTSUPP
 
 
-def test_the_error_of_a_kernel_without_devlink_names_devlink() -> None:
+def test_devlink_family_raises_oserror_if_the_kernel_has_no_devlink() -> None:
     kernel = ScriptedKernel(0, has_devlink=False)
 
     with pytest.raises(OSError, match="no devlink"):

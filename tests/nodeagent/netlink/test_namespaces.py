@@ -1,4 +1,4 @@
-"""Functions run in network namespaces, and sysctls are written there."""
+"""The executor runs functions in network namespaces, and writes sysctls there."""
 
 from __future__ import annotations
 
@@ -103,10 +103,10 @@ def test_a_thread_that_cannot_return_is_replaced(
 ) -> None:
     first_thread = executor.run(namespace, threading.get_ident)
     enter = namespaces._enter
-    calls = iter([True, False])
+    may_enter = iter([True, False])
 
     def fail_second_time(fd: int) -> None:
-        if next(calls, True):
+        if next(may_enter, True):
             enter(fd)
         else:
             raise OSError(1, "not allowed")
@@ -138,10 +138,10 @@ def test_a_thread_stuck_in_a_namespace_returns_before_its_next_function(
     executor: NetnsExecutor, namespace: NetworkNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enter = namespaces._enter
-    calls = iter([True, False])
+    may_enter = iter([True, False])
 
     def fail_second_time(fd: int) -> None:
-        if next(calls, True):
+        if next(may_enter, True):
             enter(fd)
         else:
             raise OSError(1, "not allowed")
@@ -159,19 +159,19 @@ def test_a_thread_stuck_in_a_namespace_returns_before_its_next_function(
 
 
 def test_an_open_namespace_outlives_its_name(
-    executor: NetnsExecutor, namespace: NetworkNamespace, named: NamedNamespace
+    executor: NetnsExecutor, namespace: NetworkNamespace, named_namespace: NamedNamespace
 ) -> None:
-    named.delete()
+    named_namespace.delete()
     with executor.session(namespace) as session:
         assert [link.name for link in session.links()] == ["lo"]
     with pytest.raises(NamespaceGone):
-        NetworkNamespace.open(str(named.path))
+        NetworkNamespace.open(str(named_namespace.path))
 
 
 def test_running_in_a_closed_namespace_raises_namespace_gone(
-    executor: NetnsExecutor, named: NamedNamespace
+    executor: NetnsExecutor, named_namespace: NamedNamespace
 ) -> None:
-    namespace = NetworkNamespace.open(str(named.path))
+    namespace = NetworkNamespace.open(str(named_namespace.path))
     namespace.close()
     namespace.close()
     with pytest.raises(NamespaceGone):
@@ -192,12 +192,12 @@ def test_a_closed_executor_leaves_no_descriptor_and_no_thread(namespace: Network
     descriptors, threads = open_descriptors(), set(threading.enumerate())
     executor = NetnsExecutor()
 
-    def once(_: int) -> None:
+    def list_links(_: int) -> None:
         with executor.session(namespace) as session:
             session.links()
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(once, range(200)))
+        list(pool.map(list_links, range(200)))
     executor.close()
     assert open_descriptors() - descriptors == set()
     assert set(threading.enumerate()) - threads == set()
@@ -272,13 +272,13 @@ def test_a_function_whose_caller_timed_out_is_not_run(
     executor, may_end = NetnsExecutor(), threading.Event()
     runs: list[int] = []
     try:
-        before = executor.submit(executor.own_namespace, may_end.wait)
+        running_call = executor.submit(executor.own_namespace, may_end.wait)
         with pytest.raises(NetlinkLost, match="did not end within"):
             executor.run(executor.own_namespace, lambda: runs.append(1))
-        after = executor.submit(executor.own_namespace, lambda: runs.append(2))
+        later_call = executor.submit(executor.own_namespace, lambda: runs.append(2))
         may_end.set()
-        before.result(20)
-        after.result(20)
+        running_call.result(20)
+        later_call.result(20)
     finally:
         may_end.set()
         executor.close()

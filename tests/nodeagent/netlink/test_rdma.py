@@ -19,7 +19,7 @@ TARGET_NETNS_FD = 4  # as in the recording
 
 
 def exchanges() -> dict[str, list[str]]:
-    """Name of an exchange -> requests (``> ``) and answers (``< ``)."""
+    """Name of an exchange -> lines; ``> `` starts a request and ``< `` an answer."""
     name, lines_by_name = "", dict[str, list[str]]()
     for line in RECORDED.read_text().splitlines():
         if line.startswith(("> ", "< ")):

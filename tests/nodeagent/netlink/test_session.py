@@ -50,9 +50,9 @@ def prefix(text: str) -> Cidr:
 
 
 @pytest.fixture
-def veth(session: NetlinkSession, other: NamedNamespace) -> Link:
-    """The veth ``near``; the peer ``far`` is in the namespace ``other``."""
-    with NetworkNamespace.open(str(other.path)) as far:
+def veth(session: NetlinkSession, peer_namespace: NamedNamespace) -> Link:
+    """The veth ``near``; the peer ``far`` is in ``peer_namespace``."""
+    with NetworkNamespace.open(str(peer_namespace.path)) as far:
         request = requests.add_veth(
             VethEnd("near", NEAR_MAC), VethEnd("far", FAR_MAC), mtu=1400, far_netns_fd=far.fd
         )
@@ -63,9 +63,12 @@ def veth(session: NetlinkSession, other: NamedNamespace) -> Link:
 
 
 def test_a_veth_pair_is_created_with_its_peer_in_the_other_namespace(
-    veth: Link, executor: NetnsExecutor, other: NamedNamespace
+    veth: Link, executor: NetnsExecutor, peer_namespace: NamedNamespace
 ) -> None:
-    with NetworkNamespace.open(str(other.path)) as netns, executor.session(netns) as inside:
+    with (
+        NetworkNamespace.open(str(peer_namespace.path)) as netns,
+        executor.session(netns) as inside,
+    ):
         far = inside.link("far")
     assert far is not None
     assert (veth.mac, far.mac) == (NEAR_MAC, FAR_MAC)
@@ -178,7 +181,7 @@ def test_route_to_returns_the_kernels_route_or_none(session: NetlinkSession, vet
     assert session.route_to(address("10.77.0.1")) is None
 
 
-def test_a_missing_link_is_none_and_can_be_deleted(
+def test_a_missing_link_is_none_and_deleting_it_raises_nothing(
     session: NetlinkSession,
 ) -> None:
     assert session.link("nowhere") is None
@@ -258,9 +261,9 @@ def test_requests_whose_answers_were_lost_are_sent_again(
     ]
 
 
-@pytest.mark.parametrize("queue_bytes", [1, 4_000, 32_000])
+@pytest.mark.parametrize("buffer_bytes", [1, 4_000, 32_000])
 def test_a_full_receive_buffer_loses_no_request(
-    session: NetlinkSession, monkeypatch: pytest.MonkeyPatch, queue_bytes: int
+    session: NetlinkSession, monkeypatch: pytest.MonkeyPatch, buffer_bytes: int
 ) -> None:
     """The kernel reports ENOBUFS if the receive buffer cannot hold all answers to a send."""
     rules = [RoutingRule(4, table=500, priority=priority) for priority in range(1000, 1128)]
@@ -275,7 +278,7 @@ def test_a_full_receive_buffer_loses_no_request(
         return data
 
     monkeypatch.setattr(session, "_receive", record_overruns)
-    session._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, queue_bytes)
+    session._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
 
     outcomes = session.apply([requests.add_rule(rule) for rule in rules])
 
@@ -294,10 +297,10 @@ def test_a_listing_during_changes_has_all_stable_addresses_or_raises_netlink_los
     temporary = [on_loopback(f"10.8.0.{number + 1}") for number in range(100)]
 
     def change() -> None:
-        with executor.session(namespace) as other:
+        with executor.session(namespace) as changing_session:
             for _ in range(CHANGE_ROUNDS):
-                other.apply([requests.add_address(entry) for entry in temporary])
-                other.apply([requests.delete_address(entry) for entry in temporary])
+                changing_session.apply([requests.add_address(entry) for entry in temporary])
+                changing_session.apply([requests.delete_address(entry) for entry in temporary])
 
     expected = [entry.address for entry in stable]
     with ThreadPoolExecutor(1, initializer=executor.let_thread_enter_namespaces) as worker:

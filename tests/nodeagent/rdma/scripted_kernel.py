@@ -56,7 +56,7 @@ class Kernel:
         self.devices: dict[NamespaceIdentity, tuple[Device, ...]] = {}
 
     def open(self, _: NetnsExecutor, namespace: NetworkNamespace) -> RdmaSocket | None:
-        """Replace ``RdmaSocket.open``; return None if ``devices`` lacks the namespace."""
+        """A fake of ``RdmaSocket.open``; return None if ``devices`` lacks the namespace."""
         if namespace.identity not in self.devices:
             return None
         return RdmaSocket(cast("Any", _Socket(self, namespace.identity)))
@@ -107,7 +107,7 @@ class _Socket:
         request_body = attributes(request[16:])
         command = kind & 0x3FF
         assert kind >> 10 == 5, "expected a request to the client RDMA_NL_NLDEV"
-        assert bool(flags & DUMP) == (command in (1, 5))  # the listings
+        assert bool(flags & DUMP) == (command in (1, 5))  # only listings are dumps
         device, port = u32(request_body.get(1)), u32(request_body.get(3))
         match command:
             case 1:  # list devices

@@ -1,4 +1,4 @@
-"""The reader reads RDMA counters of the node, and in RDMA's exclusive mode those of Pods.
+"""The reader reads RDMA counters of the node, and in exclusive mode also those of its Pods.
 
 In exclusive mode each RDMA device belongs to one network namespace.
 """
@@ -26,7 +26,7 @@ from tests.support.link import NAMESPACES_FOLDER, Link, ip
 CARD_GUID = 0x506B4B0300AABBCC
 MISSING_LINK = "no-link-0"
 
-ON_THE_NODE = Device(
+NODE_DEVICE = Device(
     "mlx5_0",
     node_guid=CARD_GUID,
     system_guid=CARD_GUID,
@@ -37,7 +37,7 @@ ON_THE_NODE = Device(
 @pytest.fixture
 def kernel(executor: NetnsExecutor, monkeypatch: pytest.MonkeyPatch) -> Kernel:
     scripted = Kernel()
-    scripted.devices[executor.own_namespace.identity] = (ON_THE_NODE,)
+    scripted.devices[executor.own_namespace.identity] = (NODE_DEVICE,)
     monkeypatch.setattr(RdmaSocket, "open", scripted.open)
     return scripted
 
@@ -92,8 +92,8 @@ def test_the_nodes_devices_are_read_with_their_traffic_class(
 def test_a_virtual_function_has_no_traffic_class(
     executor: NetnsExecutor, kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kernel.devices[executor.own_namespace.identity] = (ON_THE_NODE._replace(node_guid=1),)
-    monkeypatch.setattr(ethtool, "bus_address", lambda *_: "0000:03:00.1")
+    kernel.devices[executor.own_namespace.identity] = (NODE_DEVICE._replace(node_guid=1),)
+    monkeypatch.setattr(ethtool, "driver_bus", lambda *_: "0000:03:00.1")
     (tmp_path / "bus/pci/devices/0000:03:00.1/physfn/net/ens1f0").mkdir(parents=True)
 
     (port,) = (
@@ -108,7 +108,7 @@ def test_the_second_port_of_a_card_has_a_traffic_class(
 ) -> None:
     """The GUIDs of a second port and of a virtual function both differ from the system GUID."""
     kernel.devices[executor.own_namespace.identity] = (
-        ON_THE_NODE._replace(node_guid=CARD_GUID + 1),
+        NODE_DEVICE._replace(node_guid=CARD_GUID + 1),
     )
     directory = tmp_path / "class/infiniband/mlx5_0/tc/1"
     directory.mkdir(parents=True)
@@ -165,7 +165,7 @@ def test_counters_are_read_from_sys_if_netlink_refuses_them(
     executor: NetnsExecutor, kernel: Kernel, tmp_path: Path
 ) -> None:
     kernel.devices[executor.own_namespace.identity] = (
-        ON_THE_NODE._replace(ports=(Port(MISSING_LINK, None),)),
+        NODE_DEVICE._replace(ports=(Port(MISSING_LINK, None),)),
     )
     directory = tmp_path / "class/infiniband/mlx5_0/ports/1/hw_counters"
     directory.mkdir(parents=True)
@@ -185,7 +185,7 @@ def test_a_device_without_a_link_gets_the_link_whose_mac_matches_its_guid(
 ) -> None:
     kernel.mode = EXCLUSIVE_MODE
     pod = Pod(link, kernel, tmp_path, "10.6.0.17/24")
-    # The Pod's MAC address as a GUID; a new station gets the next MAC address.
+    # The GUID of the Pod's MAC address, which is 1 less than that of the next station.
     guid = 0x020000FFFE000000 + int(link.station().mac.rpartition(":")[2], 16) - 1
     ports = (Port("", {"np_cnp_sent": 1}),)
     with NetworkNamespace.open(str(pod.netns)) as namespace:

@@ -1,4 +1,4 @@
-"""A simulated kernel that answers DCB netlink requests as for the driver mlx5.
+"""A simulated kernel that answers DCB netlink requests as with the driver mlx5.
 
 The order of attributes is that of ``dcbnl_ieee_fill`` (net/dcb/dcbnl.c).
 """

@@ -93,7 +93,7 @@ class RoceNode:
         return (self.files.root / path.format(device)).read_text().strip()
 
     def write(self, path: str, text: str) -> None:
-        """Write a file of /sys as another program, not in ``DriverFiles.writes``."""
+        """Write a file of /sys as another program does: ``DriverFiles`` does not record it."""
         file = self.files.root / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"{text}\n")
@@ -230,14 +230,14 @@ async def test_a_failed_read_is_a_fault_of_each_known_nic_or_of_all_nics(node: R
     hardware = RoceNics(node.executor, QosFiles(node.files), node.kernel.open)
     reconciler = QosReconciler([RoceQosRule(RoceQos(), nics=("ens*",))], dict, hardware)
     unreadable = RoceNics(node.executor, QosFiles(node.files), refuse)
-    never_read = QosReconciler([RoceQosRule(RoceQos())], dict, unreadable)
+    reconciler_without_nics = QosReconciler([RoceQosRule(RoceQos())], dict, unreadable)
 
-    await never_read.run_round()
+    await reconciler_without_nics.run_round()
     await reconciler.run_round()
     hardware._open_rdma = refuse
     await reconciler.run_round()
 
-    assert never_read.faults_by_nic() == {ALL_NICS: 1}
+    assert reconciler_without_nics.faults_by_nic() == {ALL_NICS: 1}
     assert reconciler.faults_by_nic() == {"ens1f0": 1, "ens1f0v0": 1}
 
 

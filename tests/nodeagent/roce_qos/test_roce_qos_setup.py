@@ -34,7 +34,7 @@ def gauges_by_nic(metrics: AgentMetrics) -> dict[str, dict[str, int]]:
 async def test_an_agent_runs_its_first_round_when_it_starts(
     settings: Settings, tmp_path: Path
 ) -> None:
-    """The rule must not match a NIC of this machine."""
+    """The rule matches no NIC, so the test changes nothing on this machine."""
     rules = (RoceQosRule(RoceQos(), nics=("no-such-nic",)),)
     settings = settings._replace(roce_qos=rules, sysfs=tmp_path)
     async with running(settings, MemoryStore()) as node:
@@ -46,6 +46,6 @@ async def test_an_agent_runs_its_first_round_when_it_starts(
     assert node.process.stop_failures == []
 
 
-async def test_without_rules_no_qos_task_is_started(settings: Settings) -> None:
+async def test_an_agent_without_rules_has_no_qos_counters(settings: Settings) -> None:
     async with running(settings, MemoryStore()) as node:
         assert counters(node.process.parts.metrics) == {}

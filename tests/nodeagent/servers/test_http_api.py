@@ -92,7 +92,7 @@ async def test_the_answer_has_the_results_of_all_interfaces(agent: AgentHarness)
     repeated = (await ask(agent, "POST", "/v1/ipam/ip", ADD)).json
     named = (await ask(agent, "POST", "/v1/ipam/ip", ADD | {"ifName": "net1"})).json
 
-    assert [entry["nic"] for entry in fresh["ips"]] == ["eth0", "1"]  # the index of the unnamed NIC
+    assert [entry["nic"] for entry in fresh["ips"]] == ["eth0", "1"]  # an unnamed NIC: its index
     assert fresh["routes"] == [{"ifName": "1", "dst": "0.0.0.0/0", "gw": "10.7.0.1"}]
     assert repeated == fresh
     assert [entry["nic"] for entry in named["ips"]] == ["eth0", "net1"]
@@ -415,7 +415,7 @@ async def test_a_disabled_conflict_release_returns_521(
     assert plain_reply.status == 200
 
 
-async def test_a_conflict_release_of_a_stateful_pod_returns_522_and_releases_nothing(
+async def test_a_stateful_pod_keeps_its_addresses_and_a_conflict_release_returns_522(
     agent: AgentHarness,
 ) -> None:
     await create_one_pool_of_each_family(agent)

@@ -71,7 +71,7 @@ async def wait_until_served(agent: AgentHarness) -> None:
 
 
 @EACH_SOCKET
-async def test_an_add_claims_nothing_if_its_caller_is_gone_before_it_is_read(
+async def test_an_unread_add_claims_nothing_if_its_caller_is_gone(
     agent: AgentHarness, build_request: RequestBuilder
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
@@ -100,7 +100,7 @@ async def test_an_abandoned_add_does_not_run_after_a_delete_at_the_other_socket(
 
 
 @EACH_SOCKET
-async def test_a_delete_releases_nothing_if_its_caller_is_gone_before_it_is_read(
+async def test_an_unread_delete_releases_nothing_if_its_caller_is_gone(
     agent: AgentHarness, build_request: RequestBuilder
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")

@@ -116,10 +116,10 @@ async def test_a_caller_that_is_not_root_is_refused(
         Path(path).chmod(0o666)
     Path(settings.socket_path).parent.chmod(0o755)
 
-    framed = await as_user_without_rights(
+    framed = await exchange_as_other_user(
         settings.framed_socket_path, request_frame({"CNI_COMMAND": "VERSION"}, b"{}")
     )
-    http = await as_user_without_rights(
+    http = await exchange_as_other_user(
         settings.socket_path, b"GET /v1/ipam/healthy HTTP/1.0\r\n\r\n"
     )
 
@@ -127,8 +127,8 @@ async def test_a_caller_that_is_not_root_is_refused(
     assert b" 403 " in http.splitlines()[0]
 
 
-async def as_user_without_rights(path: str, request: bytes) -> bytes:
-    """Send a request as another user than root; return the answer."""
+async def exchange_as_other_user(path: str, request: bytes) -> bytes:
+    """Send a request as a user other than root; return the answer."""
     code = (
         "import socket,sys;s=socket.socket(socket.AF_UNIX);s.connect(sys.argv[1])\n"
         "try:\n s.sendall(sys.stdin.buffer.read());s.settimeout(20)\n"

@@ -55,7 +55,7 @@ def load(directory: Path, text: str = "", **variables: str) -> Settings:
     return load_settings(str(path), NODE | variables)
 
 
-def test_settings_are_the_defaults_without_a_file_and_variables(tmp_path: Path) -> None:
+def test_settings_are_the_defaults_if_only_the_node_name_is_given(tmp_path: Path) -> None:
     settings = load_settings(str(tmp_path / "absent.yml"), NODE)
 
     assert settings == Settings("node-1")

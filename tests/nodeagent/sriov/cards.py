@@ -69,10 +69,10 @@ class Card(Sysfs):
             text = line.format(card=card)
             path, arrow, target = text.partition(" -> ")
             if arrow:
-                self._link(self.root / path, self.root / target)
+                self._symlink(self.root / path, self.root / target)
             else:
                 path, _, content = text.partition(" =")
-                self._file(self.root / path, content.strip())
+                self._write_file(self.root / path, content.strip())
 
     def boot_in_slot(self, address: str) -> None:
         self._tree = self._tree.replace(self.path.name, address)
@@ -114,11 +114,11 @@ class Card(Sysfs):
         for number in range(count):
             slot, function = divmod(offset + stride * number, 8)
             device = self.path.with_name(f"{bus}:{slot:02x}.{function}")
-            self._file(device / "driver_override", "(null)")
-            self._file(device / "numa_node", self.read(self.path / "numa_node"))
-            self._link(self.path / f"virtfn{number}", device)
-            self._link(device / "physfn", self.path)
-            self._link(self.root / "bus/pci/devices" / device.name, device)
+            self._write_file(device / "driver_override", "(null)")
+            self._write_file(device / "numa_node", self.read(self.path / "numa_node"))
+            self._symlink(self.path / f"virtfn{number}", device)
+            self._symlink(device / "physfn", self.path)
+            self._symlink(self.root / "bus/pci/devices" / device.name, device)
             self._probe(device)
 
     def _make_representors(self, count: int) -> None:
@@ -133,10 +133,10 @@ class Card(Sysfs):
         for number in range(count):
             link = port.with_name(f"enp94s0f0r{number}")
             for file in ("phys_switch_id", "type", "mtu"):
-                self._file(link / file, self.read(port / file))
-            self._file(link / "phys_port_name", f"pf0vf{number}")
-            self._link(link / "device", self.path)
-            self._link(self.root / "class/net" / link.name, link)
+                self._write_file(link / file, self.read(port / file))
+            self._write_file(link / "phys_port_name", f"pf0vf{number}")
+            self._symlink(link / "device", self.path)
+            self._symlink(self.root / "class/net" / link.name, link)
 
     def _probe(self, device: Path) -> None:
         driver_override = self.read(device / "driver_override").replace("(null)", "")
@@ -145,11 +145,11 @@ class Card(Sysfs):
         driver = driver_override or NETWORK_DRIVERS[self.read(self.path / "vendor")]
         if (device / "driver").exists() or not (self.root / "bus/pci/drivers" / driver).exists():
             return
-        self._link(device / "driver", self.root / "bus/pci/drivers" / driver)
+        self._symlink(device / "driver", self.root / "bus/pci/drivers" / driver)
         if driver != VFIO:
-            self._make_link(device)
+            self._make_network_link(device)
 
-    def _make_link(self, device: Path) -> None:
+    def _make_network_link(self, device: Path) -> None:
         (link,) = (entry for entry in self.path.glob("virtfn*") if entry.resolve() == device)
         number = int(link.name.removeprefix("virtfn"))
         (nic,) = (link for link in (self.path / "net").iterdir() if not is_representor(link))
@@ -158,18 +158,18 @@ class Card(Sysfs):
             mac = f"00:00:10:49:fe:80:00:00:00:00:00:00:{mac}"
         name = f"{nic.name}v{number}"
         for file, content in (("address", mac), ("mtu", "1500"), ("type", self.read(nic / "type"))):
-            self._file(device / "net" / name / file, content)
-        self._link(device / "net" / name / "device", device)
-        self._link(self.root / "class/net" / name, device / "net" / name)
+            self._write_file(device / "net" / name / file, content)
+        self._symlink(device / "net" / name / "device", device)
+        self._symlink(self.root / "class/net" / name, device / "net" / name)
         if (self.path / "infiniband_verbs").exists():
             self._make_rdma_device(device, number + 1)
 
     def _make_rdma_device(self, device: Path, number: int) -> None:
         for kind, names in RDMA_CLASSES.items():
             for name in (name.format(number) for name in names):
-                self._file(device / kind / name / "ibdev", f"mlx5_{number}")
-                self._link(device / kind / name / "device", device)
-                self._link(self.root / "class" / kind / name, device / kind / name)
+                self._write_file(device / kind / name / "ibdev", f"mlx5_{number}")
+                self._symlink(device / kind / name / "device", device)
+                self._symlink(self.root / "class" / kind / name, device / kind / name)
 
     def _unbind(self, device: Path) -> None:
         (device / "driver").unlink(missing_ok=True)
@@ -212,12 +212,12 @@ class Card(Sysfs):
     # ----------------------------------------------------------------------------------- files
 
     @staticmethod
-    def _file(path: Path, content: str) -> None:
+    def _write_file(path: Path, content: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{content}\n")
 
     @staticmethod
-    def _link(path: Path, target: Path) -> None:
+    def _symlink(path: Path, target: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         target.mkdir(parents=True, exist_ok=True)
         path.symlink_to(target)
