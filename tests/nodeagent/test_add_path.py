@@ -1,7 +1,4 @@
-"""An ADD passes few functions from the socket to the allocator.
-
-Every call takes time.
-"""
+"""An ADD passes few functions from the socket to the allocator, because each takes time."""
 
 from __future__ import annotations
 

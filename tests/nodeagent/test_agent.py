@@ -37,28 +37,28 @@ class SlowStore(FaultyStore):
         super().__init__(store)
         self.may_commit = asyncio.Event()
         self.may_commit.set()
-        self.commit_waits = asyncio.Event()
+        self.commit_is_waiting = asyncio.Event()
 
     async def commit(
         self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
     ) -> TxnResult:
         if not self.may_commit.is_set():
-            self.commit_waits.set()
+            self.commit_is_waiting.set()
             await self.may_commit.wait()
         return await super().commit(guards, writes, otherwise)
 
 
 @pytest.fixture
-async def slow(memory_store: MemoryStore) -> SlowStore:
+async def slow_store(memory_store: MemoryStore) -> SlowStore:
     return SlowStore(memory_store)
 
 
 @pytest.fixture
-async def slow_node(settings: Settings, slow: SlowStore) -> AsyncIterator[AgentHarness]:
-    async with running(settings, slow) as node:
+async def slow_node(settings: Settings, slow_store: SlowStore) -> AsyncIterator[AgentHarness]:
+    async with running(settings, slow_store) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
         yield node
-        slow.may_commit.set()
+        slow_store.may_commit.set()
 
 
 # Readiness
@@ -175,17 +175,17 @@ async def test_a_delete_without_etcd_fails_and_can_be_repeated(
 
 
 async def test_an_admitted_request_is_answered_when_the_agent_stops(
-    slow_node: AgentHarness, slow: SlowStore, settings: Settings
+    slow_node: AgentHarness, slow_store: SlowStore, settings: Settings
 ) -> None:
-    slow.may_commit.clear()
+    slow_store.may_commit.clear()
     admitted_add = asyncio.ensure_future(slow_node.add())
-    await slow.commit_waits.wait()
+    await slow_store.commit_is_waiting.wait()
     stop_task = asyncio.ensure_future(slow_node.process.stop())
     await asyncio.sleep(0)
     with pytest.raises((ConnectionRefusedError, FileNotFoundError)):
         await slow_node.call("ADD", "web-1")
 
-    slow.may_commit.set()
+    slow_store.may_commit.set()
     (address,) = await admitted_add
     await stop_task
 
@@ -195,17 +195,17 @@ async def test_an_admitted_request_is_answered_when_the_agent_stops(
 
 
 async def test_many_admitted_requests_are_all_answered(
-    slow_node: AgentHarness, slow: SlowStore
+    slow_node: AgentHarness, slow_store: SlowStore
 ) -> None:
-    slow.may_commit.clear()
+    slow_store.may_commit.clear()
     admitted_adds = [asyncio.ensure_future(slow_node.add(f"web-{n}")) for n in range(40)]
-    await slow.commit_waits.wait()
+    await slow_store.commit_is_waiting.wait()
     runner = slow_node.process.parts.runner
     async with asyncio.timeout(60):
         while runner.requests_under_way < 40:
             await asyncio.sleep(0)
     stop_task = asyncio.ensure_future(slow_node.process.stop())
-    slow.may_commit.set()
+    slow_store.may_commit.set()
 
     answers = await asyncio.gather(*admitted_adds)
     await stop_task
@@ -228,34 +228,34 @@ async def test_a_full_request_runner_refuses_requests() -> None:
     runner = RequestRunner(requests_max=1)
     continued = asyncio.Event()
 
-    async def wait_inside(seconds: float) -> None:
+    async def hold_request(seconds: float) -> None:
         with runner.admit(seconds):
             await continued.wait()
 
-    first = asyncio.ensure_future(wait_inside(60.0))
+    first = asyncio.ensure_future(hold_request(60.0))
     await asyncio.sleep(0)
 
     with pytest.raises(Overloaded) as refused:
-        await wait_inside(1.0)
+        await hold_request(1.0)
     continued.set()
     await first
 
     assert refused.value.message == (
         "failed to queue correctly: queue is full with a maximum length of 1"
     )
-    await wait_inside(1.0)
+    await hold_request(1.0)
 
 
 async def test_a_request_ends_without_a_claim_at_its_deadline(
-    slow_node: AgentHarness, slow: SlowStore
+    slow_node: AgentHarness, slow_store: SlowStore
 ) -> None:
-    slow.may_commit.clear()
+    slow_store.may_commit.clear()
     blocking_add = asyncio.ensure_future(slow_node.call("ADD", "blocker"))
-    await slow.commit_waits.wait()
+    await slow_store.commit_is_waiting.wait()
     slow_node.process.parts.handlers.add.deadline_s = 0.01
 
     late = (await slow_node.call("ADD", "late")).error
-    slow.may_commit.set()
+    slow_store.may_commit.set()
     await blocking_add
     await slow_node.process.parts.view.freshen()
 
@@ -271,20 +271,20 @@ async def test_a_missed_deadline_raises_deadline_exceeded() -> None:
 
 
 async def test_a_delete_waits_for_an_add_whose_caller_has_left(
-    slow_node: AgentHarness, slow: SlowStore
+    slow_node: AgentHarness, slow_store: SlowStore
 ) -> None:
-    slow.may_commit.clear()
+    slow_store.may_commit.clear()
     request = request_frame(slow_node.environment("ADD"), json.dumps(slow_node.netconf()).encode())
     _, writer = await asyncio.open_unix_connection(slow_node.process.settings.framed_socket_path)
     writer.write(request)
-    await slow.commit_waits.wait()
+    await slow_store.commit_is_waiting.wait()
     writer.transport.abort()
     delete_task = asyncio.ensure_future(slow_node.delete())
     async with asyncio.timeout(60):
         while slow_node.process.parts.runner.requests_under_way < 2:
             await asyncio.sleep(0)
 
-    slow.may_commit.set()
+    slow_store.may_commit.set()
     await delete_task
 
     assert await slow_node.claims() == {}

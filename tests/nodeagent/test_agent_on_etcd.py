@@ -94,7 +94,7 @@ class AgentProcess:
 
 
 @pytest.fixture
-def processes() -> Iterator[list[AgentProcess]]:
+def processes_to_kill() -> Iterator[list[AgentProcess]]:
     daemons: list[AgentProcess] = []
     yield daemons
     for daemon in daemons:
@@ -102,7 +102,9 @@ def processes() -> Iterator[list[AgentProcess]]:
         daemon.process.wait()
 
 
-async def test_etcd_has_the_claims_that_adds_and_deletes_report(etcd_node: AgentHarness) -> None:
+async def test_etcd_has_a_claim_for_each_address_of_an_add_until_its_delete(
+    etcd_node: AgentHarness,
+) -> None:
     await etcd_node.pool("lan-4", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
     await etcd_node.pool("lan-6", "fd00:6::/64", "fd00:6::10-fd00:6::99")
 
@@ -147,12 +149,15 @@ async def test_check_and_gc_read_the_claims_in_etcd(
 
 
 async def test_the_daemon_serves_until_sigterm(
-    etcd: EtcdCluster, etcd_node: AgentHarness, short_path: Path, processes: list[AgentProcess]
+    etcd: EtcdCluster,
+    etcd_node: AgentHarness,
+    short_path: Path,
+    processes_to_kill: list[AgentProcess],
 ) -> None:
     cluster = etcd_node.process.settings.cluster
     await etcd_node.pool("lan", "10.6.0.0/24", "10.6.0.10")
     daemon = AgentProcess(short_path, etcd, cluster, "daemon")
-    processes.append(daemon)
+    processes_to_kill.append(daemon)
     request = request_frame(etcd_node.environment("ADD"), json.dumps(etcd_node.netconf()).encode())
 
     await daemon.until_ready()
@@ -165,16 +170,19 @@ async def test_the_daemon_serves_until_sigterm(
 
 
 async def test_a_second_daemon_with_the_same_node_name_fences_the_first_daemon(
-    etcd: EtcdCluster, etcd_node: AgentHarness, short_path: Path, processes: list[AgentProcess]
+    etcd: EtcdCluster,
+    etcd_node: AgentHarness,
+    short_path: Path,
+    processes_to_kill: list[AgentProcess],
 ) -> None:
     cluster = etcd_node.process.settings.cluster
     await etcd_node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
     request = request_frame(etcd_node.environment("ADD"), json.dumps(etcd_node.netconf()).encode())
     first = AgentProcess(short_path, etcd, cluster, "first")
-    processes.append(first)
+    processes_to_kill.append(first)
     await first.until_ready()
     second = AgentProcess(short_path, etcd, cluster, "second")
-    processes.append(second)
+    processes_to_kill.append(second)
     await second.until_ready()
 
     refused = await first.call(request)

@@ -35,14 +35,14 @@ async def raise_broken_in_coroutine(*_: object, **__: object) -> Any:
     raise Broken(28, "No space left on device")
 
 
-def failing_part(name: str, method: str) -> Break:
+def failing_part_method(name: str, method: str) -> Break:
     def break_it(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(getattr(agent.parts, name), method, raise_broken_in_coroutine)
 
     return break_it
 
 
-def failing_agent(method: str, replacement: Callable[..., Any] = raise_broken) -> Break:
+def failing_agent_method(method: str, replacement: Callable[..., Any] = raise_broken) -> Break:
     def break_it(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(agent, method, replacement)
 
@@ -71,19 +71,19 @@ def break_cluster_ips(_: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 FAILING_START_STEPS: dict[str, Break] = {
-    "sysctls": failing_agent("_prepare_node", raise_broken_in_coroutine),
+    "sysctls": failing_agent_method("_prepare_node", raise_broken_in_coroutine),
     "cluster IPs": break_cluster_ips,
-    "device plugin": failing_agent("_start_device_plugin"),
-    "stale attachments": failing_part("coordinator_handler", "remove_stale"),
-    "plugin log": failing_agent("open_servers", raise_broken_in_coroutine),
+    "device plugin": failing_agent_method("_start_device_plugin"),
+    "stale attachments": failing_part_method("coordinator_handler", "remove_stale"),
+    "plugin log": failing_agent_method("open_servers", raise_broken_in_coroutine),
     "TCP port": break_tcp_port,
-    "metrics": failing_agent("_open_metrics", raise_broken_in_coroutine),
+    "metrics": failing_agent_method("_open_metrics", raise_broken_in_coroutine),
     "framed socket": failing_listening_socket(1),
-    "framed server": failing_part("framed", "open"),
+    "framed server": failing_part_method("framed", "open"),
     "HTTP socket": failing_listening_socket(2),
-    "HTTP server": failing_part("http", "open"),
-    "writer": failing_part("writer", "open"),
-    "view": failing_part("view", "start"),
+    "HTTP server": failing_part_method("http", "open"),
+    "writer": failing_part_method("writer", "open"),
+    "view": failing_part_method("view", "start"),
 }
 
 # Step of a stop -> part of the agent, and method that the step calls.
@@ -181,7 +181,7 @@ async def test_a_stop_with_a_failed_step_leaves_nothing_open(
     blocking = not asyncio.iscoroutinefunction(close)
     replacement = close_and_fail_at_once if blocking else close_and_fail
     monkeypatch.setattr(target, method, replacement)
-    # Register again, because steps keep the methods with which they were registered.
+    # The registered steps call the original methods, so register them again.
     agent._opened = type(agent._opened)()
     agent._register_parts_to_close()
     await agent.start()
@@ -201,15 +201,15 @@ async def test_a_cancelled_start_leaves_nothing_open(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     agent = Agent(settings, memory_store)
-    inside = asyncio.Event()
+    start_waits_for_view = asyncio.Event()
 
     async def wait_for_ever() -> None:
-        inside.set()
+        start_waits_for_view.set()
         await asyncio.Event().wait()
 
     monkeypatch.setattr(agent.parts.view, "start", wait_for_ever)
     start_task = asyncio.ensure_future(agent.start())
-    await inside.wait()
+    await start_waits_for_view.wait()
     start_task.cancel()
     await asyncio.wait({start_task})
 

@@ -26,9 +26,9 @@ async def test_a_delete_has_at_least_the_deadline_of_an_add(
     settings: Settings,
     store: MemoryStore,
 ) -> None:
-    """Nothing would release the addresses of an ADD that ends after the DEL.
+    """An ADD that ended after its DEL would keep its addresses.
 
-    ``networks``: a provider binds the addresses, which takes longer.
+    An ADD takes longer if a provider binds its addresses (``networks``).
     """
     networks: Any = object() if has_networks else None
     agent = Agent(settings, store, sources=AgentSources(networks=networks))
@@ -42,16 +42,16 @@ async def test_a_delete_has_at_least_the_deadline_of_an_add(
 async def test_an_agent_ends_while_a_request_hangs(
     agent: AgentHarness, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inside = asyncio.Event()
+    probe_has_begun = asyncio.Event()
 
     async def wait_for_ever() -> None:
-        inside.set()
+        probe_has_begun.set()
         await asyncio.Event().wait()
 
     monkeypatch.setattr(agent.process.parts.health, "probe_fault", wait_for_ever)
     reader, writer = await asyncio.open_unix_connection(settings.socket_path)
     writer.write(b"GET /v1/ipam/healthy HTTP/1.1\r\nHost: agent\r\n\r\n")
-    await inside.wait()
+    await probe_has_begun.wait()
 
     await agent.process.parts.http.close()
     async with asyncio.timeout(20):  # terminationGracePeriodSeconds of the agent is 30
@@ -110,6 +110,6 @@ async def test_a_request_ends_at_its_deadline_after_an_earlier_request_has_ended
     assert runner.requests_under_way == 0
 
 
-async def test_work_that_takes_longer_than_its_deadline_fails() -> None:
+async def test_work_with_a_deadline_of_0_s_fails() -> None:
     with pytest.raises(DeadlineExceeded, match="not done within 0 s"), RequestRunner().admit(0.0):
         await asyncio.Event().wait()

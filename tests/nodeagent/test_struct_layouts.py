@@ -32,7 +32,7 @@ HEADERS = (
     "asm/unistd.h",
 )
 UCRED = "struct ucred { int pid, uid, gid; };\n"
-"""From unix(7): its header conflicts with the kernel's headers."""
+"""Copied from unix(7), because libc's header conflicts with the kernel's headers."""
 
 CODE = re.compile(r"(\d*)([a-zA-Z])")
 
@@ -40,7 +40,8 @@ CODE = re.compile(r"(\d*)([a-zA-Z])")
 class Layout(NamedTuple):
     """A format, a C structure (``kind``), and the C field of each format character.
 
-    ``name*``: only the start of the field is packed. ``-``: a bit field, without an offset in C.
+    ``name*`` means that only the start of the field is packed. ``-`` means a bit field: it has no
+    offset in C.
     ``whole`` is False if only the start of the structure is packed.
     """
 
@@ -192,7 +193,7 @@ def c_conditions(layout: Layout) -> Iterator[str]:
         yield f"sizeof((({layout.kind} *)0)->{field}) {comparison} {size}"
 
 
-def source(layouts: tuple[Layout, ...], processor: str) -> str:
+def c_source(layouts: tuple[Layout, ...], processor: str) -> str:
     includes = "".join(f"#include <{name}>\n" for name in HEADERS)
     assertions = [assertion for layout in layouts for assertion in c_conditions(layout)]
     assertions.append(f"__NR_bpf == {numbers.SYSCALLS[processor]}")
@@ -212,7 +213,7 @@ def test_formats_have_the_layout_of_the_kernels_headers(processor: str) -> None:
         pytest.skip(needs(ARM64, f"no {compiler}"))
     name = platform_of(compiler) if processor == "native" else processor
 
-    done = compile_for(compiler, source(LAYOUTS, name))
+    done = compile_for(compiler, c_source(LAYOUTS, name))
 
     assert done.returncode == 0, done.stderr
 
@@ -229,7 +230,7 @@ def test_a_format_of_the_wrong_size_fails_the_check() -> None:
         "nlmsg_len nlmsg_type nlmsg_flags nlmsg_seq nlmsg_pid",
     )
 
-    done = compile_for("gcc", source((wrong,), platform_of("gcc")))
+    done = compile_for("gcc", c_source((wrong,), platform_of("gcc")))
 
     assert "sizeof(struct nlmsghdr) == 20" in done.stderr
 

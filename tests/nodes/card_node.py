@@ -46,13 +46,13 @@ for name in rdma_cm uverbs0 umad0 issm0 uverbs1 umad1 issm1 uverbs2 umad2 issm2;
 done
 ln -s {kubelet}/pod-resources /var/lib/kubelet/pod-resources
 """
-"""A script for the node's mount namespace: RDMA device files, and a link to kubelet's sockets."""
+"""Creates RDMA device files and a link to kubelet's sockets in the node's mount namespace."""
 
 
 class CardNode:
     """A context manager that gives a node the card, and an agent that applies SR-IOV policies.
 
-    The image of the tests' Pods is written to ``archive``. Files and CRDs stay at the end.
+    It writes the image of the tests' Pods to ``archive``. ``__exit__`` keeps files and CRDs.
     """
 
     def __init__(self, cluster: KubernetesCluster, node: str, archive: Path) -> None:

@@ -19,9 +19,9 @@ SET_BY_TESTS: Final = ("ORBWEAVER_ETCD_", "ORBWEAVER_TLS_", "ORBWEAVER_KUBERNETE
 _WORKLOAD_KINDS: Final = {AGENT_ACCOUNT: "DaemonSet", CONTROLLER_ACCOUNT: "Deployment"}
 
 
-def variables(process: str) -> dict[str, str]:
-    """The variables of ``AGENT_ACCOUNT`` or ``CONTROLLER_ACCOUNT``, without ``SET_BY_TESTS``."""
-    template = _rendered(_WORKLOAD_KINDS[process], process)["spec"]["template"]
+def variables(account: str) -> dict[str, str]:
+    """The variables of the account's workload in the chart, without ``SET_BY_TESTS``."""
+    template = _rendered(_WORKLOAD_KINDS[account], account)["spec"]["template"]
     (container,) = template["spec"]["containers"]
     return {
         variable["name"]: variable["value"]

@@ -36,7 +36,7 @@ WEBHOOKS_API_PATH: Final = "/apis/admissionregistration.k8s.io/v1"
 class Cloud:
     """A context manager that runs a provider and a controller with webhooks.
 
-    ``slots``: ``sub-eni`` slots of a node. Any thread may read the state of ``provider``.
+    Each node gets ``slots`` slots for ``sub-eni``. Any thread may read the state of ``provider``.
     """
 
     def __init__(self, cluster: KubernetesCluster, slots: int) -> None:

@@ -62,14 +62,14 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 @pytest.fixture(scope="module")
-def running(cluster_can_run: None) -> KubernetesCluster:
+def running_cluster(cluster_can_run: None) -> KubernetesCluster:
     """The running cluster, for fixtures of a module; nothing is cleaned up."""
     return SHARED.started()
 
 
 @pytest.fixture
-def cluster(running: KubernetesCluster) -> Iterator[KubernetesCluster]:
+def cluster(running_cluster: KubernetesCluster) -> Iterator[KubernetesCluster]:
     """The running cluster, which is cleaned after the test."""
-    yield running
-    running.restore_nodes()
-    running.delete_objects()
+    yield running_cluster
+    running_cluster.restore_nodes()
+    running_cluster.delete_objects()

@@ -24,7 +24,7 @@ T = TypeVar("T")
 NODE_NAMES: Final = ("node-a", "node-b")
 
 EVICTED_AFTER_S: Final = 2
-"""Eviction of Pods from an unreachable node; Kubernetes' default is 300."""
+"""Pods leave a node that is unreachable for this time; Kubernetes' default is 300 s."""
 
 LOST_AFTER_S: Final = 6
 """A node without a heartbeat for this time is unreachable."""
@@ -44,7 +44,7 @@ USERS: Final = {  # user -> group
 
 
 class FabricHome:
-    """The place of ``ApiServer``: the fabric's namespace, with the laboratory's etcd."""
+    """Places ``ApiServer`` in the fabric's namespace, with the laboratory's etcd."""
 
     def __init__(self, laboratory: Laboratory) -> None:
         self.address = laboratory.fabric.address
@@ -61,7 +61,7 @@ class FabricHome:
         self._executor.close()
 
     def inside(self, command: Sequence[str]) -> list[str]:
-        """A command in the fabric's namespace that ends with its parent process."""
+        """Prefix ``command`` so that it runs in the fabric's namespace and ends with its parent."""
         with_mark = ["env", f"{LABORATORY_VARIABLE}={self._laboratory.identity}", *command]
         ending_with_parent = ["setpriv", "--pdeathsig", "KILL", "--", *with_mark]
         return self._laboratory.fabric.namespace.inside(ending_with_parent)

@@ -83,7 +83,7 @@ def _spec(container: dict[str, Any], node: str, directories: list[Path]) -> dict
 
 
 def _host_directories(kubeconfig: Path) -> Iterator[Path]:
-    """Existing directories that a controller needs, without nested ones."""
+    """Existing directories that a controller needs, except those inside another of them."""
     required = [
         *map(Path, SYSTEM_DIRECTORIES),
         Path(sys.base_prefix),

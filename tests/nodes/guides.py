@@ -72,7 +72,7 @@ COLLECTIONS: Final = (
 class GuideRunner:
     """Executes the steps of guides as a user would.
 
-    ``writes_pages``: write the outputs into the pages instead of comparing them.
+    With ``writes_pages`` it writes the outputs into the pages instead of comparing them.
     """
 
     def __init__(self, cluster: KubernetesCluster, *, writes_pages: bool) -> None:
@@ -150,7 +150,7 @@ def guide_runner(
 ) -> Iterator[GuideRunner]:
     """Prepare the cluster for guides, and restore the cluster at the end.
 
-    ``archive``: a path for the image ``busybox``.
+    It writes the image ``busybox`` to ``archive``.
     """
     write_busybox(archive)
     account = ("serviceaccount", "default", "--namespace", NAMESPACE)
@@ -186,7 +186,7 @@ def conf_of_guides(node: KubeNode) -> str:
 def install_overlay_plugin(plugins: Path, number: int) -> None:
     """Install the plugin ``overlay``: a script that calls ``bridge`` with a fixed configuration.
 
-    The configuration of Multus is not used, because Multus omits the ranges of host-local on DEL.
+    The script ignores the configuration of Multus, which omits host-local's ranges on DEL.
     """
     ipam = {
         "type": "host-local",

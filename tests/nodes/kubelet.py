@@ -49,7 +49,7 @@ HEARTBEAT_INTERVAL: Final = "1s"
 class KubeNode:
     """A node whose programs can be started and crashed repeatedly.
 
-    ``has_agent_pod``: the agent runs in a Pod, so this class does not start an agent.
+    With ``has_agent_pod`` the agent runs in a Pod, so this class does not start an agent.
     """
 
     def __init__(
@@ -68,26 +68,26 @@ class KubeNode:
         self._groups = f"{self.containerd.cgroup_parent}/{node.name}"
         self._kubeconfig = kubeconfig
         self._laboratory = laboratory
-        self._here = node.directory / "kubelet"
+        self._directory = node.directory / "kubelet"
         self._kubelet: Daemon | None = None
 
     def create(self, *plugins: str) -> None:
         """Prepare and start the node. Raises LabFailed.
 
-        ``plugins``: CNI plugins to install in addition to macvlan.
+        It installs the CNI plugins ``plugins`` in addition to macvlan.
         """
         for name in plugins:
             (self.node.plugins / name).symlink_to(plugin(name))
-        self._here.mkdir()
+        self._directory.mkdir()
         # The machine's resolv.conf may link into a directory that the node's mounts hide.
-        (self._here / "resolv.conf").write_text("nameserver 192.0.2.53\n")
-        (self._here / "config.yaml").write_text(yaml.safe_dump(self._config()))
+        (self._directory / "resolv.conf").write_text("nameserver 192.0.2.53\n")
+        (self._directory / "config.yaml").write_text(yaml.safe_dump(self._config()))
         for hierarchy in CONTROL_GROUPS.iterdir():
             if hierarchy.is_dir():
                 (hierarchy / self._groups.strip("/")).mkdir(parents=True, exist_ok=True)
         self.containerd.create()
         for name, value in SYSCTLS.items():
-            file = self._here / name.replace("/", ".")
+            file = self._directory / name.replace("/", ".")
             file.write_text(f"{value}\n")
             mount = self.containerd.with_mounts("mount", "--bind", str(file), f"/proc/sys/{name}")
             done = attempt(mount)
@@ -117,13 +117,15 @@ class KubeNode:
 
     @property
     def pods_cgroup(self) -> Path:
-        """The control group of the node's Pods, in the cgroup v2 hierarchy if mounted."""
+        """The control group of the node's Pods, in the cgroup v2 hierarchy if that is mounted."""
         (hierarchy, *_) = (*cgroup2_mounts(), str(CONTROL_GROUPS))
         return Path(f"{hierarchy}{self._groups}")
 
     def volume(self, uid: str, name: str) -> Path:
         """The path of a Pod's emptyDir as this machine sees it."""
-        mount_root = Path(f"/proc/{self.containerd.holder_pid}/root{self._here}/root/pods/{uid}")
+        mount_root = Path(
+            f"/proc/{self.containerd.holder_pid}/root{self._directory}/root/pods/{uid}"
+        )
         return mount_root / "volumes/kubernetes.io~empty-dir" / name
 
     def plugin_socket(self, name: str) -> Path:
@@ -132,7 +134,7 @@ class KubeNode:
         return mount_root / "var/lib/kubelet/device-plugins" / name
 
     def log(self) -> str:
-        return (self._here / "log").read_text(errors="replace")
+        return (self._directory / "log").read_text(errors="replace")
 
     def close(self) -> None:
         self._stop_kubelet()
@@ -145,10 +147,10 @@ class KubeNode:
 
     def _start_kubelet(self) -> None:
         flags = {
-            "config": self._here / "config.yaml",
+            "config": self._directory / "config.yaml",
             "kubeconfig": self._kubeconfig,
-            "root-dir": self._here / "root",
-            "cert-dir": self._here / "certificates",
+            "root-dir": self._directory / "root",
+            "cert-dir": self._directory / "certificates",
             "hostname-override": self.node.name,
             "node-ip": self.node.address,
         }
@@ -160,7 +162,7 @@ class KubeNode:
             self._laboratory.identity,
             self.node.namespace,
             self.containerd.with_mounts(*command),
-            self._here / "log",
+            self._directory / "log",
             {},
         )
         self._kubelet.start()
@@ -184,10 +186,10 @@ class KubeNode:
             "nodeStatusUpdateFrequency": HEARTBEAT_INTERVAL,
             "nodeLeaseDurationSeconds": 4,
             "oomScoreAdj": 0,
-            "podLogsDir": str(self._here / "logs"),
+            "podLogsDir": str(self._directory / "logs"),
             "registerNode": True,
-            "resolvConf": str(self._here / "resolv.conf"),
-            "volumePluginDir": str(self._here / "volumes"),
+            "resolvConf": str(self._directory / "resolv.conf"),
+            "volumePluginDir": str(self._directory / "volumes"),
             "volumeStatsAggPeriod": VOLUME_STATS_INTERVAL,
             **self._kubelet_config,
         }

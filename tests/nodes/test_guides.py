@@ -39,12 +39,12 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def runner(
-    running: KubernetesCluster, tmp_path_factory: pytest.TempPathFactory
+    running_cluster: KubernetesCluster, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[GuideRunner]:
     archive = tmp_path_factory.mktemp("images") / "busybox.tar"
-    with guide_runner(running, archive, writes_pages=WRITES_PAGES) as runner:
+    with guide_runner(running_cluster, archive, writes_pages=WRITES_PAGES) as runner:
         yield runner
-    assert running.forbidden_requests() == set()
+    assert running_cluster.forbidden_requests() == set()
 
 
 @pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)

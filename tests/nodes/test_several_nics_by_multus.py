@@ -51,13 +51,19 @@ def gateway(pool_name: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def multus(running: KubernetesCluster) -> Iterator[None]:
+def multus(running_cluster: KubernetesCluster) -> Iterator[None]:
     for name in ("red", "blue"):
         address = f"{gateway(name)}/24"
-        running.laboratory.fabric.namespace.ip("address", "replace", address, "dev", FABRIC_BRIDGE)
-    running.apply(*(macvlan(name, pool_name) for name, pool_name in POOL_OF_NETWORK.items()))
-    running.until(lambda: nads(running) == POOL_OF_NETWORK.keys(), "NADs of the networks")
-    with Multus(running, NODE):
+        running_cluster.laboratory.fabric.namespace.ip(
+            "address", "replace", address, "dev", FABRIC_BRIDGE
+        )
+    running_cluster.apply(
+        *(macvlan(name, pool_name) for name, pool_name in POOL_OF_NETWORK.items())
+    )
+    running_cluster.until(
+        lambda: nads(running_cluster) == POOL_OF_NETWORK.keys(), "NADs of the networks"
+    )
+    with Multus(running_cluster, NODE):
         yield
 
 

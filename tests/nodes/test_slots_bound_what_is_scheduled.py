@@ -59,11 +59,11 @@ def change_time_ns(socket: Path) -> int:
 
 
 @pytest.fixture(scope="module")
-def with_provider(running: KubernetesCluster) -> Iterator[KubernetesCluster]:
-    running.apply(agent_role(CLOUD_CHART))
-    restart_agent_until_slots(running, CONF_WITH_DEVICE_PLUGIN + PROVIDER_CONF, slots=2)
-    yield running
-    restart_agent_until_slots(running, CONF_WITH_DEVICE_PLUGIN, slots=None)
+def with_provider(running_cluster: KubernetesCluster) -> Iterator[KubernetesCluster]:
+    running_cluster.apply(agent_role(CLOUD_CHART))
+    restart_agent_until_slots(running_cluster, CONF_WITH_DEVICE_PLUGIN + PROVIDER_CONF, slots=2)
+    yield running_cluster
+    restart_agent_until_slots(running_cluster, CONF_WITH_DEVICE_PLUGIN, slots=None)
 
 
 def test_a_node_advertises_slots_and_runs_a_pod_that_requests_slots(

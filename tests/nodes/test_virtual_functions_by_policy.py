@@ -64,17 +64,17 @@ ON_RAIL = {DEFAULT_NETWORK_ANNOTATION: f"{SHOP_NAMESPACE}/rail"}
 
 @pytest.fixture(scope="module")
 def card(
-    running: KubernetesCluster, tmp_path_factory: pytest.TempPathFactory
+    running_cluster: KubernetesCluster, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CardNode]:
     archive = tmp_path_factory.mktemp("images") / "busybox.tar"
     networks = [
         manifest(API_VERSION, "SpiderMultusConfig", name, SHOP_NAMESPACE, spec=spec)
         for name, spec in NETWORK_SPECS.items()
     ]
-    with Multus(running, NODE), CardNode(running, NODE, archive) as card:
-        running.apply(vf_policy(len(VFS)), *networks)
+    with Multus(running_cluster, NODE), CardNode(running_cluster, NODE, archive) as card:
+        running_cluster.apply(vf_policy(len(VFS)), *networks)
         for name in NETWORK_SPECS:
-            running.server.wait_served(f"{NADS_PATH}/{name}")
+            running_cluster.server.wait_served(f"{NADS_PATH}/{name}")
         yield card
 
 

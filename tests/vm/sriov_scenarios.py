@@ -22,7 +22,7 @@ from core.settings.sriov import SriovSettings
 from nodeagent.devices.physical_functions import physical_functions
 from nodeagent.settings.agent_settings import Settings
 from nodeagent.sriov.reconciler import NodeConfiguration
-from tests.nodeagent.sriov.written_source import WrittenSource
+from tests.nodeagent.sriov.fake_policy_source import FakePolicySource
 from tests.support.agent_harness import running
 from tests.support.deadlines import until
 
@@ -88,7 +88,7 @@ def policy(vfs: int, vf_range: VfRange | None = None, **fields: object) -> NodeP
 
 
 @asynccontextmanager
-async def agent_with(source: WrittenSource) -> AsyncIterator[Callable[[], str]]:
+async def agent_with(source: FakePolicySource) -> AsyncIterator[Callable[[], str]]:
     """Run an agent; yield a function that returns the fault of the agent's last round."""
     directory = Path(tempfile.mkdtemp(prefix="ow-sriov-"))
     settings = Settings(
@@ -104,7 +104,7 @@ async def agent_with(source: WrittenSource) -> AsyncIterator[Callable[[], str]]:
         yield lambda: service.reconciler.fault
 
 
-async def until_done(source: WrittenSource, vfs: int) -> None:
+async def until_done(source: FakePolicySource, vfs: int) -> None:
     """Wait until the agent reports success and this number of virtual functions."""
 
     def is_done() -> bool:
@@ -122,7 +122,7 @@ async def until_done(source: WrittenSource, vfs: int) -> None:
 
 async def test_the_nic_with_the_nodes_own_address_is_not_changed() -> None:
     before = current_vfs()
-    source = WrittenSource()
+    source = FakePolicySource()
     source.current = NodeConfiguration([policy(7)], labels={}, own_addresses=[NODE_ADDRESS])
 
     async with agent_with(source) as fault:
@@ -132,7 +132,7 @@ async def test_the_nic_with_the_nodes_own_address_is_not_changed() -> None:
 
 
 async def test_a_policy_sets_the_number_mtu_and_macs_of_vfs() -> None:
-    source = WrittenSource()
+    source = FakePolicySource()
     source.set_policies(policy(7, mtu=1_600))
 
     async with agent_with(source):
@@ -153,7 +153,7 @@ async def test_a_policy_sets_the_number_mtu_and_macs_of_vfs() -> None:
 
 
 async def test_trust_and_spoof_check_of_a_policy_are_set_and_restored() -> None:
-    source = WrittenSource()
+    source = FakePolicySource()
     trusted_policy = policy(4, VfRange(0, 1), trust=True, spoof_check=False)
     source.set_policies(
         trusted_policy, policy(4, VfRange(2, 3))._replace(name="guest", resource="guest")
@@ -181,7 +181,7 @@ async def test_trust_and_spoof_check_of_a_policy_are_set_and_restored() -> None:
 
 
 async def test_the_agent_restores_the_vfs_after_a_reboot() -> None:
-    source = WrittenSource()
+    source = FakePolicySource()
     source.set_policies(policy(4, mtu=1_600))
     async with agent_with(source):
         await until_done(source, 4)
@@ -198,7 +198,7 @@ async def test_the_agent_restores_the_vfs_after_a_reboot() -> None:
 
 async def test_vfs_are_bound_to_vfio_and_later_to_the_kernel_driver() -> None:
     command("modprobe", "vfio-pci")
-    source = WrittenSource()
+    source = FakePolicySource()
     kernel_policy = policy(4, VfRange(0, 1))
     dpdk_policy = policy(4, VfRange(2, 3), device_type=VFIO)._replace(name="dpdk", resource="dpdk")
     source.set_policies(kernel_policy, dpdk_policy)
@@ -218,7 +218,7 @@ async def test_vfs_are_bound_to_vfio_and_later_to_the_kernel_driver() -> None:
 
 
 async def test_a_vf_is_not_removed_while_a_pod_has_it() -> None:
-    source = WrittenSource()
+    source = FakePolicySource()
     source.set_policies(policy(4))
     async with agent_with(source) as fault:
         await until_done(source, 4)
@@ -237,7 +237,7 @@ async def test_a_vf_is_not_removed_while_a_pod_has_it() -> None:
 
 
 async def test_deleting_the_policy_removes_all_vfs() -> None:
-    source = WrittenSource()
+    source = FakePolicySource()
     source.set_policies(policy(2))
     async with agent_with(source):
         await until_done(source, 2)

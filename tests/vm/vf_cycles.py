@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from core.domain.sriov.vf_macs_and_guids import default_mac
-from tests.nodeagent.sriov.written_source import WrittenSource
+from tests.nodeagent.sriov.fake_policy_source import FakePolicySource
 from tests.support.deadlines import until
 from tests.support.vm import BOOT_DEADLINE_S, Finding, run_module_in_vm, write_findings
 from tests.vm.sriov_scenarios import (
@@ -101,7 +101,7 @@ async def run_in_machine(seconds_max: float) -> CycleRun:
         command("modprobe", module)
     (card,) = (path.parent.parent for path in LINKS.glob("*/device/sriov_totalvfs"))
     command("ip", "link", "set", card.name, "name", NIC_NAME)
-    source = WrittenSource()
+    source = FakePolicySource()
     source.set_policies(policy(VFS))
     started = time.monotonic()
     cycles = 0

@@ -1,4 +1,4 @@
-"""The GUID registries of two nodes on one event log in memory."""
+"""An event log in memory with the GUIDs of two nodes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.core.eventstore.writer_harness import WriterHarness
 
 
 class GuidLog:
-    """An event log with the GUIDs of node-1 and node-2; call ``open`` first."""
+    """The log of node-1 and node-2; call ``open`` first."""
 
     def __init__(self) -> None:
         self.harness = WriterHarness()

@@ -17,8 +17,8 @@ from core.settings.sriov import SriovSettings
 from nodeagent.sriov.node_hardware import read_guid_file
 from nodeagent.sriov.reconciler import SriovReconciler
 from tests.nodeagent.sriov.cards import Card, CardHardware
+from tests.nodeagent.sriov.fake_policy_source import FakePolicySource
 from tests.nodeagent.sriov.guid_log import GuidLog
-from tests.nodeagent.sriov.written_source import WrittenSource
 
 CARD_ADDRESS = "0000:3b:00.0"
 FIRST, SECOND, THIRD = (f"02:00:00:00:00:00:00:0{number}" for number in (1, 2, 3))
@@ -32,13 +32,13 @@ class InfinibandNode:
         if card_guid:
             address = self.card.path / "net/ibs1/address"
             address.write_text(f"00:00:10:49:fe:80:00:00:00:00:00:00:{card_guid}\n")
-        self.source = WrittenSource()
+        self.source = FakePolicySource()
         self.hardware = CardHardware(self.card)
         self.log, self.name = log, name
-        self.restart()
+        self.restart_agent()
         self.set_policy(2)
 
-    def restart(self) -> None:
+    def restart_agent(self) -> None:
         keeper = self.log.keeper(self.name)
         self.reconciler = SriovReconciler(
             SriovSettings(), self.source, self.hardware, keeper, withdrawal_s=0
@@ -50,7 +50,7 @@ class InfinibandNode:
         self.source.set_policies(policy._replace(**fields))  # type: ignore[arg-type]
 
     def vf_guids(self) -> list[str]:
-        """InfiniBand has GUIDs instead of MAC addresses."""
+        """On InfiniBand ``mac`` is the GUID."""
         (nic,) = self.card.nics()
         return [vf.mac for vf in nic.vfs]
 
@@ -80,7 +80,7 @@ async def test_derived_guids_are_assigned_once_even_across_a_reboot(node: Infini
     assert await node.reconciler.run_round()
     (nic,) = node.card.nics()
     node.card.boot()
-    node.restart()
+    node.restart_agent()
     assert await node.reconciler.run_round()
 
     derived = [default_mac(nic, vf) for vf in range(2)]
@@ -93,7 +93,7 @@ async def test_a_card_in_another_slot_keeps_its_derived_guids(node: InfinibandNo
     before = node.vf_guids()
 
     node.card.boot_in_slot("0000:5e:00.0")
-    node.restart()
+    node.restart_agent()
     assert await node.reconciler.run_round()
 
     assert node.vf_guids() == before
@@ -208,7 +208,7 @@ async def test_a_new_order_in_the_guid_file_applies_when_virtual_functions_are_r
     ]
 
 
-async def test_a_guid_listed_twice_in_the_file_is_refused_for_the_second_function(
+async def test_a_guid_listed_twice_in_the_file_is_refused_for_the_later_function(
     node: InfinibandNode,
 ) -> None:
     node.hardware.guids = guid_file(FIRST, SECOND)
@@ -224,7 +224,7 @@ async def test_a_guid_listed_twice_in_the_file_is_refused_for_the_second_functio
     )
 
 
-async def test_a_bound_virtual_function_without_a_guid_gets_a_guid_and_is_bound_again(
+async def test_a_bound_virtual_function_without_a_guid_gets_its_derived_guid(
     node: InfinibandNode,
 ) -> None:
     node.card.macs.update({0: "00:00:00:00:00:00:00:00", 1: "00:00:00:00:00:00:00:00"})
@@ -243,7 +243,7 @@ async def test_a_vfio_function_gets_its_guid_back_after_a_plugin_unset_it(
     assert await node.reconciler.run_round()
     before = node.vf_guids()
     node.card.macs[1] = "ff:ff:ff:ff:ff:ff:ff:ff"
-    node.restart()
+    node.restart_agent()
 
     assert await node.reconciler.run_round()
 

@@ -47,7 +47,7 @@ def test_the_address_towards_the_api_server_is_the_local_address(server: str, ad
         (None, [False, True, True, False]),
     ],
 )
-def test_vfs_of_pods_are_used_and_vfio_vfs_too_if_kubelet_does_not_answer(
+def test_vfs_of_pods_count_as_used_and_all_vfio_vfs_if_kubelet_is_silent(
     pods: dict[str, str] | None, used: list[bool]
 ) -> None:
     (nic,) = with_pods([NIC], pods)
@@ -56,7 +56,7 @@ def test_vfs_of_pods_are_used_and_vfio_vfs_too_if_kubelet_does_not_answer(
 
 
 @needs_generic_netlink
-async def test_pods_of_functions_stay_known_while_kubelet_does_not_answer(
+async def test_the_pods_of_a_nic_stay_known_while_kubelet_does_not_answer(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "pod-resources").mkdir()

@@ -24,10 +24,10 @@ from core.errors import DatapathError
 from core.settings.sriov import SriovSettings
 from nodeagent.sriov.reconciler import NodeConfiguration, SriovReconciler
 from tests.nodeagent.sriov.cards import Card, CardHardware
+from tests.nodeagent.sriov.fake_policy_source import FakePolicySource
 from tests.nodeagent.sriov.guid_log import GuidLog
-from tests.nodeagent.sriov.written_source import WrittenSource
 
-CARDS = {
+NIC_OF_CARD = {
     "connectx-infiniband": "ibs1",
     "connectx-ethernet": "ens1f0np0",
     "intel-e810": "ens1f0",
@@ -37,14 +37,14 @@ CARDS = {
 class Node:
     def __init__(self, directory: Path, tree: str, settings: SriovSettings) -> None:
         self.card = Card(directory / "sys", tree)
-        self.source = WrittenSource()
+        self.source = FakePolicySource()
         self.hardware = CardHardware(self.card)
         self.settings = settings
-        self.nic = CARDS[tree]
+        self.nic = NIC_OF_CARD[tree]
         self.log = GuidLog()
-        self.restart()
+        self.restart_agent()
 
-    def restart(self) -> None:
+    def restart_agent(self) -> None:
         keeper = self.log.keeper()
         self.reconciler = SriovReconciler(
             self.settings, self.source, self.hardware, keeper, withdrawal_s=0
@@ -56,7 +56,7 @@ class Node:
         return policy._replace(**fields)  # type: ignore[arg-type]
 
 
-@pytest.fixture(params=CARDS)
+@pytest.fixture(params=NIC_OF_CARD)
 async def node(tmp_path: Path, request: pytest.FixtureRequest) -> Node:
     node = Node(tmp_path, request.param, SriovSettings())
     await node.log.open()
@@ -152,7 +152,7 @@ async def test_virtual_functions_are_recreated_identically_after_a_reboot(node: 
     before = node.card.nics()
 
     node.card.boot()
-    node.restart()
+    node.restart_agent()
     await node.reconciler.run_round()
 
     assert node.card.nics() == before
@@ -173,7 +173,7 @@ async def test_functions_are_removed_with_their_policy_even_after_a_restart(node
     node.source.set_policies(node.policy(2))
     await node.reconciler.run_round()
 
-    node.restart()
+    node.restart_agent()
     node.source.set_policies()
     await node.reconciler.run_round()
 
@@ -290,7 +290,7 @@ async def test_virtual_functions_of_pods_are_never_removed(node: Node) -> None:
 async def test_a_function_that_a_pod_gets_during_a_round_is_not_removed(
     node: Node,
 ) -> None:
-    """Kubelet admits the Pod between the two reads of Pods."""
+    """A round reads the Pods twice; kubelet admits this Pod in between."""
     node.source.set_policies(node.policy(2, device_type=VFIO))
     await node.reconciler.run_round()
     address = node.card.nics()[0].vfs[1].address
@@ -381,14 +381,14 @@ async def test_the_drain_request_of_an_earlier_agent_stays_until_kubelet_answers
 ) -> None:
     ethernet.source.set_policies(ethernet.policy(2, device_type=VFIO))
     await ethernet.reconciler.run_round()
-    keeps_after_an_answer = ethernet.source.last_report.keeps_request
+    keeps_request_after_an_answer = ethernet.source.last_report.keeps_request
     # Kubelet has not answered since the agent started.
     ethernet.hardware.pods, ethernet.hardware.pods_known = None, False
 
     ethernet.source.set_policies(ethernet.policy(4, device_type=VFIO))
     await ethernet.reconciler.run_round()
 
-    assert not keeps_after_an_answer
+    assert not keeps_request_after_an_answer
     assert ethernet.source.last_report.keeps_request
 
 
@@ -451,7 +451,7 @@ async def test_nothing_changes_on_a_node_with_an_sriov_operator(node: Node) -> N
 
     assert node.card.writes == []
     assert node.source.declared == []
-    assert node.source.withdrawals == 1, "the drain request of an earlier agent"
+    assert node.source.withdrawals == 1, "the agent withdraws an earlier drain request"
     assert "the Pod sriov/daemon-x of an SR-IOV operator" in node.reconciler.fault
     assert node.reconciler.vfs_by_resource is None
 

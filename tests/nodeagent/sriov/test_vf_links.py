@@ -25,7 +25,7 @@ VLAN, SPOOFCHK, TRUST = 2, 4, 9
 GUID = bytes.fromhex("0a0b0c0d0e0f1011")
 
 
-class RecordedSession:
+class RecordingSession:
     """A fake of ``NetnsExecutor`` and of its netlink session; the only link is ``ibs1``."""
 
     own_namespace = None
@@ -35,7 +35,7 @@ class RecordedSession:
         self.answer: bytes | None = None
 
     @contextmanager
-    def session(self, _namespace: object) -> Iterator[RecordedSession]:
+    def session(self, _namespace: object) -> Iterator[RecordingSession]:
         yield self
 
     def link(self, name: str) -> Link | None:
@@ -50,7 +50,7 @@ class RecordedSession:
 
 
 def test_set_guid_sets_node_guid_port_guid_and_link_state_auto() -> None:
-    recorded = RecordedSession()
+    recorded = RecordingSession()
 
     KernelVfLinks(cast("NetnsExecutor", recorded)).set_guid("ibs1", 3, GUID)
 
@@ -66,7 +66,7 @@ def test_set_guid_sets_node_guid_port_guid_and_link_state_auto() -> None:
 
 
 def test_guids_are_read_with_the_numbers_of_their_virtual_functions() -> None:
-    recorded = RecordedSession()
+    recorded = RecordingSession()
     header = "00002000070000004310010000000000"
     name = "090003006962733100000000"  # IFLA_IFNAME
     first = "14000a00000000000000000011100f0e0d0c0b0a"
@@ -143,7 +143,7 @@ def test_settings_that_a_driver_does_not_have_are_unknown() -> None:
 
 
 def test_trust_and_spoof_check_are_set_at_the_physical_function() -> None:
-    recorded = RecordedSession()
+    recorded = RecordingSession()
     links = KernelVfLinks(cast("NetnsExecutor", recorded))
 
     links.set_trust("ibs1", 3, trust=True)
@@ -161,7 +161,7 @@ def test_trust_and_spoof_check_are_set_at_the_physical_function() -> None:
 
 
 def test_the_remedy_for_a_driver_without_trust_is_a_policy_without_trust() -> None:
-    class RefusingSession(RecordedSession):
+    class RefusingSession(RecordingSession):
         def apply(self, requests: Sequence[Request]) -> None:
             raise NetlinkRefused("Operation not supported", errno=EOPNOTSUPP)
 
@@ -183,4 +183,4 @@ def test_the_real_kernel_returns_no_virtual_functions_for_loopback() -> None:
 
 def test_the_error_names_a_missing_nic() -> None:
     with pytest.raises(DatapathError, match="no link ibs9"):
-        KernelVfLinks(cast("NetnsExecutor", RecordedSession())).set_guid("ibs9", 0, GUID)
+        KernelVfLinks(cast("NetnsExecutor", RecordingSession())).set_guid("ibs9", 0, GUID)

@@ -197,7 +197,7 @@ async def test_a_netconf_cannot_choose_a_log_file_outside_the_log_directory(
     assert f": it is not in {directory}; set log_file_path to a file in this directory" in warning
 
 
-def test_the_number_of_files_that_netconfs_name_is_bounded(
+def test_netconfs_can_name_only_a_bounded_number_of_log_files(
     short_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("nodeagent.servers.call_log_lines.NETWORK_FILES_MAX", 2)

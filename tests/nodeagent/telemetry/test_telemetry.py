@@ -105,7 +105,9 @@ def value(samples: Samples, name: str, **labels: str) -> float:
     return matching
 
 
-async def test_requests_and_failures_are_counted_by_class(metered_node: AgentHarness) -> None:
+async def test_requests_are_counted_and_failures_are_counted_by_error(
+    metered_node: AgentHarness,
+) -> None:
     await metered_node.call("ADD")
     await metered_node.pool("lan", "10.6.0.0/24", "10.6.0.10")
     await metered_node.add("web-0")
@@ -280,11 +282,11 @@ async def test_a_request_is_a_trace_from_the_call_to_the_transaction(
     assert allocate.attributes["ipam.pool.names"] == ("lan",)
     assert transaction.attributes is not None
     assert transaction.attributes["ipam.outcome"] == "committed"
-    failed, refused = spans[-2:]
-    assert attributes_of(failed)["error.type"] == "AllocationError"
-    assert attributes_of(refused)["error.type"] == "113"
-    assert not failed.status.is_ok
-    assert "IPPool" in (refused.status.description or "")
+    failed_allocate, failed_request = spans[-2:]
+    assert attributes_of(failed_allocate)["error.type"] == "AllocationError"
+    assert attributes_of(failed_request)["error.type"] == "113"
+    assert not failed_allocate.status.is_ok
+    assert "IPPool" in (failed_request.status.description or "")
 
 
 @needs_real_time
@@ -368,7 +370,7 @@ def test_spiderpools_log_levels_apply() -> None:
     assert [json.loads(line)["msg"] for line in stream.getvalue().splitlines()] == ["loud"]
 
 
-def test_the_resource_of_spans_has_the_values_of_opentelemetrys_variables(
+def test_the_resource_of_spans_has_the_values_of_opentelemetrys_environment_variables(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment=lab")

@@ -11,7 +11,7 @@ from core.errors import ApiUnavailable
 from nodeagent.sriov.reconciler import NodeConfiguration, NodeReport
 
 
-class WrittenSource:
+class FakePolicySource:
     """A fake of the protocol ``PolicySource``.
 
     ``current`` is None before the API server has been listed. ``declare`` fails while
