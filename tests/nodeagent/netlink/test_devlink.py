@@ -46,7 +46,7 @@ class ScriptedKernel:
         self._answer = answer
         self._has_devlink = has_devlink
         self.requests: list[bytes] = []
-        self._thread = threading.Thread(target=self._serve)
+        self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
     def close(self) -> None:
