@@ -57,7 +57,7 @@ SLOT_ADVERTISEMENT: Final = {
     },
     "masterNIC": {"rules": [{"includeInterfaces": ["eth1"], "defaultMaxCount": 3}]},
 }
-"""Resources that agents advertise to kubelet; ``subENI`` only if a network provider is in use."""
+"""Agents advertise these resources to kubelet, but ``subENI`` only with a network provider."""
 
 CONF_WITH_DEVICE_PLUGIN: Final = chart_settings.conf(
     agent={"networkResourcePlugin": {"enabled": True, "resourceAdvertisement": SLOT_ADVERTISEMENT}}
@@ -114,7 +114,7 @@ class KubernetesCluster:
     # ------------------------------------------------------------------------------- reads, waits
 
     def pods(self, app: str = "") -> list[Pod]:
-        """The Pods in ``shop``, sorted by name. ``app``: their label ``app``; "" for all Pods."""
+        """The Pods in ``shop`` whose label ``app`` is ``app`` (all Pods if ""), by name."""
         query = f"?labelSelector=app%3D{app}" if app else ""
         path = f"/api/v1/namespaces/{SHOP_NAMESPACE}/pods{query}"
         return sorted(map(_pod, self.server.request("GET", path).body["items"]))
@@ -261,7 +261,7 @@ class KubernetesCluster:
         return self._runtimes[endpoint.node].status(endpoint.nics[0].container).pid
 
     def runtime_networks(self, node: str) -> list[str]:
-        """The names of the CNI networks that a node's runtime adds to new sandboxes."""
+        """The names of the CNI networks to which a node's runtime connects new sandboxes."""
         return self._runtimes[node].networks()
 
     def lose_node(self, name: str) -> None:
@@ -303,7 +303,7 @@ class KubernetesCluster:
         assert self.store_reader.find_violations() == []
 
     def _delete_collection(self, path: str) -> None:
-        """Wait for the deletions, because the next test may use the same names."""
+        """Delete the objects and wait, because the next test may use the same names."""
         self.server.request("DELETE", path)
         self.until(lambda: not self.server.request("GET", path).body["items"], f"no {path}")
 
@@ -374,7 +374,7 @@ class KubernetesCluster:
         installed.write_text(json.dumps(conflist))
 
     def _ports(self, name: str) -> tuple[str, ...]:
-        """The interfaces of the fabric at which a node's uplinks end."""
+        """The interfaces that connect the fabric's bridge to a node's uplinks."""
         first = self.laboratory.fabric.port(name)
         return (first, f"{first}-pods") if name == NODE_NAMES[1] else (first,)
 

@@ -38,7 +38,7 @@ def why_missing() -> str:
 class Multus:
     """A context manager that installs Multus on one node.
 
-    ``default``: the network configuration for ``eth0``; if empty, the node's present configuration.
+    ``default``: the network configuration for ``eth0``; if empty, Multus keeps the node's.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Multus:
         return self._cluster.runtime_networks(self._node)
 
     def _link_default_paths(self) -> None:
-        """Create the default paths of the agent's sockets and logs, because NADs name no paths."""
+        """Create the default paths of the agent's sockets and logs, because NADs name none."""
         in_mounts = self._cluster.nodes[self._node].containerd.with_mounts
         commands = [("mkdir", "-p", "/run/spidernet"), ("mount", "-t", "tmpfs", "none", "/var/log")]
         for suffix in ("", ".fast"):

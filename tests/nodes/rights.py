@@ -21,13 +21,13 @@ GOLDEN_FILES: Final = Path(__file__).parents[1] / "chart/golden"
 DEFAULT_CHART: Final = GOLDEN_FILES / "default.yaml"
 
 CLOUD_CHART: Final = GOLDEN_FILES / "cloud.yaml"
-"""Rendered with a network provider."""
+"""The chart, rendered with a network provider."""
 
 PRODUCTION_CHART: Final = GOLDEN_FILES / "production.yaml"
-"""Rendered with ClusterIP support (``orbweaver.clusterIP``)."""
+"""The chart, rendered with ClusterIP support (``orbweaver.clusterIP``)."""
 
 DEVICES_CHART: Final = GOLDEN_FILES / "devices.yaml"
-"""Rendered with virtual functions and shared RDMA devices."""
+"""The chart, rendered with virtual functions and shared RDMA devices."""
 
 AGENT_NAMESPACE: Final = "orbweaver"
 

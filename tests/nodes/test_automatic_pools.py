@@ -23,7 +23,7 @@ AUTOMATIC_POOL: Final = {
     "ipam.spidernet.io/subnet": json.dumps({"ipv4": ["wide"]}),
     "ipam.spidernet.io/ippool-ip-number": "+1",
 }
-"""Request a pool from the subnet ``wide`` with one more address than replicas."""
+"""These annotations request a pool from ``wide`` that has one address more than replicas."""
 
 
 def pool_sizes(cluster: KubernetesCluster) -> list[tuple[str, str]]:

@@ -36,7 +36,7 @@ Orb = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def orb(cluster: KubernetesCluster) -> Orb:
-    """A function that runs ``kubectl orb`` without etcd endpoints in its environment."""
+    """A function that runs ``kubectl orb``; no environment variable names etcd endpoints."""
     cluster.apply(controller_pod(cluster, "node-a"))
     cluster.wait_for_pods(1, app=APP_LABEL)
 

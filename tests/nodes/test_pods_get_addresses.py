@@ -137,7 +137,7 @@ def test_kubectl_shows_pools_endpoints_and_subnets_with_the_documented_columns(
     assert cluster.until(lambda: cluster.kubectl_get("ss") == [wide], "the subnet")
 
 
-def test_a_pool_without_a_gateway_sets_no_default_route(
+def test_pods_of_a_pool_without_a_gateway_have_no_default_route(
     cluster: KubernetesCluster,
 ) -> None:
     cluster.apply_pools(pool("calico", "10.244.100.0-10.244.200.1", subnet="10.244.0.0/16"))

@@ -34,13 +34,13 @@ NODE = "node-a"
 CONFIG_MAPS = "/api/v1/namespaces/kube-system/configmaps"
 NETWORKS_PATH = f"/apis/{API_VERSION}/namespaces/{SHOP_NAMESPACE}/spidermultusconfigs"
 NETWORK_NAMES = ("own", "plain")
-"""``own`` has coordinator settings; ``plain`` has none."""
+"""The SpiderMultusConfig ``own`` has coordinator settings; ``plain`` has none."""
 
 KUBEADM = "networking: {podSubnet: 10.244.0.0/16, serviceSubnet: 10.96.0.0/16}"
 """kubeadm's ClusterConfiguration, from which the controller reads the cluster's CIDRs."""
 
 CLUSTER_IP = "10.96.0.10"
-"""In ``serviceSubnet`` of ``KUBEADM``."""
+"""The address is in ``serviceSubnet`` of ``KUBEADM``."""
 
 SETTINGS: dict[str, Any] = {
     "hijackCIDR": ["203.0.113.0/24"],
@@ -56,7 +56,7 @@ SETTINGS: dict[str, Any] = {
 
 NODE_RP_FILTER = "net.ipv4.conf.default.rp_filter"
 GATED = "gated"
-"""A Pod that is never scheduled; the tests read its coordinator settings from the agent."""
+"""A Pod that is never scheduled; the tests ask the agent for this Pod's settings."""
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def cluster_with_gated_pod(cluster: KubernetesCluster) -> Iterator[KubernetesClu
     cluster.until(lambda: not nads(cluster) & {*NETWORK_NAMES}, "no NADs of this file")
     cluster.set_coordinator()
     # The default SpiderCoordinator has no podMACPrefix.
-    until_agent_has(
+    wait_for_agent_settings(
         cluster, lambda status, settings: status == 200 and "podMACPrefix" not in settings
     )
     cluster.server.kubectl("delete", "pod", GATED, "--namespace", "default", "--now")
@@ -85,10 +85,10 @@ def create_kubeadm_config(cluster: KubernetesCluster) -> None:
     assert answer.status == 201, answer.message
 
 
-def until_agent_has(
+def wait_for_agent_settings(
     cluster: KubernetesCluster, holds: Callable[[int, dict[str, Any]], bool]
 ) -> None:
-    """``holds`` gets the HTTP status and the settings of the agent's response."""
+    """Wait until ``holds`` accepts the HTTP status and the settings of the agent's response."""
     socket = cluster.nodes[NODE].node.socket
     request = json.dumps({"podNamespace": "default", "podName": GATED})
 
@@ -118,7 +118,7 @@ def test_every_setting_of_the_spidercoordinator_has_its_effect_in_a_pod(
     create_kubeadm_config(cluster)
     node.namespace.run("sysctl", "-qw", f"{NODE_RP_FILTER}=2")
     cluster.set_coordinator(podCIDRType="cluster", **SETTINGS)
-    until_agent_has(
+    wait_for_agent_settings(
         cluster, lambda _, settings: settings.get("overlayPodCIDR") == ["10.244.0.0/16"]
     )
     cluster.apply(pod("alpha", annotated_with_pool("green"), node=NODE))
@@ -155,7 +155,7 @@ def test_pods_wait_until_the_controller_finds_the_clusters_cidrs(
 ) -> None:
     cluster = cluster_with_gated_pod
     cluster.set_coordinator("NotReady", podCIDRType="cluster")
-    until_agent_has(cluster, lambda status, _: status == 500)
+    wait_for_agent_settings(cluster, lambda status, _: status == 500)
     cluster.apply(pod("alpha", annotated_with_pool("green"), node=NODE))
 
     not_ready = "spidercoordinator: default no ready"
@@ -180,7 +180,9 @@ def test_settings_of_a_network_override_the_settings_of_the_spidercoordinator(
     )
     settings = {name: SETTINGS[name] for name in ("podMACPrefix", "vethMTU")}
     cluster.set_coordinator(podDefaultRouteNIC="net1", **settings)
-    until_agent_has(cluster, lambda _, settings: settings.get("podDefaultRouteNIC") == "net1")
+    wait_for_agent_settings(
+        cluster, lambda _, settings: settings.get("podDefaultRouteNIC") == "net1"
+    )
     own = macvlan("own", "green")
     own["spec"]["coordinator"] |= {"podMACPrefix": "0a:2b", "vethMTU": 1300}
     cluster.apply(own, macvlan("plain", "lan"))
@@ -207,7 +209,9 @@ def test_an_event_names_a_default_route_nic_that_does_not_exist(
 ) -> None:
     cluster = cluster_with_gated_pod
     cluster.set_coordinator(podDefaultRouteNIC="net9")
-    until_agent_has(cluster, lambda _, settings: settings.get("podDefaultRouteNIC") == "net9")
+    wait_for_agent_settings(
+        cluster, lambda _, settings: settings.get("podDefaultRouteNIC") == "net9"
+    )
     cluster.apply(macvlan("own", "green"))
     with Multus(cluster, NODE):
         networks = {

@@ -68,8 +68,8 @@ def multus(running_cluster: KubernetesCluster) -> Iterator[None]:
 
 
 @pytest.fixture
-def cluster_with_networks(multus: None, cluster: KubernetesCluster) -> KubernetesCluster:
-    """The pool ``blue`` serves only the network ``third``."""
+def cluster_with_pools(multus: None, cluster: KubernetesCluster) -> KubernetesCluster:
+    """Create the pools of ``SUBNETS``; only the network ``third`` may use the pool ``blue``."""
     affinities = {"blue": {"multusName": [f"{SHOP_NAMESPACE}/third"]}}
     for name, subnet in SUBNETS.items():
         network = ip_network(subnet)
@@ -113,7 +113,7 @@ POOLS_BY_INTERFACE = {
         ]
     ),
 }
-"""Assign a pool to each interface by name; ``lan1`` is on network ``second``."""
+"""The annotations assign a pool to each interface name; ``lan1`` is on network ``second``."""
 
 POOLS_IN_ORDER = {
     NETWORKS_ANNOTATION: json.dumps(
@@ -121,21 +121,21 @@ POOLS_IN_ORDER = {
     ),
     "ipam.spidernet.io/ippools": json.dumps([{"ipv4": [name]} for name in SUBNETS]),
 }
-"""List the pools in the order of the interfaces."""
+"""The annotations list the pools in the order of the interfaces."""
 
 POOLS_OF_NETWORKS = {NETWORKS_ANNOTATION: f"{SHOP_NAMESPACE}/second, {SHOP_NAMESPACE}/third"}
-"""Name only networks, whose pools are in ``POOL_OF_NETWORK``."""
+"""The annotation names only networks; ``POOL_OF_NETWORK`` has their pools."""
 
 
 @pytest.mark.parametrize(
     ("annotations", "second_nic"),
     [(POOLS_BY_INTERFACE, "lan1"), (POOLS_IN_ORDER, "net1"), (POOLS_OF_NETWORKS, "net1")],
-    ids=["named", "unnamed", "pools_of_the_networks"],
+    ids=["pools_by_interface", "pools_in_order", "pools_of_networks"],
 )
 def test_a_pod_gets_addresses_and_routes_for_each_of_its_nics(
-    cluster_with_networks: KubernetesCluster, annotations: dict[str, str], second_nic: str
+    cluster_with_pools: KubernetesCluster, annotations: dict[str, str], second_nic: str
 ) -> None:
-    cluster = cluster_with_networks
+    cluster = cluster_with_pools
     cluster.apply(
         pod(
             "web", {DEFAULT_NETWORK_ANNOTATION: f"{SHOP_NAMESPACE}/first", **annotations}, node=NODE

@@ -51,7 +51,7 @@ def restart_agent_until_slots(cluster: KubernetesCluster, conf: str, slots: int 
 
 
 def change_time_ns(socket: Path) -> int:
-    """0 if the file does not exist."""
+    """The time of the socket's last change; 0 if the socket does not exist."""
     try:
         return socket.stat().st_ctime_ns
     except FileNotFoundError:
@@ -99,7 +99,7 @@ def test_slots_limit_the_number_of_pods_and_a_deleted_pod_releases_its_slot(
     )
     first, second = cluster.wait_for_pods(2, app="web")
     cluster.apply(with_slots(pod("late", annotated_with_pool("green")), SUB_ENI))
-    cluster.until(lambda: "Insufficient" in cluster.events("late"), "a Pod that waits")
+    cluster.until(lambda: "Insufficient" in cluster.events("late"), "an event of the waiting Pod")
     cluster.server.kubectl(
         "scale", "deployment", "web", "--replicas=1", "--namespace", SHOP_NAMESPACE
     )
@@ -159,10 +159,10 @@ def test_the_number_of_slots_follows_the_labels_of_a_node(
 
     cluster.server.kubectl("label", "node", NODE, "size-")
 
-    assert cluster.until(lambda: cluster.allocatable(NODE, SUB_ENI) == 2, "as many as before")
+    assert cluster.until(lambda: cluster.allocatable(NODE, SUB_ENI) == 2, "two slots again")
 
 
-def test_the_network_provider_binds_exactly_the_pods_that_have_slots(
+def test_the_network_provider_binds_addresses_of_exactly_the_pods_that_have_slots(
     with_provider: KubernetesCluster, cluster: KubernetesCluster
 ) -> None:
     cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29"))

@@ -92,7 +92,7 @@ def until_vfs_allocatable(cluster: KubernetesCluster, count: int) -> None:
 def pod_with_devices(
     name: str, annotations: Mapping[str, str], count: int, resource: str = VF_RESOURCE
 ) -> Object:
-    """The image is busybox, so ``exec_in_pod`` can run programs."""
+    """A Pod that requests ``count`` devices; the image has programs for ``exec_in_pod``."""
     manifest_of_pod = with_slots(pod(name, dict(annotations), node=NODE), resource, count)
     container = manifest_of_pod["spec"]["containers"][0]
     container |= {"image": GUIDES_IMAGE, "command": ["sleep", "3600"]}
@@ -177,7 +177,7 @@ def test_pods_share_the_rdma_device_of_the_card(
 
 @pytest.fixture
 def draining_cluster(with_virtual_functions: KubernetesCluster) -> Iterator[KubernetesCluster]:
-    """The controller drains a node before its virtual functions change."""
+    """The controller drains a node before the node's virtual functions change."""
     controller = with_virtual_functions.controller
     conf = controller.directory / "conf.yml"
     command = controller.process.command

@@ -10,7 +10,7 @@ from tests.nodes.workloads import SHOP_NAMESPACE, annotated_with_pool, deploymen
 from tests.support.audit import READ_VERBS
 
 NODE_STATES = "sriovnetworknodestates"
-"""Agents write this resource in other tests on this cluster."""
+"""Other tests on this cluster make agents write this resource."""
 
 PODS = 10
 
@@ -31,7 +31,7 @@ def test_agents_give_pods_addresses_without_writing_to_the_api_server(
     cluster.apply(deployment("web", PODS, annotated_with_pool("green")))
     cluster.wait_for_pods(PODS, app="web")
 
-    # These include the requests of earlier tests.
+    # The audit log also has the requests of earlier tests.
     requests = [
         request
         for request in cluster.control_plane.audit.requests()

@@ -67,12 +67,12 @@ def with_slots(workload: Object, resource: str, count: int = 1) -> Object:
 
 
 def pod(name: str, annotations: dict[str, str], **spec: Any) -> Object:
-    """``spec``: arguments of ``pod_spec``."""
+    """A Pod in ``shop``; ``spec`` has arguments for ``pod_spec``."""
     return manifest("v1", "Pod", name, SHOP_NAMESPACE, annotations, spec=pod_spec(**spec))
 
 
 def deployment(name: str, replicas: int, annotations: dict[str, str], **spec: Any) -> Object:
-    """The label ``app`` of the Pods is ``name``."""
+    """A Deployment whose Pods have the label ``app`` with the value ``name``."""
     workload = _workload("Deployment", name, annotations, spec)
     workload["spec"]["replicas"] = replicas
     return workload

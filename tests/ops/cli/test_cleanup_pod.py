@@ -14,19 +14,19 @@ from ops.cli.remote import run
 from tests.packaging.project import PROJECT_ROOT
 from tests.support.yaml_reader import read_all_yaml
 
-RENDERED = PROJECT_ROOT / "tests/chart/golden/default.yaml"
+RENDERED_CHART = PROJECT_ROOT / "tests/chart/golden/default.yaml"
 
 
 @pytest.fixture(scope="module")
 def daemon_set() -> dict[str, Any]:
-    objects = read_all_yaml(RENDERED.read_text("utf-8"))
+    objects = read_all_yaml(RENDERED_CHART.read_text("utf-8"))
     daemon_sets = [item for item in objects if item and item["kind"] == "DaemonSet"]
     (agents,) = [item for item in daemon_sets if item["metadata"]["name"] == "orbweaver-agent"]
     return dict(agents) | {"metadata": agents["metadata"] | {"uid": "1-2-3"}}
 
 
-class ScriptedCluster:
-    """A fake kubectl that records the verbs of its calls."""
+class ScriptedKubectl:
+    """A fake kubectl that records the verb of each call."""
 
     def __init__(self, daemon_set: dict[str, Any], **status: Any) -> None:
         self.daemon_sets, self.agents = [daemon_set], list[dict[str, Any]]()
@@ -85,10 +85,10 @@ def test_the_cleanup_pod_runs_once_on_the_named_node(
 
 
 def test_clean_returns_the_pods_log_and_deletes_the_pod(daemon_set: dict[str, Any]) -> None:
-    cluster = ScriptedCluster(daemon_set, phase="Succeeded")
+    kubectl = ScriptedKubectl(daemon_set, phase="Succeeded")
 
-    assert NodeCleaner(cluster).clean("worker-7") == "everything removed\n"
-    assert cluster.verbs[-2:] == ["logs", "delete"]
+    assert NodeCleaner(kubectl).clean("worker-7") == "everything removed\n"
+    assert kubectl.verbs[-2:] == ["logs", "delete"]
 
 
 @pytest.mark.parametrize(
@@ -112,59 +112,59 @@ def test_clean_returns_the_pods_log_and_deletes_the_pod(daemon_set: dict[str, An
 def test_clean_deletes_a_failed_pod_and_reports_the_reason(
     daemon_set: dict[str, Any], status: dict[str, Any], text: str
 ) -> None:
-    cluster = ScriptedCluster(daemon_set, **status)
+    kubectl = ScriptedKubectl(daemon_set, **status)
 
     with pytest.raises(OrbweaverError, match=text):
-        NodeCleaner(cluster, wait_s=0).clean("worker-7")
-    assert cluster.verbs[-1] == "delete"
+        NodeCleaner(kubectl, wait_s=0).clean("worker-7")
+    assert kubectl.verbs[-1] == "delete"
 
 
 def test_clean_reports_a_failed_deletion_only_if_the_pod_succeeded(
     daemon_set: dict[str, Any],
 ) -> None:
-    cluster = ScriptedCluster(daemon_set)
-    cluster.pod["status"] = {"phase": "Pending"}
+    kubectl = ScriptedKubectl(daemon_set)
+    kubectl.pod["status"] = {"phase": "Pending"}
 
-    def kubectl(words: Sequence[str], stdin: str) -> str:
+    def kubectl_without_delete(words: Sequence[str], stdin: str) -> str:
         if words[0] == "delete":
             raise OrbweaverError("the API server does not answer")
-        return cluster(words, stdin)
+        return kubectl(words, stdin)
 
     with pytest.raises(OrbweaverError, match="did not end within 0 s"):
-        NodeCleaner(kubectl, wait_s=0).clean("worker-7")
+        NodeCleaner(kubectl_without_delete, wait_s=0).clean("worker-7")
     # After a success, the failed deletion is the error.
-    cluster.pod["status"] = {"phase": "Succeeded"}
+    kubectl.pod["status"] = {"phase": "Succeeded"}
     with pytest.raises(OrbweaverError, match="does not answer"):
-        NodeCleaner(kubectl).clean("worker-7")
+        NodeCleaner(kubectl_without_delete).clean("worker-7")
 
 
 def test_a_node_is_cleaned_only_after_its_agent_has_ended(daemon_set: dict[str, Any]) -> None:
-    cluster = ScriptedCluster(daemon_set)
+    kubectl = ScriptedKubectl(daemon_set)
     metadata = {"namespace": "net", "name": "orbweaver-agent-x"}
-    cluster.agents = [{"metadata": metadata, "status": {"phase": "Pending"}}]
+    kubectl.agents = [{"metadata": metadata, "status": {"phase": "Pending"}}]
 
     with pytest.raises(Refused, match=r"label node worker-7 orbweaver\.io/agent=disabled"):
-        NodeCleaner(cluster).clean("worker-7")
-    assert "create" not in cluster.verbs
+        NodeCleaner(kubectl).clean("worker-7")
+    assert "create" not in kubectl.verbs
 
-    cluster.agents[0]["status"] = {"phase": "Failed"}
-    cluster.pod["status"] = {"phase": "Succeeded"}
-    NodeCleaner(cluster).clean("worker-7")
+    kubectl.agents[0]["status"] = {"phase": "Failed"}
+    kubectl.pod["status"] = {"phase": "Succeeded"}
+    NodeCleaner(kubectl).clean("worker-7")
 
 
 def test_clean_requires_the_node_and_exactly_one_daemon_set(
     daemon_set: dict[str, Any],
 ) -> None:
-    cluster = ScriptedCluster(daemon_set)
+    kubectl = ScriptedKubectl(daemon_set)
     with pytest.raises(NotFound, match="there is no node elsewhere"):
-        NodeCleaner(cluster).clean("elsewhere")
-    cluster.daemon_sets = []
+        NodeCleaner(kubectl).clean("elsewhere")
+    kubectl.daemon_sets = []
     with pytest.raises(NotFound, match="no DaemonSet of agents") as caught:
-        NodeCleaner(cluster).clean("worker-7")
+        NodeCleaner(kubectl).clean("worker-7")
     assert "helm uninstall" in caught.value.remedy
-    cluster.daemon_sets = [daemon_set] * 2
+    kubectl.daemon_sets = [daemon_set] * 2
     with pytest.raises(BadInput, match="several namespaces"):
-        NodeCleaner(cluster).clean("worker-7")
+        NodeCleaner(kubectl).clean("worker-7")
 
 
 def test_the_option_bin_dir_is_refused_together_with_a_node() -> None:

@@ -70,7 +70,7 @@ def test_the_last_printable_time_is_parsed_without_rounding() -> None:
 
 @given(st.text(max_size=30))
 def test_the_error_for_an_invalid_time_has_a_remedy(text: str) -> None:
-    remedy = "not needed: the text is a time"
+    remedy = "none needed: the text is a valid time"
     try:
         parse_time(text, NOON_MS)
     except BadInput as error:

@@ -11,7 +11,7 @@ from ops.cli.commands.events import readable_events, start_of_search
 
 
 def archive_files(*events: int) -> list[FileSummary]:
-    """``events``: the number of events in each file."""
+    """Summaries of archive files; ``events`` has the number of events in each file."""
     positions = [sum(events[: number + 1]) for number in range(len(events))]
     link = FileLink("file", b"")
     return [
@@ -30,18 +30,18 @@ def archive_files(*events: int) -> list[FileSummary]:
 
 
 @pytest.mark.parametrize(
-    ("requested_events", "start_after"),
+    ("requested_events", "expected_start"),
     [(0, 60), (1, 30), (30, 30), (31, 10), (50, 10), (51, 0), (99, 0)],
 )
 def test_a_search_reads_whole_files_until_it_has_enough_events(
-    requested_events: int, start_after: int
+    requested_events: int, expected_start: int
 ) -> None:
     files = archive_files(10, 20, 30)  # the files end at the positions 10, 30 and 60
 
     start_position, events_before = start_of_search(files, requested_events)
 
-    assert start_position == start_after
-    assert events_before == start_after  # one event at each position
+    assert start_position == expected_start
+    assert events_before == expected_start  # one event at each position
 
 
 def test_an_undecodable_segment_has_no_events_and_causes_a_warning(

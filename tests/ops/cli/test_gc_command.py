@@ -24,7 +24,7 @@ KEYS = Keys(CLUSTER_NAME)
 
 @pytest.fixture
 def orbctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OrbctlHarness:
-    """A pause of ``orbctl gc`` advances the harness's clock instead of waiting."""
+    """``orbctl gc`` does not wait: each of its pauses advances the harness's clock."""
     harness = OrbctlHarness(tmp_path / "archive")
     harness.on_node("n1", lambda node: node.apply(pool("main", "10.6.0.11-10.6.0.20")))
     for name, node_name in (("web-0", "n1"), ("web-1", "n2")):

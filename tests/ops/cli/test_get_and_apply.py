@@ -30,7 +30,7 @@ metadata: {{name: blue, annotations: {annotations}}}
 spec: {{subnet: 10.6.0.0/24, ips: [10.6.0.20-10.6.0.29]}}
 """
 
-DIRECTORY = Path(__file__).parent / "transcripts"
+TRANSCRIPT_FOLDER = Path(__file__).parent / "transcripts"
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def orbctl(tmp_path: Path) -> OrbctlHarness:
 def test_objects_that_get_prints_can_be_applied_again(
     orbctl: OrbctlHarness, tmp_path: Path, kind: str, form: str
 ) -> None:
-    files = [str(DIRECTORY / name) for name in ("pools.yaml", "records.yaml")]
+    files = [str(TRANSCRIPT_FOLDER / name) for name in ("pools.yaml", "records.yaml")]
     assert orbctl.orbctl("apply", "-f", files[0], "-f", files[1]).code == 0
     orbctl.on_node("n1", lambda node: node.add(pod("web-0")))
     printed = tmp_path / "printed.yaml"
@@ -57,7 +57,7 @@ def test_objects_that_get_prints_can_be_applied_again(
 
 
 def test_the_status_of_a_pool_has_the_fields_of_a_spiderippool(orbctl: OrbctlHarness) -> None:
-    orbctl.orbctl("apply", "-f", str(DIRECTORY / "pools.yaml"))
+    orbctl.orbctl("apply", "-f", str(TRANSCRIPT_FOLDER / "pools.yaml"))
     orbctl.on_node("n1", lambda node: node.add(pod("web-0")))
 
     status = json.loads(orbctl.orbctl("get", "pool", "blue", "-o", "json").out)["status"]
@@ -185,10 +185,10 @@ def test_the_error_names_a_conflist_that_is_not_json(orbctl: OrbctlHarness, tmp_
 
 
 @pytest.mark.parametrize(
-    "verb", [["apply", "-f", "{changed}"], ["retire", "pool", "blue"], ["delete", "pool", "blue"]]
+    "typed", [["apply", "-f", "{changed}"], ["retire", "pool", "blue"], ["delete", "pool", "blue"]]
 )
 def test_a_change_prints_a_warning_if_a_custom_resource_defines_the_object(
-    orbctl: OrbctlHarness, tmp_path: Path, verb: list[str]
+    orbctl: OrbctlHarness, tmp_path: Path, typed: list[str]
 ) -> None:
     changed = tmp_path / "changed.yaml"
     changed.write_text(BLUE.format(annotations="{team: shop}"))
@@ -196,7 +196,7 @@ def test_a_change_prints_a_warning_if_a_custom_resource_defines_the_object(
     manifest.write_text(BLUE.format(annotations="{orbweaver.io/kubernetes-uid: uid-1}"))
     assert orbctl.orbctl("apply", "-f", str(manifest)).err == ""
 
-    result = orbctl.orbctl(*(word.format(changed=changed) for word in verb))
+    result = orbctl.orbctl(*(word.format(changed=changed) for word in typed))
 
     assert result.code == 0
     assert "spiderippool/blue is made from a custom resource" in result.err
@@ -216,7 +216,7 @@ def test_a_change_prints_no_warning_if_orbctl_made_the_object(
 def test_the_replay_of_a_truncated_export_reports_a_difference(
     orbctl: OrbctlHarness, tmp_path: Path
 ) -> None:
-    orbctl.orbctl("apply", "-f", str(DIRECTORY / "pools.yaml"))
+    orbctl.orbctl("apply", "-f", str(TRANSCRIPT_FOLDER / "pools.yaml"))
     file = tmp_path / "log"
     assert orbctl.orbctl("export", str(file), "--raw").code == 0
     assert orbctl.orbctl("replay", str(file)).code == 0
@@ -232,7 +232,7 @@ def test_an_export_to_a_dash_goes_to_standard_output(
     orbctl: OrbctlHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    orbctl.orbctl("apply", "-f", str(DIRECTORY / "pools.yaml"))
+    orbctl.orbctl("apply", "-f", str(TRANSCRIPT_FOLDER / "pools.yaml"))
 
     # pools.yaml has three objects, so the log has three events.
     assert len(orbctl.orbctl("export", "-").out.splitlines()) == 3
@@ -240,7 +240,7 @@ def test_an_export_to_a_dash_goes_to_standard_output(
 
 
 def test_the_error_names_an_archive_directory_that_does_not_exist(orbctl: OrbctlHarness) -> None:
-    orbctl.orbctl("apply", "-f", str(DIRECTORY / "pools.yaml"))
+    orbctl.orbctl("apply", "-f", str(TRANSCRIPT_FOLDER / "pools.yaml"))
     assert orbctl.orbctl("archive").code == 0
 
     for command in (("history", "blue"), ("as-of", "1"), ("verify",)):

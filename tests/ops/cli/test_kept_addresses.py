@@ -1,4 +1,4 @@
-"""The reason why the address of a Pod, a replica, a VM or an IPAMClaim is kept."""
+"""``why_kept`` says why a Pod, a replica, a VM or an IPAMClaim keeps its address."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from tests.support.etcd import EtcdCluster, free_ports
 from workflows.api.definitions import DEFINITION_ATTRIBUTE
 from workflows.jobs import job_host
 
-DIRECTORY = Path(__file__).parent / "transcripts"
+TRANSCRIPT_FOLDER = Path(__file__).parent / "transcripts"
 TERMINAL_BYTES = 1 << 16
 PROGRAM = [sys.executable, "-m", "ops.cli.main"]
 SLOW_MODULES = (
@@ -90,18 +90,18 @@ def test_the_summary_of_a_command_is_the_first_line_of_its_help(name: str) -> No
     assert command.name == name
 
 
-def leaves(group: Any, *path: str) -> Iterator[tuple[str, Any]]:
+def leaf_commands(group: Any, *path: str) -> Iterator[tuple[str, Any]]:
     """Yield the full name of every command without subcommands, and the command."""
     for name in group.commands:
         command = group.command(name) if isinstance(group, CommandGroup) else group.commands[name]
         words = (*path, name)
         if getattr(command, "commands", None):
-            yield from leaves(command, *words)
+            yield from leaf_commands(command, *words)
         else:
             yield " ".join(words), command
 
 
-COMMANDS = dict(leaves(program_of(app)))
+COMMANDS = dict(leaf_commands(program_of(app)))
 
 
 @pytest.mark.parametrize("words", sorted(COMMANDS))
@@ -110,8 +110,8 @@ def test_the_help_of_every_command_has_valid_examples(words: str) -> None:
     assert heading, f"orbctl {words} has no examples"
 
     for line in filter(None, map(str.strip, text.splitlines())):
-        local = line.replace("kubectl orb ", "orbctl ")
-        typed = re.split(r" [<>|] ", local[local.index("orbctl ") :].rstrip(")"))[0]
+        orbctl_line = line.replace("kubectl orb ", "orbctl ")
+        typed = re.split(r" [<>|] ", orbctl_line[orbctl_line.index("orbctl ") :].rstrip(")"))[0]
         program, *arguments = shlex.split(typed)
         context: Any = program_of(app).make_context(program, list(arguments))
         remaining = [*context._protected_args, *context.args]
@@ -147,7 +147,9 @@ def test_no_command_defines_an_option_twice() -> None:
     ("typed", "usage"),
     [([], "get"), (["get"], "orbctl get"), (["workflow", "list"], "workflow list")],
 )
-def test_the_command_help_prints_the_same_text_as_the_option(typed: list[str], usage: str) -> None:
+def test_the_command_help_prints_the_same_text_as_the_option_help(
+    typed: list[str], usage: str
+) -> None:
     helped = orbctl("help", *typed)
 
     assert helped.stdout == orbctl(*typed, "--help").stdout
@@ -248,7 +250,7 @@ def test_the_error_names_an_unreadable_file_without_an_errno(
 @pytest.mark.etcd
 def test_names_are_completed_and_watches_print_changes(etcd: EtcdCluster) -> None:
     variables = {"ORBWEAVER_ETCD_ENDPOINTS": etcd.endpoints[0], "ORBWEAVER_CLUSTER": "completing"}
-    pools = (DIRECTORY / "pools.yaml").read_text()
+    pools = (TRANSCRIPT_FOLDER / "pools.yaml").read_text()
     assert orbctl("apply", "-f", "-", stdin=pools, **variables).returncode == 0
 
     def completions_of(line: str) -> list[str]:
@@ -311,7 +313,7 @@ def test_pools_are_applied_archived_exported_and_replayed(
         "ORBWEAVER_CLUSTER": "program",
         "ORBWEAVER_ARCHIVE_DIR": str(tmp_path / "archive"),
     }
-    pools = (DIRECTORY / "pools.yaml").read_text()
+    pools = (TRANSCRIPT_FOLDER / "pools.yaml").read_text()
     raw = tmp_path / "log.raw"
 
     applied = orbctl("apply", "-f", "-", stdin=pools, **variables)
@@ -371,7 +373,7 @@ def test_commands_show_progress_only_on_a_terminal(etcd: EtcdCluster, tmp_path: 
         "ORBWEAVER_ARCHIVE_DIR": str(tmp_path / "archive"),
     }
     raw = str(tmp_path / "log.raw")
-    assert orbctl("apply", "-f", str(DIRECTORY / "pools.yaml"), **variables).returncode == 0
+    assert orbctl("apply", "-f", str(TRANSCRIPT_FOLDER / "pools.yaml"), **variables).returncode == 0
     assert orbctl("export", "--raw", raw, **variables).returncode == 0
 
     assert orbctl("verify", **variables).stderr == ""
@@ -379,8 +381,8 @@ def test_commands_show_progress_only_on_a_terminal(etcd: EtcdCluster, tmp_path: 
     assert "replay" in on_terminal("replay", raw, **variables)
     assert "archive" in on_terminal("archive", **variables)
     assert "export" in on_terminal("export", f"{raw}.again", **variables)
-    cluster = str(DIRECTORY / "spiderpool.json")
-    importing = ("import", "spiderpool", "-f", cluster, "--yes")
+    spiderpool_objects = str(TRANSCRIPT_FOLDER / "spiderpool.json")
+    importing = ("import", "spiderpool", "-f", spiderpool_objects, "--yes")
     assert "import" in on_terminal(*importing, **variables | {"ORBWEAVER_CLUSTER": "importing"})
 
 

@@ -1,4 +1,4 @@
-"""``orbctl nad`` prints NADs, or writes them as conflists for a node without Multus."""
+"""``orbctl nad`` prints NADs, or writes CNI configuration files for a node without Multus."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def orbctl(tmp_path: Path) -> OrbctlHarness:
     return OrbctlHarness(tmp_path / "archive")
 
 
-def networks(path: Path, *names: tuple[str, str]) -> str:
+def write_networks(path: Path, *names: tuple[str, str]) -> str:
     texts = [NETWORK.replace("NAMESPACE", space).replace("NAME", name) for space, name in names]
     path.write_text("---".join([*texts, PLUGIN + CUSTOM]), "utf-8")
     return str(path)
@@ -48,7 +48,7 @@ def networks(path: Path, *names: tuple[str, str]) -> str:
 def test_each_network_with_a_configuration_is_written_to_a_file(
     orbctl: OrbctlHarness, tmp_path: Path
 ) -> None:
-    source = networks(tmp_path / "networks.yaml", ("kube-system", "rack"), ("shop", "lan"))
+    source = write_networks(tmp_path / "networks.yaml", ("kube-system", "rack"), ("shop", "lan"))
 
     result = orbctl.orbctl("nad", "-f", source, "--directory", str(tmp_path / "made"))
 
@@ -65,7 +65,7 @@ def test_each_network_with_a_configuration_is_written_to_a_file(
 def test_nads_are_printed_as_yaml_documents(
     orbctl: OrbctlHarness, tmp_path: Path, option: tuple[str, ...]
 ) -> None:
-    source = networks(tmp_path / "networks.yaml", ("shop", "lan"))
+    source = write_networks(tmp_path / "networks.yaml", ("shop", "lan"))
 
     result = orbctl.orbctl("nad", "-f", source, *option)
 
@@ -77,7 +77,7 @@ def test_nads_are_printed_as_yaml_documents(
 def test_names_of_nads_are_printed_as_kubectl_prints_them(
     orbctl: OrbctlHarness, tmp_path: Path
 ) -> None:
-    source = networks(tmp_path / "networks.yaml", ("shop", "lan"))
+    source = write_networks(tmp_path / "networks.yaml", ("shop", "lan"))
 
     result = orbctl.orbctl("nad", "-f", source, "-o", "name")
 
@@ -91,7 +91,7 @@ def test_names_of_nads_are_printed_as_kubectl_prints_them(
 def test_no_file_is_written_if_two_networks_have_the_same_name(
     orbctl: OrbctlHarness, tmp_path: Path
 ) -> None:
-    source = networks(tmp_path / "networks.yaml", ("kube-system", "lan"), ("shop", "lan"))
+    source = write_networks(tmp_path / "networks.yaml", ("kube-system", "lan"), ("shop", "lan"))
 
     result = orbctl.orbctl("nad", "-f", source, "--directory", str(tmp_path / "made"))
 

@@ -1,4 +1,4 @@
-"""``orbctl`` reads the files that host-local writes on nodes."""
+"""``orbctl`` reads copies of the files that host-local writes on nodes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ops.cli.node_file_copies import CONFIGURATIONS_PATH, NETWORKS_PATH, read_no
 from tests.support.parts import HOST_LOCAL, needs
 
 PLUGIN_DIRECTORIES = ("/usr/lib/cni", "/opt/cni/bin")
-PROGRAM = shutil.which("host-local", path=os.pathsep.join(PLUGIN_DIRECTORIES))
+HOST_LOCAL_PROGRAM = shutil.which("host-local", path=os.pathsep.join(PLUGIN_DIRECTORIES))
 
 
 def configure(root: Path, **ipam: object) -> str:
@@ -28,14 +28,16 @@ def configure(root: Path, **ipam: object) -> str:
     return text
 
 
-@pytest.mark.skipif(PROGRAM is None, reason=needs(HOST_LOCAL))
+@pytest.mark.skipif(HOST_LOCAL_PROGRAM is None, reason=needs(HOST_LOCAL))
 def test_address_and_container_are_read_from_host_locals_files(tmp_path: Path) -> None:
     node = tmp_path / "node-a"
     config = json.loads(configure(node))
     config["ipam"]["dataDir"] = str(node / NETWORKS_PATH)
     call = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c0ffee", "CNI_NETNS": "/none"}
     variables = os.environ | call | {"CNI_IFNAME": "eth0", "CNI_PATH": "/usr/lib/cni"}
-    subprocess.run([str(PROGRAM)], env=variables, input=json.dumps(config), text=True, check=True)
+    subprocess.run(
+        [str(HOST_LOCAL_PROGRAM)], env=variables, input=json.dumps(config), text=True, check=True
+    )
 
     (files,) = read_node_folders(str(tmp_path))
 

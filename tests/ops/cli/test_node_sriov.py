@@ -20,7 +20,7 @@ spec: {{resourceName: r, numVfs: 4, nicSelector: {{pfNames: [no-such-nic]}}, {mo
 """
 
 
-def sriov(tmp_path: Path, text: str, *options: str) -> int:
+def run_node_sriov(tmp_path: Path, text: str, *options: str) -> int:
     file = tmp_path / "policies.yaml"
     file.write_text(text)
     return run(["node", "sriov", "-f", str(file), *options], ProcessContext())
@@ -29,14 +29,14 @@ def sriov(tmp_path: Path, text: str, *options: str) -> int:
 def test_a_policy_for_a_missing_nic_needs_no_changes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert sriov(tmp_path, POLICY.format(more="mtu: 9000"), "-o", "json") == Exit.OK
+    assert run_node_sriov(tmp_path, POLICY.format(more="mtu: 9000"), "-o", "json") == Exit.OK
     assert json.loads(capsys.readouterr().out) == {"actions": [], "refusals": [], "drain": []}
 
 
 def test_the_reason_for_a_refused_policy_is_printed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert sriov(tmp_path, POLICY.format(more="deviceType: uio")) == Exit.REFUSED
+    assert run_node_sriov(tmp_path, POLICY.format(more="deviceType: uio")) == Exit.REFUSED
     assert capsys.readouterr().out == (
         "policy rail: deviceType: 'uio' is not netdevice or vfio-pci; correct the policy\n"
     )
@@ -49,7 +49,7 @@ def test_reading_the_eswitch_mode_of_a_nic_requires_root(
     monkeypatch.setattr("ops.cli.commands.node.physical_functions", lambda _: nics)
     monkeypatch.setattr("os.geteuid", lambda: 1_000)
 
-    assert sriov(tmp_path, POLICY.format(more="eSwitchMode: legacy")) == Exit.USAGE
+    assert run_node_sriov(tmp_path, POLICY.format(more="eSwitchMode: legacy")) == Exit.USAGE
     assert "requires root" in capsys.readouterr().err
 
 
@@ -67,5 +67,5 @@ def test_missing_policies_and_malformed_labels_are_usage_errors(
     options: list[str],
     message: str,
 ) -> None:
-    assert sriov(tmp_path, text, *options) == Exit.USAGE
+    assert run_node_sriov(tmp_path, text, *options) == Exit.USAGE
     assert message in capsys.readouterr().err

@@ -86,7 +86,7 @@ def remote_call(*arguments: str, is_terminal: bool = False) -> Remote:
 def test_is_remote_selects_commands_that_run_through_kubectl(
     line: str, etcd: str, as_plugin: bool, remote: bool
 ) -> None:
-    """``as_plugin``: the command is called as ``kubectl orb`` instead of ``orbctl``."""
+    """If ``as_plugin``, the user types ``kubectl orb`` instead of ``orbctl``."""
     variables = {"ORBWEAVER_ETCD_ENDPOINTS": etcd} if etcd else {}
 
     assert is_remote(line.split(), variables, as_plugin=as_plugin) is remote
@@ -186,8 +186,8 @@ def test_a_cluster_without_a_controller_is_an_error() -> None:
         prepare(["status"], "jo@desk", is_terminal=False, find=kubectl)
 
 
-class NodeCluster:
-    """A fake kubectl. The Pod ``web-0`` is on worker-7; ``pending`` is not scheduled."""
+class FakeKubectl:
+    """The Pod ``web-0`` is on worker-7; the Pod ``pending`` is not scheduled."""
 
     def __init__(self, *agents: dict[str, object], nodes: str = "worker-7") -> None:
         self.calls: list[str] = []
@@ -212,12 +212,12 @@ class NodeCluster:
 
 
 def test_a_node_is_checked_in_the_pod_of_its_agent() -> None:
-    cluster = NodeCluster(pod("agent-x"))
+    kubectl = FakeKubectl(pod("agent-x"))
 
-    call = cluster.remote_call("node doctor --gateway ens3=10.6.0.1 worker-7 -o json")
+    call = kubectl.remote_call("node doctor --gateway ens3=10.6.0.1 worker-7 -o json")
 
-    assert "--field-selector=spec.nodeName=worker-7" in cluster.calls[0]
-    assert "app.kubernetes.io/component=agent" in cluster.calls[0]
+    assert "--field-selector=spec.nodeName=worker-7" in kubectl.calls[0]
+    assert "app.kubernetes.io/component=agent" in kubectl.calls[0]
     assert call.command == [
         *("kubectl", "exec", "-n", "net", "agent-x", "-c", "agent", "--"),
         *("env", "ORBWEAVER_WHO=jo@desk", "orbctl", "node", "doctor"),
@@ -231,12 +231,12 @@ def test_a_node_is_checked_in_the_pod_of_its_agent() -> None:
     ["trace-path shop/web-0 10.6.0.1", "trace-path web-0 -n shop 10.6.0.1"],
 )
 def test_trace_path_runs_in_the_agent_of_the_pods_node(line: str) -> None:
-    cluster = NodeCluster(pod("agent-x"))
+    kubectl = FakeKubectl(pod("agent-x"))
 
-    call = cluster.remote_call(line)
+    call = kubectl.remote_call(line)
 
-    assert cluster.calls[0] == "kubectl get pod -n shop web-0 --ignore-not-found -o json"
-    assert "--field-selector=spec.nodeName=worker-7" in cluster.calls[1]
+    assert kubectl.calls[0] == "kubectl get pod -n shop web-0 --ignore-not-found -o json"
+    assert "--field-selector=spec.nodeName=worker-7" in kubectl.calls[1]
     assert call.command[call.command.index("orbctl") + 1] == "trace-path"
     assert "10.6.0.1" in call.command
 
@@ -253,11 +253,11 @@ def test_trace_path_runs_in_the_agent_of_the_pods_node(line: str) -> None:
 )
 def test_the_error_names_what_is_missing(line: str, reason: str) -> None:
     with pytest.raises(NotFound, match=reason):
-        NodeCluster(pod("agent-x", phase="Pending")).remote_call(line)
+        FakeKubectl(pod("agent-x", phase="Pending")).remote_call(line)
 
 
 @pytest.mark.parametrize(
-    ("inside", "reason"),
+    ("script_in_pod", "reason"),
     [
         ("exit 127", "the agent on node worker-7 is too old: it has no orbctl"),
         (
@@ -268,14 +268,14 @@ def test_the_error_names_what_is_missing(line: str, reason: str) -> None:
     ],
 )
 def test_the_error_says_if_the_agent_may_be_too_old(
-    tmp_path: Path, inside: str, reason: str
+    tmp_path: Path, script_in_pod: str, reason: str
 ) -> None:
-    """A script replaces kubectl; ``kubectl exec`` runs ``inside``."""
+    """A script replaces kubectl; ``kubectl exec`` runs ``script_in_pod``."""
     script = tmp_path / "kubectl"
     pods = json.dumps({"items": [pod("agent-x")]})
     script.write_text(
         f"#!/bin/sh\nif [ $1 = get ]; then echo '{pods}'; exit; fi\n"
-        f'while [ "$1" != orbctl ]; do shift; done\n{inside}\n'
+        f'while [ "$1" != orbctl ]; do shift; done\n{script_in_pod}\n'
     )
     script.chmod(0o755)
     orb = Path(sys.executable).with_name("kubectl-orb")
@@ -302,7 +302,7 @@ def test_an_option_without_a_value_is_a_usage_error(capsys: pytest.CaptureFixtur
 
 @pytest.mark.etcd
 def test_orbctl_returns_the_remote_output_and_records_the_user(tmp_path: Path) -> None:
-    """A script replaces kubectl; ``kubectl exec`` runs its command on this machine."""
+    """A script replaces kubectl; ``kubectl exec`` runs the command on this machine."""
     bin_directory = Path(sys.executable).parent
     pods = json.dumps({"items": [pod("controller-a")]})
     script = tmp_path / "kubectl"

@@ -19,7 +19,7 @@ from ops.cli.selectors import read_selectors
 from tests.support.node_harness import NodeHarness, pod
 from tests.support.orbctl_harness import OrbctlHarness
 
-DIRECTORY = Path(__file__).parent / "transcripts"
+TRANSCRIPT_FOLDER = Path(__file__).parent / "transcripts"
 VALUE = {
     "items": [
         {"metadata": {"name": "a", "labels": {"app.example.org/tier": "web"}}, "spec": {"n": 9}},
@@ -32,7 +32,7 @@ VALUE = {
 def harness(tmp_path: Path) -> OrbctlHarness:
     harness = OrbctlHarness(tmp_path / "archive")
     for name in ("pools.yaml", "records.yaml"):
-        assert harness.orbctl("apply", "-f", str(DIRECTORY / name)).code == Exit.OK
+        assert harness.orbctl("apply", "-f", str(TRANSCRIPT_FOLDER / name)).code == Exit.OK
     return harness
 
 
@@ -83,13 +83,13 @@ def test_a_literal_with_a_bad_escape_is_refused(template: str) -> None:
 
 
 @pytest.mark.parametrize("template", ["{.items[}", "{range .items[*]}{.a}", "{.a", "}{"])
-def test_a_template_that_cannot_be_read_is_refused(template: str) -> None:
+def test_a_malformed_template_is_refused(template: str) -> None:
     with pytest.raises(BadInput):
         render(template, VALUE)
 
 
 @pytest.mark.parametrize("text", ["xml", "jsonpath", "jsonpath=", "json=x", "custom-columns"])
-def test_an_output_format_that_does_not_exist_is_refused(text: str) -> None:
+def test_an_unknown_or_incomplete_output_format_is_refused(text: str) -> None:
     with pytest.raises(BadInput):
         parse_output(text)
 
@@ -136,7 +136,7 @@ def test_objects_are_selected_and_sorted(
 @pytest.mark.parametrize(
     ("labels", "fields"), [("a b", ""), ("=x", ""), ("a in b", ""), ("", "name"), ("", "=x")]
 )
-def test_a_selector_that_cannot_be_read_is_refused(labels: str, fields: str) -> None:
+def test_a_malformed_selector_is_refused(labels: str, fields: str) -> None:
     with pytest.raises(BadInput):
         read_selectors(labels, fields, "")
 

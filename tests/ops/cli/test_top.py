@@ -1,4 +1,4 @@
-"""The screen of ``orbctl top``: rows, keys and redrawing."""
+"""The screen of ``orbctl top``: rows, keyboard keys and redrawing."""
 
 from __future__ import annotations
 

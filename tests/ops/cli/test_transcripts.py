@@ -13,22 +13,22 @@ import pytest
 
 from tests.support.orbctl_harness import OrbctlHarness
 
-DIRECTORY = Path(__file__).parent / "transcripts"
-TRANSCRIPTS = sorted(path.name for path in DIRECTORY.glob("*.txt"))
+TRANSCRIPT_FOLDER = Path(__file__).parent / "transcripts"
+TRANSCRIPTS = sorted(path.name for path in TRANSCRIPT_FOLDER.glob("*.txt"))
 
 
 @pytest.mark.parametrize("name", TRANSCRIPTS)
 def test_a_session_prints_the_output_in_its_transcript(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(DIRECTORY)
-    expected = (DIRECTORY / name).read_text("utf-8")
+    monkeypatch.chdir(TRANSCRIPT_FOLDER)
+    expected = (TRANSCRIPT_FOLDER / name).read_text("utf-8")
     orbctl = OrbctlHarness(tmp_path / "archive")
 
     actual = replayed(orbctl, expected)
 
     if os.environ.get("ORBCTL_REWRITE"):
-        (DIRECTORY / name).write_text(actual, "utf-8")
+        (TRANSCRIPT_FOLDER / name).write_text(actual, "utf-8")
     assert actual == expected
 
 

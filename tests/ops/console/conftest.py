@@ -31,10 +31,10 @@ COOL_DOWN_S = 36_000.0
 """Longer than any test, so a released address stays in cool-down."""
 
 MAIN_SIZE = 6
-"""10.6.0.1 to 10.6.0.6."""
+"""The pool ``main`` has 10.6.0.1 to 10.6.0.6."""
 
 SIX_SIZE = 5
-"""fd00:6::1 to fd00:6::5."""
+"""The pool ``six`` has fd00:6::1 to fd00:6::5."""
 
 
 COORDINATOR = RecordDefined(
@@ -46,7 +46,7 @@ COORDINATOR = RecordDefined(
 
 
 class Console(NamedTuple):
-    """A console that listens at ``url``, with its cluster and a client."""
+    """A console that listens at ``url``, the cluster that it shows, and an HTTP client."""
 
     cluster: ArchivedCluster
     source: ConsoleSource
