@@ -239,6 +239,7 @@ def test_every_format_for_the_kernel_is_in_layouts() -> None:
     modules = (
         calls,
         codec,
+        dcb,
         ethtool,
         instructions,
         nftables,
