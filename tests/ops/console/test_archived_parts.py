@@ -25,11 +25,11 @@ from ops.console.json_values import time_ms_of, time_text
 from ops.console.log_extent import log_extent
 from tests.support.archived_cluster import TEST_KEYS, ArchivedCluster, CniAdd, CniDel
 
-ANY = EventConditions()
+EVERY_EVENT = EventConditions()
 
 
 async def archived_log(cluster: ArchivedCluster) -> IndexedLog:
-    """The index has only the last three events of the log."""
+    """A partly archived log; its index in memory has only the last three events."""
     ticks = itertools.count(unix_ms(), 1_000)
     cluster.now_ms = lambda: next(ticks)
     await cluster.execute([CniAdd("node-a", f"web-{number}") for number in range(4)])
@@ -96,7 +96,7 @@ async def test_a_damaged_archive_block_is_left_out_and_reported(
     await archived_cluster.execute([CniAdd("node-a", "after-the-damage")])
     later = await log.at_position((await archived_cluster.view()).revision)
     new_events = await events_after(
-        log, later, parse_event_position(str(readable[-1].position)), ANY, 9
+        log, later, parse_event_position(str(readable[-1].position)), EVERY_EVENT, 9
     )
     assert [item["subject"] for item in new_events["items"]] == ["pod/shop/after-the-damage"]
 
@@ -157,7 +157,7 @@ def _extent(log: IndexedLog, instant: LogInstant, begin: str = "", end: str = ""
     return log_extent(log, instant, cluster="test", buckets=10, window=(begin, end))
 
 
-def test_an_undecodable_segment_has_no_events_and_is_listed() -> None:
+def test_undecodable_segments_have_no_events_and_are_listed_up_to_a_limit() -> None:
     unread = UnreadPartList()
     for _ in range(2):  # a console reads the same segments repeatedly
         for position in range(1, UNREAD_PARTS_LISTED_MAX + 3):

@@ -26,14 +26,14 @@ async def test_every_path_of_the_contract_is_served_with_its_parameters() -> Non
     document = read_yaml(CONTRACT.read_text())
     shared = document["components"]["parameters"]
     described = {}
-    reads = {path: item for path, item in document["paths"].items() if "get" in item}
-    for path, item in reads.items():
+    get_paths = {path: item for path, item in document["paths"].items() if "get" in item}
+    for path, item in get_paths.items():
         parameters = [
             shared[part["$ref"].rpartition("/")[2]] if "$ref" in part else part
             for part in item["get"].get("parameters", [])
         ]
         described[path] = {part["name"] for part in parameters if part["in"] == "query"}
-    # ``CONSOLE_ROUTES`` has only paths that show the state at an instant, unlike these two paths.
+    # These two paths do not show the state at an instant, so ``CONSOLE_ROUTES`` omits them.
     del described["/events/stream"], described["/access"]
     served = {route.path.replace(":.+", ""): set(route.parameters) for route in CONSOLE_ROUTES}
     assert described == served
@@ -166,7 +166,7 @@ async def test_addresses_are_filtered_by_namespace_and_node(console: Console) ->
     assert {item["pod"] for item in on_node["items"]} == {"db-0"}
 
 
-async def test_search_lists_present_pods_before_past_pods(console: Console) -> None:
+async def test_search_lists_existing_pods_before_deleted_pods(console: Console) -> None:
     hits = (await console.get("/search?q=web"))["hits"]
     assert [(hit["name"], hit["held"]) for hit in hits if hit["kind"] == "pod"] == [
         ("shop/web-0", True),
@@ -299,7 +299,7 @@ def test_a_refusal_document_has_the_verdicts_about_pools() -> None:
     assert EventConditions(namespace="bank").document(recorded) is None
 
 
-async def test_events_outside_the_index_are_listed_page_by_page(
+async def test_events_older_than_the_index_are_listed_page_by_page(
     archived_cluster: ArchivedCluster,
 ) -> None:
     await archived_cluster.execute([CniAdd("node-a", f"web-{number}") for number in range(4)])

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.etcd
 
 CONTRACT: Final = Path(__file__).parents[3] / "docs" / "reference" / "console-api.yaml"
 DOCUMENT: Final[Any] = read_yaml(CONTRACT.read_text())
-TYPES: Final[dict[str, tuple[type, ...]]] = {
+PYTHON_TYPES: Final[dict[str, tuple[type, ...]]] = {
     "object": (dict,),
     "array": (list,),
     "string": (str,),
@@ -53,18 +53,18 @@ REQUESTS: Final = {
 """Path in the OpenAPI document -> path of a request."""
 
 
-def deviations(value: Any, schema: Any, where: str) -> Iterator[str]:
+def differences_from(value: Any, schema: Any, where: str) -> Iterator[str]:
     """Yield the differences between a value and a schema."""
     if "$ref" in schema:
         schema = DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
     if "oneOf" in schema:
-        attempts = [list(deviations(value, option, where)) for option in schema["oneOf"]]
+        attempts = [list(differences_from(value, option, where)) for option in schema["oneOf"]]
         if all(attempts):
             yield from min(attempts, key=len)
         return
     types = schema.get("type", [])
     names = [types] if isinstance(types, str) else types
-    if names and not any(isinstance(value, TYPES[name]) for name in names):
+    if names and not any(isinstance(value, PYTHON_TYPES[name]) for name in names):
         yield f"{where}: {value!r} is not of type {types}"
     if "enum" in schema and value not in schema["enum"]:
         yield f"{where}: {value!r} is not in {schema['enum']}"
@@ -72,7 +72,7 @@ def deviations(value: Any, schema: Any, where: str) -> Iterator[str]:
         yield from _members(value, schema, where)
     elif isinstance(value, list):
         for item in value:
-            yield from deviations(item, schema.get("items", {}), f"{where}[]")
+            yield from differences_from(item, schema.get("items", {}), f"{where}[]")
 
 
 def _members(value: dict[str, Any], schema: Any, where: str) -> Iterator[str]:
@@ -84,7 +84,7 @@ def _members(value: dict[str, Any], schema: Any, where: str) -> Iterator[str]:
     yield from (f"{where}: {name} is missing" for name in required - value.keys())
     for name, member in value.items():
         if name in properties:
-            yield from deviations(member, properties[name], f"{where}.{name}")
+            yield from differences_from(member, properties[name], f"{where}.{name}")
         elif properties and "additionalProperties" not in schema:
             yield f"{where}.{name} is not described"
 
@@ -101,19 +101,19 @@ async def test_every_answer_matches_its_schema(console: Console) -> None:
     for path, request in REQUESTS.items():
         answer = paths[path]["get"]["responses"]["200"]["content"]["application/json"]
         document = await console.get(request)
-        differences += deviations(document, answer["schema"], request)
+        differences += differences_from(document, answer["schema"], request)
     assert differences == []
 
 
 async def test_an_error_matches_its_schema(console: Console) -> None:
     schema = DOCUMENT["components"]["schemas"]["Error"]
     reply = await console.reply("/api/v1/pools/nowhere")
-    assert list(deviations(reply.json, schema, "error")) == []
+    assert list(differences_from(reply.json, schema, "error")) == []
 
 
 def test_an_undescribed_or_missing_member_is_a_difference() -> None:
     schema = {"$ref": "#/components/schemas/Instant"}
-    assert list(deviations({"position": 1, "time": None}, schema, "at")) == []
+    assert list(differences_from({"position": 1, "time": None}, schema, "at")) == []
     # The position is not a number, the time is missing, and the clock is not described.
     invalid = {"position": "1", "clock": 2}
-    assert len(list(deviations(invalid, schema, "at"))) == 3
+    assert len(list(differences_from(invalid, schema, "at"))) == 3

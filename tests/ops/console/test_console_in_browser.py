@@ -1,7 +1,7 @@
 """The console in a real Chromium.
 
-All tests share one tab, because a browser starts slowly. The fixture ``page`` checks after each
-test that the tab has no errors and has sent no requests to another origin.
+All tests share one browser, because a browser starts slowly, and most share one tab. The fixture
+``page`` checks after a test that this tab has no errors and requested nothing of another origin.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ async def test_a_warning_names_parts_of_the_log_that_cannot_be_read(page: Page) 
         (["#/addresses?state=resting"], [COOLING_DOWN, "until", "shop/web-3"]),
         # What changed in the ten minutes before 12:29?
         (["#/events?since=10m&at=2026-01-01T12:29:00Z"], ["record-defined", "pool-defined"]),
-        # Which reservation has the address, and who made it?
+        # Which reservation has the address, and who defined the reservation?
         (["search 10.6.0.20", "printers"], ["10.6.0.20-10.6.0.21", "defined", TEST_CAUSE.actor]),
         # Where does the node get its coordinator settings?
         (["#/nodes/node-b"], ["From SpiderCoordinator default (Synced)", "conf.yml of the node"]),

@@ -57,12 +57,12 @@ async def test_a_second_reader_gets_the_same_events_after_its_position(console: 
     async with feed.open(None) as first_reader:
         await console.cluster.execute([CniAdd("node-a", "late")])
         events = await first_reader.next_events(DEADLINE_S)
-        after_last = EventPosition(last_position, 2**31)  # after every index of the position
+        after_last = EventPosition(last_position, 2**31)  # greater than every index in a segment
         async with feed.open(after_last) as second_reader:
             assert second_reader.take()[: len(events)] == events != []
 
 
-async def test_a_reader_gets_a_gap_if_its_backlog_overflows_at_the_start(
+async def test_a_reader_gets_a_gap_if_its_backlog_overflows_while_it_opens(
     cluster: ArchivedCluster,
 ) -> None:
     log = BusyLog(cluster)
@@ -84,7 +84,7 @@ async def test_a_reader_gets_a_gap_if_its_backlog_overflows_at_the_start(
     assert events == [*logged, *[Gap(1)] * BACKLOG_MAX, Gap(feed._read_up_to)]
 
 
-async def test_a_reader_gets_a_gap_if_events_of_its_segment_are_not_in_memory(
+async def test_a_reader_gets_a_gap_if_missed_events_of_a_segment_are_not_in_memory(
     cluster: ArchivedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await cluster.node.apply(pool("more", "10.6.1.1-10.6.1.9"))
@@ -106,7 +106,7 @@ async def test_a_reader_gets_a_gap_if_events_of_its_segment_are_not_in_memory(
     await feed.close()
 
 
-async def test_a_gap_with_its_position_is_announced_after_an_outage(
+async def test_after_an_outage_a_gap_has_the_position_after_which_the_new_watch_begins(
     cluster: ArchivedCluster,
 ) -> None:
     store = BreakingStore(cluster.store)

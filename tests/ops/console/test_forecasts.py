@@ -16,7 +16,7 @@ SUBNET = Subnet("net", 4, "10.6.0.0/16", ("10.6.0.1-10.6.9.250",))
 HOURS = 200
 
 
-class CountedLabels(dict[str, str]):
+class ReadCountingLabels(dict[str, str]):
     reads = 0
 
     def get(self, key: str, default: str = "") -> str:  # type: ignore[override]
@@ -48,7 +48,7 @@ def test_the_growth_of_a_subnet_is_the_growth_of_its_pools() -> None:
 
 
 def test_every_version_of_a_pool_is_read_once_for_all_subnets() -> None:
-    labels = CountedLabels({OWNER_SUBNET: "net"})
+    labels = ReadCountingLabels({OWNER_SUBNET: "net"})
     instant = growing_log(labels)
     labels.reads = 0
     growth = GrowthAt(instant)

@@ -1,6 +1,6 @@
-"""``orbctl console`` prints an address and a token, and ends on a signal.
+"""``orbctl console`` prints its URL and a token, and ends on a signal.
 
-``orbctl console`` requires a token because workflow actions are enabled.
+The console requires a token here, because the test enables workflow actions.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.support.etcd import EtcdCluster
 pytestmark = pytest.mark.etcd
 
 
-async def test_orbctl_console_prints_address_and_token_and_ends_on_a_signal(
+async def test_orbctl_console_prints_url_and_token_and_ends_on_a_signal(
     etcd: EtcdCluster, cluster: ArchivedCluster
 ) -> None:
     variables = {

@@ -35,7 +35,7 @@ async def engine() -> AsyncIterator[EngineHarness]:
     await engine.close()
 
 
-class PastReader:
+class PastConsole:
     def __init__(self, client: aiohttp.ClientSession, url: str) -> None:
         self._client = client
         self._url = url
@@ -53,10 +53,10 @@ class PastReader:
 
 
 @asynccontextmanager
-async def past_reader(engine: EngineHarness, directory: Path) -> AsyncIterator[PastReader]:
+async def past_console(engine: EngineHarness, directory: Path) -> AsyncIterator[PastConsole]:
     source = ConsoleSource(engine.store, engine.keys, directory, cluster="test")
     async with served_console(source) as url, aiohttp.ClientSession() as client:
-        yield PastReader(client, url)
+        yield PastConsole(client, url)
 
 
 async def time_between_events() -> int:
@@ -91,36 +91,36 @@ async def test_lists_histories_and_searches_show_the_requested_instant(
 ) -> None:
     await engine.start_worker()
     times = await basket_with_a_past(engine)
-    async with past_reader(engine, tmp_path) as reader:
-        assert await reader.statuses(times["before"]) == {}
-        assert await reader.statuses(times["running"]) == {"Running": 1}
-        assert await reader.statuses(times["closed"]) == {"Completed": 1}
+    async with past_console(engine, tmp_path) as console:
+        assert await console.statuses(times["before"]) == {}
+        assert await console.statuses(times["running"]) == {"Running": 1}
+        assert await console.statuses(times["closed"]) == {"Completed": 1}
 
-        (paused,) = (await reader.get("workflows?status=Paused", times["paused"]))["items"]
+        (paused,) = (await console.get("workflows?status=Paused", times["paused"]))["items"]
         assert (paused["id"], paused["waitsFor"], paused["closed"]) == (
             ID,
             "paused by client: the disk is full",
             None,
         )
-        assert (await reader.get("workflows?status=Completed", times["paused"]))["items"] == []
+        assert (await console.get("workflows?status=Completed", times["paused"]))["items"] == []
 
-        answer = await reader.get(f"workflows/{ID}", times["paused"])
+        answer = await console.get(f"workflows/{ID}", times["paused"])
         assert answer["workflow"]["status"] == "Paused"
         assert answer["history"][-1]["type"] == "WorkflowExecutionPaused"
         assert len(answer["history"]) == answer["workflow"]["events"]
-        signaled = await reader.get(f"workflows/{ID}", times["signaled"])
+        signaled = await console.get(f"workflows/{ID}", times["signaled"])
         assert signaled["workflow"]["status"] == "Running"
 
-        (hit,) = (await reader.get("search?q=of-ann", times["paused"]))["hits"]
+        (hit,) = (await console.get("search?q=of-ann", times["paused"]))["hits"]
         assert (hit["name"], hit["detail"]) == (ID, "Basket, Paused")
-        assert (await reader.get("search?q=of-ann", times["before"]))["hits"] == []
+        assert (await console.get("search?q=of-ann", times["before"]))["hits"] == []
         started = time_ms_of(paused["started"], "started")
-        at_start = await reader.get(f"workflows/{ID}?run={paused['run']}", started)
+        at_start = await console.get(f"workflows/{ID}?run={paused['run']}", started)
         assert at_start["workflow"]["status"] == "Running"
-        error = await reader.get(f"workflows/{ID}", times["before"], status=404)
+        error = await console.get(f"workflows/{ID}", times["before"], status=404)
         assert "had no run at the requested time" in error["error"]["message"]
         run = f"workflows/{ID}?run={paused['run']}"
-        error = await reader.get(run, times["before"], status=404)
+        error = await console.get(run, times["before"], status=404)
         assert "started after the requested time" in error["error"]["message"]
 
 
@@ -136,22 +136,22 @@ async def test_an_execution_that_has_left_etcd_is_read_from_the_archive(
         return files.exists() and not [head async for head in engine.visibility.heads()]
 
     await eventually(is_archived)
-    async with past_reader(engine, tmp_path) as reader:
-        assert await reader.statuses(times["before"]) == {}
-        assert await reader.statuses(times["paused"]) == {"Paused": 1}
-        assert await reader.statuses(times["closed"]) == {"Completed": 1}
-        answer = await reader.get(f"workflows/{ID}", times["paused"])
+    async with past_console(engine, tmp_path) as console:
+        assert await console.statuses(times["before"]) == {}
+        assert await console.statuses(times["paused"]) == {"Paused": 1}
+        assert await console.statuses(times["closed"]) == {"Completed": 1}
+        answer = await console.get(f"workflows/{ID}", times["paused"])
         assert answer["history"][-1]["type"] == "WorkflowExecutionPaused"
 
         monkeypatch.setattr(visibility_at_instant, "ARCHIVED_READ_MAX", 0)
-        limited = await reader.get("workflows", times["closed"])
+        limited = await console.get("workflows", times["closed"])
         assert limited["items"] == []
         assert limited["missing"] == ["older archived executions that were not read: 1"]
 
         monkeypatch.undo()
         next((tmp_path / "workflows").glob("*/*.zst")).write_bytes(b"dust")
-    async with past_reader(engine, tmp_path) as reader:
-        damaged = await reader.get("workflows", times["paused"])
+    async with past_console(engine, tmp_path) as console:
+        damaged = await console.get("workflows", times["paused"])
         assert damaged["missing"] == ["executions that cannot be read: 1"]
 
 
@@ -159,18 +159,18 @@ async def test_a_list_says_which_closed_executions_are_missing(
     engine: EngineHarness, tmp_path: Path
 ) -> None:
     now_ms = unix_ms()
-    async with past_reader(engine, tmp_path) as reader:
-        recent = await reader.get("workflows", now_ms - 1_000)
+    async with past_console(engine, tmp_path) as console:
+        recent = await console.get("workflows", now_ms - 1_000)
         assert recent["missing"] == []
-        (missing,) = (await reader.get("workflows", now_ms - 2 * DAY_S * 1000))["missing"]
+        (missing,) = (await console.get("workflows", now_ms - 2 * DAY_S * 1000))["missing"]
         boundary = time_text(now_ms - round(RETENTION_S * 1000))[:10]
         assert f"executions that closed before {boundary}" in missing
 
         (tmp_path / "workflows" / "2026-01-01").mkdir(parents=True)
         name = f"workflow.{now_ms:012x}{'0' * 20}.json.zst"
         (tmp_path / "workflows" / "2026-01-01" / name).touch()
-        last_week = await reader.get("workflows", now_ms - 7 * DAY_S * 1000)
+        last_week = await console.get("workflows", now_ms - 7 * DAY_S * 1000)
         assert last_week["missing"] == []
-        (missing,) = (await reader.get("workflows", now_ms - 100 * DAY_S * 1000))["missing"]
+        (missing,) = (await console.get("workflows", now_ms - 100 * DAY_S * 1000))["missing"]
         boundary = time_text(now_ms - round(ARCHIVE_RETENTION_S * 1000))[:10]
         assert f"executions that closed before {boundary}" in missing

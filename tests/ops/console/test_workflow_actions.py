@@ -47,7 +47,7 @@ TOKEN = "a-token"
 JSON = {"Content-Type": "application/json"}
 
 
-class ReadersOnly:
+class NoRights:
     async def check(self, headers: Mapping[str, str]) -> str:
         raise AccessDenied("the user may not post", subject="Authorization")
 
@@ -66,8 +66,8 @@ async def engine() -> AsyncIterator[EngineHarness]:
     await engine.close()
 
 
-class Site:
-    """A console with workflows, and a client that has the token."""
+class WorkflowConsole:
+    """The HTTP API of a console with workflows, called with the token."""
 
     def __init__(self, engine: EngineHarness, client: aiohttp.ClientSession, url: str) -> None:
         self.engine = engine
@@ -89,9 +89,9 @@ class Site:
 
 
 @asynccontextmanager
-async def site_of(
+async def workflow_console(
     engine: EngineHarness, directory: Path, rights: ConsoleAccess | None
-) -> AsyncIterator[Site]:
+) -> AsyncIterator[WorkflowConsole]:
     """``rights``: who may act; None disables the actions."""
     source = ConsoleSource(engine.store, engine.keys, directory, cluster="test")
     actions = WorkflowActions(engine.store, engine.keys, rights) if rights else None
@@ -100,22 +100,22 @@ async def site_of(
         served_console(source, access, actions) as url,
         aiohttp.ClientSession() as client,
     ):
-        yield Site(engine, client, url)
+        yield WorkflowConsole(engine, client, url)
 
 
 @pytest.fixture
-async def site(engine: EngineHarness, tmp_path: Path) -> AsyncIterator[Site]:
+async def console(engine: EngineHarness, tmp_path: Path) -> AsyncIterator[WorkflowConsole]:
     await engine.client.start(Basket, id=ID)
-    async with site_of(engine, tmp_path, SecretAccess(TOKEN, "ann")) as site:
-        yield site
+    async with workflow_console(engine, tmp_path, SecretAccess(TOKEN, "ann")) as console:
+        yield console
 
 
-async def test_a_signal_has_the_name_of_its_sender(site: Site) -> None:
-    assert await site.post("signal", {"name": "put", "arguments": ["bread"]}) == (204, "")
-    assert await site.post("signal", {"name": "close"}) == (204, "")
-    await site.engine.start_worker()
-    assert await site.engine.client.result(ID) == ["bread"]
-    history = (await site.get("workflows/basket/of%20ann"))["history"]
+async def test_a_signal_has_the_name_of_its_sender(console: WorkflowConsole) -> None:
+    assert await console.post("signal", {"name": "put", "arguments": ["bread"]}) == (204, "")
+    assert await console.post("signal", {"name": "close"}) == (204, "")
+    await console.engine.start_worker()
+    assert await console.engine.client.result(ID) == ["bread"]
+    history = (await console.get("workflows/basket/of%20ann"))["history"]
     senders = {
         event["attributes"].get("identity")
         for event in history
@@ -125,46 +125,53 @@ async def test_a_signal_has_the_name_of_its_sender(site: Site) -> None:
 
 
 async def test_a_retry_continues_only_a_paused_execution(
-    site: Site,
+    console: WorkflowConsole,
 ) -> None:
-    await site.engine.start_worker()
-    assert await site.post("retry", {}) == (409, "CallRejected")
-    await site.engine.client.pause(ID, "the disk is full")
-    await site.engine.until_status(ID, ExecutionStatus.PAUSED)
-    assert await site.post("retry", {"reason": "the disk is new"}) == (204, "")
-    await site.engine.until_status(ID, ExecutionStatus.RUNNING)
+    await console.engine.start_worker()
+    assert await console.post("retry", {}) == (409, "CallRejected")
+    await console.engine.client.pause(ID, "the disk is full")
+    await console.engine.until_status(ID, ExecutionStatus.PAUSED)
+    assert await console.post("retry", {"reason": "the disk is new"}) == (204, "")
+    await console.engine.until_status(ID, ExecutionStatus.RUNNING)
 
 
-async def test_invalid_requests_and_requests_from_other_sites_are_refused(site: Site) -> None:
+async def test_invalid_requests_and_requests_from_other_sites_are_refused(
+    console: WorkflowConsole,
+) -> None:
     signal = {"name": "close"}
     form = {"Content-Type": "application/x-www-form-urlencoded"}
-    assert await site.post("signal", signal, **form) == (400, "BadInput")
-    assert await site.post("signal", signal, Authorization="") == (401, "Unauthenticated")
+    assert await console.post("signal", signal, **form) == (400, "BadInput")
+    assert await console.post("signal", signal, Authorization="") == (401, "Unauthenticated")
     foreign = {"Sec-Fetch-Site": "cross-site"}
-    assert await site.post("signal", signal, **foreign) == (403, "AccessDenied")
-    assert await site.post("signal", {"name": ""}) == (400, "BadInput")
-    assert await site.post("signal", {"name": "x" * (TEXT_CHARS_MAX + 1)}) == (400, "BadInput")
-    assert await site.post("signal", {**signal, "color": "red"}) == (400, "BadInput")
-    assert await site.post("signal", b"close") == (400, "BadInput")
-    assert await site.post("signal", b" " * (BODY_BYTES_MAX + 1)) == (413, "RequestEntityTooLarge")
+    assert await console.post("signal", signal, **foreign) == (403, "AccessDenied")
+    assert await console.post("signal", {"name": ""}) == (400, "BadInput")
+    assert await console.post("signal", {"name": "x" * (TEXT_CHARS_MAX + 1)}) == (400, "BadInput")
+    assert await console.post("signal", {**signal, "color": "red"}) == (400, "BadInput")
+    assert await console.post("signal", b"close") == (400, "BadInput")
+    assert await console.post("signal", b" " * (BODY_BYTES_MAX + 1)) == (
+        413,
+        "RequestEntityTooLarge",
+    )
     # The only message is the start of the execution.
-    assert (await site.engine.visibility.describe(ID)).inbox_messages == 1
+    assert (await console.engine.visibility.describe(ID)).inbox_messages == 1
 
 
 @pytest.mark.parametrize("levels", [NESTING_MAX, 800, 30_000])
-async def test_arguments_that_are_nested_too_deeply_are_refused(site: Site, levels: int) -> None:
+async def test_arguments_that_are_nested_too_deeply_are_refused(
+    console: WorkflowConsole, levels: int
+) -> None:
     arguments = b"[" * (levels + 1) + b"]" * (levels + 1)
     body = b'{"name": "put", "arguments": %s}' % arguments
-    assert await site.post("signal", body) == (400, "BadInput")
+    assert await console.post("signal", body) == (400, "BadInput")
 
 
-async def test_a_body_that_is_not_utf_8_is_refused(site: Site) -> None:
-    assert await site.post("signal", b'{"name": "\xff"}') == (400, "BadInput")
+async def test_a_body_that_is_not_utf_8_is_refused(console: WorkflowConsole) -> None:
+    assert await console.post("signal", b'{"name": "\xff"}') == (400, "BadInput")
 
 
-async def test_a_token_that_is_not_ascii_is_rejected(site: Site) -> None:
+async def test_a_token_that_is_not_ascii_is_rejected(console: WorkflowConsole) -> None:
     signal = {"name": "close"}
-    reply = await site.post("signal", signal, Authorization="Bearer caf\u00e9")
+    reply = await console.post("signal", signal, Authorization="Bearer caf\u00e9")
     assert reply == (401, "Unauthenticated")
 
 
@@ -172,14 +179,14 @@ async def test_actions_require_a_right_and_must_be_enabled(
     engine: EngineHarness, tmp_path: Path
 ) -> None:
     await engine.client.start(Basket, id=ID)
-    async with site_of(engine, tmp_path, ReadersOnly()) as site:
-        assert await site.get("access") == {"user": "ann", "workflowActions": False}
-        assert await site.post("signal", {"name": "close"}) == (403, "AccessDenied")
-    async with site_of(engine, tmp_path, None) as site:
-        assert await site.get("access") == {"user": "ann", "workflowActions": False}
-        assert (await site.post("signal", {"name": "close"})).status == 405
-    async with site_of(engine, tmp_path, SecretAccess(TOKEN, "ann")) as site:
-        assert await site.get("access") == {"user": "ann", "workflowActions": True}
+    async with workflow_console(engine, tmp_path, NoRights()) as console:
+        assert await console.get("access") == {"user": "ann", "workflowActions": False}
+        assert await console.post("signal", {"name": "close"}) == (403, "AccessDenied")
+    async with workflow_console(engine, tmp_path, None) as console:
+        assert await console.get("access") == {"user": "ann", "workflowActions": False}
+        assert (await console.post("signal", {"name": "close"})).status == 405
+    async with workflow_console(engine, tmp_path, SecretAccess(TOKEN, "ann")) as console:
+        assert await console.get("access") == {"user": "ann", "workflowActions": True}
     assert (await engine.visibility.describe(ID)).inbox_messages == 1
 
 
@@ -187,9 +194,9 @@ async def test_the_log_of_a_refused_action_has_user_and_reason(
     engine: EngineHarness, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     await engine.client.start(Basket, id=ID)
-    async with site_of(engine, tmp_path, ReadersOnly()) as site:
-        await site.post("signal", {"name": "close", "arguments": ["a-secret"]})
-        await site.post("retry", {}, Authorization="Bearer wrong-token")
+    async with workflow_console(engine, tmp_path, NoRights()) as console:
+        await console.post("signal", {"name": "close", "arguments": ["a-secret"]})
+        await console.post("retry", {}, Authorization="Bearer wrong-token")
     denied, unauthenticated = (record.__dict__["fields"] for record in _refusals(caplog))
     expected = {"user": "ann", "action": "signal", "workflow": ID, "error": "AccessDenied"}
     assert denied == expected | {
@@ -242,8 +249,8 @@ async def test_a_search_by_application_finds_its_automatic_pools_workflow(
 ) -> None:
     workflow = "auto-pools/apps_v1_Deployment_shop_cart"
     await engine.client.start(Basket, id=workflow)
-    async with site_of(engine, tmp_path, None) as site:
-        (hit,) = (await site.get("search?q=shop/cart"))["hits"]
+    async with workflow_console(engine, tmp_path, None) as console:
+        (hit,) = (await console.get("search?q=shop/cart"))["hits"]
         assert (hit["kind"], hit["name"]) == ("workflow", workflow)
 
 
@@ -251,11 +258,11 @@ async def test_a_search_finds_executions_by_run_id_or_part_of_the_id(
     engine: EngineHarness, tmp_path: Path
 ) -> None:
     handle = await engine.client.start(Basket, id=ID)
-    async with site_of(engine, tmp_path, None) as site:
+    async with workflow_console(engine, tmp_path, None) as console:
         for query in ("of ann", "OF ANN", handle.run_id):
-            (hit,) = (await site.get(f"search?q={query}"))["hits"]
+            (hit,) = (await console.get(f"search?q={query}"))["hits"]
             assert (hit["kind"], hit["name"], hit["detail"]) == ("workflow", ID, "Basket, Running")
-        assert (await site.get("search?q=of bob"))["hits"] == []
+        assert (await console.get("search?q=of bob"))["hits"] == []
 
 
 async def test_a_search_leaves_out_executions_if_there_are_too_many(
@@ -263,8 +270,8 @@ async def test_a_search_leaves_out_executions_if_there_are_too_many(
 ) -> None:
     await engine.client.start(Basket, id=ID)
     monkeypatch.setattr("workflows.engine.client.visibility.HEADS_MAX", 0)
-    async with site_of(engine, tmp_path, None) as site:
-        answer = await site.get("search?q=of ann")
+    async with workflow_console(engine, tmp_path, None) as console:
+        answer = await console.get("search?q=of ann")
     assert answer["hits"] == []
     assert "HEADS_MAX" in answer["leftOut"]
 

@@ -22,10 +22,10 @@ from tests.core.projections.running_projector import run_new_projector
 from tests.support.node_harness import NodeHarness, pod, pool
 
 PERIOD_S = 0.01
-"""Shorter than in production."""
+"""The periods in production are longer."""
 
 
-class CountedObserver(ControllerObserver):
+class ReadCountingObserver(ControllerObserver):
     reads = 0
 
     def __init__(self, store: KeyValueStore, keys: Keys, projector: Projector, role: str) -> None:
@@ -39,7 +39,7 @@ class CountedObserver(ControllerObserver):
             self.leader_found.set()
 
     async def until_reads(self, count: int, seconds: float = 60) -> None:
-        """Raises TimeoutError."""
+        """Raise TimeoutError after ``seconds``."""
         async with asyncio.timeout(seconds):
             while self.reads < count:
                 await asyncio.sleep(PERIOD_S)
@@ -53,25 +53,25 @@ async def test_an_observer_with_a_leader_reads_only_after_a_change(
     async with NodeHarness(MemoryStore()) as node, run_new_projector(node) as running_projector:
         await node.apply(pool("blue", "10.6.0.10-10.6.0.19"))
         await running_projector.wait_until_current(node)
-        counted = CountedObserver(
+        counting_observer = ReadCountingObserver(
             node.store, node.keys, running_projector.projector, CONTROLLER_ROLE
         )
-        running = asyncio.create_task(counted.run())
+        running = asyncio.create_task(counting_observer.run())
 
-        await counted.until_reads(5)  # there is no leader
+        await counting_observer.until_reads(5)  # there is no leader
         key = node.keys.lease(CONTROLLER_ROLE)
         await node.store.commit([], [Put(key, LEADER_CODEC.encode(Leader("c-1", 0)))])
         async with asyncio.timeout(60):
-            await counted.leader_found.wait()
+            await counting_observer.leader_found.wait()
         # With a leader and without a change, the observer does not read.
         with pytest.raises(TimeoutError):
-            await counted.until_reads(counted.reads + 1, 30 * PERIOD_S)
+            await counting_observer.until_reads(counting_observer.reads + 1, 30 * PERIOD_S)
         await node.add(pod("web-0"))
-        await counted.until_reads(counted.reads + 1)
+        await counting_observer.until_reads(counting_observer.reads + 1)
         running.cancel()
 
-    assert counted.leader == Leader("c-1", 0)
-    assert counted.fault is None
+    assert counting_observer.leader == Leader("c-1", 0)
+    assert counting_observer.fault is None
 
 
 async def test_a_new_leader_is_read_before_the_usual_period_ends(
@@ -81,15 +81,15 @@ async def test_a_new_leader_is_read_before_the_usual_period_ends(
     monkeypatch.setattr(observer, "VACANT_PERIOD_S", PERIOD_S)
     store, keys = MemoryStore(), Keys("test")
     projector = Projector(store, keys)
-    counted = CountedObserver(store, keys, projector, CONTROLLER_ROLE)
-    running = asyncio.create_task(until_first(projector.run(), counted.run()))
+    counting_observer = ReadCountingObserver(store, keys, projector, CONTROLLER_ROLE)
+    running = asyncio.create_task(until_first(projector.run(), counting_observer.run()))
 
-    await counted.until_reads(2)
+    await counting_observer.until_reads(2)
     await store.commit(
         [], [Put(keys.lease(CONTROLLER_ROLE), LEADER_CODEC.encode(Leader("c-1", 0)))]
     )
     async with asyncio.timeout(60):
-        await counted.leader_found.wait()
+        await counting_observer.leader_found.wait()
     running.cancel()
 
-    assert counted.leader == Leader("c-1", 0)
+    assert counting_observer.leader == Leader("c-1", 0)

@@ -19,7 +19,7 @@ from tests.support.archived_cluster import TEST_KEYS, ArchivedCluster, CniAdd
 from tests.support.engine_harness import eventually
 
 DAY_MS: Final = 86_400_000
-POD_STARTS_IN_HALF_DAYS: Final = (1, 3, 4, 7, 9, 11, 12, 15)
+POD_STARTS_HALF_DAYS: Final = (1, 3, 4, 7, 9, 11, 12, 15)
 
 
 def set_time(cluster: ArchivedCluster, now_ms: int) -> None:
@@ -29,7 +29,7 @@ def set_time(cluster: ArchivedCluster, now_ms: int) -> None:
 @pytest.fixture
 async def cluster(archived_cluster: ArchivedCluster) -> ArchivedCluster:
     start_ms = archived_cluster.now_ms()
-    for number, half_days in enumerate(POD_STARTS_IN_HALF_DAYS):
+    for number, half_days in enumerate(POD_STARTS_HALF_DAYS):
         set_time(archived_cluster, start_ms + half_days * DAY_MS // 2)
         await archived_cluster.execute([CniAdd("node-a", f"web-{number}")])
     set_time(archived_cluster, start_ms + 8 * DAY_MS)
@@ -80,7 +80,7 @@ async def test_only_pools_with_a_forecast_have_an_exhaustion_metric(
     assert not any(f'pool="{name}"' in text for name in pools_without_trend)
 
 
-async def test_two_equal_updates_report_each_outlook_once(
+async def test_a_second_update_without_changes_reports_no_outlook(
     cluster: ArchivedCluster, projector: Projector
 ) -> None:
     outlooks = PoolOutlooks()

@@ -80,7 +80,7 @@ def test_an_interface_is_shown_with_its_virtual_functions_and_rdma_device() -> N
 
 
 FAULTS: dict[str, tuple[Examination, Diagnosis]] = {
-    "not root": (
+    "a missing capability": (
         HEALTHY._replace(missing_capabilities=("NET_RAW",)),
         Diagnosis("capabilities", "failed", "missing: NET_RAW",
                   "run this command as root, or grant the capabilities to the agent"),

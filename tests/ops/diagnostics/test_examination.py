@@ -1,4 +1,4 @@
-"""``orbctl node doctor`` and the sysctls of nodes; each node is a network namespace."""
+"""``orbctl node doctor``, and sysctls that agents set; each node is a network namespace."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_the_doctor_names_both_machines_that_have_the_gateways_address(link: Lin
     assert second.mac in line
 
 
-def test_a_silent_gateway_and_a_missing_interface_have_different_texts(link: Link) -> None:
+def test_the_doctor_tells_a_silent_gateway_from_a_missing_interface(link: Link) -> None:
     options = ("--gateway", "eth0=10.6.0.77", "--gateway", "eth9=10.6.0.1")
 
     _, text = orbctl(node(link), "node", "doctor", *options)
@@ -93,7 +93,9 @@ def test_a_gateway_without_an_interface_is_refused_with_an_example(namespaces: N
     assert "ens3=10.6.0.1" in completed.stderr
 
 
-def test_only_sysctls_of_the_enabled_families_are_set(link: Link, executor: NetnsExecutor) -> None:
+def test_only_sysctls_of_the_enabled_ip_families_are_set(
+    link: Link, executor: NetnsExecutor
+) -> None:
     with NetworkNamespace.open(link.station().netns) as namespace:
         set_node_sysctls(executor, namespace, (4,))
 

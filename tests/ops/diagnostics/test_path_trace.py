@@ -1,7 +1,7 @@
 """``orbctl trace-path`` shows how the routes and rules of Pod and node direct a packet.
 
-A path has up to three legs: ``there``, ``back`` and ``marked``, the reply to a connection that
-reached the Pod through the node.
+A path has up to three legs: ``there``, ``back`` and ``marked``. The leg ``marked`` is the reply to
+a connection that reached the Pod through the node.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def test_a_service_is_reached_through_the_node_and_the_outside_through_the_nic(
 
 
 @FAMILIES
-def test_the_marked_reply_leaves_by_the_node(network_pod: NetworkPod, family: int) -> None:
+def test_a_reply_with_the_mark_leaves_by_the_node(network_pod: NetworkPod, family: int) -> None:
     network_pod.add(**SETTINGS)
     marked_leg = trace(network_pod, OUTSIDE_ADDRESSES[family])["marked"]
     gateway = network_pod.node.addresses[family]

@@ -1,4 +1,4 @@
-"""The installer writes complete files, and the conflist last."""
+"""The installer writes complete files, and writes the conflist last."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def all_files_with(action: str, *other_files: str) -> list[tuple[str, str]]:
 
 
 def file_stamps(*directories: Path) -> dict[Path, tuple[int, int]]:
-    """Inode and change time of each file; a new write changes them."""
+    """Inode and change time of each file. Writing a file changes both."""
     files = [path for directory in directories for path in directory.iterdir()]
     return {path: (path.stat().st_ino, path.stat().st_ctime_ns) for path in files}
 

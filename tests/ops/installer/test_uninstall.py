@@ -98,7 +98,8 @@ def test_the_files_of_interrupted_upgrades_are_removed(
     install(binaries, configurations, conflist=CONFLIST)
     put = installer.put
     for attempt in ("second", "third"):
-        remaining_writes = iter(range(files_written + 1))  # the first write is the record
+        # The installer writes its record first, and then the files.
+        remaining_writes = iter(range(files_written + 1))
 
         def put_until_killed(
             path: Path,
@@ -111,6 +112,7 @@ def test_the_files_of_interrupted_upgrades_are_removed(
             return put(path, content, mode)
 
         monkeypatch.setattr(installer, "put", put_until_killed)
+        # Each upgrade installs another program: the bytes of ``attempt``.
         monkeypatch.setattr(installer, "checked_program", attempt.encode)
         with pytest.raises(KeyboardInterrupt):
             install(binaries, configurations, conflist=CONFLIST | {"name": attempt})

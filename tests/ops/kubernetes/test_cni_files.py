@@ -19,7 +19,7 @@ def files(directory: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in directory.iterdir()}
 
 
-def test_copies_follow_new_changed_and_removed_files(tmp_path: Path) -> None:
+def test_new_changed_and_removed_configurations_are_mirrored_and_named(tmp_path: Path) -> None:
     source, target = tmp_path / "node", tmp_path / "copies"
     source.mkdir()
     target.mkdir()

@@ -35,7 +35,7 @@ def days_after_now(number: float) -> dt.datetime:
 
 
 def after_all_steps(stored: StoredAuthorities | None, now: dt.datetime) -> StoredAuthorities:
-    """The state after all steps; clients trust each new authority immediately."""
+    """The state after all rotation steps, if clients trust each new authority immediately."""
     for _ in range(5):
         step = next_step(stored, REQUEST, now, is_trusted=True)
         if step is None:

@@ -1,6 +1,6 @@
 """An API client whose lists and watch events a test controls.
 
-It can produce an expired version, an empty list and a lost watch event.
+It can expire a watch, return an empty list and lose a watch event.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class ScriptedApi:
         self._events: dict[str, asyncio.Queue[WatchEvent | None]] = defaultdict(asyncio.Queue)
 
     def put(self, collection: str, object_: Object, *, watched: bool = True) -> None:
-        """Create or change an object; without ``watched``, the watch loses the event."""
+        """Create or change an object. If ``watched`` is false, no watch gets the event."""
         metadata = object_["metadata"]
         self._version += 1
         metadata["resourceVersion"] = str(self._version)
@@ -52,7 +52,7 @@ class ScriptedApi:
         self._events[collection].put_nowait(None)
 
     def break_watch(self, collection: str) -> None:
-        """End the watch if ``is_unavailable`` is set."""
+        """Wake the watch, so that it fails if ``is_unavailable`` is set."""
         self._events[collection].put_nowait(WatchEvent("BOOKMARK", {}))
 
     async def find(self, path: str) -> Object | None:

@@ -39,14 +39,14 @@ def endpoint(name: str, uid: str, address: str, holder: str = "") -> Endpoint:
     )
 
 
-def ledger(*endpoints: Endpoint, orphaned_claims: dict[str, Claim] | None = None) -> Ledger:
+def ledger(*endpoints: Endpoint, claims_without_endpoint: dict[str, Claim] | None = None) -> Ledger:
     stored = Ledger()
     for item in endpoints:
         stored.endpoints[item.key] = item
         for address, pool in item.addresses():
             claim = Claim(pool, item.holder, *item.key, event="e")
             stored.claims[address] = RevisedClaim(claim, 1)
-    for address, claim in (orphaned_claims or {}).items():
+    for address, claim in (claims_without_endpoint or {}).items():
         stored.claims[address] = RevisedClaim(claim, 1)
     return stored
 
@@ -97,14 +97,16 @@ def test_the_pod_of_a_claim_without_an_endpoint_is_read() -> None:
     claims_without_endpoint = {"10.6.0.9": Claim("main", pod_holder("u9"), "shop", "web-0", "e")}
 
     lookups = lookups_of(
-        ledger(endpoint("web-0", "u1", "10.6.0.1"), orphaned_claims=claims_without_endpoint),
+        ledger(
+            endpoint("web-0", "u1", "10.6.0.1"), claims_without_endpoint=claims_without_endpoint
+        ),
         pod("web-0", "u1"),
     )
 
     assert lookups.pods == {WEB}
 
 
-def test_a_stateful_set_replica_within_the_count_is_not_read() -> None:
+def test_a_stateful_set_replica_within_the_replica_count_is_not_read() -> None:
     stored = ledger(endpoint("db-0", "u1", "10.6.0.1", "statefulset/shop/db-0"))
     owners = KnownOwners({("shop", "db"): StatefulSetState("shop", "db", 1)}, {}, {})
 
@@ -116,7 +118,7 @@ def test_a_stateful_set_replica_within_the_count_is_not_read() -> None:
     assert not lookups.pods | lookups.owners()
 
 
-def test_a_stateful_set_replica_beyond_the_count_is_read() -> None:
+def test_a_stateful_set_replica_beyond_the_replica_count_is_read() -> None:
     stored = ledger(endpoint("db-1", "u1", "10.6.0.1", "statefulset/shop/db-1"))
     owners = KnownOwners({("shop", "db"): StatefulSetState("shop", "db", 1)}, {}, {})
 
