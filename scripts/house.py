@@ -23,11 +23,11 @@ def main() -> None:
         "harness classes of tests": [
             f"{name}: {', '.join(paths)}" for name, paths in names.harness_classes().items()
         ],
-        "harness classes with an unreadable name": names.private_harnesses(),
+        "harness classes with an unreadable name": names.unclear_harnesses(),
         "public classes defined more than once": [
             f"{name}: {', '.join(paths)}" for name, paths in repeated.items()
         ],
-        "modules named by a participle or an adjective": names.unreadable_modules(),
+        "modules named by a participle or an adjective": names.unclear_modules(),
         "references to documents that are not in the repository": names.missing_documents(),
         "broken paths and links of documents": names.missing_paths(),
         "cited sections that do not exist": names.missing_sections(),

@@ -18,8 +18,8 @@ from tests.support.counters import (
     pytest_testnodedown,
 )
 from tests.support.folders import pytest_collection_modifyitems, pytest_xdist_make_scheduler
-from tests.support.parts import FailInCI, UntriedTable
-from tests.support.uml import pytest_runtest_protocol, record_inside
+from tests.support.parts import FailInCI, MissingPartsTable
+from tests.support.uml import pytest_runtest_protocol, register_recorder
 
 pytest_plugins = (
     "tests.fixtures.agents",
@@ -44,10 +44,10 @@ __all__ = (
 
 def pytest_configure(config: pytest.Config) -> None:
     start_go_programs_with_large_heaps()
-    config.pluginmanager.register(UntriedTable())
+    config.pluginmanager.register(MissingPartsTable())
     if os.environ.get("CI"):
         config.pluginmanager.register(FailInCI())
-    record_inside(config)
+    register_recorder(config)
 
 
 # Without a deadline a slow machine fails no test. CI runs the same examples each time

@@ -35,7 +35,7 @@ START_MS: Final = 1_767_268_800_000
 Program = Callable[[Sequence[str], ProcessContext], int]
 PROGRAMS: Final[dict[str, Program]] = {"orbctl": run, "spiderpoolctl": spiderpoolctl.run}
 
-_WAIT: Final = re.compile(r"(\d+)(s|m|h|d)\Z")
+_DURATION: Final = re.compile(r"(\d+)(s|m|h|d)\Z")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _LATENCY: Final = re.compile(r"\d+\.\d ms")
 
@@ -93,7 +93,7 @@ class OrbctlHarness:
 
     def pass_time(self, text: str) -> None:
         """Advance the clock by a duration such as ``90s``, ``5m``, ``2h`` or ``1d``."""
-        match = _WAIT.match(text)
+        match = _DURATION.match(text)
         assert match is not None, text
         self.now_ms += int(match[1]) * _SECONDS[match[2]] * 1000
 
@@ -134,15 +134,15 @@ class OrbctlHarness:
         await self.store.commit([], [Delete(key)])
 
     async def _write_wrong_pools(self) -> None:
-        """Write a pool with another gateway and an undefined pool, without events."""
+        """Change the gateway of pool ``blue`` and add pool ``stray``, both without an event."""
         keys = Keys(CLUSTER_NAME)
         blue = POOL_CODEC.decode(
             (await self.store.read([Get(keys.pool("blue"))])).ranges[0].kvs[0].value
         )
-        orphaned = blue._replace(name="stray")
+        pool_without_event = blue._replace(name="stray")
         writes = (
             Put(keys.pool("blue"), POOL_CODEC.encode(blue._replace(gateway="10.6.0.9"))),
-            Put(keys.pool("stray"), POOL_CODEC.encode(orphaned)),
+            Put(keys.pool("stray"), POOL_CODEC.encode(pool_without_event)),
         )
         await self.store.commit([], writes)
 

@@ -1,4 +1,4 @@
-"""A receiver of OTLP over gRPC on a unix socket, which processes in any network namespace reach."""
+"""Receives OTLP over gRPC on a unix socket; processes in any network namespace can connect."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def needs(part: str, detail: str = "") -> str:
 
 
 def require_namespaces() -> None:
-    """Skip the test without network namespaces; in CI fail the test."""
+    """Skip the test if network namespaces cannot be used here; in CI fail the test."""
     why = why_impossible()
     if why:
         _skip_or_fail(needs(NAMESPACES, why))
@@ -142,7 +142,7 @@ class FailInCI:
         return report
 
 
-class UntriedTable:
+class MissingPartsTable:
     """Prints each missing part, the number of affected tests, and the remedy."""
 
     def __init__(self) -> None:
@@ -194,7 +194,7 @@ class UntriedTable:
 
 
 def _read_reason(report: pytest.TestReport | pytest.CollectReport) -> tuple[str, str]:
-    """Return the missing part and the detail; for any other reason, the text and ""."""
+    """Return the missing part and the detail; if no part is named, the reason's text and ""."""
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
     match = _REASON.fullmatch(reason)
     if match is None:

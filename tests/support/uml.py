@@ -102,7 +102,7 @@ class Recorder:
             file.write(json.dumps(data) + "\n")
 
 
-def record_inside(config: pytest.Config) -> None:
+def register_recorder(config: pytest.Config) -> None:
     if is_inside():
         config.pluginmanager.register(Recorder(config, Path(os.environ[REPORTS_VARIABLE])))
 
@@ -114,7 +114,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     """Outside the machine, report the recorded results of a test marked ``uml``."""
     if is_inside() or item.get_closest_marker(MARK) is None:
         return None
-    # The machine has a longer deadline than a test.
+    # One boot runs all tests, so it may exceed the timeout of one test.
     item.config.hook.pytest_timeout_cancel_timer(item=item)
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     for report in _reports(item):
@@ -149,7 +149,7 @@ def _reports(item: pytest.Item) -> list[pytest.TestReport]:
 
 
 def _shared_result(session: pytest.Session) -> BootResult:
-    """The first worker boots; other workers wait for the result."""
+    """The first worker boots the machine; other workers wait for the result."""
     shared = shared_directory(session.config)
     if shared is None:
         return _boot(session)

@@ -1,4 +1,4 @@
-"""Debian's user-mode Linux with the host's file system.
+"""Boots Debian's user-mode Linux on the host's file system.
 
 On processors with AMX the kernel needs the shim ``whole_xstate.c``, which is preloaded if a trial
 boot fails.

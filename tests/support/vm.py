@@ -108,7 +108,7 @@ cd {project}
 """
 
 HOST_ADDRESS: Final = "10.0.2.2"
-"""The address of the host's loopback inside the machine."""
+"""Inside the machine, connections to this address reach the host's loopback."""
 
 HOST_MAC: Final = "52:54:00:0a:00:02"
 HOST_NIC: Final = (
@@ -200,7 +200,7 @@ def _captured(command: list[str], deadline_s: float) -> str:
     return completed.stdout.decode(errors="replace")
 
 
-# ---------------------------------------------------------------------------------- first root
+# ---------------------------------------------------------------------------------- initramfs
 
 
 def _initramfs(board: Board, kernel: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""Reads YAML with the parser in C, which takes a tenth of the time of the parser in Python."""
+"""Reads YAML with the parser in C, which is ten times as fast as the parser in Python."""
 
 from __future__ import annotations
 

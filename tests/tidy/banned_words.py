@@ -26,7 +26,7 @@ VAGUE_NAMES: Final = frozenset(
 )
 
 LINES_OF_A_VAGUE_NAME: Final = 3
-"""A vague name is a finding if the last use is this many lines after the first use."""
+"""A vague name is reported if its last use is at least this many lines after its first use."""
 
 BANNED_NAMES: Final = {
     "look": "read, probe, reconcile, scan",
@@ -50,7 +50,7 @@ BANNED_NAMES: Final = {
     "attend": "handle",
     "follower": "reflector",
 }
-"""Banned parts of names, with the word of the field."""
+"""Banned part of a name -> what to write instead."""
 
 BANNED_PHRASES: Final = {
     r"\b[Ww]hoever\b": "name the subject",

@@ -23,7 +23,7 @@ PERMITTED_VIOLATIONS: dict[tuple[str, str], str] = {
             "workflows/engine/run/run_inbox.py": "the task outlives its caller and logs failures",
             "workflows/engine/client/completions.py": "readers of closed executions await the task",
             "workflows/engine/run/execution.py": "the term collects the ends of its executions",
-            "workflows/engine/store/session.py": "the task's end sets the session's event lost",
+            "workflows/engine/store/session.py": "the task's end sets the event ``lost``",
             "workflows/engine/worker/shard.py": "failures are caught; a term awaits the task",
             "workflows/engine/worker/worker_session.py": "the term awaits its tasks",
             "workflows/engine/worker/worker.py": "the worker awaits the task when it is closed",

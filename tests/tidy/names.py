@@ -1,4 +1,4 @@
-"""Measures of names and references; ``tests/tidy/test_names.py`` has the limits."""
+"""Counts and checks names and references; ``tests/tidy/test_names.py`` has the limits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.tidy.sources import PRODUCT_PACKAGES, PROJECT_ROOT, Source, python_so
 GLOSSARY: Final = "docs/contributing/glossary.md"
 
 SHORT_MODULE_LINES: Final = 40
-"""A module with fewer lines usually belongs to its neighbour."""
+"""A module with fewer lines should usually be part of another module."""
 
 OUTSIDE_THE_WHEEL: Final = ("ops/demo/", "ops/lab/")
 """Folders of the packages that ``pyproject.toml`` excludes from the wheel."""
@@ -32,7 +32,7 @@ UNCLEAR_MODULE_NAMES: Final = frozenset(
     }
 )
 
-OWN_FOLDERS: Final = frozenset(
+UNMIRRORED_FOLDERS: Final = frozenset(
     {
         "tests/core/eventstore/kv",
         "tests/ops/installer",
@@ -43,7 +43,7 @@ OWN_FOLDERS: Final = frozenset(
 )
 """Folders of tests that need not mirror a folder of the product."""
 
-PRIVATE_HARNESS_NAMES: Final = frozenset({"Desk", "Place", "Scene", "Stage", "Town", "World"})
+UNCLEAR_HARNESS_NAMES: Final = frozenset({"Desk", "Place", "Scene", "Stage", "Town", "World"})
 """Class names of test helpers that do not say what they run."""
 
 _FILE = re.compile(r"(?<![\w/.-])(\w+\.py)\b")
@@ -72,14 +72,14 @@ def repeated_classes() -> dict[str, list[str]]:
     return {name: paths for name, paths in sorted(modules.items()) if len(paths) > 1}
 
 
-def unreadable_modules() -> list[str]:
-    unreadable = set()
+def unclear_modules() -> list[str]:
+    unclear = set()
     for file in product_modules():
         path = PurePosixPath(file.path)
         for part in (*path.parts[:-1], path.stem):
             if part in UNCLEAR_MODULE_NAMES or (part.endswith("ing") and part not in NOUNS_IN_ING):
-                unreadable.add(file.path)
-    return sorted(unreadable)
+                unclear.add(file.path)
+    return sorted(unclear)
 
 
 def short_modules() -> list[str]:
@@ -166,12 +166,12 @@ def harness_classes() -> dict[str, list[str]]:
     return _classes_of_tests(lambda name: name.endswith("Harness"))
 
 
-def private_harnesses() -> list[str]:
-    classes = _classes_of_tests(lambda name: name in PRIVATE_HARNESS_NAMES)
+def unclear_harnesses() -> list[str]:
+    classes = _classes_of_tests(lambda name: name in UNCLEAR_HARNESS_NAMES)
     return sorted(f"{path}: {name}" for name, paths in classes.items() for path in paths)
 
 
-def folders_without_a_package() -> list[str]:
+def misplaced_test_folders() -> list[str]:
     """Test folders without a folder of the same path in the product."""
     folders = {
         PurePosixPath(file.path).parent
@@ -183,7 +183,7 @@ def folders_without_a_package() -> list[str]:
         for folder in folders
         if len(folder.parts) > 1
         and folder.parts[1] in PRODUCT_PACKAGES
-        and str(folder) not in OWN_FOLDERS
+        and str(folder) not in UNMIRRORED_FOLDERS
         and not (PROJECT_ROOT / PurePosixPath(*folder.parts[1:])).is_dir()
     )
 

@@ -132,7 +132,7 @@ def the_domain_is_pure(file: Source) -> Iterator[Finding]:
 
 
 def cni_build_needs_no_package(file: Source) -> Iterator[Finding]:
-    """Python in ``cni`` builds the C program; no package is installed where it runs."""
+    """Python in ``cni`` builds the C program on machines without installed packages."""
     if file.package != "cni":
         return
     for name, line in _imports(file.tree):

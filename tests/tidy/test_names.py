@@ -12,7 +12,7 @@ def test_no_public_class_name_is_defined_twice() -> None:
 
 
 def test_no_module_name_is_unclear_or_ends_in_ing() -> None:
-    assert names.unreadable_modules() == []
+    assert names.unclear_modules() == []
 
 
 def test_the_glossary_does_not_exceed_its_row_limit() -> None:
@@ -36,9 +36,9 @@ def test_every_file_in_a_package_docstring_exists() -> None:
 
 
 def test_a_harness_has_a_clear_name_and_is_defined_once() -> None:
-    assert names.private_harnesses() == []
+    assert names.unclear_harnesses() == []
     assert {name for name, paths in names.harness_classes().items() if len(paths) > 1} == set()
 
 
 def test_every_test_folder_mirrors_a_folder_of_the_product() -> None:
-    assert names.folders_without_a_package() == []
+    assert names.misplaced_test_folders() == []

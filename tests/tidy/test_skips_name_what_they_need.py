@@ -20,7 +20,7 @@ def test_no_skip_has_a_literal_reason() -> None:
 
 
 def has_literal_reason(call: ast.Call) -> bool:
-    """Whether this call skips a test without ``needs(...)``."""
+    """Whether this call skips a test and gives a literal text as the reason."""
     name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
     reasons = [keyword.value for keyword in call.keywords if keyword.arg == "reason"]
     reasons += call.args if name == "skip" else []

@@ -23,7 +23,7 @@ STATES = (
     "not applicable",
     "open",
 )
-NEEDED_STATES = {
+STATES_BY_FOLDER = {
     "vm": "runs in a virtual machine",
     "nodes": "runs with a kubelet",
     "kubernetes": "runs with an API server",
@@ -102,7 +102,7 @@ def functions_of(path: Path) -> frozenset[str]:
 
 @cache
 def texts_beside(path: Path) -> str:
-    """Names of script files and titles of scenarios in the folder of a test file."""
+    """Names of .txt and .yaml files, and titles of scenarios, in the folder of a test file."""
     files = [file for file in path.parent.rglob("*") if file.suffix in (".txt", ".yaml")]
     lines = (line for file in files for line in file.read_text().splitlines())
     titles = (line for line in lines if "scenario:" in line)
@@ -136,7 +136,7 @@ def test_the_state_of_a_case_matches_the_folders_of_its_tests() -> None:
     for case in cases():
         folders = {file.partition("/")[0] for file, _, _ in TEST_REFERENCE.findall(case.proof)}
         expected_state = next(
-            (NEEDED_STATES[folder] for folder in NEEDED_STATES if folder in folders), "runs"
+            (STATES_BY_FOLDER[folder] for folder in STATES_BY_FOLDER if folder in folders), "runs"
         )
         assert case.state in (expected_state, "not applicable", "open"), case.id
 

@@ -26,7 +26,7 @@ from tests.support.parts import require_namespaces
 pytestmark = [pytest.mark.netns, pytest.mark.etcd]
 
 TRACE_ID: Final = "4bf92f3577b34da6a3ce929d0e0e4736"
-RUNTIME: Final = {
+RUNTIME_VARIABLES: Final = {
     "TRACEPARENT": f"00-{TRACE_ID}-00f067aa0ba902b7-01",
     "TRACESTATE": "vendor=1",
 }
@@ -47,8 +47,8 @@ COORDINATOR: Final = {
     "detectOptions": {"retries": 1, "interval": "10ms", "timeout": "50ms"},
 }
 PAGE: Final = Path(__file__).parents[2] / "docs/reference/traces.md"
-OURS: Final = re.compile(r"(cni|ipam|coordinator|detection|netlink|workflow|activity)\.")
-"""Attribute names of the project."""
+OWN_ATTRIBUTE: Final = re.compile(r"(cni|ipam|coordinator|detection|netlink|workflow|activity)\.")
+"""Matches attributes that Orbweaver defines."""
 
 
 class Recorded(NamedTuple):
@@ -96,14 +96,14 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
             node = lab.node("node-a")
             deleted_pod, reclaimed_pod = lab.sandbox("web-0"), lab.sandbox("web-1")
             with pytest.raises(CniFailed):
-                # Runs the executable ifacer.
+                # The runtime executes ifacer.
                 node.runtime.add_vlan(deleted_pod, "missing0", vlan=77)
             node.runtime.add(deleted_pod)
             node.runtime.check(deleted_pod)
             node.runtime.status()
             node.runtime.collect_garbage()
             node.runtime.delete(deleted_pod)
-            node.runtime.variables = RUNTIME
+            node.runtime.variables = RUNTIME_VARIABLES
             node.runtime.add(reclaimed_pod)
             lab.controller.wait_following_pods()
             assert lab.orbctl("delete", "-f", "-", stdin=POD).returncode == 0
@@ -236,7 +236,9 @@ def test_plugin_log_lines_have_the_ids_of_their_spans(recorded: Recorded) -> Non
 
 
 def test_other_attributes_come_from_opentelemetry_conventions(recorded: Recorded) -> None:
-    names = {name for span in recorded.spans for name in span.attributes if not OURS.match(name)}
+    names = {
+        name for span in recorded.spans for name in span.attributes if not OWN_ATTRIBUTE.match(name)
+    }
 
     assert names <= semantic_conventions()
     assert SCHEMA_URL.rpartition("/")[2] in PAGE.read_text()

@@ -98,7 +98,7 @@ class KubeletStandIn:
             await self._api.merge(f"{path}/status", RUNNING)
 
     async def _start(self, name: str, pod: dict[str, Any]) -> bool:
-        """Allocate a device and move the link; return False without a free device."""
+        """Allocate a device and move the link; return False if no device is free."""
         (resource,) = pod["spec"]["containers"][0]["resources"]["limits"]
         used = {device for _, device in self._devices.values()}
         unusable = {*used, *self._plugins.unhealthy.get(resource, ())}

@@ -23,7 +23,7 @@ NAMESPACES_END_S: Final = 120.0
 
 
 async def exclusive_mode_is_set_and_a_soft_device_cannot_be_moved(executor: NetnsExecutor) -> None:
-    """The mode changes only without namespaces, so this last scenario deletes all namespaces.
+    """The kernel refuses the change while other namespaces exist: this last scenario deletes them.
 
     An earlier scenario has created the soft device rxe0.
     """
@@ -32,7 +32,7 @@ async def exclusive_mode_is_set_and_a_soft_device_cannot_be_moved(executor: Netn
     for name in command("ip", "netns", "list").split("\n"):
         if name:
             command("ip", "netns", "delete", name.split()[0])
-    await until(lambda: changes_mode(executor, EXCLUSIVE_MODE), NAMESPACES_END_S)
+    await until(lambda: try_to_set_mode(executor, EXCLUSIVE_MODE), NAMESPACES_END_S)
     assert "netns exclusive" in command("rdma", "system")
 
     command("ip", "netns", "add", "pod")
@@ -47,7 +47,7 @@ async def exclusive_mode_is_set_and_a_soft_device_cannot_be_moved(executor: Netn
     assert command("nsenter", "--net=/run/netns/pod", "rdma", "link") == ""
 
     command("ip", "netns", "delete", "pod")
-    await until(lambda: changes_mode(executor, SHARED_MODE), NAMESPACES_END_S)
+    await until(lambda: try_to_set_mode(executor, SHARED_MODE), NAMESPACES_END_S)
     assert "netns shared" in command("rdma", "system")
     the_commands_of_the_guide_set_the_mode_now_and_at_each_boot()
 
@@ -65,7 +65,7 @@ def the_commands_of_the_guide_set_the_mode_now_and_at_each_boot() -> None:
     assert "netns_mode" not in command("modprobe", "--showconfig")
 
 
-def changes_mode(executor: NetnsExecutor, mode: str) -> bool:
+def try_to_set_mode(executor: NetnsExecutor, mode: str) -> bool:
     """Set the mode; return False while the kernel is still removing a namespace."""
     try:
         return set_netns_mode(executor, mode)

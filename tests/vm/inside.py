@@ -144,7 +144,7 @@ async def test_a_vf_gets_addresses_of_its_masters_subnet_and_reaches_node_and_ne
     assert "dev eth0" in sh("ip", "-n", "vf-a", "route", "get", ROUTER_ADDRESSES[0])
     assert f"dev {host_veth_name('vf-a')}" in sh("ip", "route", "get", v4)
     assert "fwmark 0x1 lookup 100" in sh("ip", "-n", "vf-a", "rule"), "the rule for replies"
-    # The check of docs/guides/sriov.md.
+    # docs/guides/sriov.md tells readers to check this.
     readlink = ("readlink", "/sys/class/net/eth0/device/driver")
     assert sh("ip", "netns", "exec", "vf-a", *readlink).rstrip().endswith("/igbvf")
 
@@ -342,18 +342,20 @@ async def test_qos_sets_only_the_rdma_cm_defaults_of_a_soft_device(
     sh("mount", "-t", "configfs", "none", "/sys/kernel/config")
     executor = machine.node.process.parts.executor
     hardware = RoceNics(executor, QosFiles(Sysfs(Path("/sys"))))
-    agent = QosReconciler([RoceQosRule(RoceQos(), (MASTER,))], lambda: None, hardware)
+    reconciler = QosReconciler([RoceQosRule(RoceQos(), (MASTER,))], lambda: None, hardware)
 
-    await agent.run_round()
-    changes_of_first_round = agent.changes
-    await agent.run_round()
+    await reconciler.run_round()
+    changes_of_first_round = reconciler.changes
+    await reconciler.run_round()
 
-    assert agent.faults == {}
-    assert (changes_of_first_round, agent.changes) == (1, 1), "the second round changes nothing"
+    assert reconciler.faults == {}
+    assert (changes_of_first_round, reconciler.changes) == (1, 1), (
+        "the second round changes nothing"
+    )
     port = Path("/sys/kernel/config/rdma_cm/rxe0/ports/1")
     assert (port / "default_roce_tos").read_text() == "160\n"
     assert (port / "default_roce_mode").read_text() == "RoCE v2\n"
-    assert [gap.setting for gap in agent.plan.gaps] == [
+    assert [gap.setting for gap in reconciler.plan.gaps] == [
         "trust, PFC",
         "ECN",
         "traffic class of rxe0",

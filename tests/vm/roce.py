@@ -38,7 +38,7 @@ def datagram(source: str, destination: str, number: int) -> bytes:
     lengths = struct.pack(">HHH", 20 + udp_bytes, number + 1, 0)
     ip = b"\x45\0" + lengths + struct.pack(">BBH", TTL, socket.IPPROTO_UDP, 0) + addresses
     # The checksum is computed with all bits set in the fields that routers may change.
-    variant = (
+    checksummed = (
         b"\xff" * 8,
         b"\x45\xff",
         lengths,
@@ -52,7 +52,7 @@ def datagram(source: str, destination: str, number: int) -> bytes:
         extended,
         PAYLOAD,
     )
-    checksum = zlib.crc32(b"".join(variant))
+    checksum = zlib.crc32(b"".join(checksummed))
     return ip + udp + base + extended + PAYLOAD + struct.pack("<I", checksum)
 
 

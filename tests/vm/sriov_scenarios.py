@@ -69,7 +69,7 @@ def current_vfs() -> list[VfFacts]:
 
 
 def spoof_check_and_trust_of_vfs() -> list[tuple[str, str]]:
-    """The pair of each virtual function in the output of ip(8), each "on" or "off"."""
+    """The two settings that ip(8) prints for each virtual function, each "on" or "off"."""
     text = command("ip", "link", "show", "dev", NIC_NAME)
     return re.findall(r"spoof checking (on|off).*trust (on|off)", text)
 

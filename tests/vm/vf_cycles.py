@@ -96,7 +96,7 @@ async def run_cycles(count: int) -> None:
 
 
 async def run_in_machine(seconds_max: float) -> CycleRun:
-    """Run at most ``CYCLES`` cycles in ``seconds_max``, at least one with each virtual function."""
+    """Run ``CYCLES`` cycles or until ``seconds_max``, at least one with each virtual function."""
     for module in ("igb", "igbvf"):
         command("modprobe", module)
     (card,) = (path.parent.parent for path in LINKS.glob("*/device/sriov_totalvfs"))

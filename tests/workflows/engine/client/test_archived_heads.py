@@ -21,7 +21,7 @@ RUNS = ("1" * 32, "2" * 32)
 
 
 @pytest.fixture
-def short_turns() -> Iterator[None]:
+def frequent_thread_switches() -> Iterator[None]:
     """Python switches between threads every microsecond."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
@@ -29,7 +29,7 @@ def short_turns() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
-@pytest.mark.usefixtures("short_turns")
+@pytest.mark.usefixtures("frequent_thread_switches")
 def test_threads_read_heads_while_other_threads_evict_heads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
