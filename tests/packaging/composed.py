@@ -44,7 +44,7 @@ class Composition:
 
     @contextmanager
     def network(self) -> Iterator[None]:
-        """Create hosts for all services; stop the services at the end."""
+        """Create a network namespace for each service; kill the services at the end."""
         with self._hosts.network():
             try:
                 yield

@@ -53,6 +53,6 @@ def test_every_import_is_declared() -> None:
 
 
 def test_every_declared_dependency_is_imported() -> None:
-    used = {package for name in third_party_names() for package in distributions_of(name)}
+    used = {distribution for name in third_party_names() for distribution in distributions_of(name)}
 
     assert declared_distributions() - used == set()

@@ -127,7 +127,7 @@ def test_a_package_that_a_higher_layer_hides_is_not_listed(tmp_path: Path) -> No
     assert component["version"] == "26.0"
 
 
-def test_equal_images_have_equal_bills(tmp_path: Path) -> None:
+def test_two_bills_of_one_image_are_equal(tmp_path: Path) -> None:
     archive = write_image(tmp_path, [{DPKG_STATUS_PATH: DPKG_STATUS}])
 
     assert bill_of(archive) == bill_of(archive)

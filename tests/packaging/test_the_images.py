@@ -53,7 +53,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 """
-"""A fake container engine, in which source images that start with $UNREACHABLE fail."""
+"""A fake container engine. It cannot copy images whose names start with $UNREACHABLE."""
 
 
 def test_a_push_writes_values_that_name_every_image_by_digest(tmp_path: Path) -> None:

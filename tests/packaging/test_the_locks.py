@@ -38,7 +38,7 @@ def test_dev_txt_has_all_versions_of_lock_txt_and_build_txt() -> None:
     assert pinned_versions("build.txt").items() <= pinned_versions("dev.txt").items()
 
 
-def test_a_package_in_docs_txt_and_dev_txt_has_one_version() -> None:
+def test_a_package_has_the_same_version_in_docs_txt_and_dev_txt() -> None:
     docs, dev = pinned_versions("docs.txt"), pinned_versions("dev.txt")
 
     assert {name: docs[name] for name in docs.keys() & dev.keys()}.items() <= dev.items()
@@ -58,5 +58,5 @@ def test_every_declared_dependency_is_locked() -> None:
     assert names_of(pyproject()["build-system"]["requires"]) <= pinned_versions("build.txt").keys()
 
 
-def test_equal_spellings_of_a_distribution_are_normalized_to_one_name() -> None:
+def test_two_spellings_of_a_distribution_are_normalized_to_one_name() -> None:
     assert normalized("Prometheus_Client") == normalized("prometheus.client") == "prometheus-client"

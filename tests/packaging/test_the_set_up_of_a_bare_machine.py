@@ -1,6 +1,6 @@
 """`scripts/setup.sh` passes the packages of all missing programs to apt-get.
 
-The fake apt-get of this test writes its arguments into a file and fails.
+The fake apt-get of this test writes its arguments into a file, and ``install`` fails.
 """
 
 import shutil

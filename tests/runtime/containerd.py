@@ -18,8 +18,8 @@ from ops.lab.sandbox import POD_INTERFACE
 from tests.runtime.cri import RuntimeService
 from tests.runtime.pause_image import IMAGE_NAME, write_archive
 
-IMPORT_S: Final = 300.0
-"""Enough to import 300 MB on a busy machine."""
+IMPORT_DEADLINE_S: Final = 300.0
+"""A busy machine imports 300 MB in this time."""
 
 CONFIG = """
 version = 2
@@ -32,7 +32,7 @@ disabled_plugins = ["io.containerd.grpc.v1.sandbox-controllers"]
 
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{image}"
-  netns_mounts_under_state_dir = {netns_of_state}
+  netns_mounts_under_state_dir = {netns_in_state}
   # Changing oom_score_adj needs CAP_SYS_RESOURCE, which not every machine has.
   restrict_oom_score_adj = true
 
@@ -62,13 +62,13 @@ mount --rbind /run /var/lib/run
 mount -t tmpfs none /run
 for directory in orbweaver-lab netns; do
     mkdir /run/$directory
-    {netns_bind}mount --rbind /var/lib/run/$directory /run/$directory
+    {netns_condition}mount --rbind /var/lib/run/$directory /run/$directory
 done
 {node_mounts}
 mkdir /run/mounts-done
 exec sleep infinity
 """
-"""The holder's script. ``netns_bind``: a shell condition that skips the mount of /run/netns."""
+"""The holder's script. ``netns_condition``: may skip the mount of /run/netns."""
 
 NODE_MOUNTS = """
 mount -t tmpfs none /opt
@@ -122,7 +122,7 @@ class Containerd:
             image=IMAGE_NAME,
             plugins=self.node.plugins,
             networks=self.node.directory / "net.d",
-            netns_of_state=str(not self._has_node_mounts).lower(),
+            netns_in_state=str(not self._has_node_mounts).lower(),
             snapshotter=self._snapshotter,
         )
         (self.here / "config.toml").write_text(config)
@@ -144,7 +144,7 @@ class Containerd:
         self.daemon.start()
         service = RuntimeService(self.socket)
         try:
-            self.daemon.wait_until(lambda: not service.unready())
+            self.daemon.wait_until(lambda: not service.unmet_conditions())
         finally:
             service.close()
 
@@ -161,8 +161,8 @@ class Containerd:
         if self.daemon is not None:
             self.daemon.kill()
 
-    def drop_orphans(self) -> None:
-        """Delete the namespaces of sandboxes that containerd did not finish before it was killed.
+    def delete_orphaned_namespaces(self) -> None:
+        """Delete the namespaces of sandboxes that a killed containerd had not finished to start.
 
         Otherwise the next sandbox of the Pod would detect its IPv6 address as a duplicate.
         """
@@ -190,13 +190,15 @@ class Containerd:
     def _images(self, *command: str) -> None:
         options = ["--address", str(self.socket), "--namespace", "k8s.io"]
         command_in_node = self.with_mounts("ctr", *options, "images", *command)
-        process = attempt(command_in_node, deadline_s=IMPORT_S)
+        process = attempt(command_in_node, deadline_s=IMPORT_DEADLINE_S)
         assert process.returncode == 0, process.stderr
 
     def _holder_script(self) -> str:
         if not self._has_node_mounts:
-            return HOLDER_SCRIPT.format(netns_bind="", node_mounts="")
+            return HOLDER_SCRIPT.format(netns_condition="", node_mounts="")
         mounts = NODE_MOUNTS.format(
             here=self.here, plugins=self.node.plugins, networks=self.node.directory / "net.d"
         )
-        return HOLDER_SCRIPT.format(netns_bind="[ $directory = netns ] || ", node_mounts=mounts)
+        return HOLDER_SCRIPT.format(
+            netns_condition="[ $directory = netns ] || ", node_mounts=mounts
+        )

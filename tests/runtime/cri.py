@@ -70,7 +70,7 @@ class Status(NamedTuple):
 
 
 class RuntimeRefused(Exception):
-    """The error message of a runtime."""
+    """The runtime answered with an error."""
 
 
 class RuntimeService:
@@ -83,7 +83,7 @@ class RuntimeService:
     def close(self) -> None:
         self._channel.close()
 
-    def unready(self) -> list[str]:
+    def unmet_conditions(self) -> list[str]:
         """The conditions that are not true; empty if the runtime can run sandboxes."""
         conditions = self._call("Status").status.conditions
         return [

@@ -24,7 +24,7 @@ NO_LINKS: Final[Mapping[str, str]] = MappingProxyType({})
 class Machine(NamedTuple):
     """The values of one architecture.
 
-    ``elf``: ELF machine number; ``image``: name in the image's configuration; ``pause`` and
+    ``elf``: ELF machine number; ``image``: its name in an image's configuration; ``pause`` and
     ``done``: instructions of the programs.
     """
 

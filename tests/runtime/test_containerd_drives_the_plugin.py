@@ -107,7 +107,7 @@ def test_a_retry_after_containerd_was_killed_claims_one_address_per_family(
 ) -> None:
     with cluster.run_until_claimed("web-0"):
         cluster.containerd.kill()
-    cluster.containerd.drop_orphans()
+    cluster.containerd.delete_orphaned_namespaces()
     cluster.containerd.start()
 
     sandbox = cluster.run("web-0", attempt=1)

@@ -90,7 +90,7 @@ def test_one_worker_runs_all_tests_of_a_folder(run: Run) -> None:
     for worker in {test.worker for test in run.tests}:
         order = [test.folder for test in run.tests if test.worker == worker]
         assert order == sorted(order, key=order.index), (
-            "expected a worker to finish a folder before the next"
+            "expected a worker to finish a folder before it starts another"
         )
     assert len(set(run.tests)) == len(FOLDERS), "expected one worker for each folder"
 

@@ -22,7 +22,7 @@ class ManualClock:
 
 
 class CrashingSupervisor(Supervisor):
-    """A supervisor whose tasks can be crashed."""
+    """``crash`` makes the named task raise ZeroDivisionError."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         super().__init__(monotonic)

@@ -50,7 +50,7 @@ CRASHED_TASKS: Final = frozenset(
 
 
 def task_names_in(source: str) -> Iterator[str]:
-    """Yield a pattern for each task name in a module; parts that a run decides become ``.+``.
+    """Yield a pattern for each task name in a module; f-string expressions become ``.+``.
 
     Raises ValueError for a name that cannot be resolved.
     """
@@ -77,7 +77,7 @@ def _targets(node: ast.stmt) -> Iterator[ast.Name]:
 def _calls(
     node: ast.AST, loops: tuple[ast.For, ...]
 ) -> Iterator[tuple[ast.Call, tuple[ast.For, ...]]]:
-    """Calls of ``TASK_FUNCTIONS`` with their enclosing loops; calls inside these are left out."""
+    """Calls of ``TASK_FUNCTIONS``, except in their own definitions, with their enclosing loops."""
     if isinstance(node, ast.FunctionDef) and node.name in TASK_FUNCTIONS:
         return
     if isinstance(node, ast.Call) and _function_name(node.func) in TASK_FUNCTIONS:

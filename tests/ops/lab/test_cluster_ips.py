@@ -49,7 +49,7 @@ def laboratory() -> Iterator[Laboratory]:
 
 
 def answer_of(node: Node, sandbox: Sandbox) -> dict[str, Any] | None:
-    """The reply of the Service; None if it is not served."""
+    """The reply of the Service; None if no agent serves the Service."""
     command = [sys.executable, "-m", "ops.lab.pod_programs", "ask", "10.96.0.10", "80", "1"]
     try:
         answer: dict[str, Any] = json.loads(node.run_in(sandbox, *command))

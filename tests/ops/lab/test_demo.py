@@ -87,17 +87,19 @@ def test_the_demo_shows_every_step_and_leaves_nothing_behind() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "code"),
+    ("signal_number", "code"),
     [(signal.SIGINT, program.INTERRUPTED), (signal.SIGTERM, program.TERMINATED)],
 )
-def test_a_demo_that_gets_a_signal_removes_everything(number: signal.Signals, code: int) -> None:
+def test_a_demo_that_gets_a_signal_removes_everything(
+    signal_number: signal.Signals, code: int
+) -> None:
     with running_demo() as demo:
         assert demo.stdout is not None
         while "2. Pools" not in demo.stdout.readline():
             assert demo.poll() is None
         identity = LabIdentity(demo.pid, serial=1)
         resources = resources_of(identity)
-        demo.send_signal(number)
+        demo.send_signal(signal_number)
         demo.stdout.read()
 
     assert resources.processes

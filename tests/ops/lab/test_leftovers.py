@@ -67,7 +67,7 @@ def test_programs_in_the_control_groups_of_a_killed_laboratory_are_ended(
     assert resources_of(killed_lab.identity) == LabResources()
 
 
-def test_a_process_of_another_pid_namespace_is_not_counted(
+def test_resources_do_not_include_a_process_of_another_pid_namespace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     identity = new_identity()
@@ -88,7 +88,7 @@ def processes_end_in_time(identity: LabIdentity) -> bool:
 
 
 def test_daemons_do_not_outlive_the_process_that_started_them(killed_lab: KilledLaboratory) -> None:
-    # The kernel kills the daemons asynchronously after their parent.
+    # The kernel kills the daemons some time after their parent ends.
     assert processes_end_in_time(killed_lab.identity)
 
 

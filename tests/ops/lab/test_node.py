@@ -57,7 +57,7 @@ def test_check_fails_after_the_addresses_of_a_pod_are_removed(
         node.runtime.check(sandbox)
 
 
-def test_a_repeated_delete_succeeds_without_the_namespace(
+def test_a_repeated_delete_succeeds_after_the_sandbox_is_destroyed(
     laboratory: Laboratory,
 ) -> None:
     node = laboratory.nodes["node-a"]

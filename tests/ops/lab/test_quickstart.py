@@ -26,7 +26,7 @@ DEADLINE_S = 100.0
 
 @pytest.fixture
 def short_directory() -> Iterator[Path]:
-    """Short, because the paths of sockets are limited to 107 bytes."""
+    """The directory has a short path, because a socket's path is limited to 107 bytes."""
     directory = Path(tempfile.mkdtemp(prefix="ow-"))
     yield directory
     shutil.rmtree(directory)

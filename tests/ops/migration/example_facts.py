@@ -85,7 +85,7 @@ def release_with_values(**values: Any) -> HelmRelease:
 
 
 def facts_with_multus() -> Facts:
-    """Multus runs in the agents' Pods; its ``preStop`` hook removes its files from the node."""
+    """Multus runs in the agents' Pods; the ``preStop`` hook removes the files of Multus."""
     agent = AGENT_WORKLOAD._replace(
         containers={**AGENT_WORKLOAD.containers, **MULTUS_CONTAINER}, stop_hooks=("multus-cni",)
     )
@@ -113,7 +113,7 @@ def facts_with_devices() -> Facts:
     )
 
 
-def facts_in_trouble() -> Facts:
+def facts_of_a_troubled_cluster() -> Facts:
     """A cluster that needs work before a migration."""
     release = release_with_values(
         spiderpoolController={"tls": {"method": "provided"}, "replicas": 2},
@@ -134,7 +134,7 @@ EXAMPLE_FACTS: Final = {
     "small": SMALL_CLUSTER,
     "with-multus": facts_with_multus(),
     "with-devices": facts_with_devices(),
-    "in-trouble": facts_in_trouble(),
+    "in-trouble": facts_of_a_troubled_cluster(),
     "without-a-release": SMALL_CLUSTER._replace(release=None),
 }
 

@@ -1,4 +1,4 @@
-"""Alerts link to their runbooks; dashboards query the selected cluster and show all counters."""
+"""Alerts link to runbooks; dashboards query the selected cluster and show Spiderpool's counters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ METRIC_OF_SELECTED_CLUSTER: Final = re.compile(
     r"\b(?:spiderpool|orbweaver|workflow|rdma|etcd)_[a-z_]+\{cluster=~\"\$cluster\""
 )
 METRIC: Final = re.compile(r"\b(?:spiderpool|orbweaver|workflow|rdma|etcd)_[a-z_]+")
-LABELS: Final = frozenset({"workflow_type", "rdma_parent_name"})
+LABELS_LIKE_METRICS: Final = frozenset({"workflow_type", "rdma_parent_name"})
 COUNTERS_ON_ALL_FOUR: Final = """
 out_of_sequence rx_vport_rdma_multicast_bytes rx_vport_rdma_unicast_bytes
 tx_vport_rdma_multicast_bytes tx_vport_rdma_unicast_bytes vport_speed_mbps
@@ -53,7 +53,7 @@ packet_seq_err rx_vport_rdma_unicast_packets tx_vport_rdma_multicast_packets
 tx_vport_rdma_unicast_packets
 """,
 }
-"""RDMA dashboard of Spiderpool 1.0 -> its counters that other dashboards lack."""
+"""RDMA dashboard of Spiderpool 1.0 -> its counters that not all four dashboards have."""
 
 
 def rules() -> list[dict[str, Any]]:
@@ -97,7 +97,7 @@ def test_a_dashboard_queries_the_selected_data_source_for_the_selected_cluster(p
     assert variables[:2] == ["datasource", "cluster"]
     assert {panel["datasource"]["uid"] for panel in board["panels"]} == {"${datasource}"}
     for expression in expressions:
-        metrics = [name for name in METRIC.findall(expression) if name not in LABELS]
+        metrics = [name for name in METRIC.findall(expression) if name not in LABELS_LIKE_METRICS]
         assert len(METRIC_OF_SELECTED_CLUSTER.findall(expression)) == len(metrics), expression
 
 

@@ -81,7 +81,7 @@ class Prometheus:
         data = self.get_data("/api/v1/query", query="count_over_time(up[1m]) > 1 and up == 1")
         return data is not None and len(data["result"]) == 3  # agent, controller and etcd
 
-    def has_counted_a_scan(self) -> bool:
+    def has_reclaim_scan_sample(self) -> bool:
         return bool(self.get_data("/api/v1/query", query="orbweaver_reclaim_scan_failed")["result"])
 
 
@@ -160,7 +160,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         )
         server = Prometheus(port)
         eventually(server.has_scraped, log)
-        eventually(server.has_counted_a_scan, log)
+        eventually(server.has_reclaim_scan_sample, log)
         yield server
 
 
@@ -208,7 +208,7 @@ def test_every_exposed_metric_is_on_the_reference_page(prometheus: Prometheus) -
 
 
 def test_every_rdma_counter_in_an_expression_exists() -> None:
-    """Names come from the product, because Prometheus has these counters only with RDMA devices."""
+    """Without RDMA devices, Prometheus has no such counters, so ``HELP_TEXTS`` names them."""
     used_metrics = {name for expression in expressions() for name in RDMA.findall(expression)}
     used_metrics -= {"rdma_parent_name"}  # a label
 
@@ -216,7 +216,7 @@ def test_every_rdma_counter_in_an_expression_exists() -> None:
     assert used_metrics <= {f"rdma_{name}_total" for name in HELP_TEXTS}
 
 
-def test_a_healthy_cluster_raises_no_alerts(prometheus: Prometheus) -> None:
+def test_no_alert_fires_in_a_healthy_cluster(prometheus: Prometheus) -> None:
     alerts = prometheus.get_data("/api/v1/alerts")["alerts"]
 
     assert [alert for alert in alerts if alert["state"] == "firing"] == []

@@ -153,7 +153,7 @@ async def test_a_stateful_set_that_is_scaled_down_requests_a_scan(harness: Watch
     )
 
 
-async def test_facts_include_a_replacement_and_a_deletion_that_the_watch_lost(
+async def test_facts_include_a_failure_and_a_deletion_that_the_watch_lost(
     harness: WatchHarness,
 ) -> None:
     harness.api.drop(PODS_PATH, "shop/web-1", watched=False)
@@ -167,7 +167,7 @@ async def test_facts_include_a_replacement_and_a_deletion_that_the_watch_lost(
     assert missing == MissingOwner(certain=True, why="Pod shop/web-1 is gone")
 
 
-async def test_a_node_counts_as_deleted_if_cache_and_server_lack_it(
+async def test_a_node_counts_as_deleted_only_if_the_server_does_not_find_it(
     harness: WatchHarness,
 ) -> None:
     harness.api.put(NODES_PATH, node(ready=True))
@@ -270,20 +270,20 @@ async def test_an_unavailable_server_gets_requests_with_growing_pauses(
     assert not harness.facts.fault
 
 
-async def test_watches_start_with_pauses_if_the_server_ends_every_watch(
+async def test_the_next_watch_waits_for_a_pause_if_the_server_ends_every_watch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(informer, "PAUSE_S_MIN", 3_600.0)
     api = ScriptedApi()
     watches = 0
-    changes: list[Any] = []
+    no_changes: list[Any] = []
 
     async def watch(path: str, version: str, opened: Callable[[], None]) -> AsyncIterator[Any]:
         nonlocal watches
         watches += 1
         await asyncio.sleep(0)
         opened()
-        for change in changes:
+        for change in no_changes:
             yield change
 
     monkeypatch.setattr(api, "watch", watch)
@@ -295,7 +295,7 @@ async def test_watches_start_with_pauses_if_the_server_ends_every_watch(
     assert watches == 1
 
 
-async def test_only_a_read_from_an_unavailable_server_is_unanswered(
+async def test_a_read_is_unanswered_if_the_server_is_unavailable_but_not_if_it_refuses(
     harness: WatchHarness,
 ) -> None:
     owners = harness.facts.owners
@@ -322,19 +322,19 @@ def launcher(name: str) -> Object:
     return {"metadata": metadata, "spec": {"nodeName": "n1"}, "status": {"phase": "Running"}}
 
 
-@pytest.mark.parametrize("vms", [True, False], ids=["fixed addresses", "no fixed addresses"])
+@pytest.mark.parametrize("fixed_vms", [True, False], ids=["fixed addresses", "no fixed addresses"])
 async def test_an_uncached_launcher_pod_of_a_vm_keeps_its_address(
     harness: WatchHarness,
-    vms: bool,
+    fixed_vms: bool,
 ) -> None:
-    harness.facts._switches = FixedSettings(vms=vms)
+    harness.facts._switches = FixedSettings(vms=fixed_vms)
     harness.api.put(PODS_PATH, launcher("launcher-1"), watched=False)
     vm_endpoint = endpoint("vm-a", "uid-launcher-1", "10.6.0.9", "vm/shop/vm-a")
 
     facts = await harness.facts.facts(ledger(vm_endpoint), CLAIMS_READ_AT)
 
     verdict = judge(
-        PodToVerify("shop", "vm-a", "uid-launcher-1", "vm" if vms else None, ("10.6.0.9",)),
+        PodToVerify("shop", "vm-a", "uid-launcher-1", "vm" if fixed_vms else None, ("10.6.0.9",)),
         VerdictContext(facts, ReclaimSettings(), now_s=0.0),
     )
     assert (verdict.finding, verdict.why) == (None, "its Pod is living")

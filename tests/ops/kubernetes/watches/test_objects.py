@@ -30,8 +30,8 @@ def object_of(name: str, **metadata: Any) -> dict[str, Any]:
 
 def controlled_by(kind: str, name: str, api_version: str) -> dict[str, Any]:
     owner = {"kind": kind, "name": name, "apiVersion": api_version, "uid": f"uid-{name}"}
-    backup = {"kind": "Backup", "name": "b", "apiVersion": "v1", "uid": "u"}
-    return {"ownerReferences": [backup, owner | {"controller": True}]}
+    other_owner = {"kind": "Backup", "name": "b", "apiVersion": "v1", "uid": "u"}
+    return {"ownerReferences": [other_owner, owner | {"controller": True}]}
 
 
 def terminated_container(at: str | None) -> dict[str, Any]:
@@ -117,13 +117,13 @@ def test_a_stateful_set_has_a_replica_count_and_a_first_ordinal() -> None:
     assert stateful_set_state(with_first_ordinal) == StatefulSetState("shop", "db", 2, 5)
 
 
-def test_a_vm_instance_has_its_owner_and_its_deletion() -> None:
-    without_vm = object_of("vm", deletionTimestamp=NOON)
+def test_states_of_a_vm_and_its_instance_show_deletion_and_owner() -> None:
+    deleted = object_of("vm", deletionTimestamp=NOON)
     with_vm = object_of("vm", **controlled_by("VirtualMachine", "vm", "kubevirt.io/v1"))
 
-    assert vmi_state(without_vm) == VmiState("shop", "vm", deleting=True, of_vm=False)
+    assert vmi_state(deleted) == VmiState("shop", "vm", deleting=True, of_vm=False)
     assert vmi_state(with_vm) == VmiState("shop", "vm")
-    assert vm_state(without_vm) == VmState("shop", "vm", deleting=True)
+    assert vm_state(deleted) == VmState("shop", "vm", deleting=True)
 
 
 def template(**spec: object) -> dict[str, Any]:

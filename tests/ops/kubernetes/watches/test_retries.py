@@ -27,7 +27,7 @@ from tests.support.engine_harness import within
 MANY_TRIES = 1_100
 PODS = "/api/v1/pods"
 EVENT_LOOP_PASSES = 200
-"""Enough to detect a busy loop."""
+"""A busy loop repeats its work within these passes."""
 
 
 async def run_event_loop() -> None:
@@ -109,8 +109,8 @@ async def test_the_next_list_waits_for_a_pause_after_an_expired_version(
     assert pods_informer.lists == 1
 
 
-class ApiWithoutNads(ScriptedApi):
-    """An API that lists a NetworkAttachmentDefinition (NAD) and fails every write to it."""
+class ApiWithDeletedNad(ScriptedApi):
+    """An API that still lists a deleted NetworkAttachmentDefinition (NAD): writes to it fail."""
 
     merges = 0
 
@@ -121,7 +121,7 @@ class ApiWithoutNads(ScriptedApi):
 
 
 async def test_a_failed_write_to_a_deleted_nad_is_not_repeated_in_a_busy_loop() -> None:
-    api = ApiWithoutNads()
+    api = ApiWithDeletedNad()
     named = {"namespace": "shop", "name": "lan"}
     config = network("macvlan", "lan", macvlan={"master": ["ens3"]})
     config["metadata"] |= named | {"uid": "u1"}
@@ -138,8 +138,8 @@ async def test_a_failed_write_to_a_deleted_nad_is_not_repeated_in_a_busy_loop() 
     assert api.merges == 1
 
 
-class ApiWithEvents(ScriptedApi):
-    """An API that records created objects: Events and NADs."""
+class ApiWithCreatedObjects(ScriptedApi):
+    """An API that records the objects that a client creates: Events and NADs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -154,7 +154,7 @@ class ApiWithEvents(ScriptedApi):
 
 async def test_a_network_with_an_unknown_field_gets_an_event_and_no_nad() -> None:
     """The CRD of another version of Spiderpool may accept more fields than Orbweaver."""
-    api = ApiWithEvents()
+    api = ApiWithCreatedObjects()
     config = network("macvlan", "lan", macvlan={"master": ["ens3"], "mastr": ["ens4"]})
     config["metadata"] |= {"namespace": "shop", "name": "lan", "uid": "u1"}
     attachments = Attachments(cast("Api", api), ObjectWriter(cast("Api", api), "test"))
@@ -175,7 +175,7 @@ class ApiWithoutCidrs(ScriptedApi):
 
     def __init__(self) -> None:
         super().__init__()
-        self.applied = 0
+        self.status_writes = 0
         self.events = 0
         self.event_created = asyncio.Event()
 
@@ -183,8 +183,8 @@ class ApiWithoutCidrs(ScriptedApi):
         return []
 
     async def apply(self, path: str, body: Object, manager: str) -> Object:
-        self.applied += 1
-        if self.applied < 4:
+        self.status_writes += 1
+        if self.status_writes < 4:
             raise ApiUnavailable("the API server does not answer", subject=path)
         return body
 
@@ -207,7 +207,7 @@ async def test_repeated_failures_to_write_a_coordinators_status_create_one_event
         Coordinators(cast("Api", api), objects, CoordinatorReconcilerSettings()).run()
     )
     await within(api.event_created.wait())
-    while api.applied < 4:
+    while api.status_writes < 4:
         await asyncio.sleep(0)
     await run_event_loop()
     work_task.cancel()
