@@ -97,12 +97,12 @@ class GuideRunner:
         before = self._objects()
         printed = [""] * len(page.steps)
         try:
-            for index, step in enumerate(page.steps[: page.steps_before_undo]):
+            for index, step in enumerate(page.steps[: page.step_count_before_undo]):
                 printed[index] = self._run_until_shown(step)
             yield
         finally:
             for index, step in enumerate(
-                page.steps[page.steps_before_undo :], page.steps_before_undo
+                page.steps[page.step_count_before_undo :], page.step_count_before_undo
             ):
                 printed[index] = self._run_until_shown(step)
         self.cluster.until(lambda: self._objects() == before, f"only the objects {before}")

@@ -38,7 +38,7 @@ def settings(tmp_path: Path) -> ControllerSettings:
     return load_settings("/nonexistent/conf.yml", variables)._replace(health_port=0)
 
 
-class Running:
+class RunningController:
     """A controller with the supervisors of its tasks."""
 
     def __init__(self, settings: ControllerSettings) -> None:
@@ -62,8 +62,8 @@ class Running:
 
 
 @pytest.fixture
-async def running(settings: ControllerSettings) -> AsyncIterator[Running]:
-    running = Running(settings)
+async def running(settings: ControllerSettings) -> AsyncIterator[RunningController]:
+    running = RunningController(settings)
     running.start()
     await until(lambda: not running.faults)
     yield running
@@ -72,7 +72,7 @@ async def running(settings: ControllerSettings) -> AsyncIterator[Running]:
 
 @pytest.mark.parametrize("name", [*REPLICA_TASKS, *LEADER_TASKS])
 async def test_a_crashed_task_of_a_controller_is_reported_and_restarted(
-    running: Running, name: str
+    running: RunningController, name: str
 ) -> None:
     supervisor = running.supervisor if name in REPLICA_TASKS else running.leader_supervisor
     term = running.controller.election.term
@@ -93,7 +93,10 @@ async def test_a_crashed_console_is_restarted_and_the_controller_stays_ready(
     settings: ControllerSettings,
 ) -> None:
     console = ConsoleSettings(port=0, auth="none")
-    running, console_supervisor = Running(settings._replace(console=console)), CrashingSupervisor()
+    running, console_supervisor = (
+        RunningController(settings._replace(console=console)),
+        CrashingSupervisor(),
+    )
     running.controller.console_supervisor = console_supervisor
     running.start()
     console_host = running.controller.console
@@ -126,8 +129,8 @@ async def test_the_controller_exits_with_code_4_when_a_task_has_no_restarts_left
     assert code == supervision.EXIT_TASK_ENDED == 4
 
 
-async def test_a_new_term_begins_after_a_task_lost_the_leadership(
-    running: Running, monkeypatch: pytest.MonkeyPatch
+async def test_a_new_term_begins_after_a_task_finds_that_leadership_was_lost(
+    running: RunningController, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first_term = running.controller.election.term
     assert first_term is not None
@@ -155,7 +158,7 @@ async def test_the_other_shutdown_steps_run_after_one_step_fails(
     settings: ControllerSettings, monkeypatch: pytest.MonkeyPatch, failing_step: str
 ) -> None:
     closed_targets: list[str] = []
-    running = Running(settings)
+    running = RunningController(settings)
     targets = {
         "store": (running.controller._store, "close"),
         "jobs": (running.controller.jobs, "close"),

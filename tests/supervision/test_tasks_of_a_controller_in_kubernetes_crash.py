@@ -75,7 +75,7 @@ def settings(server_with_crds: ApiServer, tmp_path: Path) -> ControllerSettings:
     )
 
 
-class Running(NamedTuple):
+class RunningController(NamedTuple):
     """A running controller, with the supervisors of its tasks."""
 
     controller: Controller
@@ -89,7 +89,7 @@ class Running(NamedTuple):
 
 
 @pytest.fixture
-async def running(settings: ControllerSettings) -> AsyncIterator[Running]:
+async def running(settings: ControllerSettings) -> AsyncIterator[RunningController]:
     supervisors = {group: CrashingSupervisor() for group in GROUPS}
     cluster = await watch_of(settings.kubernetes, settings.reclaim)
     controller = Controller(
@@ -101,7 +101,9 @@ async def running(settings: ControllerSettings) -> AsyncIterator[Running]:
     controller.kubernetes.tasks = supervisors["kubernetes"]
     controller.admission.tasks = supervisors["webhooks"]
     stop = asyncio.Event()
-    running = Running(controller, supervisors, asyncio.ensure_future(controller.run(stop)))
+    running = RunningController(
+        controller, supervisors, asyncio.ensure_future(controller.run(stop))
+    )
     await until(
         lambda: running.work.done() or (not running.faults() and _all_tasks_are_supervised(running))
     )
@@ -110,7 +112,7 @@ async def running(settings: ControllerSettings) -> AsyncIterator[Running]:
     await asyncio.wait({running.work})
 
 
-def _all_tasks_are_supervised(running: Running) -> bool:
+def _all_tasks_are_supervised(running: RunningController) -> bool:
     return all(
         {task.name for task in running.supervisors[group].health()} >= set(names)
         for group, names in GROUPS.items()
@@ -119,7 +121,7 @@ def _all_tasks_are_supervised(running: Running) -> bool:
 
 @pytest.mark.parametrize("group", GROUPS)
 async def test_a_crashed_task_is_reported_and_restarted_and_the_controller_continues(
-    running: Running, group: str
+    running: RunningController, group: str
 ) -> None:
     supervisor, controller = running.supervisors[group], running.controller
     assert {task.name for task in supervisor.health()} == set(GROUPS[group])

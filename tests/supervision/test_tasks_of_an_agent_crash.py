@@ -24,7 +24,7 @@ from tests.support.kubernetes import ApiServer
 
 
 def with_all_features(settings: Settings, server: ApiServer, directory: Path) -> Settings:
-    """The features need no kubelet, NIC or control group."""
+    """Enable all features, with settings that need no kubelet, NIC or control group."""
     return settings._replace(
         kubeconfig=str(server.kubeconfig),
         metrics_enabled=True,

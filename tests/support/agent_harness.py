@@ -1,4 +1,4 @@
-"""An agent for tests, with commands of an operator and calls of a container runtime.
+"""Runs an agent, and acts as its operator and its container runtime.
 
 Calls are encoded as docs/reference/cni-executables.md specifies, without code of the product.
 """
@@ -65,8 +65,8 @@ async def exchange(path: str, request: bytes) -> Reply:
 
 
 def request_frame(environment: dict[str, str], stdin: bytes) -> bytes:
-    block = b"".join(f"{name}={value}\0".encode() for name, value in environment.items()) + b"\0"
-    body = block + stdin
+    variables = b"".join(f"{name}={value}\0".encode() for name, value in environment.items())
+    body = variables + b"\0" + stdin
     return b"OWC1" + struct.pack(">I", len(body)) + body
 
 
@@ -96,7 +96,7 @@ class ManualClock:
 
 
 class AgentHarness:
-    """A running agent, with its operator and its container runtime."""
+    """Acts as the operator and the container runtime of a running agent."""
 
     def __init__(self, agent: Agent) -> None:
         self.process = agent
@@ -119,7 +119,7 @@ class AgentHarness:
         )
 
     async def pool(self, name: str, subnet: str, *ips: str, **fields: Any) -> None:
-        """Apply a default pool, unless ``default`` is False."""
+        """Apply a pool. It is a default pool, unless ``default`` is False."""
         family: Family = 6 if ":" in subnet else 4
         fields.setdefault("default", True)
         await self.apply(ApplyPool(Pool(name, family, subnet, ips, **fields)))

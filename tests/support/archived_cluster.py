@@ -1,4 +1,4 @@
-"""Clusters of two nodes that run the real services, with an archive of the log."""
+"""Clusters of two nodes with an archive of their log, and random actions for them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class CniAdd(NamedTuple):
 
 
 class CniDel(NamedTuple):
-    """A CNI DEL on the node of the Pod's endpoint, or on ``node`` without an endpoint."""
+    """A CNI DEL on the node of the Pod's endpoint, or on ``node`` if the Pod has none."""
 
     node: str
     name: str
@@ -127,7 +127,7 @@ class ArchivedCluster:
         return [event async for batch in (await self.view()).events() for event in batch]
 
     async def commit_undecodable_segment(self) -> int:
-        """Commit the segment as a new writer; return the revision."""
+        """Commit a segment of a new writer; return the segment's revision."""
         head = HEAD_CODEC.encode(WriterHead(1, 1))
         writes = [Put(TEST_KEYS.log("ghost", 1), b"\xff"), Put(TEST_KEYS.head("ghost"), head)]
         await self.store.commit([], writes)

@@ -19,7 +19,7 @@ from tests.support.vm import PROJECT_ROOT, Board, boot_command
 
 ROOT: Final = PROJECT_ROOT / ".arm64/root"
 DEADLINE_S: Final = 3 * 3600
-"""For all tests; emulation makes a test about fifty times slower."""
+"""The time limit of one run of pytest; emulation makes a test about fifty times slower."""
 
 BOARD: Final = Board(
     program="qemu-system-aarch64",

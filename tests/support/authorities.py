@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class PlainAuthority:
-    """An authority without the key usage extension, and one server certificate."""
+    """An authority that lacks the key usage extension, with a server certificate that it signed."""
 
     def __init__(self, directory: Path) -> None:
         self.ca = directory / "ca.pem"
@@ -17,9 +17,11 @@ class PlainAuthority:
         request, ca_key = directory / "server.csr", directory / "ca.key"
         names = directory / "names"
         names.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
-        new = ("-newkey", "rsa:2048", "-nodes")
-        _openssl("req", "-x509", *new, "-subj", "/CN=authority", "-keyout", ca_key, "-out", self.ca)
-        _openssl("req", *new, "-subj", "/CN=localhost", "-keyout", self.key, "-out", request)
+        new_key = ("-newkey", "rsa:2048", "-nodes")
+        _openssl(
+            "req", "-x509", *new_key, "-subj", "/CN=authority", "-keyout", ca_key, "-out", self.ca
+        )
+        _openssl("req", *new_key, "-subj", "/CN=localhost", "-keyout", self.key, "-out", request)
         _openssl(
             *("x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", ca_key),
             *("-CAcreateserial", "-extfile", names, "-out", self.certificate),

@@ -48,7 +48,7 @@ KEYS: Final[Mapping[str, tuple[int, str]]] = {
 
 
 class View(NamedTuple):
-    """A page's size in CSS pixels, and the preferred colours, "light" or "dark"."""
+    """A page's size in CSS pixels, and its colour scheme, "light" or "dark"."""
 
     width: int = 1280
     height: int = 900
@@ -108,7 +108,7 @@ class Browser:
 
 
 class Page:
-    """One page, with its errors and warnings, and the requested URLs."""
+    """One page. ``errors``: also its warnings. ``requests``: the URLs that it requested."""
 
     def __init__(self, browser: Browser, session: str) -> None:
         self.session = session
@@ -185,7 +185,7 @@ class Page:
 
 @asynccontextmanager
 async def running_browser(directory: Path) -> AsyncIterator[Browser]:
-    """Run Chromium; ``directory`` gets the profile."""
+    """Run Chromium, which writes its profile to ``directory``."""
     program = shutil.which(BROWSER_PROGRAM)
     assert program is not None, "call require_chromium() first"
     with (directory / "chromium.log").open("wb") as log:
@@ -196,7 +196,7 @@ async def running_browser(directory: Path) -> AsyncIterator[Browser]:
         async with (
             aiohttp.ClientSession() as session,
             session.ws_connect(
-                await _debugger_of(directory, process), max_msg_size=MESSAGE_BYTES_MAX
+                await _debugger_url(directory, process), max_msg_size=MESSAGE_BYTES_MAX
             ) as socket,
         ):
             browser = Browser(socket)
@@ -211,7 +211,7 @@ async def running_browser(directory: Path) -> AsyncIterator[Browser]:
             await process.wait()
 
 
-async def _debugger_of(directory: Path, process: asyncio.subprocess.Process) -> str:
+async def _debugger_url(directory: Path, process: asyncio.subprocess.Process) -> str:
     file = directory / "DevToolsActivePort"
     for _ in attempts(START_DEADLINE_S):
         lines = file.read_text(encoding="ascii").split() if file.exists() else []

@@ -21,7 +21,7 @@ def start_go_programs_with_large_heaps() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Exempt collected objects from garbage collection, because they live until the end."""
+    """Exempt the collected tests from garbage collection, because they live until the end."""
     with gc_paused():
         result = yield
         gc.freeze()

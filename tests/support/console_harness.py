@@ -37,15 +37,15 @@ MINUTE_MS: Final = 60_000
 HELD_ADDRESS: Final = "10.6.0.17"
 """web-1 holds this address from 12:02 to 12:05, and web-0 holds it from 12:10 on."""
 
-COOLING_DOWN: Final = "10.6.0.23"
+COOLING_ADDRESS: Final = "10.6.0.23"
 """The last free address of pool ``lan``; web-3 holds it from 13:00 to 14:00."""
 
 RELEASE_TRACE: Final = "4bf92f3577b34da6a3ce929d0e0e4736"
-"""The trace id of the release of ``COOLING_DOWN``; no other event has a trace id."""
+"""The trace id of the release of ``COOLING_ADDRESS``; no other event has a trace id."""
 
 WIDE_REQUEST: Final = SelectionRequest("eth0", default_ipv4_pools=("wide",))
 HOSTILE_TEXT: Final = "<img src=x onerror=alert(1)>"
-"""A page must show this reason of a quarantine as text."""
+"""The reason of a quarantine, which pages must show as text and not as HTML."""
 
 
 class ConsoleHarness(NamedTuple):
@@ -113,7 +113,7 @@ async def _write_events(clock: _Clock, node_a: NodeHarness, node_b: NodeHarness)
     clock.set(10)
     await node_a.add(pod("web-0"))
     clock.set(12)
-    await _refuse(node_a, "web-9")  # web-0 has the only address
+    await _record_refusal(node_a, "web-9")  # web-0 has the only address
     clock.set(20)
     await node_a.apply(
         lan._replace(
@@ -162,7 +162,7 @@ async def _release(node: NodeHarness, pod_facts: PodFacts) -> None:
     )
 
 
-async def _refuse(node: NodeHarness, name: str) -> None:
+async def _record_refusal(node: NodeHarness, name: str) -> None:
     recorder = RefusalRecorder(node.writer)
     with pytest.raises(AllocationError) as refused:
         await node.add(pod(name))

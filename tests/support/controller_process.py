@@ -1,4 +1,4 @@
-"""Controllers that run as processes, started by their real entry point."""
+"""Runs controllers as processes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ControllerProcess:
         module: str = "ops.controller.main",
     ) -> None:
         self.name = name
-        self.health, self.metrics = free_ports(2)
+        self.health_port, self.metrics_port = free_ports(2)
         self._log = (directory / f"{name}.log").open("wb")
         environment = {
             "ORBWEAVER_ETCD_ENDPOINTS": endpoint,
@@ -42,8 +42,8 @@ class ControllerProcess:
             "ORBWEAVER_ARCHIVE_DIR": str(directory / "archive"),
             "ORBWEAVER_LEASE_TTL_SECONDS": str(lease_ttl_s),
             "SPIDERPOOL_POD_NAME": name,
-            "SPIDERPOOL_HEALTH_PORT": str(self.health),
-            "SPIDERPOOL_METRIC_HTTP_PORT": str(self.metrics),
+            "SPIDERPOOL_HEALTH_PORT": str(self.health_port),
+            "SPIDERPOOL_METRIC_HTTP_PORT": str(self.metrics_port),
             "SPIDERPOOL_ENABLED_METRIC": "true",
             "SPIDERPOOL_ENABLED_DEBUG_METRIC": "true",
         }
@@ -98,7 +98,7 @@ class ControllerProcess:
 
     def sample(self, name: str) -> float | None:
         """The sum of all samples of a metric; None without samples."""
-        _, body = self.get(self.metrics, "/metrics")
+        _, body = self.get(self.metrics_port, "/metrics")
         values = [
             float(line.rpartition(" ")[2])
             for line in body.splitlines()
@@ -117,7 +117,7 @@ class ControllerProcess:
         """Return the body of the readiness check."""
         deadline = time.monotonic() + WAIT_S_MAX
         while True:
-            status, body = await asyncio.to_thread(self.get, self.health, "/readyz")
+            status, body = await asyncio.to_thread(self.get, self.health_port, "/readyz")
             if status == 200:
                 return body
             if time.monotonic() > deadline:

@@ -24,7 +24,7 @@ def attempts(seconds: float = DEADLINE_S) -> Iterator[int]:
 
 
 async def until(condition: Callable[[], object], seconds: float = DEADLINE_S) -> None:
-    """Wait without blocking the event loop. Raises TimeoutError."""
+    """Wait until a condition is true; the event loop continues. Raises TimeoutError."""
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.005)

@@ -15,5 +15,5 @@ def open_descriptors() -> set[str]:
         try:
             descriptors.add(f"{path.name} {path.readlink()}")
         except FileNotFoundError:
-            continue  # the descriptor of this listing
+            continue  # the descriptor that listed the directory
     return descriptors

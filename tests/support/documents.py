@@ -1,6 +1,6 @@
 """Reads the code blocks of documents; tests run the blocks marked ``sh`` unchanged.
 
-A ``text`` block directly after an ``sh`` block shows the output, which ``Page.write`` writes.
+A ``text`` block directly after an ``sh`` block shows its output; ``Page.write`` replaces outputs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ UNDO: Final = "## Undo"
 
 COMMAND_S: Final = 300.0
 
-VARYING: Final = (
+VARYING_TEXTS: Final = (
     (re.compile(r"-[a-f0-9]{5,10}-[a-z0-9]{5}\b"), "-POD"),
     (re.compile(r"\b(?:\d+[dhms]){1,2}(?= |$)", re.MULTILINE), "AGE"),
     (re.compile(r"\b[\d.]+(?:/[\d.]+)* ms\b"), "MS"),
@@ -62,7 +62,7 @@ class Page:
         ]
 
     @property
-    def steps_before_undo(self) -> int:
+    def step_count_before_undo(self) -> int:
         end = self._path.read_text("utf-8").find(f"\n{UNDO}\n")
         assert end >= 0, f"{self._path.name} has no heading {UNDO!r}"
         return sum(
@@ -111,7 +111,7 @@ def shell_blocks(path: Path) -> list[str]:
 
 
 def comparable_lines(text: str) -> list[str]:
-    for pattern, word in VARYING:
+    for pattern, word in VARYING_TEXTS:
         text = pattern.sub(word, text)
     return [line.strip() for line in text.strip().splitlines()]
 

@@ -13,7 +13,7 @@ import pytest
 from tests.support.parts import REAL_PROCESSOR, needs
 
 EMULATION_VARIABLE: Final = "ORBWEAVER_EMULATED"
-"""The variable with ``USER`` or ``MACHINE_EMULATION``; unset without emulation."""
+"""This variable is ``USER`` or ``MACHINE_EMULATION``; it is unset without emulation."""
 
 USER: Final = "user"
 MACHINE_EMULATION: Final = "machine"

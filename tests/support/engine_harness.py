@@ -76,7 +76,7 @@ class EngineHarness:
         return [event.event_type for event in await self.history(handle)]
 
     async def head(self, workflow_id: str, run_id: str = "") -> RunHead:
-        """By default, the head of the newest run of the id."""
+        """Return the head of a run; without ``run_id``, of the newest run of the workflow."""
         return (await self.visibility.describe(workflow_id, run_id)).head
 
     async def until_status(self, workflow_id: str, status: ExecutionStatus) -> RunHead:
@@ -119,7 +119,7 @@ class EngineHarness:
 
 
 async def within(awaitable: Awaitable[T]) -> T:
-    """Raises TimeoutError after ``DEADLINE_S``."""
+    """Await the result. Raises TimeoutError after ``DEADLINE_S``."""
     async with asyncio.timeout(DEADLINE_S):
         return await awaitable
 

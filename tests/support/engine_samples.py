@@ -13,7 +13,7 @@ from workflows.model.errors import ApplicationError
 QUICK = workflow.ActivityOptions(
     start_to_close_s=20, retry=workflow.RetryPolicy(initial_interval_s=0.01)
 )
-"""Retries after 10 ms, without a limit."""
+"""The first retry is after 10 ms; the number of retries has no limit."""
 
 THRICE = QUICK._replace(
     retry=workflow.RetryPolicy(
@@ -41,9 +41,10 @@ class ActivityLimits(NamedTuple):
 class SampleActivities:
     """Activities with state.
 
-    ``calls``: a word for each started attempt. ``failures_left``: how many attempts of ``work``
-    fail. ``gate``: ends ``wait``. ``begun``: ``wait`` has started. ``received_details``: the
-    heartbeat details of each attempt of ``climb``.
+    ``calls``: a word for each started attempt, except of ``climb``. ``failures_left``: how many
+    attempts of ``work`` will fail. ``gate``: ``wait`` and the first ``climb`` wait for it.
+    ``begun``: ``wait`` has started. ``received_details``: the heartbeat details that each attempt
+    of ``climb`` received.
     """
 
     def __init__(self) -> None:

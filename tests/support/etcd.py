@@ -65,7 +65,7 @@ class EtcdMember:
 
     @property
     def pid(self) -> int:
-        return self._running().pid
+        return self._running_process().pid
 
     def launch(self, flags: Sequence[str]) -> None:
         """Start the process without waiting for the member."""
@@ -93,7 +93,7 @@ class EtcdMember:
         """Raises EtcdFailed with the end of the log."""
         deadline = time.monotonic() + START_DEADLINE_S
         while not self.is_healthy():
-            if self._running().poll() is not None or time.monotonic() > deadline:
+            if self._running_process().poll() is not None or time.monotonic() > deadline:
                 raise EtcdFailed(f"{self.name} is not healthy: {self.log()[-_LOG_CHARACTERS:]}")
             time.sleep(_POLL_S)
 
@@ -115,12 +115,12 @@ class EtcdMember:
 
     def pause(self) -> None:
         """Send SIGSTOP: connections stay open, and requests get no response."""
-        self._running().send_signal(signal.SIGSTOP)
+        self._running_process().send_signal(signal.SIGSTOP)
         while not self._is_stopped():
             time.sleep(_POLL_S)
 
     def resume(self) -> None:
-        self._running().send_signal(signal.SIGCONT)
+        self._running_process().send_signal(signal.SIGCONT)
 
     def metric(self, name: str) -> float:
         """The value of a series, given as ``name{labels}``; 0 if the series is missing."""
@@ -146,7 +146,7 @@ class EtcdMember:
         stats = Path(f"/proc/{self.pid}/task").glob("*/stat")
         return all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in stats)
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _running_process(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             raise EtcdFailed(f"{self.name} was not started")
         return self._process

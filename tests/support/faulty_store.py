@@ -58,7 +58,7 @@ class FaultyStore:
         self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
     ) -> TxnResult:
         self.commits += 1
-        self._check()
+        self._require_available()
         fault = self._faults.pop(0) if self._faults else None
         if fault is Fault.REFUSED:
             raise StoreUnavailable("the connection was refused")
@@ -70,7 +70,7 @@ class FaultyStore:
         return result
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
-        self._check()
+        self._require_available()
         return await self.store.read(gets, revision=revision)
 
     def watch(
@@ -84,32 +84,32 @@ class FaultyStore:
         return self.store.watch(ranges, after=after, is_whole=is_whole)
 
     async def grant_lease(self, ttl_s: int) -> int:
-        self._check()
+        self._require_available()
         return await self.store.grant_lease(ttl_s)
 
     async def keep_lease(self, lease: int) -> int:
-        self._check()
+        self._require_available()
         return await self.store.keep_lease(lease)
 
     async def lease_left_s(self, lease: int) -> int:
-        self._check()
+        self._require_available()
         return await self.store.lease_left_s(lease)
 
     async def revoke_lease(self, lease: int) -> None:
-        self._check()
+        self._require_available()
         await self.store.revoke_lease(lease)
 
     async def compact(self, revision: int) -> None:
-        self._check()
+        self._require_available()
         await self.store.compact(revision)
 
     async def alarms(self) -> tuple[str, ...]:
-        self._check()
+        self._require_available()
         return await self.store.alarms()
 
     async def close(self) -> None:
         await self.store.close()
 
-    def _check(self) -> None:
+    def _require_available(self) -> None:
         if self.is_unavailable:
             raise StoreUnavailable("no endpoint answers")

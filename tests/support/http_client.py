@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from http.client import BadStatusLine, HTTPConnection, HTTPSConnection
 from typing import NamedTuple
 
-STALE = (ConnectionError, BadStatusLine, ssl.SSLError)
+STALE_CONNECTION_ERRORS = (ConnectionError, BadStatusLine, ssl.SSLError)
 """Failures of an idle connection that the server has closed."""
 
 
@@ -42,7 +42,7 @@ class HttpClient:
         else:
             try:
                 return self._exchange(connection, method, path, body, headers)
-            except STALE:
+            except STALE_CONNECTION_ERRORS:
                 pass
         return self._exchange(self._connection(), method, path, body, headers)
 

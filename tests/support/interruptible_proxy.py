@@ -13,7 +13,7 @@ CHUNK_BYTES: Final = 65_536
 
 
 class InterruptibleProxy:
-    """A proxy to ``server``, a ``host:port``. ``held``: requests of the last interruption."""
+    """A proxy to ``server``, a ``host:port``. ``held``: request bytes of the last interruption."""
 
     def __init__(self, server: str) -> None:
         self.held = bytearray()

@@ -50,7 +50,7 @@ PLURALS: Final = frozenset(collection.rpartition("/")[2] for collection in COLLE
 
 
 class Emulator(KubernetesEmulator):
-    """kmock's emulator, with the metadata of a real server and creation by apply."""
+    """kmock's emulator, which also sets a real server's metadata and creates objects by apply."""
 
     _versions = itertools.count(1)
 
@@ -61,7 +61,7 @@ class Emulator(KubernetesEmulator):
             is_applied = request.headers.get("Content-Type") == APPLY_PATCH
             is_new = request.method == "POST" or (is_applied and not self._has(key))
             if is_new:
-                _identify(body["metadata"], request.namespace)
+                _add_identity(body["metadata"], request.namespace)
             elif self._has(key):
                 _update(body, self.objects[key].last.raw)
             body["metadata"]["resourceVersion"] = str(next(self._versions))
@@ -73,7 +73,7 @@ class Emulator(KubernetesEmulator):
         return key in self.objects and not self.objects[key].deleted
 
 
-def _identify(metadata: dict[str, Any], namespace: str | None) -> None:
+def _add_identity(metadata: dict[str, Any], namespace: str | None) -> None:
     metadata |= {"uid": str(uuid.uuid4()), "generation": 1, "creationTimestamp": CREATED_AT}
     metadata |= {"namespace": namespace} if namespace else {}
 

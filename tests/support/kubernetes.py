@@ -62,7 +62,7 @@ class Answer(NamedTuple):
 
 
 def missing_programs(*names: str) -> list[str]:
-    """By default, check kube-apiserver and kubectl."""
+    """Return the names of missing programs; without names, check kube-apiserver and kubectl."""
     required = names or ("kube-apiserver", "kubectl")
     return [name for name in required if not (KUBERNETES_PROGRAMS / name).is_file()]
 
@@ -240,7 +240,7 @@ class ApiServer:
         status, text, warnings = self.location.visit(
             lambda: self._send(method, path, body, content)
         )
-        return Answer(status, _read(text), warnings)
+        return Answer(status, _parse_body(text), warnings)
 
     def text(self, path: str) -> str:
         """Raises ApiServerFailed unless the status is 200."""
@@ -320,7 +320,7 @@ class ApiServer:
         }
 
 
-def _read(text: bytes) -> dict[str, Any]:
+def _parse_body(text: bytes) -> dict[str, Any]:
     """Text that is not JSON becomes the message of a ``Status``."""
     try:
         document: dict[str, Any] = json.loads(text)

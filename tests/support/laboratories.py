@@ -1,6 +1,6 @@
 """Network laboratories (``ops.lab``) whose process was killed.
 
-A new laboratory removes the remains of laboratories whose process id is free.
+A new laboratory removes the remains of each laboratory whose process id is no longer in use.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A small datacentre in network namespaces: a router, nodes, an outside host and Pods.
 
-Pods get the NICs of main plugins: a macvlan or a veth pair. The coordinator's engine runs in the
-test's process.
+Pods get NICs like those of main plugins: a macvlan or a veth pair. The coordinator's engine runs in
+the test's process.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SERVICE_CIDRS: Final = ("10.96.0.0/16", "fd00:96::/112")
 GATEWAY_ADDRESSES: Final = ("10.6.0.1/24", "fd00:6::1/64", "10.7.0.1/24", "fd00:7::1/64")
 OUTSIDE_ADDRESSES: Final = ("198.51.100.2", "fd00:99::2")
 
-ROUTER: Final = {"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1"}
+ROUTER_SYSCTLS: Final = {"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1"}
 
 FIRST_NICS: Final = ("eth0", "lan0")
 CALICO_GATEWAY: Final = "169.254.1.1"
@@ -167,7 +167,7 @@ class NetworkNode:
             "route add default via 10.6.0.1",
             "route add default via fd00:6::1",
         )
-        network.set_sysctls(self.inside, ROUTER | {"net/ipv4/conf/all/rp_filter": "0"})
+        network.set_sysctls(self.inside, ROUTER_SYSCTLS | {"net/ipv4/conf/all/rp_filter": "0"})
         self.namespace = network.open_namespace(self.inside)
         self.records = AttachmentRecords(network.directory / name)
         self.cluster = UnparsedSettings()
@@ -244,8 +244,8 @@ class NetworkHarness:
             "link set br0 up",
             *(f"address add {gateway} dev br0{nodad(gateway)}" for gateway in GATEWAY_ADDRESSES),
         )
-        self.set_sysctls(self.fabric, ROUTER)
-        self._nodes = 0
+        self.set_sysctls(self.fabric, ROUTER_SYSCTLS)
+        self._node_count = 0
 
     def close(self) -> None:
         self._stack.close()
@@ -268,8 +268,8 @@ class NetworkHarness:
         return self._stack.enter_context(NetworkNamespace.open(str(named.path)))
 
     def node(self, name: str = "n1") -> NetworkNode:
-        self._nodes += 1
-        return NetworkNode(self, name, self._nodes)
+        self._node_count += 1
+        return NetworkNode(self, name, self._node_count)
 
     def pod(self, node: NetworkNode, name: str = "pod") -> NetworkPod:
         return NetworkPod(node, name)

@@ -108,7 +108,7 @@ class NodeHarness:
         await self.writer.close()
 
     async def apply(self, *commands: Command | Pool) -> list[Applied]:
-        """Apply commands and refresh this node's view; a pool means ApplyPool."""
+        """Apply commands and refresh this node's view; a pool stands for its ApplyPool."""
         results = []
         for command in commands:
             as_command = ApplyPool(command) if isinstance(command, Pool) else command

@@ -42,7 +42,7 @@ async def test_a_controller_reclaims_a_leaked_address_and_exports_metrics_of_its
         health = await controller.until_ready()
         await controller.until_metric("orbweaver_leading", 1)
         await controller.until_metric("orbweaver_cluster_unwatched", 0)
-        _, scraped = await asyncio.to_thread(controller.get, controller.metrics, "/metrics")
+        _, scraped = await asyncio.to_thread(controller.get, controller.metrics_port, "/metrics")
 
         await leak_address(server, "watching")
         await controller.until_metric("orbweaver_reclaim_addresses_total", 1)

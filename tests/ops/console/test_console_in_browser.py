@@ -22,7 +22,7 @@ from ops.console.event_stream import Gap
 from ops.console.workflow_actions import WorkflowActions
 from tests.support.browser import Page, View, require_chromium, running_browser
 from tests.support.console_harness import (
-    COOLING_DOWN,
+    COOLING_ADDRESS,
     HELD_ADDRESS,
     HOSTILE_TEXT,
     RELEASE_TRACE,
@@ -154,7 +154,7 @@ async def test_a_warning_names_parts_of_the_log_that_cannot_be_read(page: Page) 
             ["It holds no address", "all of its addresses are in use"],
         ),
         # Which addresses are in cool-down ("resting" in the API), and until when?
-        (["#/addresses?state=resting"], [COOLING_DOWN, "until", "shop/web-3"]),
+        (["#/addresses?state=resting"], [COOLING_ADDRESS, "until", "shop/web-3"]),
         # What changed in the ten minutes before 12:29?
         (["#/events?since=10m&at=2026-01-01T12:29:00Z"], ["record-defined", "pool-defined"]),
         # Which reservation has the address, and who defined the reservation?
@@ -227,7 +227,7 @@ async def test_the_slider_moves_by_keys_and_plays_up_to_the_present(page: Page) 
 
 
 async def test_stepping_over_an_event_shows_the_state_before_and_after_it(page: Page) -> None:
-    await show(page, f"#/addresses/{COOLING_DOWN}?at=2026-01-01T13%3A30%3A00Z")
+    await show(page, f"#/addresses/{COOLING_ADDRESS}?at=2026-01-01T13%3A30%3A00Z")
     await page.expect(f"{VERDICT}.includes('allocated to shop/web-3')")
 
     await page.evaluate("document.querySelector('[title=\"Before the last event\"]').click()")
@@ -243,7 +243,7 @@ async def test_the_pointer_and_keys_show_the_holder_of_a_cell(page: Page) -> Non
     )
     assert label == f"{HELD_ADDRESS} allocated, held by shop/web-0"
 
-    await page.point_at(f'[data-key="{COOLING_DOWN}"]')
+    await page.point_at(f'[data-key="{COOLING_ADDRESS}"]')
     await page.expect(
         "document.querySelector('.grid-details').innerText.includes('Cool-down until')"
     )
@@ -394,7 +394,7 @@ async def test_an_open_page_shows_new_events(page: Page, console: ConsoleHarness
     await page.expect(SHOWN)  # a gap reloads the page
 
     await show(page, "#/nodes/node-a")
-    assert COOLING_DOWN in await text_of(page, "section:nth-of-type(2)")  # released addresses
+    assert COOLING_ADDRESS in await text_of(page, "section:nth-of-type(2)")  # released addresses
     await console.node_a.add(pod("late-2"), request=WIDE_REQUEST)
     await page.expect("document.querySelector('td a[href*=\"late-2\"]') !== null")
 

@@ -35,7 +35,7 @@ class BreakingStore(FaultyStore):
         is_whole: IsWhole | None = None,
     ) -> AsyncIterator[WatchBatch]:
         async for batch in self.store.watch(ranges, after=after, is_whole=is_whole):
-            self._check()
+            self._require_available()
             yield batch
 
 

@@ -45,7 +45,7 @@ async def test_a_deleted_pods_address_is_reclaimed_without_a_del(
         await node.add(pod("web-0"))
         with ControllerProcess("c-1", etcd.endpoints[0], node.keys.cluster, tmp_path) as controller:
             await controller.until_ready()
-            _, ready = await asyncio.to_thread(controller.get, controller.health, "/readyz")
+            _, ready = await asyncio.to_thread(controller.get, controller.health_port, "/readyz")
             await controller.until_metric("orbweaver_leading", 1)
             await node.apply(DeleteRecord("Pod", "shop", "web-0"))  # no DEL follows
 
@@ -60,7 +60,7 @@ async def test_a_deleted_pods_address_is_reclaimed_without_a_del(
 
 async def until_metrics_exist(controller: ControllerProcess) -> None:
     async def missing_metrics() -> set[str]:
-        _, scraped = await asyncio.to_thread(controller.get, controller.metrics, "/metrics")
+        _, scraped = await asyncio.to_thread(controller.get, controller.metrics_port, "/metrics")
         return {name for name in METRICS if f"\n{name}{{" not in scraped}
 
     deadline_s = time.monotonic() + WAIT_S_MAX

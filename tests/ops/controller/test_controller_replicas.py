@@ -112,12 +112,12 @@ async def test_probes_and_metrics_match_the_state(
                 "[+]task/pool-dispatcher ok",
                 "readyz check passed",
             ]
-            assert controller.get(controller.health, "/livez")[0] == 200
-            assert controller.get(controller.health, "/v1/runtime/readiness")[0] == 200
+            assert controller.get(controller.health_port, "/livez")[0] == 200
+            assert controller.get(controller.health_port, "/v1/runtime/readiness")[0] == 200
             await controller.until_metric("spiderpool_total_ippool_counts", 2)
             await controller.until_metric("spiderpool_total_subnet_counts", 1)
             await controller.until_metric("orbweaver_claims", 1)
-            _, text = controller.get(controller.metrics, "/metrics")
+            _, text = controller.get(controller.metrics_port, "/metrics")
         await node.store.close()
 
     assert 'spiderpool_debug_ippool_total_ip_counts{SpiderIPPool="blue"' in text

@@ -144,7 +144,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         )
         ports = {
             "orbweaver-agent": metrics,
-            "orbweaver-controller": controller.metrics,
+            "orbweaver-controller": controller.metrics_port,
             "orbweaver-etcd": int(etcd.endpoints[0].rpartition(":")[2]),
         }
         assert PROMETHEUS is not None
