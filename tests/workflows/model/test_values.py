@@ -98,9 +98,9 @@ def test_every_workflow_error_is_converted_to_data_and_back(error: BaseException
 def test_a_long_chain_of_causes_and_a_long_message_are_truncated() -> None:
     error: BaseException = ValueError("x" * 10_000)
     for _ in range(50):
-        above = ValueError("above")
-        above.__cause__ = error
-        error = above
+        outer = ValueError("outer")
+        outer.__cause__ = error
+        error = outer
     failure: Failure | None = failure_of(error)
 
     depth = 0
@@ -156,7 +156,7 @@ def test_only_running_and_paused_executions_are_open() -> None:
 
 
 def test_the_docstring_of_the_errors_module_lists_every_error() -> None:
-    drawn = [
+    listed = [
         line.split("── ")[1].split()[0]
         for line in str(errors.__doc__).splitlines()
         if "── " in line
@@ -167,4 +167,4 @@ def test_the_docstring_of_the_errors_module_lists_every_error() -> None:
         if isinstance(kind, type) and issubclass(kind, errors.WorkflowError)
     }
 
-    assert sorted(drawn) == sorted(classes - {"WorkflowError", "_SubjectError"})
+    assert sorted(listed) == sorted(classes - {"WorkflowError", "_SubjectError"})

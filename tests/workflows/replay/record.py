@@ -69,7 +69,7 @@ CLUSTER: Final = """
 """A script for ``ReclaimJobHarness``. The Pod with ``add=no`` gets no address."""
 
 Write = Callable[[str, TimeSkippingHandle], Awaitable[None]]
-"""Writes the history of an execution. The name is the path without version and suffix."""
+"""Writes the history of an execution to the file ``<name>-v<version>.json``."""
 
 
 async def samples(write: Write) -> None:

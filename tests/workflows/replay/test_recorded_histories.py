@@ -50,13 +50,15 @@ RECORDED = sorted(set(HERE.glob("*/*.json")) - {BROKEN})
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
 def test_a_recorded_history_can_be_replayed_completely_and_up_to_each_task(path: Path) -> None:
     history = from_json(path.read_bytes())
-    cuts = [event.event_id - 1 for event in history if event.event_type == "WorkflowTaskStarted"]
+    task_starts = [
+        event.event_id - 1 for event in history if event.event_type == "WorkflowTaskStarted"
+    ]
 
     assert replay_file(REGISTRY, path).closed
     assert from_json(to_json(history)) == history
-    assert cuts
-    for cut in cuts:
-        assert not replay(REGISTRY, history[:cut]).closed
+    assert task_starts
+    for task_start in task_starts:
+        assert not replay(REGISTRY, history[:task_start]).closed
 
 
 def test_every_job_has_a_history_in_the_current_format() -> None:

@@ -123,7 +123,7 @@ async def test_a_schedule_starts_each_execution_if_jitter_exceeds_the_catchup_wi
 
 
 @pytest.mark.parametrize(
-    ("overlap", "started"),
+    ("overlap", "executions"),
     [
         (OverlapPolicy.SKIP, ["23 Completed", "02 Running"]),
         (OverlapPolicy.BUFFER_ONE, ["23 Completed", "00 Running"]),
@@ -133,12 +133,12 @@ async def test_a_schedule_starts_each_execution_if_jitter_exceeds_the_catchup_wi
     ],
 )
 async def test_the_overlap_policy_decides_which_actions_start_while_another_action_runs(
-    env: WorkflowEnvironment, overlap: OverlapPolicy, started: list[str]
+    env: WorkflowEnvironment, overlap: OverlapPolicy, executions: list[str]
 ) -> None:
     await _create(env, overlap, seconds=2.5 * HOUR_S)
     await env.advance(4 * HOUR_S)
 
-    assert [f"{time[:2]} {status}" for time, status in await _executions(env)] == sorted(started)
+    assert [f"{time[:2]} {status}" for time, status in await _executions(env)] == sorted(executions)
 
 
 async def test_a_paused_schedule_starts_an_action_only_when_triggered(
@@ -192,7 +192,7 @@ async def test_a_running_action_keeps_its_workflow_id_after_the_schedule_is_repl
     assert (await _describe(env, handle)).running == ("nightly-2023-11-14T23:00:00Z",)
 
 
-async def test_a_list_has_every_schedule_until_it_is_deleted(env: WorkflowEnvironment) -> None:
+async def test_a_schedule_is_listed_until_the_schedule_is_deleted(env: WorkflowEnvironment) -> None:
     handle = await _create(env)
     schedules = Schedules(env.client)
     daily = Schedule(ACTION, ScheduleSpec(cron=("30 3 * * *",)))

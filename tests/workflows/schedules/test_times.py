@@ -123,12 +123,12 @@ def test_starts_are_in_order_if_the_jitter_is_longer_than_the_interval() -> None
 def test_the_overlap_policy_decides_which_starts_are_buffered_or_skipped(
     overlap: OverlapPolicy, running: int, buffered: tuple[int, ...], skipped: int
 ) -> None:
-    after = take_due(
+    progress = take_due(
         "prune", _schedule(overlap), ScheduleProgress(), 5 * MINUTE_MS, running=running
     )
 
-    assert after.buffered == tuple(number * MINUTE_MS for number in buffered)
-    assert (after.skipped_overlap, after.handled_ms) == (skipped, 5 * MINUTE_MS)
+    assert progress.buffered == tuple(number * MINUTE_MS for number in buffered)
+    assert (progress.skipped_overlap, progress.handled_ms) == (skipped, 5 * MINUTE_MS)
 
 
 def test_starts_beyond_the_limit_of_buffered_starts_are_skipped() -> None:
@@ -143,10 +143,10 @@ def test_starts_beyond_the_limit_of_buffered_starts_are_skipped() -> None:
 def test_times_older_than_the_catchup_window_are_missed() -> None:
     schedule = _schedule(OverlapPolicy.BUFFER_ALL, window_s=120)
 
-    after = take_due("prune", schedule, ScheduleProgress(), 10 * MINUTE_MS, running=0)
+    progress = take_due("prune", schedule, ScheduleProgress(), 10 * MINUTE_MS, running=0)
 
-    assert after.buffered == (8 * MINUTE_MS, 9 * MINUTE_MS, 10 * MINUTE_MS)
-    assert after.missed_catchup_window == 7
+    assert progress.buffered == (8 * MINUTE_MS, 9 * MINUTE_MS, 10 * MINUTE_MS)
+    assert progress.missed_catchup_window == 7
 
 
 DAILY_AT_3 = ScheduleSpec(cron=("0 3 * * *",), jitter_s=7_200)

@@ -10,7 +10,7 @@ from workflows.api.definitions import Registry
 from workflows.model.errors import ApplicationError
 
 QUICK = workflow.ActivityOptions(start_to_close_s=5)
-TWICE = QUICK._replace(
+TWO_ATTEMPTS = QUICK._replace(
     retry=workflow.RetryPolicy(
         maximum_attempts=2, non_retryable=("Poison",), pause_when_exhausted=True
     )
@@ -49,7 +49,7 @@ class Doubling:
 class Failing:
     @workflow.run
     async def run(self, times: int, options: str = "quick") -> int:
-        chosen = TWICE if options == "twice" else QUICK
+        chosen = TWO_ATTEMPTS if options == "twice" else QUICK
         return await workflow.execute_activity(fail, times, options=chosen)
 
 
@@ -58,7 +58,7 @@ class Poisoned:
     @workflow.run
     async def run(self) -> str:
         try:
-            await workflow.execute_activity(poison, options=TWICE)
+            await workflow.execute_activity(poison, options=TWO_ATTEMPTS)
         except workflow.ActivityError as error:
             cause = error.__cause__
             assert isinstance(cause, ApplicationError)
@@ -127,7 +127,7 @@ class Parent:
 class Forgetful:
     """Starts the child ``Sleeper`` and closes without waiting for the child.
 
-    ``then``: the workflow type that continues as new; "": the workflow completes.
+    If ``then`` is not empty, the workflow continues as new with the type ``then``.
     """
 
     @workflow.run

@@ -20,11 +20,11 @@ class Requesting:
     """Requests ``count`` activities concurrently; returns their outcomes."""
 
     @workflow.run
-    async def run(self, count: int, bounds: dict[str, Any], attempts: int = 0) -> list[str]:
+    async def run(self, count: int, timeouts: dict[str, Any], attempts: int = 0) -> list[str]:
         options = workflow.ActivityOptions(
             retry=workflow.RetryPolicy(maximum_attempts=attempts, pause_when_exhausted=True),
             cancellation=workflow.CancellationType.WAIT_CANCELLATION_COMPLETED,
-        )._replace(**bounds)
+        )._replace(**timeouts)
         pending: list[Awaitable[object]] = [
             workflow.start_activity("act", number, options=options) for number in range(count)
         ]
@@ -76,9 +76,9 @@ class ActivityHarness:
     async def __aexit__(self, *_: object) -> None:
         await self.env.close()
 
-    async def run(self, body: Body, count: int = 1, attempts: int = 0, **bounds: float) -> object:
+    async def run(self, body: Body, count: int = 1, attempts: int = 0, **timeouts: float) -> object:
         self.body = body
-        return await self.env.execute(Requesting, count, bounds, attempts)
+        return await self.env.execute(Requesting, count, timeouts, attempts)
 
 
 async def test_concurrent_activities_take_the_time_of_the_longest_activity() -> None:

@@ -170,7 +170,7 @@ async def test_a_cancelled_workflow_runs_an_activity_before_it_ends(
     assert "ActivityTaskCompleted" in await handle.event_types()
 
 
-async def test_terminating_a_workflow_runs_no_code(env: WorkflowEnvironment) -> None:
+async def test_a_terminated_workflow_schedules_no_activity(env: WorkflowEnvironment) -> None:
     handle = await env.start(Sleeper)
     await env.settle()
     await handle.terminate("enough")

@@ -1,6 +1,6 @@
 """A quarantine is lifted after silent probes, and not after answered or failed probes.
 
-``ProbeOutcome.returned``: the execution has lifted the quarantine.
+``ProbeOutcome.returned`` is true if the execution has lifted the quarantine.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ async def test_one_answer_between_silent_probes_resets_the_count(harness: ProbeJ
     assert len(prober.targets) == 3 + SILENT_PROBES
 
 
-async def test_a_prober_without_an_interface_never_lifts_a_quarantine(
+async def test_a_quarantine_is_not_lifted_if_the_prober_has_no_interface(
     harness: ProbeJobHarness,
 ) -> None:
     await harness.quarantine()
@@ -170,7 +170,7 @@ async def test_a_prober_without_an_interface_never_lifts_a_quarantine(
     assert (status["silent"], status["text"]) == (0, NO_PROBER)
 
 
-async def test_a_prober_that_fails_never_lifts_a_quarantine(harness: ProbeJobHarness) -> None:
+async def test_a_quarantine_is_not_lifted_if_every_probe_fails(harness: ProbeJobHarness) -> None:
     class FailingProber:
         async def probe(self, target: ProbeTarget) -> ProbeResult:
             raise StoreUnavailable("the cable is out")
@@ -224,7 +224,7 @@ async def test_an_address_that_an_operator_quarantines_again_stays_quarantined(
     assert await harness.is_quarantined()
 
 
-async def test_the_execution_ends_when_the_quarantine_has_another_conflicting_host(
+async def test_the_execution_ends_when_the_address_is_quarantined_again_for_a_later_sighting(
     harness: ProbeJobHarness,
 ) -> None:
     await harness.quarantine()

@@ -21,8 +21,8 @@ from workflows.jobs.quarantine.prober import ProbeResult, ProbeTarget
 
 ADDRESS = "10.6.0.12"
 EXECUTION = f"quarantine/{ADDRESS}"
-WRITES_MAX = 16
-"""The approximate number of writes until the first probe is recorded."""
+WRITES_UNTIL_FIRST_RESULT = 16
+"""The approximate number of writes until the first probe result is recorded."""
 
 
 class SilentProber:
@@ -59,13 +59,13 @@ async def test_silent_probes_lift_the_quarantine(store: KeyValueStore) -> None:
 
 
 @pytest.mark.parametrize("moment", Moment, ids=lambda moment: moment.name.lower())
-@pytest.mark.parametrize("at", range(1, WRITES_MAX + 1))
+@pytest.mark.parametrize("write_number", range(1, WRITES_UNTIL_FIRST_RESULT + 1))
 async def test_the_next_controller_lifts_the_quarantine_after_a_kill_at_any_write(
-    at: int, moment: Moment
+    write_number: int, moment: Moment
 ) -> None:
     async with JobHostHarness(MemoryStore(), make_host) as hosts:
         await _quarantine(hosts.node)
-        killing = KillingStore(hosts.store, at, moment)
+        killing = KillingStore(hosts.store, write_number, moment)
         await hosts.start_controller("killed", killing)
         await hosts.until_open(EXECUTION)
         await _request_probe(hosts.client, 0)

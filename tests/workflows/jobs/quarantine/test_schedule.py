@@ -17,13 +17,13 @@ from workflows.jobs.quarantine.schedule import (
 SILENT = ProbeResult("silent")
 ANSWERED = ProbeResult("answered", "02:00:00:00:00:01")
 UNABLE = ProbeResult("unable", text="no link")
-ANSWERS = st.lists(st.sampled_from([SILENT, ANSWERED, UNABLE]), max_size=40)
+RESULTS = st.lists(st.sampled_from([SILENT, ANSWERED, UNABLE]), max_size=40)
 
 
-def progress_after(answers: list[ProbeResult]) -> ProbeProgress:
+def progress_after(results: list[ProbeResult]) -> ProbeProgress:
     progress = ProbeProgress()
-    for answer in answers:
-        progress = with_result(progress, answer, at_s=0.0)
+    for result in results:
+        progress = with_result(progress, result, at_s=0.0)
     return progress
 
 
@@ -44,21 +44,21 @@ def test_each_answer_doubles_the_pause_and_a_silent_probe_resets_the_pause() -> 
     assert progress_after([ANSWERED] * 20 + [SILENT]).pause_s == PAUSE_S
 
 
-@given(ANSWERS)
+@given(RESULTS)
 def test_probes_that_could_not_be_made_do_not_count_as_silent(
-    answers: list[ProbeResult],
+    results: list[ProbeResult],
 ) -> None:
-    decisive = [answer for answer in answers if answer.verdict != "unable"]
+    decisive = [result for result in results if result.verdict != "unable"]
 
-    assert progress_after(answers).silent == progress_after(decisive).silent
-    assert not progress_after([UNABLE] * len(answers)).may_lift
+    assert progress_after(results).silent == progress_after(decisive).silent
+    assert not progress_after([UNABLE] * len(results)).may_lift
 
 
-@given(ANSWERS)
+@given(RESULTS)
 def test_a_quarantine_may_be_lifted_only_if_the_last_probes_were_silent(
-    answers: list[ProbeResult],
+    results: list[ProbeResult],
 ) -> None:
-    verdicts = [answer.verdict for answer in answers if answer.verdict != "unable"]
+    verdicts = [result.verdict for result in results if result.verdict != "unable"]
 
     is_silent = len(verdicts) >= SILENT_PROBES and set(verdicts[-SILENT_PROBES:]) == {"silent"}
-    assert progress_after(answers).may_lift == is_silent
+    assert progress_after(results).may_lift == is_silent

@@ -12,7 +12,7 @@ from tests.workflows.jobs.reclaim.reclaim_job_harness import ReclaimJobHarness
 @pytest.fixture
 async def harness() -> AsyncIterator[ReclaimJobHarness]:
     harness = ReclaimJobHarness()
-    # The Pod kube/controller keeps every complete listing from being empty.
+    # A complete listing always has the Pod kube/controller.
     await harness.script(
         """
         pool main 10.6.0.11-10.6.0.60

@@ -30,7 +30,7 @@ from workflows.testing.environment import WorkflowEnvironment
 
 
 class ScriptedFacts:
-    """The lists of the scripted API server. ``fault``: the error that ``facts`` raises."""
+    """The lists of the scripted API server. If ``fault`` is set, ``facts`` raises it."""
 
     def __init__(self, cluster: ScriptedCluster) -> None:
         self.cluster = cluster
@@ -54,7 +54,7 @@ class ScriptedFacts:
 
 
 class ReclaimJobHarness(ReclaimHarness):
-    """A cluster with running workflows. ``started``: workflow id -> deadline."""
+    """A cluster with running workflows. ``started`` maps workflow ids to deadlines."""
 
     def __init__(self, settings: ReclaimSettings = ReclaimSettings()) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class ReclaimJobHarness(ReclaimHarness):
         self.is_prepared = True
 
     async def take_settings(self) -> None:
-        """Use the current settings and observer."""
+        """Give the current settings and observer to the activities and the listener."""
         self._scan._context = self._pods._context = context = await self._context()
         self.listener = ChangeListener(context, self._start_pod, self._scan_nothing)
 

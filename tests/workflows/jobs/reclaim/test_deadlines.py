@@ -41,7 +41,7 @@ async def test_a_reclaim_has_a_link_to_the_add_and_the_release_names_the_attempt
             await node.apply(DeleteRecord("Pod", "shop", "web-0"))
 
             async def is_free() -> bool:
-                return not {"web-0"} & await pods_with_claims(node)
+                return "web-0" not in await pods_with_claims(node)
 
             await eventually(is_free)
         (release,) = [
@@ -75,7 +75,7 @@ async def test_a_reclaim_has_a_link_to_the_add_and_the_release_names_the_attempt
     assert release.cause.correlation_id == "reclaim/shop/web-0/uid-web-0"
 
 
-async def test_the_cause_of_a_claim_is_found_by_the_event_of_the_claim() -> None:
+async def test_the_cause_of_a_claim_is_the_cause_of_its_event() -> None:
     async with NodeHarness(MemoryStore()) as node:
         await node.apply(pool("main", "10.6.0.10-10.6.0.200"))
         for name in ("web-0", "web-1", "web-2"):

@@ -142,7 +142,7 @@ async def test_an_execution_reports_its_release_if_a_signal_arrives_meanwhile(
 async def test_the_next_controller_releases_an_address_only_after_two_own_observations(
     harness: ReclaimJobHarness,
 ) -> None:
-    """The wall clock of the next controller is one second ahead."""
+    """The wall clock of the next controller is one second ahead of the first one's."""
     await prepare_pod(harness)
     await report_change(harness, "delete pod shop/web-0 grace=30s")
     await harness.tick("59s")

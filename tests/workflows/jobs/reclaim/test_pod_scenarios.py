@@ -1,4 +1,4 @@
-"""The golden scenarios of reclaim print the recorded outputs if every Pod has an execution."""
+"""The golden scenarios of reclaim, with an execution for each Pod, print the recorded outputs."""
 
 from __future__ import annotations
 

@@ -48,13 +48,13 @@ async def pods_with_claims(node: NodeHarness) -> set[str]:
 async def test_a_deleted_pod_and_the_pods_of_a_deleted_node_lose_their_addresses(
     store: KeyValueStore,
 ) -> None:
-    async with NodeHarness(store) as node, NodeHarness(store, "node-b") as other:
+    async with NodeHarness(store) as node, NodeHarness(store, "node-b") as node_b:
         await node.apply(pool("main", "10.6.0.10-10.6.0.200"))
-        await other.view.freshen()
+        await node_b.view.freshen()
         for name in ("web-0", "web-1", "web-2"):
             await node.apply(ApplyRecord(RecordDefined("Pod", "shop", name)))
-            await other.add(pod(name, node="node-b"))
-        await other.add(pod("db-0", node="node-b", fixed="statefulset"))
+            await node_b.add(pod(name, node="node-b"))
+        await node_b.add(pod("db-0", node="node-b", fixed="statefulset"))
         await node.add(pod("alive"))
         await node.apply(ApplyRecord(RecordDefined("Node", "", "node-b")))
         async with running_leader(node):

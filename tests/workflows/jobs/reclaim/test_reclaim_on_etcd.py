@@ -28,7 +28,7 @@ RELEASES_BEFORE_KILL = 20
 
 
 class BlockingReleaser:
-    """Blocks all releases after the first ``RELEASES_BEFORE_KILL``, until ``is_open`` is set."""
+    """Until ``is_open`` is set, releases after the first ``RELEASES_BEFORE_KILL`` never end."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.blocked = asyncio.Event()
@@ -87,7 +87,7 @@ async def _run_with_a_kill(store: KeyValueStore, blocker: BlockingReleaser) -> N
             blocker.is_open = True
 
             async def all_are_released() -> bool:
-                return len((await node.read_ledger()).claims) == 1  # the Pod alive
+                return len((await node.read_ledger()).claims) == 1  # that of the Pod ``alive``
 
             await eventually(all_are_released)
         for task in tasks:

@@ -241,12 +241,12 @@ async def test_applied_records_and_pods_without_addresses_are_not_reported(
 
 
 class CountingStore(MemoryStore):
-    """A store that counts the reads of all endpoints."""
+    """A store that counts the reads that return all endpoints at once."""
 
-    whole_reads = 0
+    reads_of_all_endpoints = 0
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
-        self.whole_reads += Get(*Keys("test").range_of("endpoint")) in gets
+        self.reads_of_all_endpoints += Get(*Keys("test").range_of("endpoint")) in gets
         return await super().read(gets, revision=revision)
 
 
@@ -271,4 +271,4 @@ async def test_all_endpoints_are_read_once_if_several_node_records_are_deleted_t
     reported_changes = [await within(anext(changes)) for _ in names]
 
     assert [change.pod.name for change in reported_changes] == [f"web-{name}" for name in names]
-    assert store.whole_reads == 1
+    assert store.reads_of_all_endpoints == 1

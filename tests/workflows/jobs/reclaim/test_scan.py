@@ -43,10 +43,10 @@ async def test_a_scan_succeeds_if_the_execution_of_a_pod_rejects_a_signal(
     await harness.start_scan()
     assert harness.started, "an execution waits for the end of the grace period"
 
-    async def refuse(_: ReclaimDeadline) -> None:
+    async def reject_signal(_: ReclaimDeadline) -> None:
         raise LimitExceeded("SIGNALS_MAX")
 
-    monkeypatch.setattr(harness._scan, "_start", refuse)
+    monkeypatch.setattr(harness._scan, "_start", reject_signal)
     await harness.handle.signal(SCAN_NOW)
     await harness.tick("2s")
 
@@ -102,7 +102,7 @@ async def test_a_failed_release_does_not_stop_other_releases_and_is_tried_again(
     assert await harness.claimed() == {"10.6.0.12"}, "the address of web-1"
     await harness.tick("5m")
     failed_status = await harness.status()
-    # ``paused``: the number of failed releases.
+    # ``paused`` counts the failed releases.
     assert (failed_status["paused"], failed_status["released"]) == (1, 2)
     assert "it always fails" in str(failed_status["paused_steps"])
     assert await harness.handle.status() is ExecutionStatus.RUNNING

@@ -31,7 +31,7 @@ async def test_the_second_scan_releases_the_address_of_a_deleted_pod(
     second_status = await harness.status()
 
     assert await harness.claimed() == {"10.6.0.11"}
-    # ``looks``: scans. ``suspects``: Pods that were observed as gone only once.
+    # ``looks`` counts scans; ``suspects`` counts Pods that were observed as gone only once.
     assert (first_status["looks"], first_status["suspects"], first_status["released"]) == (1, 1, 0)
     assert (second_status["looks"], second_status["suspects"], second_status["released"]) == (
         2,
@@ -40,7 +40,7 @@ async def test_the_second_scan_releases_the_address_of_a_deleted_pod(
     )
 
 
-async def test_a_terminating_pod_on_a_lost_node_loses_its_address_unless_it_is_fixed(
+async def test_a_terminating_pod_on_a_lost_node_loses_its_address_unless_the_address_is_fixed(
     harness: ReclaimJobHarness,
 ) -> None:
     await harness.script(

@@ -97,7 +97,7 @@ class RetirementHarness:
     async def _start_execution(
         self, workflow: type, kind: str, request: RetirementRequest
     ) -> TimeSkippingHandle:
-        workflow_id = retirement_id(kind, request.name)  # type: ignore[arg-type]  # one of the two
+        workflow_id = retirement_id(kind, request.name)  # type: ignore[arg-type]
         handle = await self.environment.start(workflow, request, workflow_id=workflow_id)
         await self.environment.settle()
         return handle

@@ -14,7 +14,7 @@ from tests.workflows.jobs.job_host_harness import JobHostHarness
 from tests.workflows.jobs.retirement.retirement_harness import blue_pool, create_net, red_pool
 
 WRITES_OF_A_RETIREMENT = 12
-"""Approximate, until the pool is deleted."""
+"""The approximate number of writes until the pool is deleted."""
 
 
 async def _all_is_deleted(node: NodeHarness) -> bool:
@@ -69,15 +69,15 @@ async def test_a_cancelled_retirement_reinstates_the_pool(store: KeyValueStore) 
 
 
 @pytest.mark.parametrize("moment", Moment, ids=lambda moment: moment.name.lower())
-@pytest.mark.parametrize("at", range(1, WRITES_OF_A_RETIREMENT + 1))
+@pytest.mark.parametrize("write_number", range(1, WRITES_OF_A_RETIREMENT + 1))
 async def test_the_next_controller_finishes_a_retirement_after_a_kill_at_any_write(
-    at: int, moment: Moment
+    write_number: int, moment: Moment
 ) -> None:
     async with JobHostHarness(MemoryStore()) as hosts:
         await hosts.node.apply(blue_pool())
         await hosts.node.add(pod("web-0"))
         await hosts.node.apply(RetirePool("blue"))
-        killing = KillingStore(hosts.store, at, moment)
+        killing = KillingStore(hosts.store, write_number, moment)
         await hosts.start_controller("killed", killing)
         await hosts.until_open("retire/pool/blue")
         await hosts.node.delete(pod("web-0"))

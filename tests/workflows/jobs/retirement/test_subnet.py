@@ -112,7 +112,7 @@ async def test_the_subnet_and_its_pools_are_reinstated_at_the_deadline_if_reques
     assert await harness.is_retiring_by_pool() == {"blue": False}
 
 
-async def test_a_subnet_retires_all_pools_if_one_step_cannot_name_all(
+async def test_a_subnet_with_more_pools_than_one_step_can_name_retires_all_pools(
     harness: RetirementHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pools_named_max, pool_count = 3, 9
@@ -150,7 +150,7 @@ async def test_a_cancellation_after_continue_as_new_reinstates_the_pools(
 
 def test_a_cancellation_reinstates_a_pool_whose_child_is_still_starting() -> None:
     remaining = RemainingClaims("held", pool_count=1, pools=("blue",))
-    # Activity 1: the first step. Activity 2: the reinstatement. Child 1: the retirement of blue.
+    # Activity 1 is the first step, activity 2 the reinstatement, child 1 the retirement of blue.
     script = Script(SubnetRetirement, ["net"])
     script.task()
     script.task(ev.ActivityTaskCompleted(1, to_payload(remaining, what="the result of a step")))

@@ -23,7 +23,7 @@ from workflows.jobs.provider.client import ALLOCATE_PATH, RELEASE_PATH
 pytestmark = pytest.mark.etcd
 
 
-def paths(harness: ProviderHarness) -> list[str]:
+def requested_paths(harness: ProviderHarness) -> list[str]:
     return [path for path, _, _ in harness.provider.calls]
 
 
@@ -47,7 +47,7 @@ async def test_repeated_adds_claim_and_bind_once(harness: ProviderHarness) -> No
     first, second = await asyncio.gather(harness.node.add(), harness.node.add())
 
     assert first == second == await harness.node.add()
-    assert paths(harness) == [ALLOCATE_PATH]
+    assert requested_paths(harness) == [ALLOCATE_PATH]
 
 
 async def test_each_nic_of_a_pod_is_bound_in_its_own_add(harness: ProviderHarness) -> None:
@@ -92,7 +92,7 @@ async def test_adds_fail_while_the_provider_is_away_and_a_later_add_succeeds(
     harness: ProviderHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.jobs.provider.binding.UNKNOWN_OUTCOME_S", 0.5)
-    # A request starts only if 48 s (BUDGET_S_MIN) are left, so in the first 6 s of 54 s.
+    # The controller starts a request only while 48 s (BUDGET_S_MIN) of these 54 s are left.
     harness.set_bind_timeout(54)
     harness.provider.away = Fault.REQUEST_LOST
     await harness.start_controller()
@@ -104,7 +104,7 @@ async def test_adds_fail_while_the_provider_is_away_and_a_later_add_succeeds(
     harness.provider.away = None
     await eventually(harness.is_all_released)
     assert await harness.node.add()
-    assert paths(harness)[-2:] == [RELEASE_PATH, ALLOCATE_PATH]
+    assert requested_paths(harness)[-2:] == [RELEASE_PATH, ALLOCATE_PATH]
 
 
 async def test_another_controller_finishes_the_bind_of_a_killed_controller(
@@ -115,7 +115,7 @@ async def test_another_controller_finishes_the_bind_of_a_killed_controller(
     adding = asyncio.create_task(harness.node.add())
 
     async def bind_is_requested() -> bool:
-        return ALLOCATE_PATH in paths(harness)
+        return ALLOCATE_PATH in requested_paths(harness)
 
     await eventually(bind_is_requested)
     await harness.kill_controller()
@@ -123,7 +123,7 @@ async def test_another_controller_finishes_the_bind_of_a_killed_controller(
     (address,) = await adding
 
     assert harness.provider.bound == {address.partition("/")[0]: "uid-web-0"}
-    assert paths(harness) == [ALLOCATE_PATH, ALLOCATE_PATH]
+    assert requested_paths(harness) == [ALLOCATE_PATH, ALLOCATE_PATH]
 
 
 async def test_an_add_without_a_controller_times_out_and_its_address_is_released_later(
@@ -145,11 +145,11 @@ async def test_a_late_add_of_an_older_pod_keeps_the_binding_of_the_newer_pod(
     await harness.node.add()
     bound = dict(harness.provider.bound)
 
-    async def refuse(_: PodReference) -> None:
+    async def deny_that_pod_exists(_: PodReference) -> None:
         raise WrongInput("Pod shop/web-0, UID older, does not exist any more")
 
     allocator = getattr(harness.node.process.parts.handlers.add._allocate, "__self__", None)
-    monkeypatch.setattr(allocator, "_confirm", refuse)
+    monkeypatch.setattr(allocator, "_confirm", deny_that_pod_exists)
     args = "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0;K8S_POD_UID=older"
     late_add = await harness.node.call("ADD", CNI_CONTAINERID="c-older", CNI_ARGS=args)
 

@@ -11,7 +11,7 @@ from nodeagent.handlers.pool_wait import WaitingAllocator
 from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import running
 
-MODULES = (
+BINDING_MODULES = (
     "nodeagent.handlers.provider_binding",
     "core.allocation.handover",
     "core.allocation.bindings",
@@ -19,7 +19,7 @@ MODULES = (
 PROGRAM = f"""
 import sys
 import nodeagent.main
-print([name for name in {MODULES!r} if name in sys.modules])
+print([name for name in {BINDING_MODULES!r} if name in sys.modules])
 """
 
 
