@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from core.archive.replay import LogView
 from core.audit.history import read_history
 from core.audit.history_entries import ENTRIES_MAX, HistorySubject, stamp_of
+from core.audit.holding_table import HoldingTable
 from core.audit.indexed_log import LogInstant
 from core.audit.past_adds import LogMoment, PastAdds, read_past_adds
 from core.domain.addresses.address_set import AddressSet
@@ -317,3 +318,34 @@ def _traits(pool: Pool) -> Iterator[str]:
         yield f"serves the networks {', '.join(pool.multus_names)}"
     if owner_subnet_name(pool):
         yield f"belongs to the subnet {owner_subnet_name(pool)}"
+
+
+def released_answer(instant: LogInstant, node: str, limit: int) -> Document:
+    """``ReleasedAnswer`` of console-api.yaml, the latest release first."""
+    ended = [
+        (table.ended(row), pool, table, row)
+        for pool, table in instant.log.holdings.items()
+        for row in table.rows_ended_on(node, instant.position, limit + 1)
+    ]
+    ended.sort(key=lambda item: (-item[0], item[1], item[3]))
+    return {
+        "at": instant_document(instant),
+        "items": [
+            _released_address(instant, pool, table, row) for _, pool, table, row in ended[:limit]
+        ],
+        "truncated": len(ended) > limit,
+    }
+
+
+def _released_address(instant: LogInstant, pool: str, table: HoldingTable, row: int) -> Document:
+    holding, clock = table.holding(row), instant.log.clock
+    newest = instant.log.pools.current_or_deleted(pool)
+    pod = namespace_and_name(holding.holder.pod)
+    return {
+        "address": format_address(newest.family if newest is not None else 4, holding.value),
+        "pool": pool,
+        "namespace": pod["namespace"],
+        "pod": pod["name"],
+        "since": instant_at(holding.began, clock.time_of(holding.began)),
+        "until": instant_at(holding.ended, clock.time_of(holding.ended)),
+    }

@@ -23,6 +23,7 @@ from ops.console.pod_answers import (
     address_page,
     pod_answer,
     pod_page,
+    released_answer,
     timeline,
 )
 from ops.console.pool_answers import (
@@ -33,7 +34,6 @@ from ops.console.pool_answers import (
     subnet_answer,
     subnet_page,
 )
-from ops.console.released_addresses import released_answer
 from ops.console.request_parameters import EVENT_PARAMETERS, PAGE_PARAMETERS, ConsoleQuery
 from ops.console.search import HITS_DEFAULT, HITS_MAX, parse_query, search, trace_of
 from ops.console.workflow_answers import (

@@ -1,4 +1,7 @@
-"""The workflow that deletes archive files beyond their retention, and its schedule."""
+"""The workflow that deletes archive files beyond their retention, and its schedule.
+
+If all attempts of a run fail, the schedule shows the failure, and the next run follows in an hour.
+"""
 
 from __future__ import annotations
 
