@@ -80,7 +80,7 @@ class DoublePrice(WorkflowOutbound):
         return super().start_activity(request)
 
 
-class Polite(WorkflowInbound):
+class PoliteWorkflow(WorkflowInbound):
     def __init__(self, inner: WorkflowInbound) -> None:
         super().__init__(inner)
         self.signals = 0
@@ -134,16 +134,16 @@ class _RecordedAttempts(ActivityInbound):
             raise
 
 
-class Courteous(Interceptor):
-    workflow_inbound = Polite
+class PoliteInterceptor(Interceptor):
+    workflow_inbound = PoliteWorkflow
 
 
 async def test_workflow_interceptors_change_messages_and_requests() -> None:
-    registry = Registry([Order], [charge, ship], interceptors=[Courteous()])
+    registry = Registry([Order], [charge, ship], interceptors=[PoliteInterceptor()])
     async with WorkflowEnvironment(registry, replays=True) as env:
         order = await env.start(Order, "lamp", 100)
         await order.signal(Order.note, "hurry")
-        assert await order.query(Order.count) == 101, "the interceptor has added 100"
+        assert await order.query(Order.count) == 101, "the interceptor did not add 100"
         with pytest.raises(CallRejected, match="be polite"):
             await order.update(Order.add, "rude")
         assert await order.update(Order.add, "thanks") == 102
@@ -172,15 +172,15 @@ async def test_the_first_interceptor_encloses_the_second_in_each_attempt() -> No
 
 
 def test_a_workflow_interceptor_that_reads_the_clock_is_rejected() -> None:
-    class Timed(WorkflowInbound):
+    class TimedWorkflow(WorkflowInbound):
         async def execute_workflow(self, call: ExecuteWorkflowInput) -> object:
             return time.time(), await super().execute_workflow(call)
 
-    class Watch(Interceptor):
-        workflow_inbound = Timed
+    class TimedInterceptor(Interceptor):
+        workflow_inbound = TimedWorkflow
 
     with pytest.raises(ForbiddenCallError, match=r"time\.time"):
-        Registry([Order], [charge, ship], interceptors=[Watch()])
+        Registry([Order], [charge, ship], interceptors=[TimedInterceptor()])
 
 
 class _AuditedCalls(ClientOutbound):

@@ -1,4 +1,4 @@
-"""An engine for fault tests, whose histories are checked at the end of every test."""
+"""The fixture ``engine`` checks the histories of all executions after every test."""
 
 from __future__ import annotations
 

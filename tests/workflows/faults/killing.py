@@ -21,18 +21,18 @@ from tests.support.engine_harness import EngineHarness
 from workflows.engine.worker.worker import Worker
 
 
-class Moment(Enum):
+class KillMoment(Enum):
     BEFORE = "before the commit"
     AFTER = "after the commit, before its answer"
 
 
 class KillingStore:
-    """The connection of a worker to the store. The worker dies at its commit number ``at``.
+    """A worker's connection to the store. Commit number ``at`` kills the worker.
 
     After ``died`` is set, commits, reads and lease requests never return.
     """
 
-    def __init__(self, store: KeyValueStore, at: int, moment: Moment) -> None:
+    def __init__(self, store: KeyValueStore, at: int, moment: KillMoment) -> None:
         self.store = store
         self.commits = 0
         self.died = asyncio.Event()
@@ -45,7 +45,7 @@ class KillingStore:
         await self._require_alive()
         self.commits += 1
         is_last = self.commits == self._at
-        if is_last and self._moment is Moment.BEFORE:
+        if is_last and self._moment is KillMoment.BEFORE:
             await self._die()
         result = await self.store.commit(guards, writes, otherwise)
         if is_last:

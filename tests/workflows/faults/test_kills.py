@@ -18,7 +18,7 @@ from tests.support.counters import Counters
 from tests.support.engine_harness import EngineHarness, eventually, within
 from tests.support.engine_samples import Basket, Chain, Deadly, Parent, Steady, sample_registry
 from tests.workflows.faults.conftest import check_histories
-from tests.workflows.faults.killing import KillingStore, Moment, kill
+from tests.workflows.faults.killing import KillingStore, KillMoment, kill
 from workflows.api import activity
 from workflows.api.definitions import Registry
 from workflows.engine.client.handles import WorkflowHandle
@@ -28,7 +28,7 @@ from workflows.engine.worker.worker import Worker
 from workflows.model.events import WorkflowExecutionSignaled
 from workflows.model.policies import ExecutionStatus
 
-WRITES_MAX = 60
+COMMITS_MAX = 60
 """More commits than the executions of one test need."""
 
 
@@ -42,8 +42,8 @@ async def _start_executions(engine: EngineHarness) -> list[WorkflowHandle]:
     return [basket, chain, parent]
 
 
-@pytest.mark.parametrize("moment", list(Moment))
-async def test_executions_have_their_results_after_a_kill_at_any_write(moment: Moment) -> None:
+@pytest.mark.parametrize("moment", list(KillMoment))
+async def test_executions_have_their_results_after_a_kill_at_any_write(moment: KillMoment) -> None:
     for at in itertools.count(1):
         engine = EngineHarness(MemoryStore())
         handles = await _start_executions(engine)
@@ -58,14 +58,14 @@ async def test_executions_have_their_results_after_a_kill_at_any_write(moment: M
         assert await within(results) == [["thing"], ["A", "B"], ["A", "B"]]
         await check_histories(engine)
         await engine.close()
-        assert at < WRITES_MAX
+        assert at < COMMITS_MAX
         if not was_killed:
             return
 
 
-@pytest.mark.parametrize("moment", list(Moment))
+@pytest.mark.parametrize("moment", list(KillMoment))
 async def test_an_update_runs_once_despite_a_kill_at_any_write(
-    moment: Moment,
+    moment: KillMoment,
 ) -> None:
     for at in itertools.count(1):
         engine = EngineHarness(MemoryStore())
@@ -85,7 +85,7 @@ async def test_an_update_runs_once_despite_a_kill_at_any_write(
         assert types.count("WorkflowExecutionUpdateCompleted") == 1
         await check_histories(engine)
         await engine.close()
-        assert at < WRITES_MAX
+        assert at < COMMITS_MAX
         if not was_killed:
             return
 
@@ -113,7 +113,7 @@ async def test_many_executions_survive_many_kills(engine: EngineHarness) -> None
     ]
     results = asyncio.gather(*(handle.result() for handle in handles))
     while not results.done():
-        store = KillingStore(engine.store, rng.randrange(4, 16), rng.choice(list(Moment)))
+        store = KillingStore(engine.store, rng.randrange(4, 16), rng.choice(list(KillMoment)))
         worker = await _start_worker_on(engine, store)
         await _until_death_or_results(store, results)
         if store.died.is_set():
@@ -182,7 +182,7 @@ async def test_an_activity_that_kills_its_workers_pauses_the_execution(
     handle = await engine.client.start(Deadly, 3, id="deadly")
     for _ in range(3):
         # No commit kills the worker: the activity does.
-        stores.append(KillingStore(engine.store, 10_000, Moment.BEFORE))
+        stores.append(KillingStore(engine.store, 10_000, KillMoment.BEFORE))
         worker = await _start_worker_on(engine, stores[-1], with_deadly)
         await within(stores[-1].died.wait())
         await kill(engine, worker)

@@ -1,4 +1,4 @@
-"""Worker processes that are killed at a write or by an activity, or suspended and continued.
+"""Worker processes are killed at a commit or by an activity, or suspended and continued.
 
 The workflows ``Chain`` and ``Steady`` return their words in upper case. ``Parent`` runs a ``Chain``
 of a and b. ``Deadly`` runs an activity that kills the worker.
@@ -27,11 +27,11 @@ from workflows.model.policies import ExecutionStatus
 pytestmark = pytest.mark.etcd
 
 ROOT = Path(__file__).parents[3]
-WRITES = range(2, 8)
+KILL_COMMITS = range(2, 8)
 """Numbers of the commits at which a worker process is killed."""
 
-CERTAIN_WRITES = 4
-"""The number of ``WRITES`` that every process makes, however many steps share a commit."""
+CERTAIN_COMMITS = 4
+"""Every process makes at least this many of the commits ``KILL_COMMITS``."""
 
 CONCURRENT_PROCESSES = 6
 
@@ -120,12 +120,14 @@ async def test_executions_complete_after_a_process_is_killed_at_any_write(
     etcd: EtcdCluster, moment: str
 ) -> None:
     gate = asyncio.Semaphore(CONCURRENT_PROCESSES)
-    killed = await asyncio.gather(*(_run_with_kill_at(etcd, at, moment, gate) for at in WRITES))
+    killed = await asyncio.gather(
+        *(_run_with_kill_at(etcd, at, moment, gate) for at in KILL_COMMITS)
+    )
 
-    assert all(killed[:CERTAIN_WRITES])
+    assert all(killed[:CERTAIN_COMMITS])
 
 
-async def test_a_replaced_process_writes_nothing_when_it_continues(
+async def test_a_suspended_process_that_was_replaced_changes_no_result_when_it_continues(
     engine: EngineHarness, etcd: EtcdCluster
 ) -> None:
     words = [str(number) for number in range(40)]
@@ -147,9 +149,8 @@ async def test_a_replaced_process_writes_nothing_when_it_continues(
             return bool(engine.activities.calls)
 
         await eventually(next_worker_runs)
-        os.kill(
-            process.process.pid, signal.SIGCONT
-        )  # the process still assumes that it owns shards
+        # The suspended process still assumes that it owns shards.
+        os.kill(process.process.pid, signal.SIGCONT)
         results = await within(asyncio.gather(*(handle.result() for handle in handles)))
 
     assert results == [words] * 10

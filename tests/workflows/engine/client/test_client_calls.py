@@ -22,7 +22,9 @@ async def test_an_execution_runs_its_activities_and_returns(engine: EngineHarnes
     assert (await engine.head("one")).status is ExecutionStatus.COMPLETED
 
 
-async def test_an_execution_starts_when_a_worker_starts(engine: EngineHarness) -> None:
+async def test_a_waiting_execution_runs_after_a_worker_starts(
+    engine: EngineHarness,
+) -> None:
     handle = await engine.client.start(Chain, ["a"], id="early")
     await engine.start_worker()
 
@@ -81,7 +83,7 @@ async def test_the_id_of_a_completed_execution_can_be_reused(engine: EngineHarne
     assert results == [["A"], ["A"]]
 
 
-async def test_allow_duplicate_failed_only_rejects_the_id_of_a_completed_execution(
+async def test_the_failed_only_policy_rejects_the_id_of_a_completed_execution(
     engine: EngineHarness,
 ) -> None:
     await engine.start_worker()
@@ -92,7 +94,7 @@ async def test_allow_duplicate_failed_only_rejects_the_id_of_a_completed_executi
         await engine.client.start(Chain, ["b"], id="one", options=options)
 
 
-async def test_allow_duplicate_failed_only_accepts_the_id_of_a_terminated_execution(
+async def test_the_failed_only_policy_accepts_the_id_of_a_terminated_execution(
     engine: EngineHarness,
 ) -> None:
     await engine.start_worker()

@@ -25,12 +25,12 @@ ENDED = RunHead("one", RUN, "Basket", ExecutionStatus.COMPLETED)
 class CompactedStore(MemoryStore):
     """A store whose first watch raises Compacted instead of delivering the end of the run.
 
-    The run closes directly after a list of the closed runs.
+    The store closes the run right after a read of all closed runs.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._is_behind = True
+        self._is_first_watch = True
         self._run_was_read = asyncio.Event()
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
@@ -48,8 +48,8 @@ class CompactedStore(MemoryStore):
         after: int,
         is_whole: IsWhole | None = None,
     ) -> AsyncIterator[WatchBatch]:
-        if self._is_behind:
-            self._is_behind = False
+        if self._is_first_watch:
+            self._is_first_watch = False
             yield WatchBatch((await super().read([])).revision, ())
             await self._run_was_read.wait()
             raise Compacted(after)
@@ -57,7 +57,7 @@ class CompactedStore(MemoryStore):
             yield batch
 
 
-async def test_a_run_that_closes_while_the_watch_restarts_is_reported() -> None:
+async def test_a_wait_ends_if_the_run_closes_while_the_watch_restarts() -> None:
     store = CompactedStore()
     completions = Completions(store, KEYS)
 
@@ -106,7 +106,7 @@ async def _write_open_head(store: MemoryStore) -> int:
     ).revision
 
 
-async def test_a_wait_for_a_run_newer_than_the_watch_reads_nothing() -> None:
+async def test_a_wait_needs_no_read_if_the_watch_has_not_reached_the_start_of_the_run() -> None:
     store = CountingStore()
     completions = Completions(store, KEYS)
     first = await _write_closed_head(store, "1" * 32)

@@ -1,4 +1,4 @@
-"""Client calls: references to handlers, memos, pauses, pages and counts."""
+"""Clients call handlers by method, set memos, pause executions, and list and count them."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def test_a_workflow_reads_the_memo_of_its_start() -> None:
         assert await env.call(handle.result()) == "Ann"
 
 
-async def test_a_signal_to_a_paused_execution_is_handled_after_the_retry() -> None:
+async def test_a_paused_execution_handles_a_signal_after_it_is_unpaused() -> None:
     async with WorkflowEnvironment(REGISTRY, replays=True) as env:
         order = await env.start(Order)
         await env.settle()

@@ -70,8 +70,8 @@ async def test_orbctl_creates_shows_changes_and_deletes_schedules(
     await engine.start_worker(registry=REGISTRY)
 
     async def orbctl(*arguments: str) -> tuple[int, str]:
-        at = ["--etcd", etcd.endpoints[0], "--cluster", engine.keys.cluster]
-        code = await asyncio.to_thread(run, [*at, *arguments], ProcessContext())
+        global_options = ["--etcd", etcd.endpoints[0], "--cluster", engine.keys.cluster]
+        code = await asyncio.to_thread(run, [*global_options, *arguments], ProcessContext())
         output = capsys.readouterr()
         return code, output.out + output.err
 

@@ -1,4 +1,4 @@
-"""The commands of ``orbctl workflow``.
+"""``orbctl workflow`` shows, starts, signals and ends executions.
 
 The workflow ``Chain`` runs an activity for each word, and is paused after three failed attempts.
 ``Sleeper`` sleeps a day and has the search attribute ``mood=sleepy``.
@@ -40,7 +40,7 @@ class WorkflowCliHarness:
         output = self._capsys.readouterr()
         return code, output.out + output.err
 
-    def work_until(self, workflow_id: str, status: ExecutionStatus) -> None:
+    def run_worker_until(self, workflow_id: str, status: ExecutionStatus) -> None:
         async def work() -> None:
             engine = EngineHarness(self.store)
             engine.keys = self.engine.keys
@@ -61,7 +61,7 @@ class WorkflowCliHarness:
             return bool((await engine.head("asleep")).timers)
 
         await eventually(is_asleep)
-        engine.activities.failures_left = 3  # every attempt of the activity of ``stuck``
+        engine.activities.failures_left = 3  # all attempts of ``stuck`` fail
         await engine.client.start(Chain, ["b"], id="stuck")
         await within(engine.until_status("stuck", ExecutionStatus.PAUSED))
         await engine.close()
@@ -72,7 +72,9 @@ def harness(capsys: pytest.CaptureFixture[str]) -> WorkflowCliHarness:
     return WorkflowCliHarness(capsys)
 
 
-def test_a_list_shows_every_execution_and_what_it_waits_for(harness: WorkflowCliHarness) -> None:
+def test_a_list_shows_timers_and_failures_of_executions(
+    harness: WorkflowCliHarness,
+) -> None:
     code, output = harness.orbctl("list")
 
     assert code == 0
@@ -134,9 +136,9 @@ def test_a_history_can_be_printed_as_json(harness: WorkflowCliHarness) -> None:
 
 def test_orbctl_retries_and_terminates_executions(harness: WorkflowCliHarness) -> None:
     assert harness.orbctl("retry", "stuck", "--reason", "repaired")[0] == 0
-    harness.work_until("stuck", ExecutionStatus.COMPLETED)
+    harness.run_worker_until("stuck", ExecutionStatus.COMPLETED)
     assert harness.orbctl("terminate", "asleep", "--reason", "enough")[0] == 0
-    harness.work_until("asleep", ExecutionStatus.TERMINATED)
+    harness.run_worker_until("asleep", ExecutionStatus.TERMINATED)
     assert "enough" in harness.orbctl("describe", "asleep")[1]
 
 
@@ -150,7 +152,7 @@ def test_a_reset_prints_the_new_run(harness: WorkflowCliHarness) -> None:
 def test_a_second_start_of_an_open_execution_is_refused(harness: WorkflowCliHarness) -> None:
     code, output = harness.orbctl("start", "Chain", "new", '["a", "b"]')
     second_code, refusal = harness.orbctl("start", "Chain", "new", "[]")
-    harness.work_until("new", ExecutionStatus.COMPLETED)
+    harness.run_worker_until("new", ExecutionStatus.COMPLETED)
 
     assert code == 0
     assert output.startswith("started run ")
@@ -193,8 +195,8 @@ async def test_queries_and_updates_print_the_replies_of_the_workflow(
     await basket.signal("put", "thing")
 
     async def orbctl(*arguments: str) -> tuple[int, str]:
-        at = ["--etcd", etcd.endpoints[0], "--cluster", engine.keys.cluster, "workflow"]
-        code = await asyncio.to_thread(run, [*at, *arguments], ProcessContext())
+        prefix = ["--etcd", etcd.endpoints[0], "--cluster", engine.keys.cluster, "workflow"]
+        code = await asyncio.to_thread(run, [*prefix, *arguments], ProcessContext())
         output = capsys.readouterr()
         return code, output.out + output.err
 

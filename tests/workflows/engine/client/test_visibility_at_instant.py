@@ -1,4 +1,4 @@
-"""Executions at a past instant, from the histories of runs that have changed since."""
+"""The state of executions at a past instant is computed from their histories."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Child workflows, resets, and the archiving of closed executions.
 
 The workflow ``Parent`` runs a ``Chain``, which returns its words in upper case. ``Forgetful`` ends
-while its child runs, ``Hasty`` before its child has started. ``Dynasty`` starts ``child-1``,
+while its child runs. ``Hasty`` ends before its child has started. ``Dynasty`` starts ``child-1``,
 continues as new, starts ``child-2`` and returns the result of ``child-2``. ``Companion`` waits for
 a signal while its activity ``wait`` runs.
 """
@@ -42,7 +42,9 @@ async def test_a_parent_gets_the_result_of_its_child(engine: EngineHarness) -> N
     assert (await engine.head("child")).status is ExecutionStatus.COMPLETED
 
 
-async def test_a_child_whose_id_is_taken_fails_in_the_parent(engine: EngineHarness) -> None:
+async def test_a_parent_gets_an_error_if_the_id_of_its_child_is_in_use(
+    engine: EngineHarness,
+) -> None:
     await engine.start_worker()
     await engine.client.start(Basket, id="child")
 
@@ -71,7 +73,7 @@ async def test_the_close_policy_decides_the_status_of_the_child(
 
 
 @pytest.mark.parametrize("policy", [ParentClosePolicy.TERMINATE, ParentClosePolicy.REQUEST_CANCEL])
-async def test_an_execution_that_has_a_childs_id_outlives_the_parent(
+async def test_an_unrelated_execution_with_the_id_of_a_child_outlives_the_parent(
     engine: EngineHarness, policy: ParentClosePolicy
 ) -> None:
     await engine.start_worker()
@@ -83,7 +85,7 @@ async def test_an_execution_that_has_a_childs_id_outlives_the_parent(
     assert await within(basket.result()) == ["thing"]
 
 
-async def test_a_child_whose_start_was_not_reported_ends_with_its_parent(
+async def test_a_child_is_terminated_although_its_parent_ended_before_the_child_started(
     engine: EngineHarness,
 ) -> None:
     await engine.start_worker()
@@ -119,7 +121,7 @@ async def test_a_reset_run_gets_the_events_of_its_pending_children(
     engine: EngineHarness,
 ) -> None:
     await engine.start_worker()
-    handle = await engine.client.start(Dynasty, 2, id="parent")  # starts with ``child-2``
+    handle = await engine.client.start(Dynasty, 2, id="parent")  # starts only ``child-2``
     await eventually(lambda: _child_has_started(engine, handle, "child-2"))
     task_event_ids = [
         event.event_id

@@ -113,7 +113,7 @@ async def test_a_signal_beyond_the_receivers_limit_fails_in_the_sending_workflow
     assert (await engine.head("basket")).signals == 1
 
 
-def test_updates_are_requested_again_after_a_lost_transaction() -> None:
+def test_the_next_draft_requests_the_same_updates_after_a_lost_transaction() -> None:
     keys = WorkflowKeys(Keys("test"))
     messages = [
         InboxMessage(b"", str(n), 1, Update(str(n), "take", lease=1))
@@ -145,7 +145,7 @@ async def test_a_child_with_an_invalid_workflow_id_pauses_the_parent(engine: Eng
         await engine.until_status(str(number), ExecutionStatus.TERMINATED)
 
 
-async def test_replacing_a_run_that_does_not_end_has_a_deadline(
+async def test_terminate_existing_raises_if_the_open_run_does_not_end_in_time(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.engine.client.client_calls.TERMINATE_S_MAX", 0.05)

@@ -1,8 +1,8 @@
-"""Signals, queries, updates, cancellation and termination.
+"""Executions handle signals, queries, updates, cancellation and termination.
 
-The workflow ``Basket`` collects the things of signals ``put`` until the signal ``close``. Its query
-``count`` counts the things, its update ``take`` removes a thing, and its update ``brood`` never
-completes. A cancelled ``Sleeper`` runs the activity ``tidy``.
+The workflow ``Basket`` collects the thing of each signal ``put`` until the signal ``close``. Its
+query ``count`` counts the things, its update ``take`` removes a thing, and its update ``brood``
+never completes. A cancelled ``Sleeper`` runs the activity ``tidy``.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ async def test_all_messages_arrive_if_they_fill_several_transactions(
     await engine.start_worker()
 
     assert await within(handle.result()) == count
-    with suppress(CallRejected):  # the run may close before the update
+    with suppress(CallRejected):  # the run may close before it handles the update
         assert await within(updated) == count
 
 
@@ -71,7 +71,9 @@ async def test_the_history_has_each_accepted_signal_of_a_closing_run(
         assert events.count("WorkflowExecutionSignaled") == accepted_count
 
 
-async def test_two_signals_with_one_request_id_count_once(engine: EngineHarness) -> None:
+async def test_a_signal_sent_twice_with_one_request_id_is_handled_once(
+    engine: EngineHarness,
+) -> None:
     await engine.start_worker()
     handle = await engine.client.start(Basket, id="one")
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Messages that cannot be read, or whose execution has not started or has just closed.
+"""Messages are unreadable, or arrive before their execution starts or while it closes.
 
 The workflow ``Parent`` starts a child with the given id. ``Courier`` signals the given id, and
 returns the type of the error.
@@ -23,7 +23,7 @@ from workflows.engine.store.records import Signal, Start, encode_message
 from workflows.engine.worker import shard
 
 
-async def test_an_unreadable_message_does_not_stop_other_executions(engine: EngineHarness) -> None:
+async def test_an_unreadable_message_does_not_stop_its_execution(engine: EngineHarness) -> None:
     keys = engine.client.keys
     await engine.store.commit([], [Put(keys.inbox("one", new_id(0)), b"of a newer version")])
     await engine.start_worker()
@@ -75,7 +75,7 @@ async def test_signals_to_a_child_that_cannot_start_fail_in_the_sender(
 
 
 class SlowStore(FaultyStore):
-    """A store that waits for ``released`` after a commit that closes a run, if ``shall_wait``."""
+    """If ``shall_wait``, a commit that closes a run returns after ``released`` is set."""
 
     def __init__(self, store: KeyValueStore) -> None:
         super().__init__(store)

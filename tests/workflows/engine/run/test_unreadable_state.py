@@ -46,11 +46,11 @@ from workflows.model.policies import ExecutionStatus
 
 
 class StoredValue(NamedTuple):
-    """A kind of stored value. ``impossible`` makes a value invalid, but decodable."""
+    """A kind of stored value. ``make_impossible`` returns a value that is decodable but invalid."""
 
     kind: str
     key: Callable[[WorkflowKeys, WorkflowHandle], bytes]
-    impossible: Callable[[bytes], bytes]
+    make_impossible: Callable[[bytes], bytes]
 
 
 def _head_with_another_id(value: bytes) -> bytes:
@@ -63,7 +63,7 @@ def _history_with_a_gap(value: bytes) -> bytes:
 
 
 def _impossible_message(_: bytes) -> bytes:
-    """The end of a child run that the execution has not started."""
+    """Return a message about the end of a child that the execution has not started."""
     return encode_message(ChildEvent(1, "0" * 32, ExecutionStatus.FAILED))
 
 
@@ -89,7 +89,7 @@ UNREADABLE_VALUES = {
 
 
 def _new_field(value: bytes) -> bytes:
-    """The head of a newer version; if ``value`` is empty, an attempt of a newer version."""
+    """Add a field to the head ``value``, or to an attempt if ``value`` is empty."""
     version, fields = msgspec.msgpack.decode(value) if value else (1, [1])
     known = list(RunHead._fields if value else Attempt._fields)
     return msgspec.msgpack.encode([version, [*fields, *([0] * (len(known) - len(fields))), "new"]])
@@ -110,7 +110,7 @@ def _corruptions(stored_value: StoredValue) -> dict[str, Callable[[bytes], bytes
         newer = {"a new event type": _new_event_type, "a new field": _new_event_field}
     else:
         newer = {"a new field": _new_field}
-    return {**UNREADABLE_VALUES, "impossible": stored_value.impossible, **newer}
+    return {**UNREADABLE_VALUES, "impossible": stored_value.make_impossible, **newer}
 
 
 CASES = [
@@ -184,23 +184,23 @@ async def test_the_fault_of_a_history_names_its_first_gap(engine: EngineHarness)
 
 
 class _DelayingStore(FaultyStore):
-    """A store that delays answers to reads of ``key``: each release of ``steps`` returns one."""
+    """A store that holds back reads of ``key``: each release of ``steps`` lets one read return."""
 
     def __init__(self, store: KeyValueStore) -> None:
         super().__init__(store)
         self.key = b""
-        self.answers = 0
+        self.reads = 0
         self.steps = asyncio.Semaphore(0)
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
         result = await super().read(gets, revision=revision)
         if self.key and gets[0].start == self.key:
-            self.answers += 1
+            self.reads += 1
             await self.steps.acquire()
         return result
 
-    async def has_answered(self, count: int) -> bool:
-        return self.answers >= count
+    async def has_read(self, count: int) -> bool:
+        return self.reads >= count
 
 
 async def test_a_signal_during_a_second_read_of_the_head_is_not_lost(
@@ -218,10 +218,10 @@ async def test_a_signal_during_a_second_read_of_the_head_is_not_lost(
     await _wait_until_listed(second, "open execution")
 
     delaying_store.key = key
-    await eventually(partial(delaying_store.has_answered, 1))
+    await eventually(partial(delaying_store.has_read, 1))
     await engine.store.commit([], [Put(key, stored.value)])
     delaying_store.steps.release()
-    await eventually(partial(delaying_store.has_answered, 2))
+    await eventually(partial(delaying_store.has_read, 2))
     engine.activities.gate.set()
     await handle.signal("tell")
     # The worker receives the signal before this execution completes.
@@ -280,7 +280,7 @@ async def test_an_unreadable_key_does_not_stop_the_worker(
 @pytest.mark.parametrize(
     "corrupt", [*UNREADABLE_VALUES.values(), lambda _: OWNER_RECORD.encode(OwnerRecord("other"))]
 )
-async def test_owner_and_worker_keys_without_a_lease_are_ignored(
+async def test_owner_and_worker_keys_without_a_lease_do_not_stop_the_worker(
     engine: EngineHarness, corrupt: Callable[[bytes], bytes]
 ) -> None:
     keys = engine.client.keys

@@ -1,4 +1,4 @@
-"""A failed renewal of the lease ends the session, and renewals belong to no trace."""
+"""A failed renewal of the lease ends the session, and renewals run outside every trace."""
 
 from __future__ import annotations
 

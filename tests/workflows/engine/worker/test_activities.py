@@ -1,4 +1,4 @@
-"""Activities: attempts, timeouts, heartbeats, pauses, cancellation, limits of payloads.
+"""Activities are retried, paused, cancelled and timed out; their payloads are limited.
 
 The workflow ``Chain`` runs the activity ``work`` for each word, and is paused after three failed
 attempts. ``Waiting`` runs the named activity with the given limits, and returns the result or the
@@ -48,7 +48,7 @@ async def test_the_history_records_only_the_last_attempt(engine: EngineHarness) 
     assert [event.attempt for event in started] == [3]
 
 
-async def test_pause_when_exhausted_pauses_the_execution_after_the_last_attempt(
+async def test_the_pause_option_pauses_the_execution_after_the_last_attempt(
     engine: EngineHarness,
 ) -> None:
     engine.activities.failures_left = 3
@@ -71,7 +71,7 @@ async def test_a_paused_execution_continues_after_a_retry(engine: EngineHarness)
     assert "WorkflowExecutionUnpaused" in await engine.event_types(handle)
 
 
-class Failing:
+class FailingPayment:
     def __init__(self) -> None:
         self.calls: list[str] = []
 
@@ -86,14 +86,14 @@ class Failing:
 PAUSE_AFTER_LAST_ATTEMPT = True
 
 
-def _saga_registry(failing: Failing) -> Registry:
+def _saga_registry(failing: FailingPayment) -> Registry:
     return Registry([Saga], [failing.work])
 
 
-async def test_the_last_failure_reaches_the_workflow_without_pause_when_exhausted(
+async def test_without_the_pause_option_the_last_failure_reaches_the_workflow(
     engine: EngineHarness,
 ) -> None:
-    failing = Failing()
+    failing = FailingPayment()
     await engine.start_worker(registry=_saga_registry(failing))
 
     assert await engine.run_workflow(Saga) == ["UNDO", "ActivityError", "MaximumAttemptsReached"]
@@ -103,7 +103,7 @@ async def test_the_last_failure_reaches_the_workflow_without_pause_when_exhauste
 async def test_cancelling_a_paused_execution_runs_its_compensation(
     engine: EngineHarness,
 ) -> None:
-    failing = Failing()
+    failing = FailingPayment()
     await engine.start_worker(registry=_saga_registry(failing))
     handle = await engine.client.start(Saga, PAUSE_AFTER_LAST_ATTEMPT, id="one")
     await engine.until_status("one", ExecutionStatus.PAUSED)
@@ -119,7 +119,7 @@ async def test_cancelling_a_paused_execution_runs_its_compensation(
 async def test_the_next_worker_compensates_an_execution_cancelled_while_paused(
     engine: EngineHarness,
 ) -> None:
-    failing = Failing()
+    failing = FailingPayment()
     first = await engine.start_worker(registry=_saga_registry(failing))
     handle = await engine.client.start(Saga, PAUSE_AFTER_LAST_ATTEMPT, id="one")
     await engine.until_status("one", ExecutionStatus.PAUSED)
@@ -161,7 +161,7 @@ async def test_only_a_paused_execution_can_be_retried(engine: EngineHarness) -> 
         await engine.client.retry("one")
 
 
-async def test_timed_out_attempts_are_retried_until_schedule_to_close(
+async def test_timed_out_attempts_are_retried_until_the_schedule_to_close_timeout(
     engine: EngineHarness,
 ) -> None:
     await engine.start_worker()

@@ -1,4 +1,4 @@
-"""A worker whose watch delivers many changes at the same time."""
+"""A worker handles many changes that its watch delivers at the same time."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def test_concurrent_signals_that_close_many_executions_lose_no_transaction
     await store.close()
 
 
-def test_the_signal_fence_of_an_execution_sorts_directly_after_the_messages() -> None:
+def test_the_signal_fence_of_an_execution_sorts_directly_after_its_messages() -> None:
     """Each signal rewrites the fence; the transaction that closes a run compares the fence."""
     keys = WorkflowKeys(Keys("test"))
     ordered = [
@@ -67,4 +67,4 @@ def test_the_signal_fence_of_an_execution_sorts_directly_after_the_messages() ->
 
     assert [key for key in sorted_keys if key in ordered] == ordered
     prefixes = {keys.wake_order(key).rpartition(b"/")[0] for key in ordered}
-    assert len(prefixes) == 1, "all keys of an execution have the same prefix"
+    assert len(prefixes) == 1, "the keys of one execution have different prefixes"

@@ -23,7 +23,7 @@ def test_every_shard_has_one_owner_for_any_number_of_workers() -> None:
         assert len(owners) == SHARD_COUNT
 
 
-def test_a_worker_with_more_than_its_share_releases_the_rest() -> None:
+def test_a_worker_releases_the_shards_beyond_its_share() -> None:
     owners = dict.fromkeys(range(SHARD_COUNT), "a")
 
     assert len(plan(owners, ["a", "b"], "a").release) == SHARD_COUNT // 2

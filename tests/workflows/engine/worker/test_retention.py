@@ -34,7 +34,7 @@ def test_prune_deletes_the_oldest_files_first_and_at_most_files_max(tmp_path: Pa
     heads = [_head_closed_on(day) for day in (1, 1, 1, 2, 3)]
     for head in heads:
         files.write(head, [])
-        files.write(head, [])  # as a repeated step after a crash does
+        files.write(head, [])  # a worker repeats the step after a crash
 
     assert files.prune(3 * DAY_MS, files_max=2) == 2
     assert sum(files.read(head.run_id) is not None for head in heads) == 3
@@ -44,7 +44,7 @@ def test_prune_deletes_the_oldest_files_first_and_at_most_files_max(tmp_path: Pa
     assert files.read(heads[-1].run_id) == (heads[-1], [])
 
 
-def test_files_outside_the_folders_of_days_are_read_and_deleted_too(tmp_path: Path) -> None:
+def test_a_file_that_is_in_no_day_folder_is_read_and_deleted(tmp_path: Path) -> None:
     files, head = ExecutionFiles(tmp_path), _head_closed_on(1)
     files.write(head, [])
     written = next(tmp_path.glob("*/*.zst"))

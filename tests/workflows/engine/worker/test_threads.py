@@ -21,7 +21,7 @@ LEASE_S = 4
 """A busy machine renews the lease in this time; a blocked event loop does not."""
 
 PAUSE_S = 0.1
-"""Each execution sleeps, so that the executions do not keep a core busy."""
+"""``Chain`` sleeps this long, so that its executions do not keep a core busy."""
 
 
 class Blocking:
@@ -86,7 +86,7 @@ async def test_a_timed_out_plain_activity_keeps_its_thread_until_it_returns(
     await engine.client.start(Waiting, "block", limits, id="late")
     head = await engine.until_status("late", ExecutionStatus.COMPLETED)
     assert head.result == "TimeoutError StartToClose"
-    # The two attempts keep both threads: a plain activity waits, an async activity needs no thread.
+    # Both threads are in use, so a plain activity waits; an async activity needs no thread.
     third = await engine.client.start(Waiting, "block", ActivityLimits(20), id="third")
 
     async def is_scheduled() -> bool:

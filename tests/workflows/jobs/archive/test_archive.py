@@ -18,7 +18,7 @@ from core.audit.verify import verify
 from core.eventstore.kv import Get, KeyValueStore
 from core.eventstore.memory_store import MemoryStore
 from tests.support.node_harness import NodeHarness, addresses, pod, pool
-from tests.workflows.faults.killing import KillingStore, Moment
+from tests.workflows.faults.killing import KillingStore, KillMoment
 from tests.workflows.jobs.job_host_harness import JobHostHarness
 from workflows.api.definitions import Registry
 from workflows.engine.client.schedules import Schedules
@@ -220,10 +220,10 @@ async def test_a_controller_without_an_archive_deletes_the_prune_schedule() -> N
         assert await schedules.list() == []
 
 
-@pytest.mark.parametrize("moment", Moment, ids=lambda moment: moment.name.lower())
+@pytest.mark.parametrize("moment", KillMoment, ids=lambda moment: moment.name.lower())
 @pytest.mark.parametrize("at", range(1, WRITES_MAX + 1))
 async def test_the_next_controller_seals_the_log_after_a_kill_at_any_write(
-    at: int, moment: Moment, tmp_path: Path
+    at: int, moment: KillMoment, tmp_path: Path
 ) -> None:
     files = LocalFiles(tmp_path)
     async with JobHostHarness(MemoryStore(), _make_host_with(files)) as hosts:

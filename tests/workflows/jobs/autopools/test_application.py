@@ -22,7 +22,7 @@ from core.eventstore.kv import KeyValueStore
 from tests.support.counters import Counters
 from tests.support.engine_harness import eventually, within
 from tests.support.node_harness import check_everything
-from tests.workflows.faults.killing import KillingStore, Moment
+from tests.workflows.faults.killing import KillingStore, KillMoment
 from tests.workflows.jobs.autopools.autopool_harness import AutoPoolHarness
 from tests.workflows.jobs.autopools.scripted_applications import key_of
 from workflows.engine.client.client import Client
@@ -147,10 +147,10 @@ async def test_an_add_fails_while_the_pool_is_full_and_succeeds_after_a_scale_up
     assert await harness.pod("web-1", of="web") == "has 10.7.0.11"
 
 
-@pytest.mark.parametrize("moment", Moment)
+@pytest.mark.parametrize("moment", KillMoment)
 @pytest.mark.parametrize("at", KILLED_AT)
 async def test_another_controller_creates_the_pools_after_a_kill(
-    harness: AutoPoolHarness, at: int, moment: Moment
+    harness: AutoPoolHarness, at: int, moment: KillMoment
 ) -> None:
     await harness.start_controller()
     killing = KillingStore(harness.store, at, moment)

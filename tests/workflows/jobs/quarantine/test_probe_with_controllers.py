@@ -12,7 +12,7 @@ from core.domain.model import ConflictingHost
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.memory_store import MemoryStore
 from tests.support.node_harness import NodeHarness, pool
-from tests.workflows.faults.killing import KillingStore, Moment
+from tests.workflows.faults.killing import KillingStore, KillMoment
 from tests.workflows.jobs.job_host_harness import JobHostHarness
 from workflows.engine.client.client import Client
 from workflows.jobs.job_host import JobHost, JobSources
@@ -58,10 +58,10 @@ async def test_silent_probes_lift_the_quarantine(store: KeyValueStore) -> None:
         await hosts.check()
 
 
-@pytest.mark.parametrize("moment", Moment, ids=lambda moment: moment.name.lower())
-@pytest.mark.parametrize("write_number", range(1, WRITES_UNTIL_FIRST_RESULT + 1))
+@pytest.mark.parametrize("moment", KillMoment, ids=lambda moment: moment.name.lower())
+@pytest.mark.parametrize("at", range(1, WRITES_MAX + 1))
 async def test_the_next_controller_lifts_the_quarantine_after_a_kill_at_any_write(
-    write_number: int, moment: Moment
+    at: int, moment: KillMoment
 ) -> None:
     async with JobHostHarness(MemoryStore(), make_host) as hosts:
         await _quarantine(hosts.node)

@@ -9,7 +9,7 @@ from core.domain.events import PoolDeleted
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.memory_store import MemoryStore
 from tests.support.node_harness import NodeHarness, pod
-from tests.workflows.faults.killing import KillingStore, Moment
+from tests.workflows.faults.killing import KillingStore, KillMoment
 from tests.workflows.jobs.job_host_harness import JobHostHarness
 from tests.workflows.jobs.retirement.retirement_harness import blue_pool, create_net, red_pool
 
@@ -68,10 +68,10 @@ async def test_a_cancelled_retirement_reinstates_the_pool(store: KeyValueStore) 
         await hosts.check()
 
 
-@pytest.mark.parametrize("moment", Moment, ids=lambda moment: moment.name.lower())
-@pytest.mark.parametrize("write_number", range(1, WRITES_OF_A_RETIREMENT + 1))
+@pytest.mark.parametrize("moment", KillMoment, ids=lambda moment: moment.name.lower())
+@pytest.mark.parametrize("at", range(1, WRITES_OF_A_RETIREMENT + 1))
 async def test_the_next_controller_finishes_a_retirement_after_a_kill_at_any_write(
-    write_number: int, moment: Moment
+    at: int, moment: KillMoment
 ) -> None:
     async with JobHostHarness(MemoryStore()) as hosts:
         await hosts.node.apply(blue_pool())
