@@ -171,8 +171,8 @@ async def test_the_provider_binds_and_releases_the_address_of_a_pod_on_a_provide
             (nic,) = (await harness.workload_endpoint())["interfaces"]
             server.request("DELETE", "/api/v1/namespaces/shop/pods/web-0?gracePeriodSeconds=0")
             await node.delete(CNI_ARGS=cni_args_of(pod))
-            await eventually(harness.is_all_released)
-            await harness.ends.aclose()
+            await eventually(harness.everything_is_released)
+            await harness.cleanup_stack.aclose()
         await cluster.close()
     delete_workloads(server)
 

@@ -1,8 +1,9 @@
-"""A worker process that kills itself with SIGKILL at a chosen write.
+"""A worker process that kills itself with SIGKILL at a chosen commit.
 
     python -m tests.workflows.faults.worker_process ENDPOINT CLUSTER AT MOMENT
 
-The process kills itself ``before`` or ``after`` (MOMENT) its commit number AT; AT 0 means never.
+MOMENT is ``before`` or ``after``: the process dies before or after its commit number AT.
+AT 0 means never.
 The process prints "ready" once it owns shards.
 """
 
@@ -51,14 +52,14 @@ def deadly() -> None:
 
 async def work(endpoint: str, cluster: str, at: int, moment: str) -> None:
     store = MortalStore(endpoint, at, moment)
-    with_deadly = sample_registry(SampleActivities(), deadly)
+    registry = sample_registry(SampleActivities(), deadly)
     options = WorkerOptions(ttl_s=TTL_S)
-    async with Worker(store, Keys(cluster), with_deadly, name="process", options=options):
+    async with Worker(store, Keys(cluster), registry, name="process", options=options):
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    _, where, name, number, when = sys.argv
-    asyncio.run(work(where, name, int(number), when))
+    _, endpoint, cluster, at, moment = sys.argv
+    asyncio.run(work(endpoint, cluster, int(at), moment))

@@ -26,7 +26,7 @@ class Script:
         self.registry = Registry([workflow])
         self.interpreter = Interpreter(self.registry)
         self.history: list[ev.HistoryEvent] = []
-        self.activated = 0
+        self.events_passed = 0
         self.now_ms = START_MS
         name = next(iter(self.registry.workflows))
         self.add(
@@ -44,7 +44,7 @@ class Script:
         """Run a task with these inputs, without recording its commands."""
         self.now_ms += 1000
         self.add(*inputs, ev.WorkflowTaskScheduled(), ev.WorkflowTaskStarted())
-        new_events, self.activated = self.history[self.activated :], len(self.history)
+        new_events, self.events_passed = self.history[self.events_passed :], len(self.history)
         return self.interpreter.activate(new_events, updates=updates)
 
     def task(

@@ -102,11 +102,11 @@ def test_a_retry_policy_pauses_only_if_the_code_requests_the_pause(pauses: bool 
 
 
 def test_retry_policies_of_older_events_pause_after_the_last_attempt() -> None:
-    # Only older events lack ``pause_when_exhausted``; newer events record false for None.
+    # None: an older event without ``pause_when_exhausted``. Newer events record false instead.
     assert workflow.RetryPolicy(maximum_attempts=3).pauses
 
 
-def test_the_workflow_api_raises_outside_workflow_code() -> None:
+def test_workflow_and_activity_functions_raise_outside_their_code() -> None:
     with pytest.raises(WorkflowError, match="workflow code only"):
         workflow.now()
     with pytest.raises(WorkflowError, match="called outside an activity"):
@@ -164,7 +164,7 @@ def test_wait_cancellation_completed_returns_the_outcome_of_the_activity(
     assert result_of(*script.task(outcome)) == result
 
 
-def test_a_command_cancelled_in_the_same_task_is_not_recorded() -> None:
+def test_an_activity_started_and_cancelled_in_one_task_is_not_scheduled() -> None:
     script = Script(Cancelling, CancellationType.TRY_CANCEL, 0)
 
     (done,) = script.task()

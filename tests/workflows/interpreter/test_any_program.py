@@ -20,7 +20,7 @@ from workflows.testing import WorkflowEnvironment, replay
 
 QUICK = workflow.ActivityOptions(start_to_close_s=60)
 Program = list[Any]
-"""Steps. A step is ``[kind, number]`` or ``[kind, number, program]``."""
+"""A list of steps. A step is ``[kind, number]`` or ``[kind, number, program]``."""
 
 
 @activity.defn()
@@ -114,12 +114,12 @@ async def histories_of(
         return [list(await env.handle(head.workflow_id).history()) for head in heads]
 
 
-RANDOM = re.compile(r"""[0-9a-f]{32}|worker\.[0-9a-f]{8}|"random",\s*[0-9]""")
+RANDOM_VALUES = re.compile(r"""[0-9a-f]{32}|worker\.[0-9a-f]{8}|"random",\s*[0-9]""")
 """Values that differ between two executions: run ids, names of workers, random numbers."""
 
 
-def without_random(history: list[HistoryEvent]) -> str:
-    return RANDOM.sub("*", to_json(history))
+def without_random_values(history: list[HistoryEvent]) -> str:
+    return RANDOM_VALUES.sub("*", to_json(history))
 
 
 @settings(max_examples=40)
@@ -129,7 +129,7 @@ def test_a_cached_interpreter_and_a_replay_issue_the_same_commands(
 ) -> None:
     cached = asyncio.run(histories_of(program, pokes, replays=False))
     replayed = asyncio.run(histories_of(program, pokes, replays=True))
-    assert [*map(without_random, cached)] == [*map(without_random, replayed)]
+    assert [*map(without_random_values, cached)] == [*map(without_random_values, replayed)]
 
     for history in cached:
         assert decode_history(encode_history(history)) == history

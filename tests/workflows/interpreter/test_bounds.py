@@ -13,7 +13,7 @@ from workflows.model import events as ev
 from workflows.model import limits
 from workflows.model.errors import WorkflowTaskError
 
-Many = Callable[[int], Awaitable[object]]
+MakeRequests = Callable[[int], Awaitable[object]]
 """Workflow code that makes the given number of requests of one kind."""
 
 
@@ -44,19 +44,19 @@ async def commands(count: int) -> None:
         workflow.upsert_search_attributes({"Same": number})
 
 
-def requesting(many: Many, count: int) -> type:
+def workflow_with(make_requests: MakeRequests, count: int) -> type:
     @workflow.defn(name="Requesting")
     class Requesting:
         @workflow.run
         async def run(self) -> None:
-            await many(count)
+            await make_requests(count)
             await workflow.wait_condition(lambda: False)
 
     return Requesting
 
 
 @pytest.mark.parametrize(
-    ("name", "many"),
+    ("name", "make_requests"),
     [
         ("PENDING_ACTIVITIES_MAX", activities),
         ("PENDING_TIMERS_MAX", timers),
@@ -66,12 +66,14 @@ def requesting(many: Many, count: int) -> type:
         ("COMMANDS_MAX", commands),
     ],
 )
-def test_the_error_for_a_request_beyond_a_limit_names_the_limit(name: str, many: Many) -> None:
+def test_the_error_for_a_request_beyond_a_limit_names_the_limit(
+    name: str, make_requests: MakeRequests
+) -> None:
     limit = getattr(limits, name)
-    Script(requesting(many, limit)).task()
+    Script(workflow_with(make_requests, limit)).task()
 
     with pytest.raises(WorkflowTaskError, match=name):
-        Script(requesting(many, limit + 1)).task()
+        Script(workflow_with(make_requests, limit + 1)).task()
 
 
 @pytest.mark.parametrize("seconds", [math.inf, 1e300])
@@ -80,11 +82,11 @@ def test_the_error_for_a_timer_beyond_the_limit_names_the_limit(seconds: float) 
         await timer(seconds)
 
     with pytest.raises(WorkflowTaskError, match="TIMER_S_MAX"):
-        Script(requesting(sleep, 1)).task()
+        Script(workflow_with(sleep, 1)).task()
 
 
 def test_the_number_of_signals_without_a_handler_is_limited() -> None:
-    script = Script(requesting(activities, 1))
+    script = Script(workflow_with(activities, 1))
     signals = [ev.WorkflowExecutionSignaled("unhandled", ())] * limits.SIGNALS_BUFFERED_MAX
     script.task(*signals)
 

@@ -27,6 +27,8 @@ from tests.workflows.interpreter.script import START_MS, Script, timer
 from workflows.api import workflow
 from workflows.api.definitions import Registry
 from workflows.api.forbidden_calls import FORBIDDEN_CALLS
+from workflows.interpreter import Interpreter
+from workflows.interpreter.guard import Watchdog
 from workflows.model import events as ev
 from workflows.model.errors import (
     ForbiddenCallError,
@@ -46,7 +48,7 @@ def workflow_of(body: Callable[[], Awaitable[object]]) -> type:
     return Body
 
 
-def reach(module: object, name: str) -> Callable[..., object]:
+def look_up(module: object, name: str) -> Callable[..., object]:
     """Look up a function so that the search at registration does not find the call."""
     function = getattr(module, name)
     assert callable(function)
@@ -62,7 +64,7 @@ def test_a_forbidden_call_fails_the_task_even_if_code_swallows_the_error(
 ) -> None:
     async def body() -> object:
         try:
-            reach(module, name)()
+            look_up(module, name)()
         except Exception:  # noqa: BLE001 - the point of the test
             return "swallowed"
         return ""
@@ -82,12 +84,12 @@ def test_code_outside_workflows_may_use_clock_and_randomness() -> None:
     assert time.time.__module__ == "time"
 
 
-async def test_the_guard_stays_installed_until_the_event_loop_ends_its_pass() -> None:
+async def test_the_guard_stays_installed_until_the_next_iteration_of_the_event_loop() -> None:
     async def idle() -> object:
         return None
 
     async def forbidden() -> object:
-        return reach(time, "time")()
+        return look_up(time, "time")()
 
     real = time.time
     Script(workflow_of(idle)).task()
@@ -96,7 +98,7 @@ async def test_the_guard_stays_installed_until_the_event_loop_ends_its_pass() ->
         Script(workflow_of(forbidden)).task()
 
     assert time.time is guarded_time
-    assert time.time() > 0, "the guard passes on calls from outside workflow code"
+    assert time.time() > 0, "the guard rejects a call from outside workflow code"
     assert gc.isenabled()
     await asyncio.sleep(0)
     assert time.time is real
@@ -107,7 +109,7 @@ def test_the_guard_works_after_an_event_loop_was_closed_early() -> None:
         return None
 
     async def forbidden() -> object:
-        return reach(time, "time")()
+        return look_up(time, "time")()
 
     real = time.time
     for _ in range(2):
@@ -152,7 +154,7 @@ def test_standard_library_functions_that_do_io_or_wait_fail_in_workflow_code() -
 
 @pytest.mark.parametrize("in_a_loop", [False, True])
 def test_finalizers_may_read_the_clock_during_workflow_code(in_a_loop: bool) -> None:
-    class OtherObject:
+    class CyclicObject:
         def __init__(self) -> None:
             self.itself = self
 
@@ -163,7 +165,7 @@ def test_finalizers_may_read_the_clock_during_workflow_code(in_a_loop: bool) -> 
                 failed.append(self)
 
     async def body() -> object:
-        OtherObject()
+        CyclicObject()
         return [[number] for number in range(100)]
 
     async def task() -> None:
@@ -322,6 +324,39 @@ def test_workflow_time_does_not_decrease_when_a_clock_is_set_back() -> None:
     assert times[0] == times[1]
 
 
+def test_a_turn_that_exceeds_its_cpu_time_is_stopped() -> None:
+    watchdog = Watchdog(0.05)
+
+    def busy() -> None:
+        while True:
+            pass
+
+    with pytest.raises(DeadlockError, match="without awaiting"), watchdog.watched("Busy"):
+        busy()
+
+
+def test_a_turn_that_got_no_cpu_time_is_not_a_deadlock() -> None:
+    watchdog = Watchdog(0.05)
+    with watchdog.watched("Starved"):
+        is_set = threading.Event().wait(0.2)  # takes longer than the limit, but no CPU time
+
+    assert not is_set, "the wait ended early"
+
+
+def test_except_exception_does_not_catch_a_deadlock_error() -> None:
+    watchdog = Watchdog(0.05)
+
+    def busy() -> None:
+        try:
+            while True:
+                pass
+        except Exception:  # noqa: BLE001 - the point of the test
+            return
+
+    with pytest.raises(DeadlockError), watchdog.watched("Busy"):
+        busy()
+
+
 def test_a_bug_fails_only_the_task() -> None:
     async def body() -> object:
         raise KeyError("bug")
@@ -388,17 +423,17 @@ def test_events_must_be_passed_once_and_in_order() -> None:
     with pytest.raises(HistoryError, match="expected event 4, got event 5"):
         script.interpreter.activate(script.history[4:])
     with pytest.raises(HistoryError, match="the first event is"):
-        type(script.interpreter)(script.registry).activate(script.history[1:])
+        Interpreter(script.registry).activate(script.history[1:])
 
 
-def test_a_failed_task_is_executed_again_with_the_same_inputs() -> None:
+def test_a_task_that_timed_out_is_executed_again_with_the_same_inputs() -> None:
     async def body() -> object:
         await timer(1)
         return None
 
     script = Script(workflow_of(body))
-    failed = ev.WorkflowTaskTimedOut()
-    script.add(ev.WorkflowTaskScheduled(), ev.WorkflowTaskStarted(), failed)
+    timed_out = ev.WorkflowTaskTimedOut()
+    script.add(ev.WorkflowTaskScheduled(), ev.WorkflowTaskStarted(), timed_out)
 
     assert [type(command).__name__ for command in script.task()] == ["TimerStarted"]
     script.replayed()
@@ -413,3 +448,25 @@ def test_events_after_an_uncommitted_decision_are_rejected() -> None:
     script.decide()
     with pytest.raises(HistoryError, match="was not committed"):
         script.decide(ev.WorkflowTaskTimedOut())
+
+
+def test_the_watchdog_sleeps_while_no_turn_runs() -> None:
+    pauses: queue.Queue[float] = queue.Queue()
+    watchdog = Watchdog(0.05, pauses.put)
+    for _ in range(2):
+        with watchdog.watched("Short"):
+            pass
+
+        # On a busy machine the watchdog may check a short turn more than once.
+        pause_s: float | None = pauses.get(timeout=60)
+        while pause_s is not None:
+            assert pause_s < 0.05
+            pause_s = next_pause_within(pauses, 0.2)
+
+
+def next_pause_within(pauses: queue.Queue[float], seconds: float) -> float | None:
+    """The next pause of the watchdog, or None after ``seconds``."""
+    try:
+        return pauses.get(timeout=seconds)
+    except queue.Empty:
+        return None

@@ -43,7 +43,7 @@ class Notes:
         raise ApplicationError("enough", type="Refused")
 
     @workflow.signal
-    def stumble(self) -> None:
+    def signal_with_bug(self) -> None:
         raise ZeroDivisionError
 
     @workflow.query
@@ -59,7 +59,7 @@ class Notes:
         """Invalid: a query cannot be ``async``."""
 
     @workflow.query
-    def stumbles(self) -> None:
+    def query_with_bug(self) -> None:
         raise ZeroDivisionError("zero")
 
     @workflow.update
@@ -70,10 +70,10 @@ class Notes:
         return len(self.notes)
 
     @workflow.update
-    def nervous(self) -> None:
+    def invalid(self) -> None:
         """An update whose validator changes the run, which is invalid."""
 
-    @workflow.validator("nervous")
+    @workflow.validator("invalid")
     def change(self) -> None:
         workflow.upsert_search_attributes({"changed": True})
 
@@ -89,7 +89,7 @@ def test_a_signal_in_the_first_task_is_handled_before_the_run_function() -> None
     assert script.interpreter.query("all") == ["first", "run"]
 
 
-def test_a_signal_waits_for_its_handler_and_no_query_handler_of_its_name_removes_it() -> None:
+def test_a_signal_is_kept_until_its_handler_is_set() -> None:
     script = Script(Notes)
     script.task(signal("late", "a"), signal("late", "b"))
     assert script.interpreter.query("all") == ["run"]
@@ -109,7 +109,7 @@ def test_signals_are_handled_before_the_events_that_resume_waiting_code() -> Non
     assert done.result == ["run", "in time"]
 
 
-def test_a_run_can_wait_for_its_handlers() -> None:
+def test_a_run_can_wait_until_its_handlers_finish() -> None:
     script = Script(Notes)
     script.task(signal("slow"))  # the handler starts timer 1, then the run starts timer 2
     script.task(ev.TimerFired(2))
@@ -120,7 +120,7 @@ def test_a_run_can_wait_for_its_handlers() -> None:
     assert done.result == ["run", "slow"]
 
 
-def test_a_failed_signal_handler_fails_the_run() -> None:
+def test_an_application_error_in_a_signal_handler_fails_the_run() -> None:
     script = Script(Notes)
     commands = script.task(signal("refuse"))
 
@@ -142,7 +142,7 @@ def test_no_command_is_issued_after_a_handler_has_ended_the_run() -> None:
 def test_a_bug_in_a_signal_handler_fails_the_task() -> None:
     script = Script(Notes)
     with pytest.raises(UnhandledError, match="ZeroDivisionError"):
-        script.task(signal("stumble"))
+        script.task(signal("signal_with_bug"))
 
 
 def test_a_signal_whose_arguments_do_not_fit_is_ignored() -> None:
@@ -157,7 +157,7 @@ def test_a_signal_whose_arguments_do_not_fit_is_ignored() -> None:
     [
         ("draw", "may only read"),
         ("wait", "async"),
-        ("stumbles", "zero"),
+        ("query_with_bug", "zero"),
         ("nothing", "this workflow has: all, draw"),
     ],
 )
@@ -194,7 +194,7 @@ def test_an_update_whose_handler_fails_is_completed_with_the_failure() -> None:
     ("request_", "message"),
     [
         (UpdateRequest("u1", "edit", (1,)), "does not fit"),
-        (UpdateRequest("u1", "nervous"), "may only read"),
+        (UpdateRequest("u1", "invalid"), "may only read"),
         (UpdateRequest("u1", "unknown"), "no update unknown"),
     ],
 )
@@ -223,4 +223,4 @@ def test_an_interpreter_lists_awaited_futures_and_query_names() -> None:
     script.decide(signal("slow"))
 
     assert script.interpreter.waiting_for == ("signal slow: timer 300 s", "Notes: timer 60 s")
-    assert script.interpreter.queries == ("all", "draw", "stumbles", "wait")
+    assert script.interpreter.queries == ("all", "draw", "query_with_bug", "wait")

@@ -96,7 +96,7 @@ def test_the_first_result_of_patched_counts_for_the_whole_run() -> None:
     script.task(ev.TimerFired(1))
     # The next task replays the whole history with the new code.
     script.registry = Registry([After])
-    script.interpreter, script.activated = Interpreter(script.registry), 0
+    script.interpreter, script.events_passed = Interpreter(script.registry), 0
     script.task(ev.TimerFired(2))
 
     assert results == [False, False, False]
@@ -122,13 +122,13 @@ def test_a_run_continues_as_new_with_its_search_attributes() -> None:
 @pytest.mark.parametrize("suggested", [False, True])
 def test_workflow_info_has_the_recorded_suggestion_to_continue_as_new(suggested: bool) -> None:
     @workflow.defn()
-    class Requesting:
+    class InfoReader:
         @workflow.run
         async def run(self) -> list[object]:
-            here = workflow.info()
-            return [here.is_continue_as_new_suggested(), here.history_events, here.workflow_id]
+            info = workflow.info()
+            return [info.is_continue_as_new_suggested(), info.history_events, info.workflow_id]
 
-    script = Script(Requesting)
+    script = Script(InfoReader)
     script.add(ev.WorkflowTaskStarted(suggest_continue_as_new=suggested))
     (done,) = script.interpreter.activate(script.history).commands
 

@@ -85,7 +85,7 @@ def test_gather_can_collect_errors_too() -> None:
     assert last_result(script) == ["ActivityError", 2, []]
 
 
-def test_first_done_returns_an_index_and_cancels_nothing() -> None:
+def test_first_done_returns_the_index_of_the_finished_future() -> None:
     async def body() -> object:
         pause = workflow.start(timer(60))
         activity = work("a")
@@ -253,21 +253,21 @@ def test_sleep_0_lets_other_tasks_run_and_records_nothing() -> None:
 
         task = workflow.start(other())
         await workflow.sleep(0)
-        order.append("first")
+        order.append("main")
         await task
         return order
 
     script = script_of(body)
 
     assert names(script.task()) == ["WorkflowExecutionCompleted"]
-    assert last_result(script) == ["other", "first"]
+    assert last_result(script) == ["other", "main"]
 
 
-@pytest.mark.parametrize("foreign", ["asyncio", "thing"])
+@pytest.mark.parametrize("foreign", ["asyncio", "custom"])
 def test_awaiting_a_foreign_awaitable_fails_the_task(foreign: str) -> None:
-    class Thing:
+    class CustomAwaitable:
         def __await__(self):  # type: ignore[no-untyped-def]  # noqa: ANN204
-            yield "thing"
+            yield "custom"
 
     async def body() -> object:
         if foreign == "asyncio":
@@ -275,7 +275,7 @@ def test_awaiting_a_foreign_awaitable_fails_the_task(foreign: str) -> None:
 
             await asyncio.sleep(0)
         else:
-            await Thing()
+            await CustomAwaitable()
         return None
 
     script = script_of(body)

@@ -19,7 +19,7 @@ from workflows.model.errors import ForbiddenCallError
 from workflows.testing import WorkflowEnvironment
 
 _numbers = itertools.count()
-Make = Callable[[str, str], ModuleType]
+MakeModule = Callable[[str, str], ModuleType]
 
 ONE_FILE = """
     import os
@@ -85,7 +85,7 @@ HELPER = """
 
 
 @pytest.fixture
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+def make_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeModule]:
     """A function that imports a text as a module; the modules are removed at the end."""
     monkeypatch.syspath_prepend(str(tmp_path))
     created: list[str] = []
@@ -103,12 +103,12 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
 
 
 async def test_the_guard_covers_modules_imported_after_its_installation(
-    make: Make,
+    make_module: MakeModule,
 ) -> None:
-    Script(make("app", ONE_FILE).App).task()  # installs the guard
-    names = {"helper": make("helper", HELPER).__name__}
-    hidden = make("app", WORKFLOW.format(**names, call="helper.hidden('time')")).App
-    plain = make("app", WORKFLOW.format(**names, call="helper.clock()")).App
+    Script(make_module("app", ONE_FILE).App).task()  # installs the guard
+    names = {"helper": make_module("helper", HELPER).__name__}
+    hidden = make_module("app", WORKFLOW.format(**names, call="helper.hidden('time')")).App
+    plain = make_module("app", WORKFLOW.format(**names, call="helper.clock()")).App
 
     with pytest.raises(ForbiddenCallError, match=r"time\.time"):
         Registry([plain])
@@ -119,8 +119,10 @@ async def test_the_guard_covers_modules_imported_after_its_installation(
         Script(hidden).task()
 
 
-async def test_an_activity_in_the_file_of_a_workflow_may_use_the_clock(make: Make) -> None:
-    app = make("app", ONE_FILE)
+async def test_an_activity_in_the_file_of_a_workflow_may_use_the_clock(
+    make_module: MakeModule,
+) -> None:
+    app = make_module("app", ONE_FILE)
 
     async with WorkflowEnvironment(Registry([app.App], [app.stamp])) as env:
         result = await env.execute(app.App)
@@ -142,10 +144,10 @@ async def test_an_activity_in_the_file_of_a_workflow_may_use_the_clock(make: Mak
     ],
 )
 def test_registration_finds_a_forbidden_call_in_a_helper_module(
-    make: Make, call: str, reason: str
+    make_module: MakeModule, call: str, reason: str
 ) -> None:
-    helper = make("helper", HELPER)
-    app = make("app", WORKFLOW.format(helper=helper.__name__, call=call))
+    helper = make_module("helper", HELPER)
+    app = make_module("app", WORKFLOW.format(helper=helper.__name__, call=call))
 
     with pytest.raises(ForbiddenCallError, match=reason):
         Registry([app.App])
@@ -153,18 +155,20 @@ def test_registration_finds_a_forbidden_call_in_a_helper_module(
 
 @pytest.mark.parametrize("name", ["clock", "dice", "environment"])
 def test_a_forbidden_call_that_the_search_misses_is_rejected_at_run_time(
-    make: Make, name: str
+    make_module: MakeModule, name: str
 ) -> None:
-    helper = make("helper", HELPER)
-    app = make("app", WORKFLOW.format(helper=helper.__name__, call=f"helper.hidden('{name}')"))
+    helper = make_module("helper", HELPER)
+    app = make_module(
+        "app", WORKFLOW.format(helper=helper.__name__, call=f"helper.hidden('{name}')")
+    )
 
     with pytest.raises(ForbiddenCallError, match="workflow code may not call"):
         Script(app.App).task()
     assert helper.hidden(name), "outside a workflow the call is allowed"
 
 
-def test_registration_does_not_search_unused_methods(make: Make) -> None:
-    helper = make("helper", HELPER)
-    app = make("app", WORKFLOW.format(helper=helper.__name__, call="self.helper.harmless()"))
+def test_registration_does_not_search_unused_methods(make_module: MakeModule) -> None:
+    helper = make_module("helper", HELPER)
+    app = make_module("app", WORKFLOW.format(helper=helper.__name__, call="self.helper.harmless()"))
 
     assert Registry([app.App]).workflows

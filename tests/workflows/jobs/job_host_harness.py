@@ -65,9 +65,9 @@ class JobHostHarness:
     async def remove_when_dead(
         self, name: str, killing: KillingStore, done: Callable[[], Awaitable[bool]]
     ) -> None:
-        """Wait until the controller has died or ``done()`` is true; then remove it as a crash does.
+        """Wait until the controller has died or ``done()`` is true; then crash it.
 
-        It releases no shard, and its lease expires.
+        The controller releases no shard, and its lease expires.
         """
 
         async def is_over() -> bool:

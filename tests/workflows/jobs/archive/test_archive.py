@@ -31,8 +31,8 @@ from workflows.jobs.job_host import JobHost, JobSources
 from workflows.testing.environment import WorkflowEnvironment
 from workflows.testing.handle import TimeSkippingHandle
 
-WRITES_MAX = 16
-"""The approximate number of writes until the log is sealed."""
+WRITES_UNTIL_SEALED = 16
+"""About as many writes as a controller needs to seal the log."""
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +62,7 @@ class ArchiveJobHarness:
         await self.environment.settle()
         return handle
 
-    async def check(self) -> None:
+    async def close_and_verify(self) -> None:
         await self.environment.close()
         assert (await verify(self.node.store, self.node.keys, self.files)).is_clean
 
@@ -84,7 +84,7 @@ async def test_a_log_at_the_limit_is_sealed_and_histories_stay_readable(tmp_path
             await open_log(node.store, node.keys, harness.files), parse_subject(address)
         )
         status = await handle.query("status")
-        await harness.check()
+        await harness.close_and_verify()
 
     assert (harness.activities.sealed_segments, harness.activities.live_segments) == (3, 0)
     assert [entry.pod for entry in address_history.entries] == ["web-0"]
@@ -108,7 +108,7 @@ async def test_the_status_shows_a_failed_archive_write_until_a_retry_succeeds(
         blocked.unlink()
         await harness.environment.advance(1_000)
         recovered = await handle.query("status")
-        await harness.check()
+        await harness.close_and_verify()
 
     assert isinstance(failed, dict)
     assert isinstance(recovered, dict)
@@ -132,7 +132,7 @@ async def test_the_status_names_a_corrupt_file_and_a_repair_resumes_archiving(
         failed = await handle.query("status")
         segments.write_bytes(content)
         await harness.environment.advance(PAUSE_S_MAX)
-        await harness.check()
+        await harness.close_and_verify()
 
     assert isinstance(failed, dict)
     assert segments.name.partition(".")[0] in str(failed["fault"])
@@ -146,13 +146,13 @@ async def test_archive_files_older_than_the_retention_are_deleted_every_hour(
     async with NodeHarness(MemoryStore()) as node:
         harness = ArchiveJobHarness(node, tmp_path, Retention(age_s=2 * PRUNE_S, bytes_max=0))
         await harness.start()
-        prunes = await Schedules(harness.environment.client).ensure(SCHEDULE_ID, PRUNE_SCHEDULE)
+        schedule = await Schedules(harness.environment.client).ensure(SCHEDULE_ID, PRUNE_SCHEDULE)
         for hour in range(3):
             await node.apply(*(pool(f"p{hour}{n}", f"10.6.{hour}.{n}") for n in range(3)))
             await harness.environment.advance(PRUNE_S)
         cursor = (await read_cursor(node.store, node.keys)).cursor
-        progress = (await prunes.describe()).progress
-        await harness.check()
+        progress = (await schedule.describe()).progress
+        await harness.close_and_verify()
 
     # Each hour has made one file. Only the first file is older than two hours.
     assert (cursor.files, cursor.pruned.files) == (3, 1)
@@ -175,7 +175,7 @@ async def test_continue_as_new_keeps_the_counts_in_the_status(
     assert len(runs) > 1
     assert isinstance(status, dict)
     assert status["seals"] == 1
-    assert status["looks"] >= 20, "checks of the live log"
+    assert status["looks"] >= 20  # "looks" counts the checks of the live log
 
 
 def _make_host_with(files: LocalFiles) -> Callable[..., JobHost]:
@@ -220,8 +220,8 @@ async def test_a_controller_without_an_archive_deletes_the_prune_schedule() -> N
         assert await schedules.list() == []
 
 
-@pytest.mark.parametrize("moment", KillMoment, ids=lambda moment: moment.name.lower())
-@pytest.mark.parametrize("at", range(1, WRITES_MAX + 1))
+@pytest.mark.parametrize("moment", Moment, ids=lambda moment: moment.name.lower())
+@pytest.mark.parametrize("at", range(1, WRITES_UNTIL_SEALED + 1))
 async def test_the_next_controller_seals_the_log_after_a_kill_at_any_write(
     at: int, moment: KillMoment, tmp_path: Path
 ) -> None:

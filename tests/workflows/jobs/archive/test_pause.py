@@ -9,11 +9,12 @@ from core.archive.archiver import LIVE_SEGMENTS_MAX
 from workflows.jobs.archive.archive import PAUSE_S_MAX, PAUSE_S_MIN, pause_s
 
 
-def test_an_idle_log_is_checked_once_a_minute() -> None:
+def test_a_log_without_known_growth_is_checked_once_a_minute() -> None:
     assert pause_s(live=100, before=100, elapsed_s=60.0) == PAUSE_S_MAX
-    archived = pause_s(live=0, before=20_000, elapsed_s=60.0)
-    assert archived == PAUSE_S_MAX, "after the log was archived"
-    assert pause_s(live=10, before=0, elapsed_s=0.0) == PAUSE_S_MAX, "after the first check"
+    after_archiving = pause_s(live=0, before=20_000, elapsed_s=60.0)
+    assert after_archiving == PAUSE_S_MAX
+    after_first_check = pause_s(live=10, before=0, elapsed_s=0.0)
+    assert after_first_check == PAUSE_S_MAX
 
 
 def test_a_growing_log_is_checked_after_half_the_time_to_the_limit() -> None:

@@ -1,4 +1,4 @@
-"""Runs ``scripts/*.txt``. Their commands are public methods; options are ``name=value``."""
+"""Runs ``scripts/*.txt``. A command is a method of the harness; an option is ``name=value``."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ THIRD_PARTY = "apps.kruise.io/v1alpha1"
 
 
 class Applications:
-    """An ``ApplicationsSource``. Like a controller, it does not watch third-party kinds."""
+    """An ``ApplicationsSource``. As in a controller, third-party kinds are not watched."""
 
     def __init__(self) -> None:
         self.existing: dict[ApplicationKey, Application] = {}

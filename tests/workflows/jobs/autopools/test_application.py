@@ -1,7 +1,7 @@
 """Automatic pools with controllers, in memory and on etcd.
 
 ``harness.application`` makes a Deployment, unless the path names another kind. ``size``: the number
-of Pods. ``number``: the requested addresses.
+of Pods. ``number``: how many addresses the application requests.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ WAIT_S = 0.3
 """Seconds that an ADD waits for a pool which no controller creates."""
 
 KILLED_AT = (6, 12, 20)
-"""The number of the commit at which the controller is killed."""
+"""The numbers of the commits at which a test kills the controller."""
 
 OTHER_APPLICATIONS = 8
-EXTRA_PASSES_MAX = 2
-"""Reconciliations that changes during the last reconciliation may cause."""
+EXTRA_RECONCILIATIONS_MAX = 2
+"""Changes during a reconciliation cause at most this many more reconciliations."""
 
 
 @pytest.fixture
@@ -158,10 +158,10 @@ async def test_another_controller_creates_the_pools_after_a_kill(
     for number in range(APPLICATIONS_DURING_KILL):
         await harness.application(f"app-{number}", subnet="net", number="2")
 
-    async def is_over() -> bool:
+    async def has_died_or_settled() -> bool:
         return killing.died.is_set() or await harness.is_settled()
 
-    await eventually(is_over)
+    await eventually(has_died_or_settled)
     killing.died.set()
     await harness.kill_controller(killed)
     await harness.settle()
@@ -206,13 +206,13 @@ async def test_an_execution_that_waits_ignores_changes_of_other_applications(
     await harness.pods_of("web", "2")
     # The pool cannot shrink: both of its addresses are in use.
     await harness.application("web", size="1", subnet="net")
-    passes = await _count_passes_when_waiting(harness)
+    reconciliations = await _count_reconciliations_when_waiting(harness)
 
     for number in range(OTHER_APPLICATIONS):
         await harness.application(f"other-{number}", size="1", subnet="net")
         await harness.settle()
-    further_passes = await _count_passes_when_waiting(harness) - passes
-    assert further_passes <= EXTRA_PASSES_MAX
+    further_reconciliations = await _count_reconciliations_when_waiting(harness) - reconciliations
+    assert further_reconciliations <= EXTRA_RECONCILIATIONS_MAX
 
     await harness.stop("web-0")
     await harness.settle()
@@ -254,8 +254,8 @@ async def test_a_pool_that_an_operator_deletes_is_created_again(harness: AutoPoo
     assert list((await harness.node.read_ledger()).pools) == [pool.name]
 
 
-async def _count_passes_when_waiting(harness: AutoPoolHarness) -> int:
-    """Wait until the execution of web waits; return its number of reconciliations."""
+async def _count_reconciliations_when_waiting(harness: AutoPoolHarness) -> int:
+    """Wait until the phase of web is "waiting"; return its number of reconciliations."""
     async with Client(harness.store, harness.node.keys) as client:
 
         async def count_if_waiting() -> int:

@@ -41,7 +41,7 @@ async def run_script(text: str) -> str:
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_a_script_of_automatic_pools_prints_its_recorded_output(script: Path) -> None:
     expected = script.read_text()
-    assert expected.endswith("> check\n"), "a script ends with a check of all invariants"
+    assert expected.endswith("> check\n"), "the script does not end with the command check"
 
     actual = asyncio.run(run_script(expected))
 

@@ -49,7 +49,7 @@ async def agent(short_path: Path) -> AsyncIterator[AgentHarness]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def apply(agent: AgentHarness, *objects: workloads.Plain) -> None:
+async def apply_manifests(agent: AgentHarness, *objects: workloads.Plain) -> None:
     text = workloads.as_yaml(objects)
     await agent.apply(*(apply_command(document) for document in load_documents(text)))
 
@@ -77,20 +77,20 @@ def web_pod(number: int) -> workloads.Plain:
     return workloads.pod(f"web-{number}", "web", "shop", ANNOTATIONS)
 
 
-POOL = "auto4-web-eth0-fa382"
+WEB_POOL = "auto4-web-eth0-fa382"
 
 
 async def test_a_pool_is_created_resized_and_deleted_with_its_deployment(
     agent: AgentHarness,
 ) -> None:
-    await apply(agent, RACKS, web_deployment(2), web_pod(0), web_pod(1))
+    await apply_manifests(agent, RACKS, web_deployment(2), web_pod(0), web_pod(1))
     assert await agent.add("web-0") == ["10.7.0.10/16"]
-    await until_pool_sizes(agent, {POOL: 3})
+    await until_pool_sizes(agent, {WEB_POOL: 3})
 
-    await apply(agent, web_deployment(5))
-    await until_pool_sizes(agent, {POOL: 6})
-    await apply(agent, web_deployment(1))
-    await until_pool_sizes(agent, {POOL: 2})
+    await apply_manifests(agent, web_deployment(5))
+    await until_pool_sizes(agent, {WEB_POOL: 6})
+    await apply_manifests(agent, web_deployment(1))
+    await until_pool_sizes(agent, {WEB_POOL: 2})
     # Shrinking has removed the lowest unused addresses, 10.7.0.11 to 10.7.0.14.
     assert await agent.add("web-1") == ["10.7.0.15/16"]
 
@@ -103,7 +103,7 @@ async def test_a_pool_is_created_resized_and_deleted_with_its_deployment(
 async def test_an_add_waits_until_the_deployment_exists(
     agent: AgentHarness,
 ) -> None:
-    await apply(agent, RACKS, web_pod(0))
+    await apply_manifests(agent, RACKS, web_pod(0))
     pending_add = asyncio.ensure_future(agent.add("web-0"))
     metrics = agent.process.parts.metrics
 
@@ -111,7 +111,7 @@ async def test_an_add_waits_until_the_deployment_exists(
         return metrics.auto_pool_waits == 1
 
     await eventually(is_waiting)
-    await apply(agent, web_deployment(1))
+    await apply_manifests(agent, web_deployment(1))
 
     assert await pending_add == ["10.7.0.10/16"]
 
@@ -119,7 +119,7 @@ async def test_an_add_waits_until_the_deployment_exists(
 async def test_an_add_fails_at_once_if_the_subnet_does_not_exist(
     agent: AgentHarness,
 ) -> None:
-    await apply(agent, web_deployment(1), web_pod(0))
+    await apply_manifests(agent, web_deployment(1), web_pod(0))
 
     error: Any = (await agent.call("ADD", "web-0")).error
 
@@ -144,10 +144,10 @@ async def test_a_pod_of_a_replica_set_uses_the_pool_of_the_deployment(agent: Age
     }
     pod = workloads.pod("web-0", "web-77", "shop", ANNOTATIONS)
     pod["metadata"]["ownerReferences"][0]["kind"] = "ReplicaSet"  # type: ignore[index]
-    await apply(agent, RACKS, web_deployment(2), replica_set, pod)
+    await apply_manifests(agent, RACKS, web_deployment(2), replica_set, pod)
 
     assert await agent.add("web-0") == ["10.7.0.10/16"]
-    await until_pool_sizes(agent, {POOL: 3})
+    await until_pool_sizes(agent, {WEB_POOL: 3})
 
 
 async def test_the_pool_of_a_third_party_application_stays_after_the_last_del(
@@ -157,7 +157,7 @@ async def test_the_pool_of_a_third_party_application_stays_after_the_last_del(
     pod = workloads.pod("clone-0", "clone", "shop", annotations)
     owner = {"apiVersion": "apps.kruise.io/v1alpha1", "kind": "CloneSet", "name": "clone"}
     pod["metadata"]["ownerReferences"] = [{**owner, "controller": True}]  # type: ignore[index]
-    await apply(agent, RACKS, pod)
+    await apply_manifests(agent, RACKS, pod)
 
     await agent.add("clone-0")
     (name,) = await pool_sizes(agent)

@@ -64,14 +64,14 @@ class BindingHarness:
             for address, claim in zip(addresses, ranges, strict=True)
         )
         deadline_ms = self.env.now_ms + round(wait_s * 1000)
-        bound = addresses_of(endpoint, PARENT_MACS)
+        addresses_to_bind = addresses_of(endpoint, PARENT_MACS)
         return BindingRequest(
             namespace=endpoint.namespace,
             endpoint=endpoint.name,
             pod=endpoint.name,
             uid=endpoint.uid,
             node=endpoint.node,
-            addresses=bound,
+            addresses=addresses_to_bind,
             claims=claims,
             deadline_ms=deadline_ms,
         )

@@ -22,7 +22,7 @@ class Fault(Enum):
     ANSWER_LOST = "executed, the connection breaks before the answer"
     REQUEST_LOST = "not executed, the connection breaks"
     SILENT = "not executed, no answer"
-    LATE = "no answer, executed by ``finish_late``"
+    LATE = "no answer, executed by ``execute_late_requests``"
     REFUSED = "status 409, not executed"
     NONSENSE = "not executed, the answer is not JSON"
     OTHER_ADDRESS = "executed, the answer names another address"
@@ -32,8 +32,7 @@ class FakeProvider:
     """A provider on loopback, or on the socket ``listening``.
 
     ``bound``: address -> UID of the Pod. ``calls``: (path, body, timeout header). ``faults``: one
-    fault for each of the next requests. ``away``: the fault of every later request.
-    ``silence``: when set, unanswered requests end.
+    fault for each of the next requests. ``lasting_fault``: the fault of every later request.
     """
 
     def __init__(
@@ -43,8 +42,8 @@ class FakeProvider:
         self.calls: list[tuple[str, dict[str, Any], str]] = []
         self.headers: list[Mapping[str, str]] = []
         self.faults: deque[Fault] = deque()
-        self.away: Fault | None = None
-        self.silence = asyncio.Event()
+        self.lasting_fault: Fault | None = None
+        self._closing = asyncio.Event()
         self._late: list[tuple[str, dict[str, Any]]] = []
         self._tls = tls
         self._listening = listening
@@ -71,11 +70,11 @@ class FakeProvider:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.silence.set()
+        self._closing.set()
         assert self._runner is not None
         await self._runner.cleanup()
 
-    def finish_late(self) -> None:
+    def execute_late_requests(self) -> None:
         while self._late:
             self._execute(*self._late.pop(0))
 
@@ -83,7 +82,7 @@ class FakeProvider:
         body = await request.json()
         self.headers.append(request.headers)
         self.calls.append((request.path, body, request.headers.get(TIMEOUT_HEADER, "")))
-        fault = self.faults.popleft() if self.faults else self.away
+        fault = self.faults.popleft() if self.faults else self.lasting_fault
         match fault:
             case Fault.BROKEN:
                 raise web.HTTPInternalServerError(text="broken")
@@ -93,9 +92,9 @@ class FakeProvider:
                 return web.Response(text="<html>")
             case Fault.LATE:
                 self._late.append((request.path, body))
-                await self.silence.wait()
+                await self._closing.wait()
             case Fault.SILENT:
-                await self.silence.wait()
+                await self._closing.wait()
         answer = {} if fault is Fault.REQUEST_LOST else self._execute(request.path, body)
         if fault is Fault.DONE_BUT_BROKEN:
             raise web.HTTPInternalServerError(text="broken")

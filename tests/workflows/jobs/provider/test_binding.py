@@ -30,13 +30,13 @@ async def test_the_result_and_the_endpoint_have_the_mac_and_vlan_of_the_provider
     endpoint = await harness.claim("eth0", "net1")
     request = await harness.binding_request(endpoint)
     result = await (await harness.start(request)).result()
-    after = await harness.endpoint()
+    endpoint_after_bind = await harness.endpoint()
 
-    assert after is not None
-    assert {(nic.ipv4.partition("/")[0], nic.mac, nic.vlan) for nic in after.nics} == {
-        (address.address, address.mac, address.vlan) for address in result.bound
-    }
-    assert all(nic.mac and nic.vlan == 100 for nic in after.nics)
+    assert endpoint_after_bind is not None
+    assert {
+        (nic.ipv4.partition("/")[0], nic.mac, nic.vlan) for nic in endpoint_after_bind.nics
+    } == {(address.address, address.mac, address.vlan) for address in result.bound}
+    assert all(nic.mac and nic.vlan == 100 for nic in endpoint_after_bind.nics)
 
 
 async def test_requests_name_the_pod_its_node_and_each_address(harness: BindingHarness) -> None:
@@ -123,7 +123,7 @@ async def test_an_address_that_the_provider_binds_late_is_released(
     handle = await harness.start(request)
     await harness.env.advance(60)
     harness.provider.faults.clear()
-    harness.provider.finish_late()
+    harness.provider.execute_late_requests()
 
     assert harness.provider.bound
     with pytest.raises(ExecutionFailed):
@@ -147,13 +147,13 @@ async def test_an_address_stays_claimed_until_the_provider_has_released_it(
 ) -> None:
     request = await harness.binding_request(await harness.claim())
     await (await harness.start(request)).result()
-    harness.provider.away = Fault.REQUEST_LOST
+    harness.provider.lasting_fault = Fault.REQUEST_LOST
     release = await harness.request_release(request)
     await harness.env.advance(600)
 
     assert await harness.claimed() == set(harness.provider.bound)
     assert await release.status() is ExecutionStatus.RUNNING
-    harness.provider.away = None
+    harness.provider.lasting_fault = None
     assert (await release.result()).why == "released"
     assert not await harness.claimed()
 
@@ -163,13 +163,13 @@ async def test_an_execution_pauses_after_the_last_failed_attempt_of_a_release(
 ) -> None:
     request = await harness.binding_request(await harness.claim())
     await (await harness.start(request)).result()
-    harness.provider.away = Fault.BROKEN
+    harness.provider.lasting_fault = Fault.BROKEN
     release = await harness.request_release(request)
     await harness.env.advance(3 * 3600)
 
     assert await release.status() is ExecutionStatus.PAUSED
     assert await harness.claimed()
-    harness.provider.away = None
+    harness.provider.lasting_fault = None
     await release.retry()
     await release.result()
     assert not await harness.claimed()
@@ -202,12 +202,12 @@ async def test_a_repeated_release_does_not_affect_a_newer_claim_of_the_address(
 ) -> None:
     request = await harness.binding_request(await harness.claim())
     await (await harness.request_release(request)).result()
-    second = await harness.binding_request(await harness.claim())
-    await (await harness.start(second)).result()
+    second_request = await harness.binding_request(await harness.claim())
+    await (await harness.start(second_request)).result()
     calls = len(harness.provider.calls)
     await (await harness.request_release(request)).result()
 
-    assert request.addresses == second.addresses
+    assert request.addresses == second_request.addresses
     assert await harness.claimed()
     assert len(harness.provider.calls) == calls
 

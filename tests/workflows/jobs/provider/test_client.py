@@ -111,8 +111,11 @@ async def test_no_request_is_sent_less_than_48_s_before_the_deadline() -> None:
         assert not provider.calls
 
 
-def test_provider_settings_accept_a_trailing_slash_and_go_durations() -> None:
+def test_an_empty_server_url_means_no_provider() -> None:
     assert provider_settings("", "nonsense") is None
+
+
+def test_provider_settings_accept_a_trailing_slash_and_durations_in_go_syntax() -> None:
     plain = provider_settings("https://iaas.example:8443/", "")
     assert plain == ProviderSettings("https://iaas.example:8443", 50.0, verify_tls=True)
     for text, seconds in (("30s", 30), ("1m30s", 90), ("1.5m", 90), ("500ms", 0.5)):

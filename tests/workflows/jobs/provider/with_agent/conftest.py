@@ -25,4 +25,4 @@ async def harness(etcd_store: EtcdStore, settings: Settings) -> AsyncIterator[Pr
         await node.pool("lan", "10.6.0.0/16", "10.6.0.10-10.6.0.20")
         harness = ProviderHarness(node, provider, networks)
         yield harness
-        await harness.ends.aclose()
+        await harness.cleanup_stack.aclose()

@@ -41,7 +41,7 @@ class ConfiguredNetworks:
 
 
 class ProviderHarness:
-    """An agent, controllers and a provider. Close ``ends`` to stop the controllers."""
+    """An agent, controllers and a provider. Close ``cleanup_stack`` to stop the controllers."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class ProviderHarness:
         self.node = agent
         self.provider = provider
         self.networks = networks or ConfiguredNetworks({})
-        self.ends = AsyncExitStack()
+        self.cleanup_stack = AsyncExitStack()
         self._hosts: dict[str, tuple[JobHost, list[asyncio.Task[None]]]] = {}
 
     async def start_controller(
@@ -75,7 +75,7 @@ class ProviderHarness:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-        self.ends.push_async_callback(end)
+        self.cleanup_stack.push_async_callback(end)
         return end
 
     async def kill_controller(self, name: str = "controller-0") -> None:
@@ -95,15 +95,15 @@ class ProviderHarness:
         assert isinstance(allocator, BindingAllocator)
         allocator._times = Times(bind_s)
 
-    async def binding(self, pod: str = "web-0") -> StoredBinding:
+    async def stored_binding(self, pod: str = "web-0") -> StoredBinding:
         return await BindingStore(self.node.store, self.node.keys).find(("shop", pod))
 
     async def workload_endpoint(self, pod: str = "web-0") -> Any:
         path = f"/v1/workloadendpoint?podNamespace=shop&podName={pod}"
         return (await over_socket(self.node.process.settings.socket_path, "GET", path)).json
 
-    async def is_all_released(self) -> bool:
-        stored = await self.binding()
+    async def everything_is_released(self) -> bool:
+        stored = await self.stored_binding()
         return not (self.provider.bound or await self.node.claims() or stored.binding)
 
 

@@ -27,7 +27,7 @@ async def test_histories_of_a_pod_and_its_address_have_every_binding_state(
     await harness.start_controller()
     (address,) = await harness.node.add()
     await harness.node.delete()
-    await eventually(harness.is_all_released)
+    await eventually(harness.everything_is_released)
     view = await open_log(harness.node.store, harness.node.keys, LocalFiles(tmp_path))
 
     changes: list[HistoryEntry] = []
@@ -53,7 +53,7 @@ async def test_a_refused_bind_is_in_the_log_with_its_reason(
     await harness.start_controller()
     harness.provider.faults.append(Fault.REFUSED)
     assert (await harness.node.call("ADD")).error
-    await eventually(harness.is_all_released)
+    await eventually(harness.everything_is_released)
     view = await open_log(harness.node.store, harness.node.keys, LocalFiles(tmp_path))
 
     changes = [

@@ -41,7 +41,7 @@ class _OperatorWriters(ShardWriters):
         await writer.close()
 
 
-def paths(harness: ProviderHarness) -> list[str]:
+def called_paths(harness: ProviderHarness) -> list[str]:
     return [path for path, _, _ in harness.provider.calls]
 
 
@@ -51,10 +51,10 @@ async def test_a_del_ends_the_claim_after_the_provider_has_released_the_address(
     await harness.start_controller()
     (address,) = await harness.node.add()
     await harness.node.delete()
-    await eventually(harness.is_all_released)
+    await eventually(harness.everything_is_released)
     await harness.node.delete()
 
-    assert paths(harness) == [ALLOCATE_PATH, RELEASE_PATH]
+    assert called_paths(harness) == [ALLOCATE_PATH, RELEASE_PATH]
     assert harness.provider.calls[1][1]["ipAddress"] == address.partition("/")[0]
 
 
@@ -68,9 +68,9 @@ async def test_the_next_controller_releases_the_address_of_an_earlier_del(
         await harness.node.delete()
 
     assert await harness.node.claims()
-    assert paths(harness) == [ALLOCATE_PATH]
+    assert called_paths(harness) == [ALLOCATE_PATH]
     await harness.start_controller("controller-1")
-    await eventually(harness.is_all_released)
+    await eventually(harness.everything_is_released)
 
 
 async def test_an_add_of_a_new_pod_fails_while_the_provider_releases_the_old_binding(
@@ -78,15 +78,15 @@ async def test_an_add_of_a_new_pod_fails_while_the_provider_releases_the_old_bin
 ) -> None:
     await harness.start_controller()
     await harness.node.add()
-    harness.provider.away = Fault.BROKEN
+    harness.provider.lasting_fault = Fault.BROKEN
     # There was no DEL for the old Pod.
     error = (await harness.node.call("ADD", CNI_ARGS=NEXT_POD_ARGS)).error
 
     assert error["code"] == 11
     assert "are still being released by the network provider" in error["msg"]
     assert set(await harness.node.claims()) == set(harness.provider.bound)
-    harness.provider.away = None
-    await eventually(harness.is_all_released)
+    harness.provider.lasting_fault = None
+    await eventually(harness.everything_is_released)
     assert await harness.node.add(CNI_ARGS=NEXT_POD_ARGS)
     assert set(harness.provider.bound.values()) == {"uid-next"}
 
@@ -102,7 +102,7 @@ async def test_the_addresses_of_two_sandboxes_are_released_after_both_dels(
     assert len(await harness.node.claims()) == len(harness.provider.bound) == 2
 
     await harness.node.delete(CNI_IFNAME="net1", CNI_CONTAINERID="second")
-    await eventually(harness.is_all_released)
+    await eventually(harness.everything_is_released)
 
 
 async def test_a_new_stateful_set_pod_on_the_same_node_keeps_the_binding(
@@ -118,7 +118,7 @@ async def test_a_new_stateful_set_pod_on_the_same_node_keeps_the_binding(
     await harness.node.delete()
 
     assert await harness.node.add(CNI_ARGS=NEXT_POD_ARGS) == first
-    assert paths(harness) == [ALLOCATE_PATH]
+    assert called_paths(harness) == [ALLOCATE_PATH]
 
 
 async def test_a_new_stateful_set_pod_on_another_node_gets_a_new_binding(
@@ -134,16 +134,18 @@ async def test_a_new_stateful_set_pod_on_another_node_gets_a_new_binding(
     await harness.node.delete()
     settings = harness.node.process.settings
     other_settings = settings._replace(node_name="node-2", socket_path=f"{settings.socket_path}-2")
-    async with running(other_settings, harness.node.store, networks=harness.networks) as second:
-        error = (await second.call("ADD", CNI_ARGS=NEXT_POD_ARGS)).error
+    async with running(
+        other_settings, harness.node.store, networks=harness.networks
+    ) as second_agent:
+        error = (await second_agent.call("ADD", CNI_ARGS=NEXT_POD_ARGS)).error
         assert "still being released by the network provider" in error["msg"]
-        await eventually(harness.is_all_released)
-        assert await second.add(CNI_ARGS=NEXT_POD_ARGS)
+        await eventually(harness.everything_is_released)
+        assert await second_agent.add(CNI_ARGS=NEXT_POD_ARGS)
 
     assert [body["nodeName"] for _, body, _ in harness.provider.calls] == ["node-1"] * 2 + [
         "node-2"
     ]
-    assert paths(harness) == [ALLOCATE_PATH, RELEASE_PATH, ALLOCATE_PATH]
+    assert called_paths(harness) == [ALLOCATE_PATH, RELEASE_PATH, ALLOCATE_PATH]
 
 
 async def test_a_live_migration_keeps_the_binding_of_the_source_pod(
@@ -157,11 +159,13 @@ async def test_a_live_migration_keeps_the_binding_of_the_source_pod(
     first = await harness.node.add("source")
     settings = harness.node.process.settings
     other_settings = settings._replace(node_name="node-2", socket_path=f"{settings.socket_path}-2")
-    async with running(other_settings, harness.node.store, networks=harness.networks) as second:
-        assert await second.add("target") == first
+    async with running(
+        other_settings, harness.node.store, networks=harness.networks
+    ) as second_agent:
+        assert await second_agent.add("target") == first
 
-    assert paths(harness) == [ALLOCATE_PATH]
-    binding = (await harness.binding("vm")).binding
+    assert called_paths(harness) == [ALLOCATE_PATH]
+    binding = (await harness.stored_binding("vm")).binding
     assert binding is not None
     assert (binding.state, binding.request.node) == ("bound", "node-1")
 
@@ -183,8 +187,8 @@ async def test_a_reclaim_releases_bound_addresses_at_the_provider(harness: Provi
     )
 
     assert (release.addresses, release.why) == ((), HANDED_OVER)
-    await eventually(harness.is_all_released)
-    assert paths(harness) == [ALLOCATE_PATH, RELEASE_PATH]
+    await eventually(harness.everything_is_released)
+    assert called_paths(harness) == [ALLOCATE_PATH, RELEASE_PATH]
 
 
 async def test_the_provider_releases_an_address_after_an_operator_ends_its_claim(
@@ -204,7 +208,7 @@ async def test_the_provider_releases_an_address_after_an_operator_ends_its_claim
 
     assert harness.provider.bound
     await harness.start_controller("controller-1")
-    await eventually(harness.is_all_released)
+    await eventually(harness.everything_is_released)
 
 
 async def test_terminating_a_release_removes_the_binding_and_keeps_the_claims(
@@ -212,18 +216,18 @@ async def test_terminating_a_release_removes_the_binding_and_keeps_the_claims(
 ) -> None:
     await harness.start_controller()
     await harness.node.add()
-    harness.provider.away = Fault.SILENT
+    harness.provider.lasting_fault = Fault.SILENT
     await harness.node.delete()
 
     async def release_is_requested() -> bool:
-        return RELEASE_PATH in paths(harness)
+        return RELEASE_PATH in called_paths(harness)
 
     await eventually(release_is_requested)
     async with Client(harness.node.store, harness.node.keys) as client:
         await client.terminate("external/shop/web-0/uid-web-0", "the provider was replaced")
 
     async def binding_is_removed() -> bool:
-        return (await harness.binding()).binding is None
+        return (await harness.stored_binding()).binding is None
 
     await eventually(binding_is_removed)
     assert await harness.node.claims()

@@ -69,7 +69,7 @@ async def test_an_add_with_the_vlan_mode_manual_sends_no_request_to_the_provider
     await harness.node.add()
     await harness.node.delete()
 
-    assert await harness.is_all_released()
+    assert await harness.everything_is_released()
     assert not harness.provider.calls
 
 
@@ -84,7 +84,7 @@ async def test_an_add_that_the_provider_rejects_fails_and_leaves_no_claim(
     assert "the provider did not bind" in error["msg"]
     assert "no VLAN is left" in error["msg"]
     assert "orbctl workflow history external/shop/web-0/uid-web-0" in error["details"]
-    await eventually(harness.is_all_released)
+    await eventually(harness.everything_is_released)
     assert await harness.node.add(), "the next attempt of the runtime succeeds"
 
 
@@ -94,15 +94,15 @@ async def test_adds_fail_while_the_provider_is_away_and_a_later_add_succeeds(
     monkeypatch.setattr("workflows.jobs.provider.binding.UNKNOWN_OUTCOME_S", 0.5)
     # The controller starts a request only while 48 s (BUDGET_S_MIN) of these 54 s are left.
     harness.set_bind_timeout(54)
-    harness.provider.away = Fault.REQUEST_LOST
+    harness.provider.lasting_fault = Fault.REQUEST_LOST
     await harness.start_controller()
     error = (await harness.node.call("ADD")).error
 
     assert "the provider did not bind" in error["msg"]
     second_error = (await harness.node.call("ADD")).error
     assert "are still being released by the network provider" in second_error["msg"]
-    harness.provider.away = None
-    await eventually(harness.is_all_released)
+    harness.provider.lasting_fault = None
+    await eventually(harness.everything_is_released)
     assert await harness.node.add()
     assert requested_paths(harness)[-2:] == [RELEASE_PATH, ALLOCATE_PATH]
 
@@ -135,7 +135,7 @@ async def test_an_add_without_a_controller_times_out_and_its_address_is_released
     assert "the network provider did not bind the addresses within 0.2 s" in error["msg"]
     assert "orbctl status" in error["details"]
     await harness.start_controller()
-    await eventually(harness.is_all_released)
+    await eventually(harness.everything_is_released)
 
 
 async def test_a_late_add_of_an_older_pod_keeps_the_binding_of_the_newer_pod(

@@ -37,7 +37,7 @@ async def test_the_provider_gets_the_trace_and_the_baggage_of_the_runtime(
             harness = ProviderHarness(node, provider, networks)
             await harness.start_controller(tracers=tracer.provider)
             await node.add(TRACEPARENT=TRACEPARENT, BAGGAGE="team=net")
-            await harness.ends.aclose()
+            await harness.cleanup_stack.aclose()
 
     spans = exporter.get_finished_spans()
     (post,) = (span for span in spans if span.name == "POST")
