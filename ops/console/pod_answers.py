@@ -331,13 +331,13 @@ def released_answer(instant: LogInstant, node: str, limit: int) -> Document:
     return {
         "at": instant_document(instant),
         "items": [
-            _released_address(instant, pool, table, row) for _, pool, table, row in ended[:limit]
+            _released_item(instant, pool, table, row) for _, pool, table, row in ended[:limit]
         ],
         "truncated": len(ended) > limit,
     }
 
 
-def _released_address(instant: LogInstant, pool: str, table: HoldingTable, row: int) -> Document:
+def _released_item(instant: LogInstant, pool: str, table: HoldingTable, row: int) -> Document:
     holding, clock = table.holding(row), instant.log.clock
     newest = instant.log.pools.current_or_deleted(pool)
     pod = namespace_and_name(holding.holder.pod)

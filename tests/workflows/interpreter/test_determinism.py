@@ -28,7 +28,6 @@ from workflows.api import workflow
 from workflows.api.definitions import Registry
 from workflows.api.forbidden_calls import FORBIDDEN_CALLS
 from workflows.interpreter import Interpreter
-from workflows.interpreter.guard import Watchdog
 from workflows.model import events as ev
 from workflows.model.errors import (
     ForbiddenCallError,
@@ -324,39 +323,6 @@ def test_workflow_time_does_not_decrease_when_a_clock_is_set_back() -> None:
     assert times[0] == times[1]
 
 
-def test_a_turn_that_exceeds_its_cpu_time_is_stopped() -> None:
-    watchdog = Watchdog(0.05)
-
-    def busy() -> None:
-        while True:
-            pass
-
-    with pytest.raises(DeadlockError, match="without awaiting"), watchdog.watched("Busy"):
-        busy()
-
-
-def test_a_turn_that_got_no_cpu_time_is_not_a_deadlock() -> None:
-    watchdog = Watchdog(0.05)
-    with watchdog.watched("Starved"):
-        is_set = threading.Event().wait(0.2)  # takes longer than the limit, but no CPU time
-
-    assert not is_set, "the wait ended early"
-
-
-def test_except_exception_does_not_catch_a_deadlock_error() -> None:
-    watchdog = Watchdog(0.05)
-
-    def busy() -> None:
-        try:
-            while True:
-                pass
-        except Exception:  # noqa: BLE001 - the point of the test
-            return
-
-    with pytest.raises(DeadlockError), watchdog.watched("Busy"):
-        busy()
-
-
 def test_a_bug_fails_only_the_task() -> None:
     async def body() -> object:
         raise KeyError("bug")
@@ -448,25 +414,3 @@ def test_events_after_an_uncommitted_decision_are_rejected() -> None:
     script.decide()
     with pytest.raises(HistoryError, match="was not committed"):
         script.decide(ev.WorkflowTaskTimedOut())
-
-
-def test_the_watchdog_sleeps_while_no_turn_runs() -> None:
-    pauses: queue.Queue[float] = queue.Queue()
-    watchdog = Watchdog(0.05, pauses.put)
-    for _ in range(2):
-        with watchdog.watched("Short"):
-            pass
-
-        # On a busy machine the watchdog may check a short turn more than once.
-        pause_s: float | None = pauses.get(timeout=60)
-        while pause_s is not None:
-            assert pause_s < 0.05
-            pause_s = next_pause_within(pauses, 0.2)
-
-
-def next_pause_within(pauses: queue.Queue[float], seconds: float) -> float | None:
-    """The next pause of the watchdog, or None after ``seconds``."""
-    try:
-        return pauses.get(timeout=seconds)
-    except queue.Empty:
-        return None

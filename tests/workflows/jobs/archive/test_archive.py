@@ -220,7 +220,7 @@ async def test_a_controller_without_an_archive_deletes_the_prune_schedule() -> N
         assert await schedules.list() == []
 
 
-@pytest.mark.parametrize("moment", Moment, ids=lambda moment: moment.name.lower())
+@pytest.mark.parametrize("moment", KillMoment, ids=lambda moment: moment.name.lower())
 @pytest.mark.parametrize("at", range(1, WRITES_UNTIL_SEALED + 1))
 async def test_the_next_controller_seals_the_log_after_a_kill_at_any_write(
     at: int, moment: KillMoment, tmp_path: Path

@@ -224,7 +224,7 @@ async def test_an_address_that_an_operator_quarantines_again_stays_quarantined(
     assert await harness.is_quarantined()
 
 
-async def test_the_execution_ends_when_the_address_is_quarantined_again_for_a_later_sighting(
+async def test_the_execution_ends_when_the_address_is_quarantined_again_later(
     harness: ProbeJobHarness,
 ) -> None:
     await harness.quarantine()

@@ -59,9 +59,9 @@ async def test_silent_probes_lift_the_quarantine(store: KeyValueStore) -> None:
 
 
 @pytest.mark.parametrize("moment", KillMoment, ids=lambda moment: moment.name.lower())
-@pytest.mark.parametrize("at", range(1, WRITES_MAX + 1))
+@pytest.mark.parametrize("write_number", range(1, WRITES_UNTIL_FIRST_RESULT + 1))
 async def test_the_next_controller_lifts_the_quarantine_after_a_kill_at_any_write(
-    at: int, moment: KillMoment
+    write_number: int, moment: KillMoment
 ) -> None:
     async with JobHostHarness(MemoryStore(), make_host) as hosts:
         await _quarantine(hosts.node)

@@ -69,9 +69,9 @@ async def test_a_cancelled_retirement_reinstates_the_pool(store: KeyValueStore) 
 
 
 @pytest.mark.parametrize("moment", KillMoment, ids=lambda moment: moment.name.lower())
-@pytest.mark.parametrize("at", range(1, WRITES_OF_A_RETIREMENT + 1))
+@pytest.mark.parametrize("write_number", range(1, WRITES_OF_A_RETIREMENT + 1))
 async def test_the_next_controller_finishes_a_retirement_after_a_kill_at_any_write(
-    at: int, moment: KillMoment
+    write_number: int, moment: KillMoment
 ) -> None:
     async with JobHostHarness(MemoryStore()) as hosts:
         await hosts.node.apply(blue_pool())
