@@ -47,7 +47,7 @@ def workflow_of(body: Callable[[], Awaitable[object]]) -> type:
     return Body
 
 
-def look_up(module: object, name: str) -> Callable[..., object]:
+def function_of(module: object, name: str) -> Callable[..., object]:
     """Look up a function so that the search at registration does not find the call."""
     function = getattr(module, name)
     assert callable(function)
@@ -63,7 +63,7 @@ def test_a_forbidden_call_fails_the_task_even_if_code_swallows_the_error(
 ) -> None:
     async def body() -> object:
         try:
-            look_up(module, name)()
+            function_of(module, name)()
         except Exception:  # noqa: BLE001 - the point of the test
             return "swallowed"
         return ""
@@ -88,7 +88,7 @@ async def test_the_guard_stays_installed_until_the_next_iteration_of_the_event_l
         return None
 
     async def forbidden() -> object:
-        return look_up(time, "time")()
+        return function_of(time, "time")()
 
     real = time.time
     Script(workflow_of(idle)).task()
@@ -108,7 +108,7 @@ def test_the_guard_works_after_an_event_loop_was_closed_early() -> None:
         return None
 
     async def forbidden() -> object:
-        return look_up(time, "time")()
+        return function_of(time, "time")()
 
     real = time.time
     for _ in range(2):
