@@ -136,8 +136,8 @@ class FileBuilder:
             raise LogGap(
                 f"writer {writer}: {problem}; the archive ends at position {self._cursor.position}",
                 subject=writer,
-                remedy="run `orbctl verify`, then restore etcd or the archive, as reported, from a"
-                " backup",
+                remedy="run `orbctl verify`; restore etcd or the archive from a backup, whichever it"
+                " reports as damaged",
             )
         events = segment.events()
         block = self._blocks.next_block_number

@@ -1,8 +1,7 @@
 """Pending admissions in etcd: admitted objects that the log may not have yet.
 
-A webhook's review writes an admission only if no other was written since the review read all
-admissions. Therefore the later of two concurrent reviews fails with LostRace, even if two replicas
-do the reviews.
+A review by the webhook reads all admissions and then writes one. The write fails with LostRace if
+another admission was written in between, even by another replica.
 """
 
 from __future__ import annotations
@@ -39,8 +38,8 @@ ADMISSION_KEYS: Final[KeyKind[PendingAdmission]] = KeyKind(
     prefix=KEY_PREFIX,
     decode=ADMISSION_CODEC.decode,
     readers=("controller",),
-    remedy="delete the key; then an overlapping pool may be admitted, and the log refuses the"
-    " second one",
+    remedy="delete the key; of two overlapping pools that are admitted then, the log refuses the"
+    " later one",
     key_of=_admission_key,
 )
 _log: Final = logging.getLogger(__name__)
@@ -96,7 +95,7 @@ class AdmissionStore:
         await self._store.commit([], [Delete(_admission_key(self._keys, admission))])
 
     async def remove_written(self, value: Pool | Subnet) -> None:
-        """Delete the admissions of an object that the log now has with the same addresses.
+        """Delete the admissions of an object if the log has their addresses.
 
         Raises StoreError.
         """

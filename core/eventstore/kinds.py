@@ -35,9 +35,7 @@ QUARANTINE_REMEDY: Final = f"{STATE_REMEDY}; until then the address is not alloc
 
 def _guard_value(value: bytes) -> bytes:
     if value not in (b"", COMPLETE_INDEX):
-        raise ValueError(
-            f"expected an empty value or `indexed` in a guard key, found {value[:32]!r}"
-        )
+        raise ValueError(f"the value of a guard key must be empty or `indexed`, not {value[:32]!r}")
     return value
 
 

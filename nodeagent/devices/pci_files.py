@@ -27,7 +27,7 @@ class PciFiles(NamedTuple):
     sysfs: Path = SYSFS
 
     def rdma_name(self, address: str) -> str:
-        """The RDMA device of a PCI device; "" if the node's namespace has none."""
+        """The RDMA device of a PCI device; "" if the host's network namespace does not have it."""
         return next(_names(self._device(address) / "infiniband"), "")
 
     def rdma_files(self, address: str) -> tuple[DeviceFile, ...]:
@@ -52,8 +52,8 @@ class PciFiles(NamedTuple):
 
 
 def rdma_character_devices(sysfs: Path, names: list[str]) -> tuple[DeviceFile, ...]:
-    """The device files with these names, after rdma_cm. Without names, there are no files."""
-    # A container runtime refuses a file that does not exist, so rdma_cm must exist.
+    """The device files with these names. If there is one, that of rdma_cm is the first."""
+    # The file of rdma_cm is left out if it does not exist: a container runtime would refuse it.
     manager = ["rdma_cm"] if names and (sysfs / "class/misc/rdma_cm").exists() else []
     return tuple(DeviceFile(f"{RDMA_DIRECTORY}/{name}") for name in [*manager, *names])
 

@@ -58,7 +58,7 @@ QUARANTINED_PER_READ: Final = 120
 """By default etcd allows 128 operations in a transaction."""
 
 QUARANTINED_MAX: Final = 1_200
-"""STATUS checks no more quarantined addresses, and reports a fault if there are more."""
+"""The most quarantined addresses that STATUS checks. More are a fault."""
 
 _NO_POD: Final = PodReference(container="status")
 
@@ -71,7 +71,7 @@ class _CachedStatus(NamedTuple):
 class StatusSettings(NamedTuple):
     """The settings of STATUS.
 
-    ``records_max``: a pool with so many claims counts as full; 0: no limit.
+    ``records_max``: the number of claims that makes a pool full; 0: no limit.
     """
 
     node: str

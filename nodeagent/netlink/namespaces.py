@@ -220,7 +220,7 @@ class NetnsExecutor:
             return work()
         if namespace.fd < 0:
             raise _namespace_gone(namespace.path)
-        # If the thread cannot return, this stays False, so its next call always enters a namespace.
+        # Stays False if the thread cannot go back to its namespace: the next call enters one again.
         self._thread_state.in_own_namespace = False
         try:
             _enter(namespace.fd)

@@ -1,4 +1,7 @@
-"""Every object in Spiderpool's documents has the outcome in documents/spiderpool-VERSION.tsv."""
+"""Applies every object in Spiderpool's documents, and compares with recorded outcomes.
+
+The outcomes are in documents/spiderpool-VERSION.tsv. ``noted``: applied with a note about a field.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +88,7 @@ EOF
 """
 
 
-def test_here_documents_fences_and_printed_objects_are_blocks() -> None:
+def test_each_fence_here_document_and_printed_object_is_a_block() -> None:
     numbered = [(block.number, block.text) for block in blocks("guide.md", PAGE_OF_A_GUIDE)]
 
     assert numbered == [

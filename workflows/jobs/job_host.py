@@ -118,7 +118,7 @@ class JobSources(NamedTuple):
 class JobHost:
     """The worker, the activities and the leader's tasks of one replica."""
 
-    def __init__(  # noqa: PLR0913  # callers replace each by itself
+    def __init__(  # noqa: PLR0913  # tests set each alone
         self,
         store: KeyValueStore,
         keys: Keys,

@@ -108,7 +108,7 @@ async def watch(
 
 
 async def oldest_revision(calls: Calls, key: bytes, compacted: int) -> int:
-    """The oldest readable revision. etcd reports it only to a watch after ``compacted``.
+    """The oldest readable revision. etcd reports it to a watch of the compacted revision.
 
     Raises StoreUnavailable.
     """
@@ -196,7 +196,7 @@ class _Stream:
         self._progress_task: asyncio.Task[None] | None = None
 
     async def open(self, ranges: Sequence[Range], after: int) -> int:
-        """Create one etcd watch per range. Returns the revision after which all changes arrive.
+        """Create one etcd watch per range. Returns a revision: all later changes arrive.
 
         Raises CallFailed, Compacted, WatchTooFarBehind.
         """

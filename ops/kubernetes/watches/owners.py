@@ -1,6 +1,7 @@
 """Watches and reads the owners of fixed addresses: StatefulSets, VM instances, VMs, IPAMClaims.
 
-KubeVirt and IPAMClaims are optional. Only a read proves that an owner does not need an address.
+KubeVirt and IPAMClaims are optional. That an owner needs no address is proved by a read from the
+API server, never by a watch.
 """
 
 from __future__ import annotations

@@ -173,12 +173,12 @@ def test_the_finder_takes_the_address_longest_in_cool_down() -> None:
     assert address.value == BASE + 2
 
 
-def test_several_reads_find_the_address_longest_in_cool_down() -> None:
+def test_several_reads_find_the_address_that_was_released_first() -> None:
     count = 4 * address_finder.COOL_DOWN_READ_MIN
 
     async def run() -> FreeAddress | None:
         store = MemoryStore()
-        for offset in range(count, 0, -1):  # the highest address cools down longest
+        for offset in range(count, 0, -1):  # the highest address was released first
             await store.commit([], [Put(KEYS.cool_down(4, BASE + offset), b"")])
         usable = AddressSet(4, ((BASE + 1, BASE + count),))
         return await Finder(store, KEYS).find(Search(usable, "spread", "x"), ())
@@ -198,7 +198,7 @@ def test_the_finder_skips_many_unusable_addresses_in_cool_down() -> None:
     assert address.value == BASE + last
 
 
-def test_a_spread_search_returns_no_address_if_its_read_found_only_one_free() -> None:
+def test_a_spread_search_returns_none_if_only_one_address_is_free() -> None:
     usable = AddressSet(4, ((BASE, BASE + 99),))
     search = Search(usable, "spread", "holder")
     first = search.next(())

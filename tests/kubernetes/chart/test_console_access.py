@@ -86,7 +86,7 @@ async def console(
     assert settings == ConsoleSettings(
         "", 0, "token-review", files, kubeconfig, workflow_actions=True
     )
-    # Port 0 on all addresses would give IPv4 and IPv6 different ports.
+    # Listen on one address: with port 0, IPv4 and IPv6 would get different ports.
     settings = settings._replace(address="127.0.0.1")
     host = ConsoleHost(settings, MemoryStore(), Keys("test"), tmp_path, cluster="test")
     console_task = asyncio.ensure_future(host.run())

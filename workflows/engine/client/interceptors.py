@@ -1,7 +1,7 @@
 """Interceptors of a client: code around calls.
 
-Chains work as in ``workflows.api.interceptors``. Pause, retry, reset and reads are not intercepted.
-Arguments are not encoded yet.
+Chains work as in ``workflows.api.interceptors``. Interceptors get arguments before they are
+encoded. Pause, retry, reset, and reads of heads and histories are not intercepted.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class EndWorkflowInput(NamedTuple):
 
 
 class StartedRun(NamedTuple):
-    """The started or found run. ``opened_at``: the revision of a start, else 0."""
+    """The run of a start call. ``opened_at``: the revision of its start; 0 if it was open."""
 
     run_id: str
     opened_at: int = 0
