@@ -136,8 +136,8 @@ class FileBuilder:
             raise LogGap(
                 f"writer {writer}: {problem}; the archive ends at position {self._cursor.position}",
                 subject=writer,
-                remedy="run `orbctl verify`; restore etcd or the archive from a backup, whichever it"
-                " reports as damaged",
+                remedy="run `orbctl verify`; restore from a backup what it reports as damaged: etcd"
+                " or the archive",
             )
         events = segment.events()
         block = self._blocks.next_block_number
