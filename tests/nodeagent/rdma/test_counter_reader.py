@@ -93,7 +93,7 @@ def test_a_virtual_function_has_no_traffic_class(
     executor: NetnsExecutor, kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kernel.devices[executor.own_namespace.identity] = (NODE_DEVICE._replace(node_guid=1),)
-    monkeypatch.setattr(ethtool, "driver_bus", lambda *_: "0000:03:00.1")
+    monkeypatch.setattr(ethtool, "bus_address", lambda *_: "0000:03:00.1")
     (tmp_path / "bus/pci/devices/0000:03:00.1/physfn/net/ens1f0").mkdir(parents=True)
 
     (port,) = (
