@@ -1,4 +1,4 @@
-"""Converts between positions of a log and times of the log's clock. No I/O.
+"""Converts between positions of a log, times of the log's clock, and dates. No I/O.
 
 The clock never goes back, so bisection finds a position or a time.
 """
@@ -7,7 +7,21 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from typing import NamedTuple
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+def unix_ms_of(moment: datetime) -> int:
+    """Unix milliseconds, rounded down. Raises OverflowError outside the years 1 to 9999 in UTC."""
+    return (moment.astimezone(UTC) - _EPOCH) // _MILLISECOND
+
+
+def moment_of(unix_ms: int) -> datetime:
+    """The time in UTC. Raises OverflowError outside the years 1 to 9999."""
+    return _EPOCH + _MILLISECOND * unix_ms
 
 
 class Bucket(NamedTuple):

@@ -8,24 +8,22 @@ A time is ``2026-03-01T14:03:00Z``, ``2026-03-01 14:03``, ``2026-03-01``, ``14:0
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
+from core.audit.log_clock import moment_of, unix_ms_of
 from core.errors import BadInput
 
 _AGO: Final = re.compile(r"(\d+)\s*(s|m|h|d|w)(?:\s+ago)?\Z")
 _DURATION: Final = re.compile(r"(\d{1,6})(s|m|h|d|w)\Z")
 _UNIT_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND: Final = timedelta(milliseconds=1)
 _CLOCK: Final = re.compile(r"\d{1,2}:\d{2}(:\d{2})?\Z")
 
 
 def parse_time(text: str, now_ms: int) -> int:
     """Parse a time to Unix milliseconds. Raises BadInput."""
     try:
-        # astimezone refuses times that are outside the years 1 to 9999 in UTC.
-        moment = _moment_of(text.strip(), now_ms).astimezone(UTC)
+        return unix_ms_of(_parse_moment(text.strip(), now_ms))
     except ValueError:
         raise BadInput(
             f"{text[:64]!r} is not a time",
@@ -38,14 +36,13 @@ def parse_time(text: str, now_ms: int) -> int:
             subject="time",
             remedy="write a time in these years, such as 2026-03-01T14:03:00Z",
         ) from None
-    return (moment - _EPOCH) // _MILLISECOND
 
 
-def _moment_of(text: str, now_ms: int) -> datetime:
+def _parse_moment(text: str, now_ms: int) -> datetime:
     """Raises ValueError for a text that is not a time, OverflowError for a time out of range."""
     ago = _AGO.match(text)
     if ago:
-        return _EPOCH + _MILLISECOND * (now_ms - int(ago[1]) * _UNIT_MS[ago[2]])
+        return moment_of(now_ms - int(ago[1]) * _UNIT_MS[ago[2]])
     if _CLOCK.match(text):
         today = datetime.fromtimestamp(now_ms / 1000, UTC).date()
         width = len("00:00") if len(text) <= len("00:00") else len("00:00:00")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from core.audit.history_entries import HistoryEntry, Stamp
 from core.audit.indexed_log import LogInstant
+from core.audit.log_clock import unix_ms_of
 from core.domain.events import AllocationRefused
 from core.domain.selection.error_texts import SOURCE_TEXTS, reason_of
 from core.errors import BadInput
@@ -23,7 +24,6 @@ LIMIT_DEFAULT: Final = 200
 LIMIT_MAX: Final = 1_000
 
 _TIME_CHARS_MAX: Final = 64
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class PageRequest(NamedTuple):
@@ -81,8 +81,7 @@ def time_ms_of(text: str, subject: str, *, or_position: bool = False) -> int:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
-        # astimezone refuses times that are outside the years 1 to 9999 in UTC.
-        return (moment.astimezone(UTC) - _EPOCH) // timedelta(milliseconds=1)
+        return unix_ms_of(moment)
     except (ValueError, OverflowError):
         kind = "neither a log position nor a time" if or_position else "not a time"
         position = "a log position such as 1234, or " if or_position else ""
