@@ -66,6 +66,11 @@ def print_names(names: Iterable[str]) -> None:
         print(name)
 
 
+def more_text(count: int) -> str:
+    """The line after a list of which ``count`` entries are left out."""
+    return f"... {count:,} more (-o wide shows them)"
+
+
 def show_value(value: object, output: Output) -> None:
     """Print a value as JSON, through a template, or as YAML. Raises BadInput."""
     match output.format:

@@ -29,7 +29,7 @@ from core.process.environment import KUBECONFIG_VARIABLE, EnvironmentVariables
 from ops.cli.action_runner import Yes, confirm, perform
 from ops.cli.exit_codes import Exit, fail, report_unreadable_keys
 from ops.cli.kinds import split_name
-from ops.cli.output import TableColumn, counted, print_heading, show_table, show_value
+from ops.cli.output import TableColumn, counted, more_text, print_heading, show_table, show_value
 from ops.cli.pod_source import ReadPodFacts, pod_source
 from workflows.jobs.reclaim.reclaim_context import observer_of
 
@@ -196,7 +196,7 @@ def _show(plan: ReclaimPlan, *, wide: bool) -> None:
     columns = (TableColumn("ADDRESSES"), TableColumn("ENDPOINT"), TableColumn("WHY"))
     show_table(columns, ((*_addresses_and_endpoint(entry), _why(entry)) for entry in shown))
     if len(shown) < len(plan.kept):
-        print(f"... {len(plan.kept) - len(shown):,} more (-o wide shows them)")
+        print(more_text(len(plan.kept) - len(shown)))
 
 
 def _show_results(results: list[tuple[ReclaimStep, Released]]) -> None:

@@ -32,7 +32,7 @@ from ops.cli.import_sources import (
     dump_reader,
     host_local_dump_reader,
 )
-from ops.cli.output import TableColumn, counted, print_heading, show_table, show_value
+from ops.cli.output import TableColumn, counted, more_text, print_heading, show_table, show_value
 from ops.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ def _show(plan: TakeoverPlan, skipped: dict[str, int], *, wide: bool) -> None:
             (TableColumn("OBJECT"), TableColumn("FINDING"), TableColumn("DONE ABOUT IT")), shown
         )
         if len(shown) < len(plan.findings):
-            print(f"... {len(plan.findings) - len(shown):,} more (-o wide shows them)")
+            print(more_text(len(plan.findings) - len(shown)))
 
 
 def _show_outcome(

@@ -28,7 +28,7 @@ from ops.cli.import_sources import (
     default_kubeconfig,
     dump_reader,
 )
-from ops.cli.output import TableColumn, counted, print_heading, show_table, show_value
+from ops.cli.output import TableColumn, counted, more_text, print_heading, show_table, show_value
 from ops.cli.session import ClusterSession
 from ops.migration.comparison import AddressDifference, differences
 from ops.migration.facts import AGENT_IMAGE, Facts
@@ -142,7 +142,7 @@ def _show_differences(
     shown = address_differences if output.is_wide else address_differences[:FINDINGS_SHOWN_MAX]
     show_table(columns, shown)
     if len(shown) < len(address_differences):
-        print(f"... {len(address_differences) - len(shown):,} more (-o wide shows them)")
+        print(more_text(len(address_differences) - len(shown)))
 
 
 def _read_plan(kubeconfig: str, context: str) -> tuple[Facts, Plan]:
@@ -181,7 +181,7 @@ def _show(facts: Facts, plan: Plan, *, shown_max: int) -> None:
         for finding in due[:shown_max]:
             _show_finding(finding)
         if len(due) > shown_max:
-            print(f"  ... {len(due) - shown_max:,} more (-o wide shows them)")
+            print(f"  {more_text(len(due) - shown_max)}")
     print_heading("\nThe switch:")
     for step in plan.steps:
         print(f"  - {step}")

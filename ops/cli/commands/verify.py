@@ -14,7 +14,7 @@ from core.audit.verify import verify as verify_all
 from core.eventstore.undecodable_values import ContainedFault
 from ops.cli.action_runner import perform
 from ops.cli.exit_codes import Exit
-from ops.cli.output import counted, print_heading, show_value
+from ops.cli.output import counted, more_text, print_heading, show_value
 from ops.cli.progress import progress
 from ops.kinds import ALL_KINDS
 
@@ -144,7 +144,7 @@ def _print_section(title: str, lines: list[str], *, wide: bool) -> None:
     for line in shown_lines:
         print(f"  {line}")
     if len(shown_lines) < len(lines):
-        print(f"  ... {len(lines) - len(shown_lines):,} more (-o wide shows them)")
+        print(f"  {more_text(len(lines) - len(shown_lines))}")
 
 
 def _plain(report: VerificationReport, repaired: Repaired | None) -> dict[str, Any]:
