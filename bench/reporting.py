@@ -67,7 +67,7 @@ def notes(results: Sequence[MeasureResult]) -> Table:
 
 
 def terminal(*, errors: bool) -> Console:
-    """A console on standard output or standard error, ``WIDTH`` wide if that is no terminal."""
+    """A console on standard output or standard error, ``WIDTH`` wide unless it is a terminal."""
     console = Console(stderr=errors, highlight=False)
     if not console.is_terminal:
         console.width = WIDTH

@@ -108,10 +108,10 @@ def take_due(
     """
     due_ms: dict[int, int] = {}  # by scheduled time
     for at_ms in upcoming(schedule.spec, progress.handled_ms):
-        due_ms[at_ms] = start_ms(schedule_id, schedule.spec, at_ms)
-        if due_ms[at_ms] > now_ms or len(due_ms) > TIMES_MAX:
-            del due_ms[at_ms]
+        at_with_jitter_ms = start_ms(schedule_id, schedule.spec, at_ms)
+        if at_with_jitter_ms > now_ms or len(due_ms) == TIMES_MAX:
             break
+        due_ms[at_ms] = at_with_jitter_ms
     if not due_ms:
         return progress
     window_s, jitter_s = schedule.policy.catchup_window_s, schedule.spec.jitter_s

@@ -40,7 +40,7 @@ def is_address(text: str) -> str:
 
 
 def ends_of(item: str) -> tuple[str, str]:
-    """CEL: the first and last address of ``item``. Both are the same if ``item`` is no range."""
+    """CEL: the first and last address of ``item``. A single address is both."""
     return f"{item}.split('-')[0]", f"{item}.split('-')[{item}.split('-').size() - 1]"
 
 
