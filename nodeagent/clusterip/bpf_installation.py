@@ -102,6 +102,10 @@ class Installation:
             self._maps[spec.name]
             for spec in (map_layout.SERVICES, map_layout.BACKENDS, map_layout.MEMBERS)
         )
+        for slot in plan.remove_orphaned_backends:
+            backends.remove(map_layout.SLOT.pack(*slot))
+        for member in plan.remove_orphaned_members:
+            members.remove(map_layout.pack_member(member))
         for slot, backend in plan.put_backends.items():
             backends.put(map_layout.SLOT.pack(*slot), map_layout.pack_backend(backend))
         for member in plan.put_members:

@@ -2,7 +2,7 @@
 
 A changed frontend gets a new group of backends; then one write switches the frontend to the group.
 If a plan is interrupted, each frontend has all its old or all its new backends, and the next plan
-completes the change.
+completes the change. It first removes what the interrupted plan left and no frontend uses.
 """
 
 from __future__ import annotations
@@ -32,12 +32,14 @@ class Entry(NamedTuple):
 class Contents(NamedTuple):
     """The contents of the maps.
 
-    Broken frontends lack slots or members. Orphaned slots and members belong to no complete
-    frontend.
+    Broken frontends lack slots or members; the others of their groups are in ``broken_slots`` and
+    ``broken_members``. Orphaned slots and members belong to no frontend.
     """
 
     entries: Mapping[Frontend, Entry] = {}
     broken: frozenset[Frontend] = frozenset()
+    broken_slots: frozenset[Slot] = frozenset()
+    broken_members: frozenset[Member] = frozenset()
     orphaned_slots: frozenset[Slot] = frozenset()
     orphaned_members: frozenset[Member] = frozenset()
     last_group: int = 0
@@ -46,9 +48,12 @@ class Contents(NamedTuple):
 class MapPlan(NamedTuple):
     """The writes of a plan, in the order of these fields.
 
+    Orphans are removed first: beside them and the backends in use, new backends may not fit.
     Unwanted services are removed before new ones are put, because ``services`` may be full.
     """
 
+    remove_orphaned_backends: frozenset[Slot]
+    remove_orphaned_members: frozenset[Member]
     put_backends: Mapping[Slot, TransportAddress]
     put_members: frozenset[Member]
     remove_services: frozenset[Frontend]
@@ -108,14 +113,19 @@ def contents_of(stored: StoredMaps) -> Contents:
         entries[frontend] = entry
         slots.difference_update(slots_of(entry))
         members -= entry_members
+    broken_groups = {stored.services[frontend].group for frontend in broken}
+    broken_slots = frozenset(slot for slot in slots if slot.group in broken_groups)
+    broken_members = frozenset(member for member in members if member.group in broken_groups)
     groups = {head.group for head in stored.services.values()}
     groups |= {slot.group for slot in stored.backends}
     groups |= {member.group for member in stored.members}
     return Contents(
         entries,
         frozenset(broken),
-        orphaned_slots=frozenset(slots),
-        orphaned_members=frozenset(members),
+        broken_slots,
+        broken_members,
+        orphaned_slots=frozenset(slots - broken_slots),
+        orphaned_members=frozenset(members - broken_members),
         last_group=max(groups, default=0),
     )
 
@@ -145,12 +155,14 @@ def plan(contents: Contents, desired: Mapping[Frontend, BackendGroup]) -> tuple[
         entry for frontend, entry in contents.entries.items() if frontend not in desired
     ]
     steps = MapPlan(
+        contents.orphaned_slots,
+        contents.orphaned_members,
         put_backends,
         frozenset(put_members),
         frozenset((contents.entries.keys() | contents.broken) - desired.keys()),
         put_services,
-        contents.orphaned_slots.union(*map(slots_of, obsolete_entries)),
-        contents.orphaned_members.union(*map(members_of, obsolete_entries)),
+        contents.broken_slots.union(*map(slots_of, obsolete_entries)),
+        contents.broken_members.union(*map(members_of, obsolete_entries)),
     )
     return steps, Contents(entries, last_group=group)
 

@@ -168,6 +168,29 @@ def test_a_full_map_gets_a_new_service_in_place_of_a_removed_one(
     installation.close()
 
 
+def test_backends_of_an_interrupted_change_make_room_for_the_next_change(
+    cluster_ip_can_run: None,
+) -> None:
+    used_and_new = 2
+    specs = (
+        map_layout.SERVICES,
+        map_layout.BACKENDS._replace(entries_max=used_and_new),
+        map_layout.MEMBERS._replace(entries_max=used_and_new),
+    )
+    installation = Installation(None, {spec.name: create_map(spec) for spec in specs})
+    groups = [BackendGroup(backends_of(4, number), affinity_s=60) for number in range(3)]
+    steps, contents = plan(Contents(), {frontend(4): groups[0]})
+    installation.write(steps)
+    steps, _ = plan(contents, {frontend(4): groups[1]})
+    installation.write(
+        steps._replace(put_services={}, remove_backends=frozenset(), remove_members=frozenset())
+    )
+    steps, contents = plan(contents_of(installation.read()), {frontend(4): groups[2]})
+    installation.write(steps)
+    assert contents_of(installation.read()).entries == contents.entries
+    installation.close()
+
+
 def test_maps_of_another_layout_are_removed_after_attaching(
     pinned_harness: ClusterIPHarness,
 ) -> None:

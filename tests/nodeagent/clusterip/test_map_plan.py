@@ -50,6 +50,8 @@ states = st.dictionaries(frontends, backend_groups, max_size=6)
 
 
 def writes(steps: MapPlan) -> Iterator[tuple[str, object, object]]:
+    yield from (("remove backend", slot, None) for slot in steps.remove_orphaned_backends)
+    yield from (("remove member", member, None) for member in steps.remove_orphaned_members)
     yield from (("put backend", *item) for item in steps.put_backends.items())
     yield from (("put member", member, None) for member in steps.put_members)
     yield from (("remove service", frontend, None) for frontend in steps.remove_services)
@@ -148,6 +150,26 @@ def test_the_next_plan_completes_the_maps_after_an_interrupted_plan(
     assert not contents.orphaned_members
 
 
+@given(states, states, states, st.integers(0, 60))
+def test_the_plan_after_an_interrupted_plan_needs_room_only_for_used_and_new_backends(
+    first: dict[Frontend, BackendGroup],
+    second: dict[Frontend, BackendGroup],
+    third: dict[Frontend, BackendGroup],
+    write_count: int,
+) -> None:
+    steps, contents = plan(Contents(), first)
+    before = maps_after(EMPTY, steps)
+    steps, _ = plan(contents, second)
+    interrupted_maps = maps_after(before, steps, write_count)
+    used = sum(head.size for head in interrupted_maps.services.values())
+    steps, _ = plan(contents_of(interrupted_maps), third)
+    places = max(used + len(steps.put_backends), len(interrupted_maps.backends))
+    for count in range(steps.write_count):
+        maps = maps_after(interrupted_maps, steps, count)
+        assert len(maps.backends) <= places
+        served_frontends(maps)  # with all their backends and members
+
+
 @given(states)
 def test_unchanged_frontends_are_not_written(state: dict[Frontend, BackendGroup]) -> None:
     _, contents = plan(Contents(), state)
@@ -178,6 +200,8 @@ def test_a_frontend_with_a_missing_backend_is_repaired() -> None:
     assert contents_of(incomplete_maps).broken == {frontend}
     steps, _ = plan(contents_of(incomplete_maps), state)
     assert served_frontends(maps_after(incomplete_maps, steps)) == state
+    new_backends_are_put = len(steps.put_backends)
+    assert Slot(1, 0) in maps_after(incomplete_maps, steps, new_backends_are_put).backends
     steps, _ = plan(contents_of(incomplete_maps), {})
     assert maps_after(incomplete_maps, steps) == EMPTY
 
