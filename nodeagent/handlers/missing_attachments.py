@@ -1,9 +1,10 @@
 """Decides whether an attachment that a GC call does not list has been deleted (I6).
 
 There are two kinds of evidence: the network namespace of the attachment does not exist, or all GC
-calls have omitted the attachment for ``MISSING_S_MIN`` or longer. One call is not evidence,
-because a runtime may send an empty list. Missing attachments are stored in memory only. Invariants:
-docs/contributing/architecture.md.
+calls have omitted the attachment for ``MISSING_S_MIN`` or longer. One call is not evidence: the
+list may be older than an ADD, or incomplete while the runtime starts. An empty list counts as any
+other, because a node without Pods has no valid attachments. Missing attachments are stored in
+memory only. Invariants: docs/contributing/architecture.md.
 """
 
 from __future__ import annotations

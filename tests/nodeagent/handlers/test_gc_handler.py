@@ -71,6 +71,17 @@ async def test_gc_releases_attachments_that_stay_missing_for_missing_s_min(
     assert await pods_with_addresses(agent) == {"web-0"}
 
 
+async def test_gc_releases_attachments_that_empty_lists_miss_for_missing_s_min(
+    agent: AgentHarness, netns_directory: Path, clock: ManualClock
+) -> None:
+    await run_gc(agent)
+    clock.now += MISSING_S_MIN
+
+    await run_gc(agent)
+
+    assert await pods_with_addresses(agent) == set()
+
+
 async def test_gc_keeps_attachments_that_are_missing_for_less_than_missing_s_min(
     agent: AgentHarness, netns_directory: Path, clock: ManualClock
 ) -> None:
@@ -132,12 +143,13 @@ async def test_gc_keeps_attachments_under_both_keys_of_the_list(
     assert await pods_with_addresses(agent) == {"web-0", "web-1"}
 
 
+@pytest.mark.parametrize("lists", [{}, {"cni.dev/valid-attachments": None}])
 async def test_a_gc_without_a_list_fails_and_releases_nothing(
-    agent: AgentHarness, netns_directory: Path
+    agent: AgentHarness, netns_directory: Path, lists: dict[str, None]
 ) -> None:
     (netns_directory / "web-1").unlink()
 
-    error = (await agent.call("GC")).error
+    error = (await agent.call("GC", conf=agent.netconf(**lists))).error
 
     assert error["code"] == INVALID_CONFIG
     assert "cni.dev/valid-attachments is missing" in error["msg"]
