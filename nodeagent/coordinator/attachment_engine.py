@@ -229,10 +229,10 @@ class Engine:
         """
         container, interface = attachment.container, attachment.interface
         stored_record = self._records.get(container, interface)
+        if stored_record is None and interface != first_nic:
+            return False
         with self._executor.session(self._node) as host:
             if stored_record is None:
-                if interface != first_nic:
-                    return False
                 (outcome,) = host.attempt([requests.delete_link(host_veth_name(container))])
                 return outcome.errno == 0
             self._revert(stored_record, host)

@@ -141,9 +141,9 @@ class CoordinatorHandler:
     async def handle_delete(self, call: Call, conf: UnparsedSettings) -> bool:
         """Revert the set-up of a NIC; False if there is none. Raises DatapathError."""
         settings = self._settings_or_default(conf)
-        if settings.mode == "disable":
-            return False
-        attachment, first_nic = call.attachment, settings.first_nic
+        attachment = call.attachment
+        # In mode disable, only an attachment record proves that the agent created the host veth.
+        first_nic = "" if settings.mode == "disable" else settings.first_nic
         with tracing.child_span(DETACH):
             return await self._run(
                 attachment.container, lambda: self._engine.detach(attachment, first_nic)

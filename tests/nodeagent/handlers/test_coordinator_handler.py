@@ -55,6 +55,7 @@ pytestmark = pytest.mark.netns
 
 CLUSTER_SETTINGS = {"serviceCIDR": ["10.96.0.0/16"]}
 NO_SETTINGS = UnparsedSettings()
+DISABLED = read_settings({"mode": "disabled"})
 LEFTOVER_COUNT = 1_000
 MISSING_IFINDEX = 1_000_000
 """No link has this index or a higher one."""
@@ -217,11 +218,20 @@ async def test_the_pods_annotation_chooses_the_default_route(
 async def test_coordinator_mode_disabled_changes_nothing(
     coordinator_handler: CoordinatorHandler, network_pod: NetworkPod
 ) -> None:
-    disabled = read_settings({"mode": "disabled"})
-    assert await coordinator_handler.handle_add(call(network_pod), disabled) is None
-    assert not await coordinator_handler.handle_delete(call(network_pod, "DEL"), disabled)
-    await coordinator_handler.handle_check(call(network_pod, "CHECK"), disabled)
+    assert await coordinator_handler.handle_add(call(network_pod), DISABLED) is None
+    assert not await coordinator_handler.handle_delete(call(network_pod, "DEL"), DISABLED)
+    await coordinator_handler.handle_check(call(network_pod, "CHECK"), DISABLED)
     assert "veth0" not in network_pod.inside.ip("link")
+
+
+async def test_a_del_in_mode_disabled_reverts_an_add_in_an_earlier_mode(
+    network_node: NetworkNode, coordinator_handler: CoordinatorHandler, network_pod: NetworkPod
+) -> None:
+    links_before = network_node.inside.ip("-brief", "link")
+    await coordinator_handler.handle_add(call(network_pod), NO_SETTINGS)
+    assert await coordinator_handler.handle_delete(call(network_pod, "DEL"), DISABLED)
+    assert list(network_node.records.all()) == []
+    assert network_node.inside.ip("-brief", "link") == links_before
 
 
 async def test_a_cluster_that_is_not_ready_blocks_adds_but_not_dels(
