@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from msgspec import to_builtins
 
-from ops.cli.output import TableColumn, counted, duration, moment, print_fields
+from core.domain.counted_nouns import counted
+from ops.cli.output import TableColumn, duration, moment, print_fields
 from workflows.engine.client.visibility import Description
 from workflows.engine.store.records import RunHead
 from workflows.model.events import HistoryEvent

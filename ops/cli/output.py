@@ -200,8 +200,3 @@ def moment(unix_ms: int) -> str:
     """A time in UTC, to the second: ``2026-03-01 14:03:00Z``."""
     at = datetime.fromtimestamp(unix_ms // 1000, UTC)
     return at.isoformat(sep=" ").replace("+00:00", "Z")
-
-
-def counted(number: int, singular: str, plural: str = "") -> str:
-    """A number with its noun: ``1 pool``, ``3 pools``."""
-    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"

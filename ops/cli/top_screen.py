@@ -16,9 +16,10 @@ from rich.live import Live
 from rich.text import Text
 
 from core.audit.recent_activity import Activity, PoolActivity, RecentRefusal
+from core.domain.counted_nouns import counted
 from core.process.concurrency import until_first
 from core.projections.projection import Projection
-from ops.cli.output import TableColumn, counted, duration, moment, table_of
+from ops.cli.output import TableColumn, duration, moment, table_of
 
 REFRESH_S: Final = 0.5
 IDLE_S: Final = 1.0

@@ -15,12 +15,13 @@ from core.archive.cursor import read_cursor
 from core.archive.nospace import ROOT_REMEDY, FullLogArchiver
 from core.archive.pruner import Pruner, Retention, SizedFile, count_surplus, sized_files
 from core.archive.sealed_log import SealedLog
+from core.domain.counted_nouns import counted
 from core.errors import BadInput
 from core.eventstore.etcd.maintenance import EtcdMaintenance
 from core.eventstore.full_etcd import NOSPACE
 from ops.cli.action_runner import Yes, confirm, perform
 from ops.cli.exit_codes import Exit, fail
-from ops.cli.output import TableColumn, counted, moment, print_fields, show_table, show_value
+from ops.cli.output import TableColumn, moment, print_fields, show_table, show_value
 from ops.cli.progress import progress
 from ops.cli.time_arguments import parse_duration
 

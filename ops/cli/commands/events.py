@@ -19,6 +19,7 @@ from core.archive.unread_parts import UnreadPartList
 from core.audit.event_summary import EventFilter, EventSummary, check_types, summary_of
 from core.audit.log_export import line_of
 from core.domain.addresses.ip_address import require_address
+from core.domain.counted_nouns import counted
 from core.domain.events import EVENT_TYPES, Recorded
 from core.errors import BadInput
 from core.eventstore.log_reader import Cursor, LogReader, Segment
@@ -26,7 +27,7 @@ from ops.cli.action_runner import perform
 from ops.cli.exit_codes import Exit, report_unreadable_parts
 from ops.cli.formats import Format, Output
 from ops.cli.global_options import globals_of
-from ops.cli.output import TableColumn, counted, moment, show_table
+from ops.cli.output import TableColumn, moment, show_table
 from ops.cli.session import ClusterSession
 from ops.cli.time_arguments import parse_time
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from core.allocation.releaser import Released
+from core.domain.counted_nouns import counted
 from core.domain.evolution import Ledger
 from core.domain.reclaim.decision_table import VerdictContext
 from core.domain.reclaim.evidence import DeletionNotice, utc
@@ -29,7 +30,7 @@ from core.process.environment import KUBECONFIG_VARIABLE, EnvironmentVariables
 from ops.cli.action_runner import Yes, confirm, perform
 from ops.cli.exit_codes import Exit, fail, report_unreadable_keys
 from ops.cli.kinds import split_name
-from ops.cli.output import TableColumn, counted, more_text, print_heading, show_table, show_value
+from ops.cli.output import TableColumn, more_text, print_heading, show_table, show_value
 from ops.cli.pod_source import ReadPodFacts, pod_source
 from workflows.jobs.reclaim.reclaim_context import observer_of
 

@@ -15,6 +15,7 @@ from core.allocation.assigner import Assigner
 from core.allocation.takeover import TakeoverResult, TakeoverRun
 from core.domain.claims.takeover import TakeoverPlan, plan_takeover, remaining_plan
 from core.domain.configuration.commands import Command
+from core.domain.counted_nouns import counted
 from core.errors import Refusal
 from core.eventstore.state_reader import read_ledger
 from core.projections.configuration_view import ConfigurationView
@@ -32,7 +33,7 @@ from ops.cli.import_sources import (
     dump_reader,
     host_local_dump_reader,
 )
-from ops.cli.output import TableColumn, counted, more_text, print_heading, show_table, show_value
+from ops.cli.output import TableColumn, more_text, print_heading, show_table, show_value
 from ops.cli.progress import progress
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ import typer
 
 from core.archive.replay import LogView, advance_clock, open_log
 from core.audit.log_export import export_lines, export_raw, read_raw_export
+from core.domain.counted_nouns import counted
 from core.domain.log_checker import Checker
 from core.errors import BadInput, LogError
 from ops.cli.action_runner import perform
@@ -19,7 +20,7 @@ from ops.cli.formats import TABLE_OUTPUT
 from ops.cli.global_options import globals_of
 from ops.cli.kinds import ObjectKind
 from ops.cli.object_selection import ObjectSelection, listing_of
-from ops.cli.output import counted, print_fields, print_heading, show, show_value
+from ops.cli.output import print_fields, print_heading, show, show_value
 from ops.cli.progress import counted_events, progress
 from ops.cli.time_arguments import parse_time
 

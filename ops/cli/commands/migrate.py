@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from core.domain.claims.takeover import plan_takeover
+from core.domain.counted_nouns import counted
 from core.errors import BadInput
 from core.eventstore.state_reader import read_ledger
 from core.manifests.manifest_writer import dump_yaml
@@ -28,7 +29,7 @@ from ops.cli.import_sources import (
     default_kubeconfig,
     dump_reader,
 )
-from ops.cli.output import TableColumn, counted, more_text, print_heading, show_table, show_value
+from ops.cli.output import TableColumn, more_text, print_heading, show_table, show_value
 from ops.cli.session import ClusterSession
 from ops.migration.comparison import AddressDifference, differences
 from ops.migration.facts import AGENT_IMAGE, Facts

@@ -13,6 +13,7 @@ import typer
 from core.allocation.releaser import Released, ReleaseRequest
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.domain.claims.claim_decisions import ReleaseDecision
+from core.domain.counted_nouns import counted
 from core.domain.model import Endpoint
 from core.errors import NotFound
 from core.eventstore.codec import CLAIM_CODEC, ENDPOINT_CODEC
@@ -20,7 +21,6 @@ from core.eventstore.kv import Get
 from ops.cli.action_runner import PodNamespace, Yes, confirm, perform
 from ops.cli.exit_codes import Exit, fail
 from ops.cli.kinds import split_name
-from ops.cli.output import counted
 
 if TYPE_CHECKING:
     from ops.cli.session import ClusterSession

@@ -12,13 +12,14 @@ import typer
 
 from core.domain.configuration.commands import Reinstate, Retirable
 from core.domain.configuration.retirement import InUsePolicy, deletion_command
+from core.domain.counted_nouns import counted
 from core.domain.evolution import Ledger
 from core.errors import BadInput, ExecutionNotFound, NotFound
 from core.eventstore.state_reader import read_configuration
 from ops.cli.action_runner import perform
 from ops.cli.configuration_writer import write_command
 from ops.cli.kinds import ObjectKind, kind_of, object_name
-from ops.cli.output import TableColumn, counted, print_fields, print_names, show_table, show_value
+from ops.cli.output import TableColumn, print_fields, print_names, show_table, show_value
 from ops.cli.time_arguments import parse_duration
 from workflows.engine.client.client import Client
 from workflows.engine.client.visibility import Visibility

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 import typer
 
 from core.domain.autopools.application_plan import ReconcileStep, refused_step
+from core.domain.counted_nouns import counted
 from core.domain.events import TYPE_NAMES
 from core.domain.evolution import Ledger
 from core.errors import Refused
@@ -25,7 +26,7 @@ from ops.cli.formats import Output
 from ops.cli.input_files import Recursive
 from ops.cli.kinds import object_name
 from ops.cli.manifest_objects import read_commands
-from ops.cli.output import TableColumn, counted, print_heading, show_table, show_value
+from ops.cli.output import TableColumn, print_heading, show_table, show_value
 
 if TYPE_CHECKING:
     from ops.cli.session import ClusterSession

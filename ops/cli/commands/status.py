@@ -11,6 +11,7 @@ import typer
 from core.archive.archiver import LIVE_SEGMENTS_MAX
 from core.archive.cursor import CURSOR_KEYS, ArchiveCursor, cursor_key
 from core.audit.index_check import find_undecodable_keys
+from core.domain.counted_nouns import counted
 from core.eventstore.codec import KeyKind, WriterHead
 from core.eventstore.election import LEADER_KEYS, Leader
 from core.eventstore.full_etcd import alarm_error
@@ -23,7 +24,6 @@ from ops.cli.action_runner import perform
 from ops.cli.global_options import globals_of
 from ops.cli.output import (
     TableColumn,
-    counted,
     duration,
     moment,
     print_fields,

@@ -11,10 +11,11 @@ from core.audit.repair import repair as repair_keys
 from core.audit.state_check import Difference
 from core.audit.verify import LogFault, VerificationReport
 from core.audit.verify import verify as verify_all
+from core.domain.counted_nouns import counted
 from core.eventstore.undecodable_values import ContainedFault
 from ops.cli.action_runner import perform
 from ops.cli.exit_codes import Exit
-from ops.cli.output import counted, more_text, print_heading, show_value
+from ops.cli.output import more_text, print_heading, show_value
 from ops.cli.progress import progress
 from ops.kinds import ALL_KINDS
 
