@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from core.domain.addresses.ip_address import Family
+from core.domain.counted_nouns import counted
 from core.domain.events import Cause
 from core.errors import DatapathError, OutcomeUnknown, StoreUnavailable, WriterFenced
 from core.eventstore.kv import KeyValueStore
@@ -162,8 +163,8 @@ class Agent:
     async def _drain(self) -> None:
         if not await self.parts.runner.drain(DRAIN_S_MAX):
             _log.warning(
-                "stopped with %d running requests: they did not end within %g s",
-                self.parts.runner.requests_under_way,
+                "stopped with %s that did not end within %g s",
+                counted(self.parts.runner.requests_under_way, "running request"),
                 DRAIN_S_MAX,
             )
 
@@ -174,7 +175,8 @@ class Agent:
             _log.warning("cannot clean up stale attachments: %s", error)
             return
         if count:
-            _log.info("cleaned up %d stale attachments left from before the restart", count)
+            attachments = counted(count, "stale attachment")
+            _log.info("cleaned up %s left from before the restart", attachments)
 
     def _start_cluster_ips(self) -> None:
         parts, settings = self.parts, self.settings.cluster_ip

@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Final
 
 from core.domain.claims.refused_adds import RefusalWindows, RefusedAdd, refusal_of
+from core.domain.counted_nouns import counted
 from core.domain.events import Cause
 from core.domain.request_facts import PodFacts
 from core.errors import AllocationError, OrbweaverError
@@ -103,7 +104,8 @@ class RefusalRecorder:
                 await self._writer.append(Proposal(tuple(drafts), (), ()))
             except OrbweaverError as error:
                 self._count_failed(batch)
-                _log.warning("could not write %d refused ADDs to the log: %s", count, error)
+                adds = counted(count, "refused ADD")
+                _log.warning("could not write %s to the log: %s", adds, error)
             except BaseException:
                 # Cancelled: the events may be in the log already, so the write is not retried.
                 self._count_failed(batch)

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from core.audit.history_entries import EntryKind, EntryList, HistoryEntry, HistorySubject, stamp_of
 from core.domain.autopools.applications import BUILT_IN
 from core.domain.autopools.pool_names import application_of
+from core.domain.counted_nouns import counted
 from core.domain.events import (
     ApplicationScaled,
     PoolDefined,
@@ -129,7 +130,7 @@ class ObjectHistory(EntryList):
 
 def size_in_words(event: ApplicationScaled) -> str:
     """The application and its number of Pods."""
-    pods = "1 Pod" if event.replicas == 1 else f"{event.replicas:,} Pods"
+    pods = counted(event.replicas, "Pod")
     return f"{event.kind} {event.namespace}/{event.name} has {pods}"
 
 

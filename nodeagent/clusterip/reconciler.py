@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from core.domain.counted_nouns import counted
 from core.errors import BadInput, DatapathError
 from nodeagent.clusterip.bpf_installation import Installation
 from nodeagent.clusterip.bpf_programs import DesiredPrograms
@@ -156,9 +157,9 @@ class ClusterIpReconciler:
         if limited.limit and limited.limit != self._limit:
             first = limited.left_out[0]
             _log.warning(
-                "%d pairs of ClusterIP and port are not served, the first is %s port %d: the limit"
+                "cannot serve %s of ClusterIP and port, the first is %s port %d: the limit"
                 " %s is reached (delete Services that are not needed)",
-                len(limited.left_out),
+                counted(len(limited.left_out), "pair"),
                 address_text(first.address),
                 first.port,
                 limited.limit,

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
+from core.domain.counted_nouns import counted
 from core.domain.device_allocation import Offer
 from core.domain.slots import resource_fault
 from core.errors import DatapathError
@@ -141,5 +142,5 @@ class DeviceAdvertiser:
                 _log.warning("cannot advertise %s: %s", name, fault)
         for name, plugin in self.plugins.items():
             if name in self.faults and name not in faults:
-                _log.info("advertised %d devices of %s to kubelet", plugin.size, name)
+                _log.info("advertised %s of %s to kubelet", counted(plugin.size, "device"), name)
         self.faults = faults

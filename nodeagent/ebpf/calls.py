@@ -15,6 +15,7 @@ from pathlib import Path
 from struct import Struct
 from typing import Final, NamedTuple
 
+from core.domain.counted_nouns import counted
 from core.errors import BpfRefused
 from nodeagent.ebpf import numbers as n
 
@@ -72,7 +73,8 @@ class Map:
             if error.errno != E2BIG:
                 raise
             name = self.spec.name
-            text = f"map {name} is full: it holds {self.spec.entries_max} entries"
+            held = counted(self.spec.entries_max, "entry", "entries")
+            text = f"map {name} is full: it holds {held}"
             remedy = "delete Services that are not needed"
             raise BpfRefused(text, errno=E2BIG, subject=name, remedy=remedy) from None
 

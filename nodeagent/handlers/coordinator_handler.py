@@ -187,7 +187,7 @@ class CoordinatorHandler:
                     errors.append(f"{name}: {error}")
         gc_pass.end()
         if errors:
-            raise gc_failure("attachments", errors, len(removed))
+            raise gc_failure("attachment", errors, len(removed))
         return AttachmentGcResult(tuple(removed), len(suspects))
 
     async def remove_stale(self) -> int:

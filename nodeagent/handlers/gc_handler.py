@@ -94,7 +94,7 @@ class GcHandler:
                 errors.append(f"{'/'.join(endpoint.key)}: {error}")
         gc_pass.end()
         if errors:
-            raise gc_failure("endpoints", errors, len(released))
+            raise gc_failure("endpoint", errors, len(released))
         return EndpointGcResult(tuple(released), len(gc_pass.missing_since))
 
     async def _endpoints(self, errors: list[str]) -> AsyncIterator[Endpoint]:

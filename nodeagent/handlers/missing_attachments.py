@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from core.domain.counted_nouns import counted
 from nodeagent.cni_protocol.failures import GC_INCOMPLETE, INVALID_CONFIG, CniFailure
 from nodeagent.cni_protocol.netconf import NetConf
 
@@ -109,14 +110,14 @@ def valid_attachments(conf: NetConf) -> frozenset[AttachmentId]:
 
 
 def gc_failure(what: str, errors: list[str], done: int) -> CniFailure:
-    """The failure of a GC with errors. ``what``: such as "endpoints"."""
+    """The failure of a GC with errors. ``what``: such as "endpoint"."""
     shown_errors = "; ".join(errors[:ERRORS_SHOWN_MAX])
     more = len(errors) - ERRORS_SHOWN_MAX
     suffix = f"; and {more} more" if more > 0 else ""
     return CniFailure(
         GC_INCOMPLETE,
-        f"GC failed for {len(errors)} {what}: {shown_errors}{suffix}",
-        f"{done} {what} were released; the next GC retries the others",
+        f"GC failed for {counted(len(errors), what)}: {shown_errors}{suffix}",
+        f"it released {counted(done, what)}; the next GC retries the others",
     )
 
 

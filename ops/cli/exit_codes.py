@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import TYPE_CHECKING, NoReturn
 
+from core.domain.counted_nouns import counted
 from core.errors import (
     BadInput,
     ExecutionNotFound,
@@ -106,8 +107,8 @@ def report_unreadable_parts(unread: UnreadPartList) -> None:
     if unread.unlisted:
         listed = len(unread.parts())
         _print(
-            f"warning: {unread.unlisted:,} more parts of the log cannot be read; only the first"
-            f" {listed:,} that were found are listed"
+            f"warning: {counted(unread.unlisted, 'more part')} of the log cannot be read; only the"
+            f" first {listed:,} that were found are listed"
         )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from core.domain.counted_nouns import counted
 from core.errors import NotReady, OrbweaverError
 from core.eventstore.election import Election
 from core.process.connections import ConnectionCounts
@@ -93,7 +94,7 @@ class ControllerHealth:
             )
         if lag.seconds > LAG_S_MAX:
             return NotReady(
-                f"this replica is {lag.segments} segments behind the log",
+                f"this replica is {counted(lag.segments, 'segment')} behind the log",
                 remedy="check etcd, and the CPU that this replica gets",
             )
         return None

@@ -17,6 +17,7 @@ from typing import Annotated, Final
 
 import typer
 
+from core.domain.counted_nouns import counted
 from core.errors import BadInput, OrbweaverError
 from core.eventstore.etcd.access_control import enable_access_control
 from core.eventstore.keys import Keys
@@ -82,7 +83,7 @@ def clean(
         lease = LeaseSettings(namespace).name
         names = InstallationNames(namespace, lease, mutating, validate, secret, nodes)
         count = await cleanup.clean(api, names)
-        _log.info("removed Orbweaver's finalizer from %d objects", count)
+        _log.info("removed Orbweaver's finalizer from %s", counted(count, "object"))
 
     _with_api(work)
 
@@ -119,7 +120,7 @@ def etcd_certificates(
     async def work(api: Api) -> None:
         names = SecretNames(authority, member, agent, controller, root, metrics, domain)
         written = await make_certificates(api, namespace, names)
-        _log.info("wrote %d Secrets", len(written))
+        _log.info("wrote %s", counted(len(written), "Secret"))
 
     _with_api(work)
 

@@ -11,6 +11,7 @@ import sys
 import time
 from typing import Final
 
+from core.domain.counted_nouns import counted
 from core.errors import DatapathError
 from nodeagent.clusterip.bpf_programs import DesiredPrograms
 from nodeagent.clusterip.pod_cgroups import cgroup2_mounts
@@ -117,5 +118,5 @@ def _connection_row(state: DemoState, address: str) -> tuple[str, ...]:
     answers = result["answers"]
     text = f"only {', '.join(answers)} answered at {address}, not both {' and '.join(BACKENDS)}"
     expect(set(answers) == set(BACKENDS), text)
-    counts = ", ".join(f"{name} {count} times" for name, count in answers.items())
+    counts = ", ".join(f"{name} {counted(count, 'time')}" for name, count in answers.items())
     return address, result["peer"], counts

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
+from core.domain.counted_nouns import counted
 from ops.migration.chart_values import dropped_values, effective_value, translate, value_at
 from ops.migration.facts import (
     AGENT_IMAGE,
@@ -192,7 +193,7 @@ def _software_findings(facts: Facts) -> Iterator[PlanFinding]:
             yield PlanFinding(
                 MigrationDeadline.NONE,
                 title,
-                f"{what}; its {facts.sriov_policies} policies are kept, and Orbweaver's agents"
+                f"{what}; its policies ({facts.sriov_policies}) are kept, and Orbweaver's agents"
                 " apply them on each node where the operator's daemon has ended",
             )
             continue
@@ -238,7 +239,8 @@ def _steps(facts: Facts, agent: DeployedWorkload | None) -> Iterator[str]:
         f" {data.pools:,}, subnets {data.subnets:,}, reservations {data.reservations:,}"
     )
     if agent is not None:
-        yield f"{agent.title} stops on {agent.desired} nodes; from then on ADD and DEL fail"
+        nodes = counted(agent.desired, "node")
+        yield f"{agent.title} stops on {nodes}; from then on ADD and DEL fail"
     controller = workload_with(facts, CONTROLLER_IMAGE)
     if controller is not None:
         yield f"{controller.title} is scaled to 0"

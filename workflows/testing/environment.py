@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from core.domain.counted_nouns import counted
 from core.eventstore.keys import Keys
 from core.eventstore.memory_store import MemoryStore
 from workflows.api.definitions import Registry
@@ -195,8 +196,9 @@ class WorkflowEnvironment:
         async for head in self.visibility.heads():
             if head.is_open:
                 pending = (
-                    f"{len(head.activities)} activities, {len(head.timers)} timers and "
-                    f"{len(head.children)} children are pending"
+                    f"{counted(len(head.activities), 'activity', 'activities')},"
+                    f" {counted(len(head.timers), 'timer')} and"
+                    f" {counted(len(head.children), 'child', 'children')} pending"
                 )
                 descriptions.append(
                     f"{head.workflow_id} is {head.status.value}: {head.reason or pending}"

@@ -29,6 +29,7 @@ from core.domain.autopools.pool_size import IpNumber, pool_size
 from core.domain.autopools.subnet_annotations import SubnetRequest, read_request
 from core.domain.configuration.commands import ApplyAutoPool, DropAutoPool
 from core.domain.configuration.configuration_state import Configuration
+from core.domain.counted_nouns import counted
 from core.domain.model import Claim, Pool
 from core.domain.selection.pool_annotations import AUTO_POOLS_DISABLED
 from core.errors import OrbweaverError, Refused, WrongInput
@@ -188,16 +189,17 @@ def _desired_pool_steps(
         return (refused_step(existing.name if existing else "", error, desired.scope.subnet),)
     if plan.action == "none":
         return ()
-    reason = _REASONS[plan.action].format(desired=desired, scope=desired.scope)
+    addresses = counted(desired.size, "address", "addresses")
+    reason = _REASONS[plan.action].format(addresses=addresses, scope=desired.scope)
     items = tuple(plan.changed_addresses.to_items())
     command, subnet = ApplyAutoPool(desired), desired.scope.subnet
     return (ReconcileStep(plan.action, plan.pool.name, reason, command, items, subnet=subnet),)
 
 
 _REASONS: Final[Mapping[Action, str]] = {
-    "create": "{desired.size} addresses of {scope.subnet} for {scope.interface} IPv{scope.family}",
-    "grow": "to {desired.size} addresses of {scope.subnet}",
-    "shrink": "to {desired.size} addresses",
+    "create": "{addresses} of {scope.subnet} for {scope.interface} IPv{scope.family}",
+    "grow": "to {addresses} of {scope.subnet}",
+    "shrink": "to {addresses}",
     "adopt": "the application is back under another UID",
     "refresh": "labels and the value of ippool-ip-number follow the Pod template",
 }

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from core.domain.addresses.ip_address import Family
+from core.domain.counted_nouns import counted
 from core.domain.events import PoolVerdict
 from core.domain.request_facts import PodFacts
 from core.domain.selection.pool_annotations import (
@@ -109,8 +110,7 @@ def no_candidate(pod: PodFacts, interface: str, candidates: Candidates) -> NoPoo
 
 def no_item_left(selection: Selection) -> NoPoolAvailable:
     """The error if all items of the annotation are used."""
-    source, count = SOURCE_TEXTS[selection.source], len(selection.nics)
-    items = "1 item" if count == 1 else f"{count} items"
+    source, items = SOURCE_TEXTS[selection.source], counted(len(selection.nics), "item")
     return NoPoolAvailable(
         f"no IPPool available, {source} has {items}, and none is left for this NIC",
         remedy="add an item for every NIC of the Pod",

@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_cidr
 from core.domain.configuration.configuration_state import pool_addresses
+from core.domain.counted_nouns import counted
 from core.domain.evolution import Ledger
 from core.domain.model import Pool, Subnet
 from core.domain.subnets.subnet_model import owner_subnet_name, pools_of_subnet
@@ -60,7 +61,7 @@ def check_deletion(name: str, ledger: Ledger) -> Iterator[Finding]:
         yield SUBNET_EMPTY, name, "is deleted but does not exist"
     pools = pools_of_subnet(name, ledger.pools)
     if pools:
-        text = f"is deleted while {len(pools)} pools belong to it, such as {pools[0].name}"
+        text = f"is deleted while it has {counted(len(pools), 'pool')}, such as {pools[0].name}"
         yield SUBNET_EMPTY, name, text
 
 

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from core.domain.addresses.ip_address import Cidr
 from core.domain.claims.takeover import Finding
+from core.domain.counted_nouns import counted
 from core.manifests.foreign.pods import read_cidr
 from core.manifests.kinds.records import OpenMetadata
 from core.manifests.spiderpool import convert
@@ -79,7 +80,7 @@ def findings_of(slices: Sequence[NodeSlice]) -> list[Finding]:
     for pool in dict.fromkeys(node_slice.pool for node_slice in slices):
         count = sum(node_slice.pool == pool and not node_slice.node for node_slice in slices)
         if count:
-            what = f"{count} slices have no node yet"
+            what = f"{counted(count, 'slice')} without a node"
             done = "not taken over: a pool without a node would serve every node"
             findings.append(Finding(f"{NODE_SLICE_KIND}/{pool}", what, done))
     return findings

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from core.audit.indexed_log import IndexedLog
+from core.domain.counted_nouns import counted
 from ops.cli.action_runner import perform
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ async def _serve(session: ClusterSession, port: int, *, has_actions: bool) -> No
 
 async def _build_index(log: IndexedLog) -> None:
     index = await log.newest()
-    print(f"{index.clock.events:,} events are indexed; Ctrl-C ends the console", flush=True)
+    print(f"indexed {counted(index.clock.events, 'event')}; Ctrl-C ends the console", flush=True)
 
 
 async def _wait_for_signal() -> None:

@@ -225,7 +225,8 @@ def _destination(
         service = f"ClusterIP port {frontend.port}/{protocol.upper()}"
         if not backends:
             return f"{service} has no backends: connections are refused", target.address
-        text = f"{service}: sockets connect to {backends[0]}, one of {len(backends)} backends"
+        others = f"one of {len(backends)} backends" if len(backends) > 1 else "the only backend"
+        text = f"{service}: sockets connect to {backends[0]}, {others}"
         return text, parse_address(address_text(backends[0].address))
     return "", target.address
 

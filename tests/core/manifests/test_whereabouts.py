@@ -172,9 +172,8 @@ def test_a_node_slice_becomes_a_pool_of_only_that_node() -> None:
         (("10.6.1.1-10.6.1.7",), ("node-b",), ""),
     ]
     assert {pool.multus_names for pool in pools_read} == {("shop/lan",)}
-    # The finding starts with the number of slices without a node.
-    (unused,) = (finding for finding in cluster.findings if "slices" in finding.what)
-    assert (unused.subject, unused.what.split()[0]) == ("NodeSlicePool/blue", "1")
+    (unused,) = (finding for finding in cluster.findings if "slice" in finding.what)
+    assert (unused.subject, unused.what) == ("NodeSlicePool/blue", "1 slice without a node")
 
 
 def test_a_sliced_network_without_its_node_slice_pool_is_refused() -> None:

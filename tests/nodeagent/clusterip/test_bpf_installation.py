@@ -220,8 +220,7 @@ def test_trace_path_prints_the_backend_of_a_served_cluster_ip(
     text = pinned_harness.named.run(*command)
     backend = f"{BACKEND_ADDRESSES[4][0]}:{BACKEND_PORT}"
     assert (
-        f"ClusterIP port {SERVICE_PORT}/TCP: sockets connect to {backend}, one of 1 backends"
-        in text
+        f"ClusterIP port {SERVICE_PORT}/TCP: sockets connect to {backend}, the only backend" in text
     )
     assert "there: arrives in the Pod itself" in text
     assert "ClusterIP" not in pinned_harness.named.run(*command, "--protocol", "udp")
@@ -278,6 +277,6 @@ def test_the_error_of_a_refused_program_has_the_verifiers_log(cluster_ip_can_run
 def test_the_error_of_a_full_map_has_the_maps_name_and_limit(cluster_ip_can_run: None) -> None:
     small = create_map(MapSpec("small", BPF_MAP_TYPE_HASH, 4, 4, 1))
     small.put(bytes(4), bytes(4))
-    with pytest.raises(BpfRefused, match="map small is full: it holds 1 entries"):
+    with pytest.raises(BpfRefused, match="map small is full: it holds 1 entry"):
         small.put(b"\1\0\0\0", bytes(4))
     small.close()

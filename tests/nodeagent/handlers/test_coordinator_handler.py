@@ -312,7 +312,7 @@ async def test_gc_continues_after_a_failed_detachment(
 
     monkeypatch.setattr(network_node.engine, "detach", detach_unless_stuck)
     with pytest.raises(
-        CniFailure, match=f"GC failed for 1 attachments: {stuck_container}/eth0: netlink"
+        CniFailure, match=f"GC failed for 1 attachment: {stuck_container}/eth0: netlink"
     ):
         await coordinator_handler.handle_gc(gc_call())
     assert [record.container for record in network_node.records.all()] == [stuck_container], (

@@ -255,8 +255,8 @@ async def test_gc_continues_after_an_error_and_reports_the_error_at_the_end(
     error = (await agent.call("GC", conf=conf)).error
 
     assert error["code"] == GC_INCOMPLETE
-    assert "GC failed for 1 endpoints: shop/web-1: " in error["msg"]
-    assert "2 endpoints were released" in error["details"]
+    assert "GC failed for 1 endpoint: shop/web-1: " in error["msg"]
+    assert "it released 2 endpoints" in error["details"]
     with pytest.raises(LogCorrupt):
         await agent.claims()
     assert await agent.endpoint("web-2") is None

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from core.archive.archive_directory import Files
 from core.archive.archiver import Archiver, SealResult, needs_sealing
 from core.archive.pruner import Pruner, PruneResult, Retention
+from core.domain.counted_nouns import counted
 from core.errors import LogCorrupt, LogGap, OutcomeUnknown, StoreFull
 from core.eventstore.full_etcd import make_reserve
 from core.eventstore.keys import Keys
@@ -94,7 +95,9 @@ class ArchiveActivities:
         self._live = max(self._live - sealed.segments, 0)
         self.sealed_segments += sealed.segments
         _log.info(
-            "archived %d segments of the log, up to position %d", sealed.segments, sealed.position
+            "archived %s of the log, up to position %d",
+            counted(sealed.segments, "segment"),
+            sealed.position,
         )
         return sealed
 
@@ -105,7 +108,8 @@ class ArchiveActivities:
             pruned = await self._pruner.prune(self._retention, round(self._now_s() * 1000))
         if pruned.files:
             self.pruned_files += pruned.files
-            _log.info("deleted %d archive files, up to position %d", pruned.files, pruned.position)
+            files = counted(pruned.files, "archive file")
+            _log.info("deleted %s, up to position %d", files, pruned.position)
         return pruned
 
 

@@ -15,6 +15,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 
+from core.domain.counted_nouns import counted
 from core.domain.evolution import Ledger
 from core.domain.reclaim.decision_table import ReclaimDeadline, VerdictContext
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Moment
@@ -112,7 +113,8 @@ class GuidReclaim:
         except OrbweaverError as error:
             _log.warning("cannot release the GUIDs of the deleted node %s: %s", node, error)
         else:
-            _log.info("released %d GUIDs of node %s, which was deleted", count, node)
+            guids = counted(count, "GUID")
+            _log.info("released %s of node %s, which was deleted", guids, node)
 
 
 class ReclaimActivities:

@@ -3,7 +3,7 @@
 import { read } from "../api.js";
 import { element, link } from "../dom.js";
 import { hrefHere, hrefOf } from "../location.js";
-import { countText, formatAddress, parseAddress, rangeText } from "../numbers.js";
+import { formatAddress, parseAddress, plural, rangeText } from "../numbers.js";
 import { instantText, msOf } from "../time_text.js";
 import { addressGrid } from "../parts/address_grid.js";
 import { addressColumn, nameColumn, podColumn, textColumn } from "../parts/columns.js";
@@ -77,7 +77,7 @@ function ranges(data, grid, state) {
     first > low ? link(to(first - size, first - 1n), "‹ before", { "data-key": "before" }) : null,
     element("strong", { class: "code" }, rangeText(grid.first, grid.last)),
     last < high ? link(to(last + 1n, last + size), "after ›", { "data-key": "after" }) : null,
-    element("span", { class: "hint" }, `${countText(size)} addresses`));
+    element("span", { class: "hint" }, plural(size, "address", "addresses")));
 }
 
 /** The addresses of the grid that are not free, one row each; `state` of the URL chooses one state. */
