@@ -68,7 +68,7 @@ def _register_metrics_of_parts(parts: AgentParts) -> None:
     )
     metrics.counter(
         "plugin_log_dropped_lines",
-        "Lines of the plugin log dropped because the queue was full",
+        "Lines of the plugin log lost: the queue was full, or the file could not be written",
         lambda: parts.plugin_log.dropped,
     )
 

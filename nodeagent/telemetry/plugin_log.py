@@ -75,7 +75,7 @@ _encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 class PluginLog:
     """Writes queued lines in a thread, so a slow disk delays no Pod.
 
-    ``dropped``: number of lines that did not fit into the queue.
+    A line is lost if the queue is full, or while its file cannot be written.
     """
 
     def __init__(self) -> None:
@@ -87,7 +87,14 @@ class PluginLog:
         self._thread: threading.Thread | None = None
         self._handlers: OrderedDict[str, RotatingFile] = OrderedDict()
         self._unusable_until: dict[str, float] = {}
-        self.dropped = 0
+        # Two counts, because each thread writes one: ``+=`` is not atomic.
+        self._lines_over_limit = 0
+        self._lines_unwritten = 0
+
+    @property
+    def dropped(self) -> int:
+        """The number of lost lines."""
+        return self._lines_over_limit + self._lines_unwritten
 
     def start(self) -> None:
         """Start the thread."""
@@ -97,7 +104,7 @@ class PluginLog:
     def write(self, target: LogTarget, level: str, fields: dict[str, object]) -> None:
         """Queue a line, or drop it if the queue is full; does not wait."""
         if len(self._lines) >= LINES_WAITING_MAX:
-            self.dropped += 1
+            self._lines_over_limit += 1
             return
         self._lines.append(_Line(target, level, time.time(), fields))
         if not self._is_woken.is_set():
@@ -109,6 +116,8 @@ class PluginLog:
         self._is_woken.set()
         if self._thread is not None:
             self._thread.join(seconds)
+            if self._thread.is_alive():
+                _log.warning("lost lines of the plugin log: a file took longer than %g s", seconds)
             self._thread = None
 
     def _run(self) -> None:
@@ -128,16 +137,19 @@ class PluginLog:
             batch.setdefault(line.target, []).append(_encoded(line))
         for target, lines in batch.items():
             for first in range(0, len(lines), BATCH_LINES_MAX):
-                self._append(target, b"\n".join(lines[first : first + BATCH_LINES_MAX]).decode())
+                self._append(target, lines[first : first + BATCH_LINES_MAX])
 
-    def _append(self, target: LogTarget, text: str) -> None:
+    def _append(self, target: LogTarget, lines: list[bytes]) -> None:
         if self._unusable_until.get(target.path, 0.0) > time.monotonic():
+            self._lines_unwritten += len(lines)
             return
+        text = b"\n".join(lines).decode()
         try:
             handler = self._handler(target)
             handler.handle(logging.makeLogRecord({"msg": text, "levelno": logging.INFO}))
             self._unusable_until.pop(target.path, None)
         except (OSError, ValueError) as error:  # ValueError: the path contains a NUL
+            self._lines_unwritten += len(lines)
             self._unusable_until[target.path] = time.monotonic() + RETRY_S
             _log.warning("cannot write the plugin log %s: %s", target.path, error)
 

@@ -136,6 +136,20 @@ def test_the_number_of_open_files_is_bounded(
     assert len(list(short_path.glob("*.log"))) == 6
 
 
+def test_lines_for_a_file_that_cannot_be_written_are_counted(short_path: Path) -> None:
+    (short_path / "plugin.log").mkdir()
+    log = PluginLog()
+    target = LogTarget(str(short_path / "plugin.log"))
+    for number in range(3):
+        log.write(target, "info", {"number": number})
+    log._flush()
+    assert log.dropped == 3, "the lines of the failed write"
+
+    log.write(target, "info", {"number": 4})
+    log._flush()
+    assert log.dropped == 4, "a line until the next try"
+
+
 @pytest.mark.parametrize("file_name", ["a\0b", "fifo"])
 def test_an_unwritable_log_does_not_stop_other_logs(short_path: Path, file_name: str) -> None:
     os.mkfifo(short_path / "fifo")
@@ -237,6 +251,7 @@ def test_a_log_is_written_again_when_its_path_becomes_writable(
     log.write(target, "info", {"number": 1})
     log._flush()
     unusable = set(log._unusable_until)
+    assert log.dropped == 1
     path.rmdir()
     log.write(target, "info", {"number": 2})
     log.start()
