@@ -1,7 +1,8 @@
 """Parses request bodies of the HTTP API by Spiderpool's rules (docs/reference/http-api.md).
 
 Member names are case-insensitive. The last of repeated members counts. Unknown members, and text
-after the document, are ignored. Only the types of values are checked.
+after the document, are ignored. Only the types of values are checked. Half a surrogate pair, which
+has no UTF-8 form, becomes U+FFFD.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 from aiohttp import web
 
+from core.manifests.networks.gojson import without_lone_surrogates
 from core.process.bodies import read_decompressed_body
 
 JSON_TYPE: Final = "application/json"
@@ -119,20 +121,24 @@ def _members(data: bytes, name: str, known: dict[str, str]) -> dict[str, object]
     try:
         text = data.decode().lstrip(_WHITESPACE)
         document, _ = _decoder.raw_decode(text)
+        if document is None:
+            raise _required(name)
+        if not isinstance(document, _Pairs):
+            raise _unparsable(name, f"cannot read {type(document).__name__} as an object")
+        members = {
+            known[key.lower()]: without_lone_surrogates(value)
+            for key, value in document.pairs
+            if key.lower() in known
+        }
     except (ValueError, RecursionError) as error:
         raise _unparsable(name, str(error)) from None
-    if document is None:
-        raise _required(name)
-    if not isinstance(document, _Pairs):
-        raise _unparsable(name, f"cannot read {type(document).__name__} as an object")
-    members = {known[key.lower()]: value for key, value in document.pairs if key.lower() in known}
     return {key: value for key, value in members.items() if value is not None}
 
 
 class _Pairs:
     """The members of a JSON object, including repeated members."""
 
-    def __init__(self, pairs: list[tuple[str, object]]) -> None:
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         self.pairs = pairs
 
 

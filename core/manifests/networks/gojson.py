@@ -44,7 +44,7 @@ def loads(text: str) -> Json:
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{text[:32]!r} is not JSON: {error}", remedy="correct the JSON") from None
     _check_depth(value, DEPTH_MAX)
-    return _without_lone_surrogates(value)
+    return without_lone_surrogates(value)
 
 
 def dumps(value: Json) -> str:
@@ -96,16 +96,17 @@ def _refuse_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is not a JSON number")
 
 
-def _without_lone_surrogates(value: Json) -> Json:
+def without_lone_surrogates(value: Json) -> Json:
+    """The value with ``REPLACEMENT`` for each surrogate without its other half."""
     if isinstance(value, str):
         return _LONE_SURROGATE.sub(REPLACEMENT, value)
     if isinstance(value, Mapping):
         return {
-            _LONE_SURROGATE.sub(REPLACEMENT, key): _without_lone_surrogates(item)
+            _LONE_SURROGATE.sub(REPLACEMENT, key): without_lone_surrogates(item)
             for key, item in value.items()
         }
     if isinstance(value, Sequence):
-        return [_without_lone_surrogates(item) for item in value]
+        return [without_lone_surrogates(item) for item in value]
     return value
 
 

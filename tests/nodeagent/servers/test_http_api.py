@@ -227,8 +227,8 @@ async def test_the_error_names_the_first_missing_field(
 async def test_a_body_is_parsed_like_encoding_json_of_go(agent: AgentHarness) -> None:
     await create_one_pool_of_each_family(agent)
     text = (
-        b' {"CONTAINERID":"box-1","ifName":"nope","IFNAME":"eth0","netnamespace":"","x":{"y":[1]},'
-        b'"podNamespace":"shop","podName":"web-0","podUID":"","cleanGateway":null} trailing'
+        b' {"CONTAINERID":"box-1","ifName":"nope","IFNAME":"eth0","netnamespace":"\\ud800",'
+        b'"x":[],"podNamespace":"shop","podName":"web-0","podUID":"","cleanGateway":null} trailing'
     )
     headers = {"Content-Type": "application/json; charset=utf-8"}
 
