@@ -10,8 +10,10 @@ from ops.diagnostics.examination import Examination, GatewayAnswer
 from ops.diagnostics.kernel_features import CGROUPS_FEATURE, CLUSTER_IPS, PINS_FEATURE
 from ops.diagnostics.network_manager import (
     CONFIGURATION_FOLDER,
-    SUGGESTED_CONTENT,
+    CREATED_KINDS,
     SUGGESTED_FILE,
+    VETHS,
+    suggested_content,
 )
 from ops.diagnostics.nics import MasterNic
 from ops.diagnostics.roce_qos import RoceNicState
@@ -115,18 +117,36 @@ def _sysctls(examination: Examination) -> Iterator[Diagnosis]:
 
 
 def _manager(examination: Examination) -> Iterator[Diagnosis]:
-    file = CONFIGURATION_FOLDER / SUGGESTED_FILE
-    remedy = f"write to {file}: {SUGGESTED_CONTENT.strip()}".replace("\n", "; ")
-    if examination.manager is None:
+    manager = examination.manager
+    links = [nic for nic in examination.nics if nic.kind in CREATED_KINDS]
+    if manager is None:
         state = "unknown: it cannot be checked from a Pod"
+        remedy = _unmanaged_remedy([VETHS, *(link.name for link in links)])
         yield Diagnosis("NetworkManager", "warning", state, f"if it runs on the node, {remedy}")
-    elif not examination.manager.running:
+        return
+    if not manager.running:
         yield Diagnosis("NetworkManager", "ok", "does not run on this node")
-    elif examination.manager.ignores_veths:
-        yield Diagnosis("NetworkManager", "ok", "does not manage veth interfaces")
+        return
+    managed = [] if manager.ignores_veths else [VETHS]
+    managed += [
+        link.name
+        for link in links
+        if link.name not in manager.profiles and not manager.ignores(link.name, link.kind)
+    ]
+    if managed:
+        state = f"runs, and may reconfigure {', '.join(managed)}"
+        yield Diagnosis("NetworkManager", "warning", state, _unmanaged_remedy(managed))
     else:
-        state = "runs, and may reconfigure Pods' veth interfaces"
-        yield Diagnosis("NetworkManager", "warning", state, remedy)
+        state = "does not manage veths, nor bonds and VLANs for which it has no profile"
+        yield Diagnosis("NetworkManager", "ok", state)
+
+
+def _unmanaged_remedy(interfaces: list[str]) -> str:
+    file = CONFIGURATION_FOLDER / SUGGESTED_FILE
+    content = suggested_content(interfaces).strip().replace("\n", "; ")
+    if interfaces == [VETHS]:
+        return f"write to {file}: {content}"
+    return f"write to {file}, without the interfaces that it has to manage: {content}"
 
 
 def _nic(nic: MasterNic) -> Iterator[Diagnosis]:

@@ -40,6 +40,7 @@ NIC = MasterNic(
     master="",
     addresses=("10.6.0.2/24", "fd00:6::2/64"),
 )
+LINKS = {"sp_bond0": "bond", "sp_bond0.100": "vlan", "bond0": "bond", "br0": "bridge"}
 ROUTER = Gateway("ens3", "10.6.0.1", 4)
 HEALTHY = Examination(
     kernel="6.12",
@@ -50,7 +51,7 @@ HEALTHY = Examination(
     sysctls=tuple(SysctlReading(sysctl, sysctl.value) for sysctl in NODE_SYSCTLS),
     nics=(NIC,),
     gateways=(GatewayAnswer(ROUTER, ("02:00:00:00:00:fe",)),),
-    manager=NetworkManagerState(running=False, ignores_veths=False),
+    manager=NetworkManagerState(running=False),
 )
 
 
@@ -113,16 +114,26 @@ FAULTS: dict[str, tuple[Examination, Diagnosis]] = {
                   "agents skip this sysctl; if Pods need it, use another kernel"),
     ),
     "NetworkManager": (
-        HEALTHY._replace(manager=NetworkManagerState(running=True, ignores_veths=False)),
-        Diagnosis("NetworkManager", "warning", "runs, and may reconfigure Pods' veth interfaces",
+        HEALTHY._replace(manager=NetworkManagerState(running=True)),
+        Diagnosis("NetworkManager", "warning", "runs, and may reconfigure veth*",
                   "write to /etc/NetworkManager/conf.d/spidernet.conf: [keyfile];"
-                  " unmanaged-devices=interface-name:veth*"),
+                  " unmanaged-devices+=interface-name:veth*"),
+    ),
+    "NetworkManager, with links that ifacer may have created": (
+        HEALTHY._replace(
+            manager=NetworkManagerState(True, ("interface-name:veth*",), frozenset({"bond0"})),
+            nics=(NIC, *(NIC._replace(name=name, kind=kind) for name, kind in LINKS.items())),
+        ),
+        Diagnosis("NetworkManager", "warning", "runs, and may reconfigure sp_bond0, sp_bond0.100",
+                  "write to /etc/NetworkManager/conf.d/spidernet.conf, without the interfaces that"
+                  " it has to manage: [keyfile]; unmanaged-devices+=interface-name:sp_bond0;"
+                  "interface-name:sp_bond0.100"),
     ),
     "NetworkManager, checked from a Pod": (
         HEALTHY._replace(manager=None),
         Diagnosis("NetworkManager", "warning", "unknown: it cannot be checked from a Pod",
                   "if it runs on the node, write to /etc/NetworkManager/conf.d/spidernet.conf:"
-                  " [keyfile]; unmanaged-devices=interface-name:veth*"),
+                  " [keyfile]; unmanaged-devices+=interface-name:veth*"),
     ),
     "no carrier": (
         HEALTHY._replace(nics=(NIC._replace(carrier=False, promiscuity=1, master="br0"),)),

@@ -139,25 +139,41 @@ def test_the_error_of_a_failed_sysctl_write_names_the_sysctl(
 
 
 @pytest.mark.parametrize(
-    ("text", "ignores_veths"),
+    ("text", "ignored"),
     [
-        ("[keyfile]\nunmanaged-devices=interface-name:veth*\n", True),
-        ("[keyfile]\nunmanaged-devices = mac:00:11;interface-name:veth*;interface-name:bd*", True),
-        ("[keyfile]\nunmanaged-devices=interface-name:cali*\n", False),
-        ("# unmanaged-devices=interface-name:veth*\n", False),
+        ("[keyfile]\nunmanaged-devices=interface-name:veth*\n", {"veth0"}),
+        ("[keyfile]\nunmanaged-devices = mac:00:11;interface-name:veth*,bond0", {"veth0", "bond0"}),
+        ("[keyfile]\nunmanaged-devices+=interface-name:=bond0\n", {"cali0", "bond0"}),
+        ("[keyfile]\nunmanaged-devices=type:bond;type:veth\n", {"veth0", "cali0", "bond0"}),
+        ("[keyfile]\nunmanaged-devices=*,except:type:veth\n", {"bond0", "bond0.100"}),
+        ("[keyfile]\nunmanaged-devices=interface-name:bond0*\n", {"bond0", "bond0.100"}),
+        ("# unmanaged-devices=interface-name:veth*\n", {"cali0"}),
     ],
 )
-def test_the_files_of_networkmanager_show_whether_it_ignores_veths(
-    tmp_path: Path, text: str, ignores_veths: bool
+def test_the_files_of_networkmanager_show_which_interfaces_it_ignores(
+    tmp_path: Path, text: str, ignored: set[str]
 ) -> None:
+    (tmp_path / "calico.conf").write_text("[keyfile]\nunmanaged-devices=interface-name:cali*\n")
     (tmp_path / "spidernet.conf").write_text(text)
 
+    manager = read_network_manager(tmp_path, tmp_path, tmp_path / "none")
+    kinds = {"veth0": "veth", "cali0": "veth", "bond0": "bond", "bond0.100": "vlan"}
+    assert {name for name, kind in kinds.items() if manager.ignores(name, kind)} == ignored
+    assert manager.ignores_veths == ("veth0" in ignored)
+
+
+def test_the_profiles_of_networkmanager_name_the_interfaces_that_it_has_to_manage(
+    tmp_path: Path,
+) -> None:
+    profiles = tmp_path / "system-connections"
+    profiles.mkdir()
+    (profiles / "b.nmconnection").write_text("[connection]\ninterface-name=bond0\n")
+
     # NetworkManager runs if its run directory exists.
-    manager = read_network_manager(tmp_path, tmp_path)
-    assert manager == NetworkManagerState(running=True, ignores_veths=ignores_veths)
-    assert read_network_manager(tmp_path / "none", tmp_path / "none") == NetworkManagerState(
-        running=False, ignores_veths=False
-    )
+    manager = read_network_manager(tmp_path / "run", tmp_path / "none", profiles)
+    assert manager == NetworkManagerState(running=False, profiles=frozenset({"bond0"}))
+    in_run_directory = read_network_manager(tmp_path, tmp_path / "none", tmp_path / profiles.name)
+    assert in_run_directory == manager._replace(running=True)
 
 
 def has_nftables() -> bool:
