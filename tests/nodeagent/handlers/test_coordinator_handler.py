@@ -6,27 +6,18 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator
 from errno import EMFILE
-from typing import Any
 
 import pytest
 from msgspec import structs
 
 from core.domain.addresses.ip_address import parse_address
-from core.domain.model import Attachment, Endpoint
-from core.domain.request_facts import (
-    NamespaceFacts,
-    NodeFacts,
-    PodFacts,
-    PodReference,
-    RequestFacts,
-)
+from core.domain.model import Attachment
 from core.errors import BadInput, DatapathError, NetlinkLost, NotReady
 from nodeagent.cni_protocol.cni_call import Call
 from nodeagent.cni_protocol.failures import CniFailure
-from nodeagent.cni_protocol.netconf import NetConf, ValidAttachment
+from nodeagent.cni_protocol.netconf import NetConf
 from nodeagent.conflict_detection.detector import DetectionSwitches
 from nodeagent.coordinator.attachment_steps import (
     AttachmentPlan,
@@ -34,75 +25,27 @@ from nodeagent.coordinator.attachment_steps import (
     neighbour_step,
     route_step,
 )
-from nodeagent.coordinator.settings import (
-    ConfiguredSettings,
-    CoordinatorDefaults,
-    UnparsedSettings,
-    read_settings,
-)
-from nodeagent.handlers.coordinator_handler import (
-    COORDINATOR_THREADS,
-    CoordinatorHandler,
-    ProbeAddresses,
-)
+from nodeagent.coordinator.settings import ConfiguredSettings, UnparsedSettings, read_settings
+from nodeagent.handlers.coordinator_handler import CoordinatorHandler
 from nodeagent.handlers.missing_attachments import MISSING_S_MIN
 from nodeagent.netlink.numbers import RT_SCOPE_LINK
 from nodeagent.netlink.values import KernelRoute, Link, Neighbour, host_prefix
-from nodeagent.pod_facts import FactsSource, Liveness
+from tests.nodeagent.handlers.coordinator_harness import (
+    Clock,
+    UnsyncedDefaults,
+    call,
+    gc_call,
+    handler_with,
+)
 from tests.support.network_harness import NetworkHarness, NetworkNode, NetworkPod, batch
 
 pytestmark = pytest.mark.netns
 
-CLUSTER_SETTINGS = {"serviceCIDR": ["10.96.0.0/16"]}
 NO_SETTINGS = UnparsedSettings()
 DISABLED = read_settings({"mode": "disabled"})
 LEFTOVER_COUNT = 1_000
 MISSING_IFINDEX = 1_000_000
 """No link has this index or a higher one."""
-
-
-class AnnotatedPods(FactsSource):
-    def __init__(self, annotations: dict[str, str]) -> None:
-        self.annotations = annotations
-
-    async def load_pod(self, reference: PodReference) -> None: ...
-
-    async def confirm_pod_exists(self, reference: PodReference) -> None: ...
-
-    def liveness(self, reference: PodReference) -> Liveness:
-        return Liveness(alive=None)
-
-    async def confirm_liveness(self, reference: PodReference) -> Liveness:
-        return self.liveness(reference)
-
-    def facts(self, reference: PodReference) -> RequestFacts:
-        pod = PodFacts("shop", "web-0", "uid", "node-a", annotations=self.annotations)
-        return RequestFacts(pod, NamespaceFacts("shop"), self.node())
-
-    complete_facts = facts
-
-    def node(self) -> NodeFacts:
-        return NodeFacts("node-a")
-
-    def endpoint_validity(self, endpoint: Endpoint) -> None: ...
-
-    async def confirm_endpoint(self, endpoint: Endpoint) -> None: ...
-
-
-class UnsyncedDefaults(CoordinatorDefaults):
-    """The defaults of a cluster whose SpiderCoordinator is not Synced."""
-
-    async def load(self) -> None: ...
-
-    def current_settings(self) -> UnparsedSettings:
-        raise NotReady("spidercoordinator: default no ready")
-
-
-class Clock:
-    now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -117,42 +60,6 @@ async def coordinator_handler(
     handler = handler_with(network, network_node, clock)
     yield handler
     await asyncio.to_thread(handler.close)
-
-
-async def probe_nothing(_: Call, __: DetectionSwitches) -> None:
-    pass
-
-
-def handler_with(
-    network: NetworkHarness,
-    node: NetworkNode,
-    clock: Clock,
-    annotations: dict[str, str] | None = None,
-    cluster: CoordinatorDefaults | None = None,
-    probe: ProbeAddresses = probe_nothing,
-) -> CoordinatorHandler:
-    return CoordinatorHandler(
-        node.engine,
-        node.records,
-        network.announcer,
-        network.executor,
-        AnnotatedPods(annotations or {}),
-        cluster or ConfiguredSettings(read_settings(CLUSTER_SETTINGS)),
-        probe,
-        clock,
-    )
-
-
-def call(pod: NetworkPod, command: str = "ADD", interface: str = "eth0", **conf: Any) -> Call:
-    netconf = NetConf(cni_version="1.1.0", name="lab", **conf)
-    attachment = Attachment(pod.container, interface, netconf.name, str(pod.inside.path))
-    return Call(command, netconf, attachment, PodReference("shop", "web-0"))
-
-
-def gc_call(*valid: NetworkPod) -> Call:
-    """A GC that lists eth0 of these Pods as valid."""
-    attachments = tuple(ValidAttachment(pod.container, "eth0") for pod in valid)
-    return Call("GC", NetConf(cni_version="1.1.0", name="lab", valid_attachments=attachments))
 
 
 async def test_cluster_settings_apply_if_the_network_configuration_has_none(
@@ -422,67 +329,6 @@ async def test_gc_is_refused_without_a_list_of_valid_attachments(
     await coordinator_handler.handle_add(call(network_pod), NO_SETTINGS)
     with pytest.raises(CniFailure, match="valid-attachments is missing"):
         await coordinator_handler.handle_gc(Call("GC", NetConf(cni_version="1.1.0", name="lab")))
-
-
-async def test_calls_of_one_container_do_not_overlap(
-    coordinator_handler: CoordinatorHandler,
-    network_pod: NetworkPod,
-    network_node: NetworkNode,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    running = 0
-    running_max = 0
-    counter_lock = threading.Lock()
-    detach = network_node.engine.detach
-
-    def detach_and_count(*arguments: Any) -> bool:
-        nonlocal running, running_max
-        with counter_lock:
-            running += 1
-            running_max = max(running_max, running)
-        try:
-            return detach(*arguments)
-        finally:
-            with counter_lock:
-                running -= 1
-
-    monkeypatch.setattr(network_node.engine, "detach", detach_and_count)
-    calls = (
-        coordinator_handler.handle_delete(call(network_pod, "DEL"), NO_SETTINGS) for _ in range(16)
-    )
-    await asyncio.gather(*calls)
-    assert running_max == 1
-    assert coordinator_handler._container_locks._locks == {}
-
-
-async def test_queued_calls_of_one_container_delay_no_other_container(
-    coordinator_handler: CoordinatorHandler,
-    network_pod: NetworkPod,
-    network_node: NetworkNode,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    may_detach = threading.Event()
-
-    def detach_slowly_if_stuck(attachment: Attachment, first_nic: str) -> bool:
-        return attachment.container != "stuck" or may_detach.wait(30.0)
-
-    monkeypatch.setattr(network_node.engine, "detach", detach_slowly_if_stuck)
-    delete_call = call(network_pod, "DEL")
-    stuck_call = delete_call._replace(attachment=delete_call.attachment._replace(container="stuck"))
-    stuck_deletes = [
-        asyncio.create_task(coordinator_handler.handle_delete(stuck_call, NO_SETTINGS))
-        for _ in range(2 * COORDINATOR_THREADS)
-    ]
-    await asyncio.sleep(0)
-    async with asyncio.timeout(20.0):
-        assert await coordinator_handler.handle_delete(call(network_pod, "DEL"), NO_SETTINGS)
-
-    stuck_deletes[0].cancel()
-    await asyncio.gather(stuck_deletes[0], return_exceptions=True)
-    done_early = [task.done() for task in stuck_deletes[1:]]
-    may_detach.set()
-    assert await asyncio.gather(*stuck_deletes[1:]) == [True] * (2 * COORDINATOR_THREADS - 1)
-    assert not any(done_early), "a DEL ran before the cancelled call released the container's lock"
 
 
 async def test_records_that_cannot_be_read_raise_a_datapath_error(
