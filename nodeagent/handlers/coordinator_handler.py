@@ -97,29 +97,24 @@ class CoordinatorHandler:
         The Pod's annotation overrides the network configuration, which overrides the settings of
         the cluster. Raises BadInput, DatapathError, NotReady, and the errors of ``ProbeAddresses``.
         """
-        annotations = await self._annotations(call.pod)
-        cluster = self._cluster.current_settings()
-        settings = effective_settings(conf, cluster, default_route_nic(annotations))
-        if settings.mode == "disable":
-            return None
-        merged_settings = merge_settings(conf, cluster)
-        await self._probe(
-            call,
-            DetectionSwitches(
-                conflicts=bool(merged_settings.detect_ip_conflict),
-                gateway=bool(merged_settings.detect_gateway),
-                timing=settings.detection,
-            ),
-        )
-        request = AttachRequest(call.attachment, settings, expected_nics(annotations))
-        with tracing.child_span(ATTACH) as span:
-            result = await self._run(
-                call.attachment.container, lambda: self._engine.attach(request)
+        # A DEL waits for the whole ADD. A DEL during the probe would leave what the ADD sets up.
+        async with self._container_locks.hold(call.attachment.container) as lock_holder:
+            annotations = await self._annotations(call.pod)
+            cluster = self._cluster.current_settings()
+            settings = effective_settings(conf, cluster, default_route_nic(annotations))
+            if settings.mode == "disable":
+                return None
+            merged_settings = merge_settings(conf, cluster)
+            await self._probe(
+                call,
+                DetectionSwitches(
+                    conflicts=bool(merged_settings.detect_ip_conflict),
+                    gateway=bool(merged_settings.detect_gateway),
+                    timing=settings.detection,
+                ),
             )
-            if span is not None:
-                span.set_attribute("coordinator.mode", result.mode)
-                span.set_attribute("coordinator.repeated", result.repeated)
-            return result
+            request = AttachRequest(call.attachment, settings, expected_nics(annotations))
+            return await self._attach(request, lock_holder)
 
     def fault(self) -> NotReady | None:
         """Why ADDs cannot be handled now; None if they can."""
@@ -217,6 +212,16 @@ class CoordinatorHandler:
         await self._cluster.load()
         await self._facts.load_pod(pod)
         return self._facts.facts(pod).pod.annotations
+
+    async def _attach(self, request: AttachRequest, lock_holder: _LockHolder) -> AttachResult:
+        with tracing.child_span(ATTACH) as span:
+            result = await self._submit(
+                lambda: self._engine.attach(request), request.attachment.container, lock_holder
+            )
+            if span is not None:
+                span.set_attribute("coordinator.mode", result.mode)
+                span.set_attribute("coordinator.repeated", result.repeated)
+            return result
 
     async def _remove(self, record: AttachmentRecord) -> None:
         attachment = Attachment(record.container, record.interface, record.network, record.netns)

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from core.domain.model import Attachment
+from nodeagent.cni_protocol.cni_call import Call
+from nodeagent.conflict_detection.detector import DetectionSwitches
 from nodeagent.coordinator.settings import UnparsedSettings
 from nodeagent.handlers.coordinator_handler import COORDINATOR_THREADS, CoordinatorHandler
 from tests.nodeagent.handlers.coordinator_harness import Clock, call, handler_with
@@ -88,3 +90,50 @@ async def test_queued_calls_of_one_container_delay_no_other_container(
     may_detach.set()
     assert await asyncio.gather(*stuck_deletes[1:]) == [True] * (2 * COORDINATOR_THREADS - 1)
     assert not any(done_early), "a DEL ran before the cancelled call released the container's lock"
+
+
+async def test_a_del_waits_for_an_add_that_still_probes_and_then_reverts_it(
+    network: NetworkHarness, network_node: NetworkNode, network_pod: NetworkPod
+) -> None:
+    is_probing, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def probe_slowly(_: Call, __: DetectionSwitches) -> None:
+        is_probing.set()
+        await may_answer.wait()
+
+    handler = handler_with(network, network_node, Clock(), probe=probe_slowly)
+    links_before = network_node.inside.ip("-brief", "link")
+    add = asyncio.create_task(handler.handle_add(call(network_pod), NO_SETTINGS))
+    await is_probing.wait()
+    # The runtime has given up the ADD.
+    delete = asyncio.create_task(handler.handle_delete(call(network_pod, "DEL"), NO_SETTINGS))
+    other_pod = network.pod(network_node, "other")
+    assert not await handler.handle_delete(call(other_pod, "DEL"), NO_SETTINGS)
+    may_answer.set()
+    await add
+
+    assert await delete
+    assert list(network_node.records.all()) == []
+    assert network_node.inside.ip("-brief", "link") == links_before
+    await asyncio.to_thread(handler.close)
+
+
+async def test_a_del_runs_after_an_add_that_is_cancelled_while_it_probes(
+    network: NetworkHarness, network_node: NetworkNode, network_pod: NetworkPod
+) -> None:
+    is_probing = asyncio.Event()
+
+    async def probe_for_ever(_: Call, __: DetectionSwitches) -> None:
+        is_probing.set()
+        await asyncio.Event().wait()
+
+    handler = handler_with(network, network_node, Clock(), probe=probe_for_ever)
+    add = asyncio.create_task(handler.handle_add(call(network_pod), NO_SETTINGS))
+    await is_probing.wait()
+    delete = asyncio.create_task(handler.handle_delete(call(network_pod, "DEL"), NO_SETTINGS))
+    await asyncio.sleep(0)
+    add.cancel()
+
+    assert not await delete
+    assert handler._container_locks._locks == {}
+    await asyncio.to_thread(handler.close)
