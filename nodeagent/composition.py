@@ -359,7 +359,7 @@ def _conflict_probe(
     shared: _SharedParts, detector: Detector, withdrawal_handler: WithdrawalHandler
 ) -> ConflictProbe:
     switches = _detection_switches(shared.settings)
-    return ConflictProbe(shared.runner, detector, withdrawal_handler, shared.facts, switches)
+    return ConflictProbe(shared.runner, detector, withdrawal_handler, switches)
 
 
 def _chained_plugins(

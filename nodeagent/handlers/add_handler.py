@@ -84,11 +84,10 @@ class AddHandler:
         ``arrived``: see ``allocate_addresses``. After CallerGone, nothing stays allocated.
         """
         probe = self._conflict_probe
-        switches = probe.switches_for(request.pod)
         try:
-            if switches is not None:
+            if probe.is_enabled:
                 nic = await probe.allocate_and_probe(
-                    self.allocate_addresses, request, switches, arrived, self.deadline_s
+                    self.allocate_addresses, request, arrived, self.deadline_s
                 )
             else:
                 added = await self.allocate_addresses(request, arrived)

@@ -22,7 +22,6 @@ from typing import Final
 from core.allocation.add_request import AddRequest
 from core.allocation.allocator import Added
 from core.domain.model import Nic
-from core.domain.request_facts import PodReference
 from core.errors import (
     AddressConflict,
     DeadlineExceeded,
@@ -38,7 +37,6 @@ from nodeagent.conflict_detection.detector import (
     Detector,
 )
 from nodeagent.handlers.withdrawal_handler import Withdrawal, WithdrawalHandler
-from nodeagent.pod_facts import FactsSource
 from nodeagent.request_runner import RequestRunner
 
 ROUNDS_MAX: Final = 3
@@ -55,33 +53,24 @@ _log: Final = logging.getLogger(__name__)
 
 
 class ConflictProbe:
-    """The probe of the addresses of ADDs. ``switches``: what conf.yml enables."""
+    """The probe of the addresses of ADDs. ``switches``: what conf.yml enables.
+
+    ``is_enabled``: whether ADDs have to call ``allocate_and_probe``.
+    """
 
     def __init__(
         self,
         runner: RequestRunner,
         detector: Detector,
         withdrawal_handler: WithdrawalHandler,
-        facts: FactsSource,
         switches: DetectionSwitches,
     ) -> None:
         self._runner = runner
         self._detector = detector
         self._withdrawal_handler = withdrawal_handler
-        self._facts = facts
-        self._switches = switches if switches.needs_probe else None
+        self._switches = switches
+        self.is_enabled = switches.needs_probe
         self.announces = switches.announce
-
-    def switches_for(self, pod: PodReference) -> DetectionSwitches | None:
-        """The probes for a Pod; None if no probe is needed.
-
-        The target of a live migration is not probed for conflicts, because the source Pod has the
-        same addresses.
-        """
-        switches = self._switches
-        if switches is None or not switches.conflicts or not self._facts.facts(pod).pod.migrating:
-            return switches
-        return switches._replace(conflicts=False) if switches.gateway else None
 
     def announce_later(self, netns: str, nic: Nic) -> None:
         """Announce addresses in the background, without a probe."""
@@ -91,7 +80,6 @@ class ConflictProbe:
         self,
         allocate: AllocateAddresses,
         request: AddRequest,
-        switches: DetectionSwitches,
         arrived: float,
         deadline_s: float,
     ) -> Nic:
@@ -104,7 +92,7 @@ class ConflictProbe:
         try:
             with self._runner.hold(request.attachment.container, request.has_hung_up):
                 async with deadline:
-                    return await self._try_addresses(allocate, request, switches, arrived)
+                    return await self._try_addresses(allocate, request, arrived)
         except TimeoutError:
             if not deadline.expired():
                 raise  # another timeout, such as ETIMEDOUT of a socket
@@ -114,17 +102,14 @@ class ConflictProbe:
             ) from None
 
     async def _try_addresses(
-        self,
-        allocate: AllocateAddresses,
-        request: AddRequest,
-        switches: DetectionSwitches,
-        arrived: float,
+        self, allocate: AllocateAddresses, request: AddRequest, arrived: float
     ) -> Nic:
         conflicts: tuple[ConflictingAddress, ...] = ()
         for _ in range(ROUNDS_MAX):
-            nic = await _allocate_next(allocate, request, arrived, conflicts)
+            added = await _allocate_next(allocate, request, arrived, conflicts)
+            nic = nic_of(added, request.attachment.interface)
             try:
-                result = await self._probe(request, nic, switches)
+                result = await self._probe(request, nic, self._switches_for(added))
                 if result == DetectionResult():
                     return nic
                 conflicts += result.conflicts
@@ -136,9 +121,21 @@ class ConflictProbe:
         outcome = f"and {ROUNDS_MAX} addresses were tried"
         raise conflict_error(request.attachment.interface, conflicts, outcome)
 
+    def _switches_for(self, added: Added) -> DetectionSwitches:
+        """The probes after an allocation.
+
+        The target of a live migration is not probed for conflicts, because the source Pod has the
+        same addresses.
+        """
+        return self._switches._replace(conflicts=self._switches.conflicts and not added.migrating)
+
     async def _probe(
         self, request: AddRequest, nic: Nic, switches: DetectionSwitches
     ) -> DetectionResult:
+        if not switches.needs_probe:
+            if switches.announce:
+                self.announce_later(request.attachment.netns, nic)
+            return DetectionResult()
         try:
             return await self._detector.probe(request.attachment.netns, nic, switches)
         except OrbweaverError as error:
@@ -173,15 +170,14 @@ async def _allocate_next(
     request: AddRequest,
     arrived: float,
     conflicts: Sequence[ConflictingAddress],
-) -> Nic:
+) -> Added:
     try:
-        added = await allocate(request, arrived)
+        return await allocate(request, arrived)
     except OrbweaverError as error:
         if not conflicts:
             raise
         outcome = f"and there is no other address: {error}"
         raise conflict_error(request.attachment.interface, conflicts, outcome) from error
-    return nic_of(added, request.attachment.interface)
 
 
 def nic_of(added: Added, interface: str) -> Nic:

@@ -19,12 +19,21 @@ from typing import Any, Protocol
 import pytest
 
 from core.domain.configuration.commands import LiftQuarantine
+from core.domain.model import Endpoint
 from core.domain.quarantine.quarantine_decisions import evidence_text
+from core.domain.request_facts import (
+    NamespaceFacts,
+    NodeFacts,
+    PodFacts,
+    PodReference,
+    RequestFacts,
+)
 from core.eventstore.memory_store import MemoryStore
 from nodeagent.cni_protocol.failures import CONFLICT_CODE, DETECTION_FAILED, GATEWAY_UNREACHABLE
 from nodeagent.conflict_detection.detector import DetectionResult
 from nodeagent.handlers.conflict_probe import ROUNDS_MAX
 from nodeagent.handlers.withdrawal_handler import ADDRESSES_OF_A_HOST_MAX
+from nodeagent.pod_facts import FactsSource, Liveness
 from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.link import Link, Station, ip
@@ -37,7 +46,42 @@ REPLICA = {"owner_kind": "StatefulSet", "owner_name": "db", "owner_api_version":
 class AgentRunner(Protocol):
     """Runs an agent with changed settings."""
 
-    def __call__(self, **settings: Any) -> AbstractAsyncContextManager[AgentHarness]: ...
+    def __call__(
+        self, facts: FactsSource | None = None, **settings: Any
+    ) -> AbstractAsyncContextManager[AgentHarness]: ...
+
+
+class LateMigrationTarget(FactsSource):
+    """The target Pod of a live migration, which is unknown until an ADD loads it."""
+
+    is_loaded = False
+
+    async def load_pod(self, reference: PodReference) -> None:
+        self.is_loaded = True
+
+    def facts(self, reference: PodReference) -> RequestFacts:
+        pod = PodFacts("shop", reference.name, reference.uid, "node-1", known=False)
+        if self.is_loaded:
+            pod = pod._replace(known=True, fixed="vm", endpoint_name="vm-a", migrating=True)
+        return RequestFacts(pod, NamespaceFacts("shop"), self.node())
+
+    def complete_facts(self, reference: PodReference) -> RequestFacts | None:
+        return self.facts(reference) if self.is_loaded else None
+
+    async def confirm_pod_exists(self, reference: PodReference) -> None: ...
+
+    def liveness(self, reference: PodReference) -> Liveness:
+        return Liveness(alive=None)
+
+    async def confirm_liveness(self, reference: PodReference) -> Liveness:
+        return self.liveness(reference)
+
+    def node(self) -> NodeFacts:
+        return NodeFacts("node-1")
+
+    def endpoint_validity(self, endpoint: Endpoint) -> None: ...
+
+    async def confirm_endpoint(self, endpoint: Endpoint) -> None: ...
 
 
 @pytest.fixture
@@ -51,7 +95,9 @@ def directory() -> Iterator[Path]:
 def run_agent(directory: Path) -> AgentRunner:
 
     @asynccontextmanager
-    async def serve(**changes: Any) -> AsyncIterator[AgentHarness]:
+    async def serve(
+        facts: FactsSource | None = None, **changes: Any
+    ) -> AsyncIterator[AgentHarness]:
         settings = Settings(
             node_name="node-1",
             socket_path=str(directory / "a.sock"),
@@ -62,7 +108,7 @@ def run_agent(directory: Path) -> AgentRunner:
             cool_down_s=0,
             detect_conflicts=True,
         )._replace(**changes)
-        async with running(settings, MemoryStore()) as node:
+        async with running(settings, MemoryStore(), facts=facts) as node:
             yield node
 
     return serve
@@ -96,6 +142,18 @@ async def test_an_add_returns_another_address_after_a_conflict(
         assert await node.add(CNI_NETNS=pod.netns) == ["10.6.0.11/24"], (
             "a repeated ADD must not change it"
         )
+
+
+async def test_the_target_of_a_migration_probes_no_conflict_if_its_pod_is_not_watched_yet(
+    link: Link, run_agent: AgentRunner
+) -> None:
+    link.station("10.6.0.10/24")  # the source Pod of the migration
+    pod = link.station(up=False)
+    async with run_agent(LateMigrationTarget()) as node:
+        await create_lan_pool(node)
+
+        assert await node.add("launcher-2", CNI_NETNS=pod.netns) == ["10.6.0.10/24"]
+        assert node.process.parts.view.current.quarantine == {}
 
 
 async def test_a_conflict_on_the_last_address_of_a_pool_is_reported(

@@ -28,7 +28,6 @@ from core.eventstore.kv import Get, Guard, KeyValueStore, TxnResult, Write
 from core.eventstore.log_reader import LOG_START, LogReader
 from core.eventstore.memory_store import MemoryStore
 from nodeagent.cni_protocol.failures import CniFailure
-from nodeagent.conflict_detection.detector import DetectionSwitches
 from nodeagent.handlers.add_handler import AddHandler, AllocationSteps
 from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import AgentHarness, running
@@ -131,8 +130,7 @@ class IpamClaimFacts:
 
 
 class ConflictingProbe:
-    def switches_for(self, _: PodReference) -> DetectionSwitches:
-        return DetectionSwitches(conflicts=True)
+    is_enabled = True
 
     async def allocate_and_probe(self, *_: object) -> Nic:
         raise AddressConflict("10.6.0.10 is used by another host")
