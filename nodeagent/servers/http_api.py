@@ -240,7 +240,9 @@ class HttpApi:
         self._check_ready()
         # The request has no container id. The Pod's name replaces it.
         pod = _reference(args.pod_namespace, args.pod_name, uid="", container=args.pod_name)
-        return _json(200, coordinator_config(await self._handlers.coordinator.configuration(pod)))
+        with self._runner.admit(READ_DEADLINE_S):
+            settings = await self._handlers.coordinator.configuration(pod)
+        return _json(200, coordinator_config(settings))
 
     def _check_request(self, request: web.Request) -> HasHungUp:
         """Check that the caller is still there and that the agent is ready.

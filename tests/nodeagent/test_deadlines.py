@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from core.domain.request_facts import PodReference
 from core.errors import DeadlineExceeded
 from core.eventstore.kv import TxnResult
 from core.eventstore.memory_store import MemoryStore
@@ -18,6 +19,7 @@ from nodeagent.request_runner import ADD_DEADLINE_S, RequestRunner
 from nodeagent.settings.agent_settings import Settings
 from nodeagent.telemetry.observed_store import ObservedStore
 from tests.support.agent_harness import AgentHarness
+from tests.support.http_caller import over_socket
 
 
 @pytest.mark.parametrize("has_networks", [False, True])
@@ -37,6 +39,21 @@ async def test_a_delete_has_at_least_the_deadline_of_an_add(
 
     assert handlers.delete.deadline_s >= handlers.add.deadline_s
     assert (handlers.add.deadline_s > ADD_DEADLINE_S) == has_networks
+
+
+async def test_a_request_for_coordinator_settings_ends_at_its_deadline(
+    agent: AgentHarness, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def wait_for_ever(_: PodReference) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("nodeagent.servers.http_api.READ_DEADLINE_S", 0.01)
+    monkeypatch.setattr(agent.process.parts.facts, "load_pod", wait_for_ever)
+    body = {"podNamespace": "shop", "podName": "web-0"}
+    async with asyncio.timeout(20):
+        reply = await over_socket(settings.socket_path, "GET", "/v1/coordinator/config", body)
+
+    assert (reply.status, reply.json) == (500, "the request was not done within 0.01 s")
 
 
 async def test_an_agent_ends_while_a_request_hangs(
