@@ -176,8 +176,8 @@ class CoordinatorHandler:
             if gc_pass.evidence((record.container, record.interface), record.netns):
                 name = f"{record.container}/{record.interface}"
                 try:
-                    await self._remove(record)
-                    removed.append(name)
+                    if await self._remove(record):
+                        removed.append(name)
                 except DatapathError as error:
                     errors.append(f"{name}: {error}")
         gc_pass.end()
@@ -196,8 +196,7 @@ class CoordinatorHandler:
             try:
                 is_stale = partial(self._engine.is_orphaned, record)
                 if await self._run(record.container, is_stale):
-                    await self._remove(record)
-                    count += 1
+                    count += await self._remove(record)
             except DatapathError as error:
                 name = f"{record.container}/{record.interface}"
                 _log.warning("cannot remove the stale attachment %s: %s", name, error)
@@ -223,10 +222,16 @@ class CoordinatorHandler:
                 span.set_attribute("coordinator.repeated", result.repeated)
             return result
 
-    async def _remove(self, record: AttachmentRecord) -> None:
+    async def _remove(self, record: AttachmentRecord) -> bool:
+        """Revert an attachment; False if an ADD or DEL has changed its record meanwhile."""
         attachment = Attachment(record.container, record.interface, record.network, record.netns)
+
+        def detach_if_unchanged() -> bool:
+            current = self._records.get(record.container, record.interface)
+            return current == record and self._engine.detach(attachment, first_nic="")
+
         with tracing.child_span(DETACH):
-            await self._run(record.container, lambda: self._engine.detach(attachment, first_nic=""))
+            return await self._run(record.container, detach_if_unchanged)
 
     def _settings_or_default(self, conf: UnparsedSettings) -> CoordinatorSettings:
         """The settings for DEL and CHECK; built-in settings if the current are unusable."""

@@ -8,13 +8,15 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from core.domain.model import Attachment
 from nodeagent.cni_protocol.cni_call import Call
 from nodeagent.conflict_detection.detector import DetectionSwitches
-from nodeagent.coordinator.settings import UnparsedSettings
+from nodeagent.coordinator.settings import UnparsedSettings, read_settings
 from nodeagent.handlers.coordinator_handler import COORDINATOR_THREADS, CoordinatorHandler
-from tests.nodeagent.handlers.coordinator_harness import Clock, call, handler_with
+from tests.nodeagent.handlers.coordinator_harness import Clock, call, gc_call, handler_with
+from tests.support.deadlines import until
 from tests.support.network_harness import NetworkHarness, NetworkNode, NetworkPod
 
 pytestmark = pytest.mark.netns
@@ -136,4 +138,35 @@ async def test_a_del_runs_after_an_add_that_is_cancelled_while_it_probes(
 
     assert not await delete
     assert handler._container_locks._locks == {}
+    await asyncio.to_thread(handler.close)
+
+
+async def test_gc_keeps_an_attachment_that_an_add_renews_meanwhile(
+    network: NetworkHarness, network_node: NetworkNode, network_pod: NetworkPod
+) -> None:
+    is_probing, may_answer = asyncio.Event(), asyncio.Event()
+    may_answer.set()
+
+    async def probe_slowly(_: Call, __: DetectionSwitches) -> None:
+        is_probing.set()
+        await may_answer.wait()
+
+    handler = handler_with(network, network_node, Clock(), probe=probe_slowly)
+    await handler.handle_add(call(network_pod), NO_SETTINGS)
+    (record,) = network_node.records.all()
+    # The record of an earlier sandbox, whose network namespace is gone.
+    network_node.records.put(structs.replace(record, netns="/run/netns/owt-deleted"))
+    is_probing.clear()
+    may_answer.clear()
+    changed = read_settings({"txQueueLen": 100})
+    add = asyncio.create_task(handler.handle_add(call(network_pod), changed))
+    await is_probing.wait()
+    gc = asyncio.create_task(handler.handle_gc(gc_call()))
+    # The GC waits for the ADD.
+    await until(lambda: handler._container_locks._locks[network_pod.container][1] == 2)
+    may_answer.set()
+
+    assert (await gc).removed == ()
+    await add
+    assert network_pod.check() == []
     await asyncio.to_thread(handler.close)
