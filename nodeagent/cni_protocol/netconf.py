@@ -111,6 +111,9 @@ class PreviousAddress(NamedTuple):
     gateway: str
 
 
+JSON_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""The errors of ``msgspec.json.decode``."""
+
 SEND_JSON: Final = "send the network configuration as a JSON object on standard input"
 
 _NETCONF_NAMES: Final = {name.lower(): name for name in NetConf.__struct_encode_fields__}
@@ -142,7 +145,7 @@ def version_in(data: bytes) -> str:
     """
     try:
         document = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except JSON_ERRORS:
         return LATEST_CNI_VERSION
     version = document.get("cniVersion") if isinstance(document, dict) else None
     return version if isinstance(version, str) and version in CNI_VERSIONS else LATEST_CNI_VERSION
@@ -176,7 +179,7 @@ def read_document(data: bytes) -> dict[str, Any]:
     """The members of a configuration, unchecked. Raises CniFailure with code 6."""
     try:
         document = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except JSON_ERRORS as error:
         text = f"the network configuration is not JSON: {error}"
         raise CniFailure(UNDECODABLE_CODE, text, SEND_JSON) from None
     if not isinstance(document, dict):

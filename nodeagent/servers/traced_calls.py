@@ -21,6 +21,7 @@ from core.process.tracing import (
 )
 from nodeagent.cni_protocol.cni_call import read_environment, read_pod_reference, read_traceparent
 from nodeagent.cni_protocol.failures import CniFailure
+from nodeagent.cni_protocol.netconf import JSON_ERRORS
 from nodeagent.ifacer import ifacer_handler
 from nodeagent.servers import coordinator_server
 from nodeagent.servers.cni_server import PLUGIN_VARIABLE
@@ -111,7 +112,7 @@ def _attributes(
     try:
         attributes["cni.network.name"] = msgspec.json.decode(stdin, type=_NetworkName).name
         pod = read_pod_reference(variables.get("CNI_ARGS", ""))
-    except (CniFailure, msgspec.DecodeError):
+    except (CniFailure, *JSON_ERRORS):
         pass  # the answer reports the error
     else:
         attributes |= {

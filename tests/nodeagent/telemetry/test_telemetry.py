@@ -24,6 +24,7 @@ from core.eventstore.memory_store import MemoryStore
 from core.process.logs import JsonLines, set_up_logging
 from core.process.spans import SdkTracer
 from core.process.tracing import span
+from nodeagent.cni_protocol.failures import UNDECODABLE_CODE
 from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.emulation import needs_process_times, needs_real_time
@@ -226,6 +227,18 @@ async def test_events_keep_the_trace_context_of_the_runtime_if_tracing_is_off(
     await agent.delete(TRACEPARENT=sent)
 
     assert await causes(agent) == [Cause("agent/node-1", "c-web-0", "", traceparent)] * 2
+
+
+@pytest.mark.parametrize("conf", [b'{"name":"\xff"}', b'{"x":' + b"[" * 100_000])
+async def test_a_traced_call_with_an_undecodable_configuration_gets_an_error_object(
+    settings: Settings, memory_store: MemoryStore, conf: bytes
+) -> None:
+    with recorded_spans() as exporter:
+        async with running(settings, memory_store) as node:
+            error = (await node.call("ADD", conf=conf)).error
+
+    assert error["code"] == UNDECODABLE_CODE
+    assert "CNI ADD" in [span.name for span in exporter.get_finished_spans()]
 
 
 @needs_real_time
