@@ -1,7 +1,8 @@
 """Makes the probes that a network's coordinator requests: ``detectIPConflict``, ``detectGateway``.
 
 The coordinator runs after the IPAM plugin: the interface already has addresses, so this ADD cannot
-get other addresses. An address with a conflict is quarantined and released, and the ADD fails.
+get other addresses. An address with a conflict is quarantined and released, unless another IPAM
+plugin assigned it, and the ADD fails.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ from nodeagent.conflict_detection.detector import DetectionSwitches, Detector
 from nodeagent.handlers.conflict_probe import conflict_error, gateway_error
 from nodeagent.handlers.withdrawal_handler import Withdrawal, WithdrawalHandler
 from nodeagent.pod_facts import FactsSource
+
+FOREIGN: Final = (
+    "another IPAM plugin assigned the address, so it is neither quarantined nor released"
+)
 
 RELEASED: Final = (
     "the address was quarantined, and the next sandbox of the Pod gets another address"
@@ -67,8 +72,11 @@ class AssignedAddressProbe:
             return
         result = await self._detector.probe(call.attachment.netns, nic, switches)
         if result.conflicts:
-            error = conflict_error(interface, result.conflicts, RELEASED)
             request = self._request(call)
+            addresses = [address for address, _ in result.conflicts]
+            if not await self._withdrawal_handler.has_any(request, addresses):
+                raise conflict_error(interface, result.conflicts, FOREIGN)
+            error = conflict_error(interface, result.conflicts, RELEASED)
             withdrawal = await self._withdrawal_handler.withdraw_nic(
                 request, result.conflicts, error.message
             )

@@ -8,7 +8,7 @@ are not released.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import Enum
 from typing import Final
 
@@ -116,6 +116,16 @@ class WithdrawalHandler:
 
         await self._releaser.release(endpoint.key, decide, release)
         return Withdrawal.DONE
+
+    async def has_any(self, request: AddRequest, addresses: Collection[str]) -> bool:
+        """Whether the interface of an ADD has one of these addresses from a pool.
+
+        Raises StoreError.
+        """
+        interface = request.attachment.interface
+        endpoint = await self._endpoint(pod_of_nic(self._facts.facts(request.pod).pod, interface))
+        nic = None if endpoint is None else endpoint.find(interface)
+        return nic is not None and any(address in addresses for address, _ in nic.addresses())
 
     async def withdraw_nic(
         self, request: AddRequest, conflicts: Sequence[ConflictingAddress], why: str

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from core.domain.model import Nic
+from core.eventstore.kv import Get
 from core.eventstore.memory_store import MemoryStore
 from nodeagent.cni_protocol.failures import CONFLICT_CODE, INVALID_CONFIG, CniFailure
 from nodeagent.conflict_detection.arp import ARP_REQUEST, decode_arp
@@ -46,6 +47,13 @@ async def node(short_path: Path) -> AsyncIterator[AgentHarness]:
 async def attach(node: AgentHarness, pod: Station, **requested: object) -> Reply:
     """Run the ADDs of the IPAM plugin and of the coordinator; return the coordinator's reply."""
     result = (await node.call("ADD", CNI_NETNS=pod.netns)).result
+    return await attach_with(result, node, pod, **requested)
+
+
+async def attach_with(
+    result: dict[str, Any], node: AgentHarness, pod: Station, **requested: object
+) -> Reply:
+    """Run the ADD of the coordinator after an IPAM plugin with this result."""
     address = result["ips"][0]["address"]
     ip("-n", Path(pod.netns).name, "address", "add", address, "dev", "eth0")
     ip("-n", Path(pod.netns).name, "link", "set", "eth0", "up")
@@ -71,6 +79,19 @@ async def test_a_conflict_fails_the_add_and_the_next_sandbox_gets_another_addres
     )
     assert await node.claims() == {}
     assert await node.add(CNI_NETNS=next_sandbox.netns) == ["10.6.0.11/24"]
+
+
+async def test_a_conflicting_address_of_another_ipam_plugin_is_not_quarantined(
+    link: Link, node: AgentHarness
+) -> None:
+    link.station("10.7.0.10/24")
+    result = {"cniVersion": "1.0.0", "ips": [{"address": "10.7.0.10/24"}]}
+
+    reply = await attach_with(result, node, link.station(), detectIPConflict=True)
+
+    assert reply.error["code"] == CONFLICT_CODE
+    assert "another IPAM plugin assigned the address" in reply.error["msg"]
+    assert (await node.store.read([Get(*node.keys.range_of("quarantine"))])).ranges[0].kvs == ()
 
 
 async def test_an_add_with_detect_gateway_fails_if_the_gateway_is_silent(
