@@ -1,11 +1,11 @@
 """Requests to an API server; failures are raised as ApiErrors (``core.errors``).
 
-Every request has a deadline. No request is retried.
+Every request has a deadline, and an exec plugin that runs before the request has its own
+(``PLUGIN_S_MAX``). No request is retried.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -238,10 +238,9 @@ class Api:
         }
         timeout = aiohttp.ClientTimeout(sock_connect=REQUEST_DEADLINE_S, sock_read=SILENCE_S_MAX)
         try:
-            async with asyncio.timeout(WATCH_OPEN_S_MAX):
-                response = await self._connection.send(
-                    "GET", _with_query(path, query), body=None, content=_JSON, limits=timeout
-                )
+            response = await self._connection.send(
+                "GET", _with_query(path, query), None, _JSON, timeout, WATCH_OPEN_S_MAX
+            )
             async with response:
                 if response.status >= 400:
                     _raise(response.status, await response.read(), path)
@@ -274,10 +273,11 @@ class Api:
         """The body of the response. Raises an ApiError for status 4xx, 5xx."""
         timeout = aiohttp.ClientTimeout(total=REQUEST_DEADLINE_S)
         try:
-            async with asyncio.timeout(REQUEST_DEADLINE_S):
-                response = await self._connection.send(method, path, body, content, timeout, accept)
-                async with response:
-                    text = await response.read()
+            response = await self._connection.send(
+                method, path, body, content, timeout, REQUEST_DEADLINE_S, accept
+            )
+            async with response:
+                text = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _unavailable(path, error) from None
         self._set_clock(response.headers.get("Date", ""))

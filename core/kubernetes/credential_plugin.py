@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from core.kubernetes.tokens import NoAccess
+from core.process.supervision import BackgroundTasks
 
 PLUGIN_S_MAX: Final = 60.0
 
@@ -39,7 +40,7 @@ class _ExecCredential(msgspec.Struct, rename="camel"):
 
 
 class CredentialPlugin:
-    """A plugin and its last credential. All methods raise NoAccess.
+    """A plugin and its last credential. The constructor and ``authorization`` raise NoAccess.
 
     ``settings``: the field ``exec`` of a kubeconfig's user. ``directory``: where the kubeconfig is.
     """
@@ -55,23 +56,41 @@ class CredentialPlugin:
         self._command = [program, *map(str, settings.get("args") or ())]
         self._variables = variables
         self._status: _Status | None = None
-        self._running = asyncio.Lock()
+        self._runs = BackgroundTasks(f"exec credential plugin {command}")
+        self._running: asyncio.Task[_Status | NoAccess] | None = None
 
     async def authorization(self) -> str:
         """See ``TokenSource``."""
         token = (await self._current()).token
         return f"Bearer {token}" if token else ""
 
-    async def certificate(self) -> tuple[bytes, bytes]:
-        """The PEM certificate and key; (b"", b"") without a certificate."""
-        status = await self._current()
-        return status.client_certificate_data.encode(), status.client_key_data.encode()
+    @property
+    def certificate(self) -> tuple[bytes, bytes]:
+        """The PEM certificate and key that the plugin printed last; (b"", b"") for none."""
+        if self._status is None:
+            return b"", b""
+        return self._status.client_certificate_data.encode(), self._status.client_key_data.encode()
 
     async def _current(self) -> _Status:
-        async with self._running:
-            if self._status is None or _is_expired(self._status):
-                self._status = await self._run()
+        if self._status is not None and not _is_expired(self._status):
             return self._status
+        if self._running is None:
+            self._running = self._runs.start(self._renew())
+        # A cancelled request does not stop the plugin: the next request needs its answer.
+        answer = await asyncio.shield(self._running)
+        if isinstance(answer, NoAccess):
+            raise answer
+        return answer
+
+    async def _renew(self) -> _Status | NoAccess:
+        """Run the plugin. An error is returned, because its callers report it."""
+        try:
+            self._status = await self._run()
+        except NoAccess as error:
+            return error
+        finally:
+            self._running = None
+        return self._status
 
     async def _run(self) -> _Status:
         info = {"apiVersion": self._version, "kind": "ExecCredential"}

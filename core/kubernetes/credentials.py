@@ -38,8 +38,6 @@ async def access_of(kubeconfig: str, context: str = "") -> ClusterAccess:
         else:
             access = await asyncio.to_thread(read_service_account, SERVICE_ACCOUNT)
         await access.token.authorization()
-        if isinstance(access.token, CredentialPlugin):
-            access = await _with_certificate(access, access.token)
     except NoAccess as error:
         source = kubeconfig or "this Pod's service account"
         raise BadInput(
@@ -50,7 +48,40 @@ async def access_of(kubeconfig: str, context: str = "") -> ClusterAccess:
     return access
 
 
-def tls_context(tls: Tls) -> ssl.SSLContext:
+class ClientTls:
+    """The SSL context of new connections, with the present certificate of an exec plugin."""
+
+    def __init__(self, access: ClusterAccess) -> None:
+        self._access = access
+        self._loaded: tuple[Tls, ssl.SSLContext] | None = None
+
+    async def context(self) -> ssl.SSLContext | bool:
+        """A new context after the plugin's certificate has changed; True for a URL without TLS.
+
+        Raises NoAccess.
+        """
+        if not self._access.server.startswith("https:"):
+            return True
+        tls = self._current_tls()
+        if self._loaded is None or self._loaded[0] != tls:
+            try:
+                self._loaded = tls, await asyncio.to_thread(_tls_context, tls)
+            except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+                raise NoAccess(
+                    f"a certificate or key for {self._access.server} cannot be used: {error}"
+                ) from None
+        return self._loaded[1]
+
+    def _current_tls(self) -> Tls:
+        plugin = self._access.token
+        if isinstance(plugin, CredentialPlugin):
+            certificate, key = plugin.certificate
+            if certificate:
+                return self._access.tls._replace(certificate=certificate, key=key)
+        return self._access.tls
+
+
+def _tls_context(tls: Tls) -> ssl.SSLContext:
     """The SSL context for these settings. Raises OSError for an unusable certificate."""
     if tls.verifies_server:
         context = without_strict_x509(ssl.create_default_context(cadata=tls.authorities or None))
@@ -66,10 +97,3 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
             file.flush()
             context.load_cert_chain(f"/proc/self/fd/{file.fileno()}", password="")
     return context
-
-
-async def _with_certificate(access: ClusterAccess, plugin: CredentialPlugin) -> ClusterAccess:
-    certificate, key = await plugin.certificate()
-    if not certificate:
-        return access
-    return access._replace(tls=access.tls._replace(certificate=certificate, key=key))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from typing import Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -13,8 +12,9 @@ import aiohttp
 import msgspec
 
 from core.errors import BadInput
-from core.kubernetes.credentials import access_of, tls_context
+from core.kubernetes.credentials import ClientTls, access_of
 from core.kubernetes.kubeconfig import ClusterAccess
+from core.kubernetes.tokens import NoAccess
 from core.process import tracing
 
 CONNECTIONS_MAX: Final = 100
@@ -51,15 +51,15 @@ def tcp_socket(address: aiohttp.AddrInfoType) -> socket.socket:
 
 
 class Connection:
-    """A session with an API server; ``tls`` is None for a URL without TLS."""
+    """A session with an API server."""
 
-    def __init__(self, access: ClusterAccess, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, access: ClusterAccess, tls: ClientTls) -> None:
         self._access = access
+        self._tls = tls
         self._session = aiohttp.ClientSession(
             proxy=access.proxy or _proxy_of(access.server),
             connector=aiohttp.TCPConnector(
                 limit=CONNECTIONS_MAX,
-                ssl=True if tls is None else tls,
                 socket_factory=tcp_socket,
             ),
             read_bufsize=READ_BYTES,
@@ -79,23 +79,30 @@ class Connection:
         body: object,
         content: str,
         limits: aiohttp.ClientTimeout,
+        head_s_max: float,
         accept: str = "application/json",
     ) -> aiohttp.ClientResponse:
         """Send a request; return the response before its body is read.
 
-        ``content``: the content type of ``body``. Raises NoAccess and aiohttp's errors.
+        ``content``: the content type of ``body``. ``head_s_max``: the time until the head of the
+        response, without the time of an exec plugin. Raises NoAccess, TimeoutError and aiohttp's
+        errors.
         """
         headers = {"Accept": accept, "Content-Type": content, **tracing.headers()}
         if authorization := await self._access.token.authorization():
             headers["Authorization"] = authorization
-        return await self._session.request(
-            method,
-            self._access.server + path,
-            data=None if body is None else msgspec.json.encode(body),
-            headers=headers,
-            server_hostname=self._access.tls.server_name or None,
-            timeout=limits,
-        )
+        # aiohttp does not reuse a connection for another context.
+        tls = await self._tls.context()
+        async with asyncio.timeout(head_s_max):
+            return await self._session.request(
+                method,
+                self._access.server + path,
+                data=None if body is None else msgspec.json.encode(body),
+                headers=headers,
+                server_hostname=self._access.tls.server_name or None,
+                ssl=tls,
+                timeout=limits,
+            )
 
     async def close(self) -> None:
         """Close every connection."""
@@ -107,13 +114,12 @@ class Connection:
 async def open_connection(kubeconfig: str, context: str = "") -> Connection:
     """Open a session; no request is sent. Arguments and errors are those of ``access_of``."""
     access = await access_of(kubeconfig, context)
-    if not access.server.startswith("https:"):
-        return Connection(access, tls=None)
+    tls = ClientTls(access)
     try:
-        tls = await asyncio.to_thread(tls_context, access.tls)
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        await tls.context()
+    except NoAccess as error:
         raise BadInput(
-            f"a certificate or key for {access.server} cannot be used: {error}",
+            str(error),
             subject="kubeconfig",
             remedy="correct the certificates and the key in the kubeconfig or service account",
         ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import ssl
@@ -18,24 +19,32 @@ import yaml
 from aiohttp import web
 
 from core.errors import ApiUnavailable, BadInput
-from core.kubernetes import credential_plugin, credentials, tokens
+from core.kubernetes import api_client, credential_plugin, credentials, tokens
 from core.kubernetes.api_client import Api
 from core.kubernetes.http_connection import open_connection
 from core.kubernetes.kubeconfig import read_service_account
+from tests.support.deadlines import until
 
 EXEC_API_VERSION: Final = "client.authentication.k8s.io/v1"
 
+SECOND_STATUS_ALONE: Final = timedelta(seconds=5_400)
+"""With this ``EXPIRES_EARLY``, a status of 3,600 s has expired, and one of 7,200 s has not."""
+
 
 class RecordingServer:
-    """A server that records the Authorization headers of its requests."""
+    """A server that records the Authorization headers and client certificates of its requests."""
 
     def __init__(self) -> None:
         self.url = ""
         self.authorizations: list[str] = []
+        self.client_names: list[str] = []
 
     async def answer(self, request: web.Request) -> web.Response:
         self.authorizations.append(request.headers.get("Authorization", ""))
-        return web.json_response({})
+        assert request.transport is not None
+        certificate = request.transport.get_extra_info("peercert") or {}
+        self.client_names += [name for _, name in certificate.get("subjectAltName", ())]
+        return web.Response() if "watch" in request.query else web.json_response({})
 
 
 @asynccontextmanager
@@ -73,17 +82,23 @@ def write_kubeconfig(directory: Path, server: str, user: Any, **cluster: Any) ->
     return str(path)
 
 
-def write_plugin(directory: Path, *statuses: dict[str, Any], exit_code: int = 0) -> dict[str, Any]:
+def write_plugin(
+    directory: Path, *statuses: dict[str, Any], exit_code: int = 0, pause_s: float = 0
+) -> dict[str, Any]:
     """Write a credential plugin; return the ``exec`` entry for a user of a kubeconfig.
 
-    Each run of the plugin prints the next of ``statuses``; later runs repeat the last status.
+    Each run of the plugin waits, and prints the next of ``statuses``; later runs repeat the last
+    status. The file ``runs`` gets a line at the start of each run.
     """
     (directory / "statuses").write_text(json.dumps(statuses))
     script = directory / "plugin"
     script.write_text(
         f"#!{sys.executable}\n"
-        "import json, os, pathlib, sys\n"
+        "import json, os, pathlib, sys, time\n"
         "here = pathlib.Path(__file__).parent\n"
+        "with (here / 'runs').open('a') as runs:\n"
+        "    runs.write('run\\n')\n"
+        f"time.sleep({pause_s})\n"
         "info = json.loads(os.environ['KUBERNETES_EXEC_INFO'])\n"
         "assert not info['spec']['interactive'] and os.environ['ARGUMENT'] == sys.argv[1]\n"
         "first, *others = json.loads((here / 'statuses').read_text())\n"
@@ -189,15 +204,111 @@ async def test_a_request_fails_when_its_credential_plugin_cannot_run_again(
     await api.close()
 
 
+async def test_a_watch_waits_for_a_credential_plugin_that_is_slower_than_its_opening_may_be(
+    server: RecordingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_client, "WATCH_OPEN_S_MAX", 1.0)
+    statuses = [
+        {"token": "first", "expirationTimestamp": timestamp_in(3_600)},
+        {"token": "second", "expirationTimestamp": timestamp_in(7_200)},
+    ]
+    user = {"exec": write_plugin(tmp_path, *statuses, pause_s=1.5)}
+    api = Api(await open_connection(write_kubeconfig(tmp_path, server.url, user)))
+    monkeypatch.setattr(credential_plugin, "EXPIRES_EARLY", SECOND_STATUS_ALONE)
+
+    assert [event async for event in api.watch("/api/v1/pods", "1")] == []
+
+    await api.close()
+    assert server.authorizations == ["Bearer second"]
+
+
+async def test_the_answer_of_a_credential_plugin_is_kept_after_its_request_was_cancelled(
+    server: RecordingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statuses = [
+        {"token": "first", "expirationTimestamp": timestamp_in(3_600)},
+        {"token": "second", "expirationTimestamp": timestamp_in(7_200)},
+    ]
+    user = {"exec": write_plugin(tmp_path, *statuses, pause_s=0.5)}
+    api = Api(await open_connection(write_kubeconfig(tmp_path, server.url, user)))
+    monkeypatch.setattr(credential_plugin, "EXPIRES_EARLY", SECOND_STATUS_ALONE)
+    runs = tmp_path / "runs"
+
+    cancelled = asyncio.ensure_future(api.get("/api"))
+    await until(lambda: runs.read_text().count("run") == 2)
+    cancelled.cancel()
+    await asyncio.wait([cancelled])
+    await api.get("/api")
+
+    await api.close()
+    assert server.authorizations == ["Bearer second"]
+    assert runs.read_text().count("run") == 2
+
+
+async def test_a_request_uses_the_new_certificate_after_the_old_one_has_expired(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = trustme.CA()
+    statuses = [
+        certificate_status(authority, name) | {"expirationTimestamp": timestamp_in(expires_s)}
+        for name, expires_s in (("first@shop.example", 3_600), ("second@shop.example", 7_200))
+    ]
+    ca = {"certificate-authority-data": base64.b64encode(authority.cert_pem.bytes()).decode()}
+    user = {"exec": write_plugin(tmp_path, *statuses)}
+
+    async with serving(verifying_clients(authority)) as server:
+        api = Api(await open_connection(write_kubeconfig(tmp_path, server.url, user, **ca)))
+        await api.get("/api")
+        monkeypatch.setattr(credential_plugin, "EXPIRES_EARLY", SECOND_STATUS_ALONE)
+        await api.get("/api")
+        await api.close()
+
+    assert server.client_names == ["first@shop.example", "second@shop.example"]
+
+
+async def test_a_request_fails_when_the_new_certificate_of_its_plugin_cannot_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = trustme.CA()
+    status = certificate_status(authority, "ada@shop.example")
+    unusable = status | {"clientKeyData": "nonsense"}
+    user = {
+        "exec": write_plugin(
+            tmp_path, status | {"expirationTimestamp": timestamp_in(3_600)}, unusable
+        )
+    }
+    api = Api(await open_connection(write_kubeconfig(tmp_path, "https://127.0.0.1:1", user)))
+    monkeypatch.setattr(credential_plugin, "EXPIRES_EARLY", SECOND_STATUS_ALONE)
+
+    with pytest.raises(ApiUnavailable, match=r"a certificate or key for .* cannot be used"):
+        await api.get("/api")
+
+    await api.close()
+
+
+def certificate_status(authority: trustme.CA, name: str) -> dict[str, Any]:
+    """A plugin's status with a new client certificate."""
+    issued = authority.issue_cert(name)
+    return {
+        "clientCertificateData": issued.cert_chain_pems[0].bytes().decode(),
+        "clientKeyData": issued.private_key_pem.bytes().decode(),
+    }
+
+
+def verifying_clients(authority: trustme.CA) -> ssl.SSLContext:
+    """A server's context that requires a client certificate of the authority."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.configure_trust(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
 @pytest.mark.parametrize("source", ["data", "file", "plugin"])
 async def test_a_client_certificate_needs_no_temporary_file_for_its_key(
     tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority = trustme.CA()
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    authority.configure_trust(context)
-    context.verify_mode = ssl.CERT_REQUIRED
     issued = authority.issue_cert("ada@shop.example")
     pems = issued.cert_chain_pems[0].bytes(), issued.private_key_pem.bytes()
     encoded = [base64.b64encode(pem).decode() for pem in pems]
@@ -211,6 +322,7 @@ async def test_a_client_certificate_needs_no_temporary_file_for_its_key(
         "plugin": {"exec": write_plugin(tmp_path, printed_status)},
     }[source]
     ca = base64.b64encode(authority.cert_pem.bytes()).decode()
+    context = verifying_clients(authority)
     monkeypatch.setattr("tempfile.tempdir", "/nowhere")  # a temporary file cannot be created
 
     async with serving(context) as server:
