@@ -19,6 +19,7 @@ from contextvars import Context
 from typing import NamedTuple
 
 from core.errors import (
+    LeaseGone,
     OutcomeUnknown,
     SessionLost,
     StoreError,
@@ -101,7 +102,10 @@ class WorkerSession:
         self._renewal_task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Grant the lease and write the fence. Raises StoreUnavailable, OutcomeUnknown."""
+        """Grant the lease and write the fence.
+
+        Raises StoreUnavailable, OutcomeUnknown; LeaseGone if this process was paused in between.
+        """
         requested_at = self._monotonic()
         self.lease = await self._store.grant_lease(self._ttl_s)
         value = FENCE_CODEC.encode(SessionFence(self.lease, seq=0))
@@ -186,7 +190,7 @@ async def open_session(
         session = WorkerSession(store, keys, name, ttl_s=ttl_s, monotonic=monotonic)
         try:
             await session.open()
-        except OutcomeUnknown as error:
+        except (OutcomeUnknown, LeaseGone) as error:
             raise StoreUnavailable(error.message, remedy="try again") from error
         return session
 

@@ -13,7 +13,7 @@ from core.process import tracing
 from tests.support.engine_harness import within
 from tests.support.spans import recorded_spans
 from workflows.engine.store.keys import WorkflowKeys
-from workflows.engine.store.session import open_session
+from workflows.engine.store.session import ClientSession, open_session
 
 
 class RefusingStore(MemoryStore):
@@ -36,6 +36,31 @@ class ObservingStore(MemoryStore):
         if not self.renewal_span.done():
             self.renewal_span.set_result(tracing.current_span())
         return await super().keep_lease(lease)
+
+
+class ForgetfulStore(MemoryStore):
+    """A store whose first lease ends before its first use, as if the process was paused."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.granted: list[int] = []
+
+    async def grant_lease(self, ttl_s: int) -> int:
+        lease = await super().grant_lease(ttl_s)
+        if not self.granted:
+            await self.revoke_lease(lease)
+        self.granted.append(lease)
+        return lease
+
+
+async def test_a_client_session_opens_after_its_first_lease_ended_before_the_commit() -> None:
+    store = ForgetfulStore()
+    session = ClientSession(store, WorkflowKeys(Keys("test")), "client")
+
+    assert await session.lease() == store.granted[1]
+
+    await session.close()
+    await store.close()
 
 
 @pytest.mark.parametrize("error", [StoreRejected("permission denied"), RuntimeError("a bug")])
