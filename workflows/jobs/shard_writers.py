@@ -21,7 +21,9 @@ from core.domain.events import Cause
 from core.domain.reclaim.reclaim_plan import ReclaimStep
 from core.errors import LostRace, OrbweaverError, Refused, WriterFenced
 from core.eventstore.keys import Keys, controller_writer
-from core.eventstore.kv import KeyValueStore
+from core.eventstore.kinds import HEAD_KEYS
+from core.eventstore.kv import Get, KeyValueStore
+from core.eventstore.log_reader import LiveLog, Segment
 from core.eventstore.writer import Writer
 from workflows.api import activity
 from workflows.engine.store.keys import shard_of
@@ -32,6 +34,9 @@ ACTOR: Final = "orbweaver-controller"
 
 REFUSED: Final = "Refused"
 """The failure type of a command that a rule forbids."""
+
+EARLIER_SEGMENTS_MAX: Final = 1_000
+"""The newest segments of a shard that are searched for the events of an earlier attempt."""
 
 
 class ShardWriters:
@@ -54,6 +59,23 @@ class ShardWriters:
                 return await Configurator(self._store, self._keys, writer).apply(command, cause)
         except Refused as error:
             raise ApplicationError(str(error), type=REFUSED, non_retryable=True) from error
+
+    async def wrote_before(self) -> bool:
+        """Whether an earlier attempt of the current activity, whose answer was lost, wrote events.
+
+        Raises StoreUnavailable, LogCorrupt.
+        """
+        info = activity.info()
+        writer = _writer_name(shard_of(info.workflow_id))
+        revision, (heads,) = await self._store.read([Get(self._keys.head(writer))])
+        for kv in heads.kvs:
+            seq = HEAD_KEYS.decode(self._keys, kv.key, kv.value).seq
+            sealed = {writer: max(seq - EARLIER_SEGMENTS_MAX, 0)}
+            log = LiveLog(self._store, self._keys, revision, {writer: seq}, sealed, remedy=None)
+            async for segments in log.segments():
+                if any(_is_caused_by(info.idempotency_key, segment) for segment in segments):
+                    return True
+        return False
 
     @asynccontextmanager
     async def current_writer(self) -> AsyncIterator[tuple[Writer, Cause]]:
@@ -88,7 +110,7 @@ class ShardWriters:
         async with self._opening:
             writer = self._writers.get(shard)
             if writer is None:
-                writer = Writer(self._store, self._keys, controller_writer(f"jobs-{shard:02x}"))
+                writer = Writer(self._store, self._keys, _writer_name(shard))
                 await writer.open()
                 self._writers[shard] = writer
             return writer
@@ -98,6 +120,17 @@ class ShardWriters:
             writer = self._writers.pop(shard, None)
         if writer is not None:
             await writer.close()
+
+
+def _writer_name(shard: int) -> str:
+    return controller_writer(f"jobs-{shard:02x}")
+
+
+def _is_caused_by(causation_id: str, segment: Segment) -> bool:
+    # Most segments do not contain the id, and need no decoding.
+    return causation_id.encode() in segment.data and any(
+        recorded.cause.causation_id == causation_id for recorded in segment.events()
+    )
 
 
 class Releases:

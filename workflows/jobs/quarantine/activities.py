@@ -48,9 +48,9 @@ class QuarantineActivities:
 
     @activity.defn(name="quarantine-return")
     async def lift(self, address: str, host: ConflictingHost, reason: str) -> bool:
-        """Lift the quarantine. False if it has ended. Raises as ``ShardWriters.apply``."""
+        """Lift the quarantine. False if others have lifted it. Raises as ``ShardWriters.apply``."""
         applied = await self._writers.apply(ReturnAddress(address, host, reason))
-        return bool(applied.events)
+        return bool(applied.events) or await self._writers.wrote_before()
 
     async def _gateway_of(self, address: str) -> str:
         """The gateway of a pool with the address, else of a subnet with it, else ""."""

@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from core.domain.configuration.commands import LiftQuarantine, QuarantineAddress
-from core.domain.events import QuarantineLifted
+from core.configuration.configurator import Applied, Configurator
+from core.domain.configuration.commands import Command, LiftQuarantine, QuarantineAddress
+from core.domain.events import Cause, QuarantineLifted
 from core.domain.model import ConflictingHost
-from core.errors import StoreUnavailable
+from core.errors import OutcomeUnknown, StoreUnavailable
 from core.eventstore.memory_store import MemoryStore
 from core.projections.projection import Projection
 from tests.support.node_harness import NodeHarness, check_everything, pool
@@ -116,6 +117,23 @@ async def test_three_silent_probes_lift_the_quarantine_and_are_recorded_as_evide
 
     assert lifted.event == QuarantineLifted(ADDRESS, f"silent 3 times, {SILENT.text}")
     assert lifted.cause.actor == "orbweaver-controller/quarantine-probe"
+
+
+async def test_a_lift_whose_answer_was_lost_is_reported_as_done_by_the_next_attempt(
+    harness: ProbeJobHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply = Configurator.apply
+
+    async def apply_and_lose(self: Configurator, command: Command, cause: Cause) -> Applied:
+        monkeypatch.undo()
+        await apply(self, command, cause)
+        raise OutcomeUnknown("the answer was lost")
+
+    await harness.quarantine()
+    monkeypatch.setattr(Configurator, "apply", apply_and_lose)
+    handle = await harness.start(ScriptedProber(SILENT))
+
+    assert await handle.result() == ProbeOutcome(returned=True)
 
 
 async def test_the_gateway_of_the_pool_is_the_reference_host_of_a_probe(
