@@ -94,6 +94,8 @@ _REJECTING_CODES = frozenset(
     }
 )
 
+_TOO_LARGE = "etcdserver: request is too large"
+
 # gRPC checks this limit before etcd gets the request, so nothing was written. The status
 # RESOURCE_EXHAUSTED is not enough: "database space exceeded" has the same status, and may arrive
 # after the write was applied.
@@ -176,6 +178,8 @@ def _rejected(failure: CallFailure, endpoint: str) -> StoreRejected:
             " recurs, check etcd's load",
         )
     remedy = "correct the request, the credentials or the role; a retry fails again"
+    if failure.text.startswith((_TOO_LARGE, _TOO_LARGE_TO_RECEIVE)):
+        remedy = "make the object smaller, or raise --max-request-bytes of every etcd member"
     if failure.state is CallState.STALE_TOKEN:
         remedy = "try again; if the error recurs, check the user and the password for etcd"
     return StoreRejected(

@@ -92,6 +92,16 @@ def test_a_failed_write_has_one_error_class_for_each_call_state(state: CallState
     assert error.remedy
 
 
+@pytest.mark.parametrize(("code", "details"), [case[:2] for case in CASES if "larg" in case[1]])
+def test_the_error_of_a_request_that_is_too_large_names_the_limit_of_etcd(
+    code: str, details: str
+) -> None:
+    error = write_error(classify(StatusCode[code], details), "etcd:2379")
+
+    assert "--max-request-bytes" in error.remedy
+    assert "credentials" not in error.remedy
+
+
 def test_a_read_with_an_unknown_outcome_raises_unavailable_or_timeout() -> None:
     closed_error = read_error(classify(StatusCode.UNAVAILABLE, "Socket closed"), "etcd:2379")
     deadline_error = read_error(classify(StatusCode.DEADLINE_EXCEEDED, ""), "etcd:2379")
