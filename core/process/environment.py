@@ -46,6 +46,18 @@ CLUSTER_VARIABLES: Final = {
     "archive": "ORBWEAVER_ARCHIVE_DIR",
 }
 
+CLUSTER_OPTIONS: Final = {
+    "endpoints": "--etcd",
+    "ca_file": "--etcd-ca",
+    "cert_file": "--etcd-cert",
+    "key_file": "--etcd-key",
+    "user": "--etcd-user",
+    "password_file": "--etcd-password-file",
+    "cluster": "--cluster",
+    "archive": "--archive-dir",
+}
+"""Names in ``CLUSTER_VARIABLES`` -> the option of orbctl."""
+
 ETCD_PASSWORD: Final = "ORBWEAVER_ETCD_PASSWORD"  # noqa: S105  # the name of a variable
 """No command-line option sets the password, because other users can read command lines."""
 
@@ -74,6 +86,10 @@ class EnvironmentVariables:
         """(value, name) of the first variable that has a value, else (default, last name)."""
         first_set = next((name for name in names if self.text(name)), names[-1])
         return self.text(first_set, default), first_set
+
+    def name_of(self, variable: str, key: str) -> str:
+        """The name of a setting in an error: the variable if it has a value, else ``key``."""
+        return variable if self.text(variable) else key
 
     def boolean(self, name: str, *, default: bool, refuse_empty: bool = False) -> bool:
         """A boolean, in a spelling that Go's ParseBool accepts."""

@@ -24,6 +24,17 @@ ENDPOINTS_MAX: Final = 32
 
 COOL_DOWN_S_MAX: Final = 86_400
 
+CLUSTER_KEYS: Final = {
+    "endpoints": "orbweaver.etcd.endpoints",
+    "ca_file": "orbweaver.etcd.caFile",
+    "cert_file": "orbweaver.etcd.certFile",
+    "key_file": "orbweaver.etcd.keyFile",
+    "user": "orbweaver.etcd.user",
+    "password_file": "orbweaver.etcd.passwordFile",
+    "cluster": "orbweaver.cluster",
+}
+"""Names in ``CLUSTER_VARIABLES`` -> the key, for errors."""
+
 _Endpoints = Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=ENDPOINTS_MAX)]
 
 

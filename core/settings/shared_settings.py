@@ -15,6 +15,7 @@ from core.settings.conf_file import COOL_DOWN_S_MAX, ConfFile, OrbweaverConf
 
 CONF_PATH: Final = "/tmp/spiderpool/config-map/conf.yml"  # noqa: S108  # docs/reference/configuration.md, "conf.yml"
 CONF_NAME: Final = "conf.yml"
+ADDRESS_ORDER: Final = "ORBWEAVER_ADDRESS_ORDER"
 DAEMON: Final = "daemon"
 """The command in Spiderpool's command lines; our programs accept it, and do not require it."""
 
@@ -37,14 +38,15 @@ def conf_path(options: argparse.Namespace) -> str:
 
 def address_order(conf: OrbweaverConf, env: EnvironmentVariables) -> AddressOrder:
     """The order in which a pool's addresses are tried. Raises BadInput."""
-    order = env.text("ORBWEAVER_ADDRESS_ORDER", conf.address_order or "spread")
+    order = env.text(ADDRESS_ORDER, conf.address_order or "spread")
     for supported in get_args(AddressOrder):
         if order == supported:
             return supported  # type: ignore[no-any-return]  # get_args returns Any
+    # The order in conf.yml was checked when the file was read.
     raise BadInput(
-        f"address order {order[:64]!r} is unknown",
-        subject="orbweaver.addressOrder",
-        remedy=f"set orbweaver.addressOrder to {' or '.join(get_args(AddressOrder))}",
+        f"{ADDRESS_ORDER} {order[:64]!r} is not an address order",
+        subject=ADDRESS_ORDER,
+        remedy=f"set it to {' or '.join(get_args(AddressOrder))}",
     )
 
 

@@ -27,7 +27,7 @@ from core.process.environment import (
     MULTUS_NAMESPACE,
     EnvironmentVariables,
 )
-from core.settings.conf_file import ClusterIpConf, ConfFile, EtcdConf, read_conf
+from core.settings.conf_file import CLUSTER_KEYS, ClusterIpConf, ConfFile, EtcdConf, read_conf
 from core.settings.device_plugin import device_settings
 from core.settings.rdma_mode import rdma_mode
 from core.settings.roce_qos import roce_qos_rules
@@ -58,13 +58,6 @@ RECORD_LIMIT_MAX: Final = 1 << 31
 
 POOL_PAUSE_S_MAX: Final = 3_600
 POOL_RETRIES_MAX: Final = 10_000
-ETCD_KEYS: Final = Access(
-    *(
-        f"orbweaver.etcd.{key}"
-        for key in ("endpoints", "caFile", "certFile", "keyFile", "user", "passwordFile")
-    )
-)
-"""The keys of conf.yml, for error texts."""
 
 
 def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
@@ -83,9 +76,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
         node_name=_node_name(
             env.text("SPIDERPOOL_NODE_NAME", socket.gethostname(), refuse_empty=True)
         ),
-        cluster=check_name(
-            env.text(CLUSTER_VARIABLES["cluster"], orbweaver.cluster or DEFAULT_CLUSTER), "cluster"
-        ),
+        cluster=_cluster(orbweaver.cluster, env),
         etcd=_etcd(orbweaver.etcd, env),
         socket_path=env.text("ORBWEAVER_SOCKET_PATH", conf.socket_path or SOCKET_PATH),
         selection=_selection(conf, env),
@@ -174,7 +165,16 @@ def _etcd(conf: EtcdConf, env: EnvironmentVariables) -> EtcdSettings:
     }
     values = env.texts(ETCD_VARIABLES, file)
     access = Access(*(values[name] for name in Access._fields))
-    return etcd_settings(access, env.text(ETCD_PASSWORD), ETCD_KEYS)
+    names = Access(
+        *(env.name_of(ETCD_VARIABLES[name], CLUSTER_KEYS[name]) for name in Access._fields)
+    )
+    return etcd_settings(access, env.text(ETCD_PASSWORD), names)
+
+
+def _cluster(key: str, env: EnvironmentVariables) -> str:
+    variable = CLUSTER_VARIABLES["cluster"]
+    name = env.name_of(variable, CLUSTER_KEYS["cluster"])
+    return check_name(env.text(variable, key or DEFAULT_CLUSTER), name)
 
 
 def _node_name(name: str) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Final
 import typer
 
 import core
-from core.process.environment import CLUSTER_VARIABLES
+from core.process.environment import CLUSTER_OPTIONS, CLUSTER_VARIABLES
 from ops.cli.command_group import CommandGroup, LazyCommand
 from ops.cli.formats import TABLE_OUTPUT, complete_output, parse_output
 from ops.cli.global_options import Globals, ProcessContext
@@ -106,22 +106,21 @@ app = typer.Typer(
 )
 
 
-def _cluster_option(setting: str, option: str, text: str, default: str = "") -> Any:  # noqa: ANN401  # typer.Option returns Any
-    return typer.Option(
-        option, envvar=CLUSTER_VARIABLES[setting], help=text, show_default=default or False
-    )
+def _cluster_option(setting: str, text: str, default: str = "") -> Any:  # noqa: ANN401  # typer.Option returns Any
+    option, variable = CLUSTER_OPTIONS[setting], CLUSTER_VARIABLES[setting]
+    return typer.Option(option, envvar=variable, help=text, show_default=default or False)
 
 
 _ENDPOINTS = _cluster_option(
-    "endpoints", "--etcd", "endpoints of etcd, host:port, separated by commas", "127.0.0.1:2379"
+    "endpoints", "endpoints of etcd, host:port, separated by commas", "127.0.0.1:2379"
 )
-_CLUSTER = _cluster_option("cluster", "--cluster", "name of the cluster in etcd", "default")
-_CA = _cluster_option("ca_file", "--etcd-ca", "file with etcd's CA certificate")
-_CERTIFICATE = _cluster_option("cert_file", "--etcd-cert", "file with the client certificate")
-_KEY = _cluster_option("key_file", "--etcd-key", "file with the client's private key")
-_USER = _cluster_option("user", "--etcd-user", "user of etcd")
-_PASSWORD = _cluster_option("password_file", "--etcd-password-file", "file with the password")
-_ARCHIVE = _cluster_option("archive", "--archive-dir", "directory of the archive")
+_CLUSTER = _cluster_option("cluster", "name of the cluster in etcd", "default")
+_CA = _cluster_option("ca_file", "file with etcd's CA certificate")
+_CERTIFICATE = _cluster_option("cert_file", "file with the client certificate")
+_KEY = _cluster_option("key_file", "file with the client's private key")
+_USER = _cluster_option("user", "user of etcd")
+_PASSWORD = _cluster_option("password_file", "file with the password")
+_ARCHIVE = _cluster_option("archive", "directory of the archive")
 _OUTPUT = typer.Option(
     "-o",
     "--output",

@@ -26,7 +26,7 @@ from core.eventstore.etcd.settings_checks import Access
 from core.eventstore.keys import check_name
 from core.manifests.networks.pod_slots import DEFAULT_NAMESPACE, SlotSettings
 from core.process.environment import COORDINATOR_NAMES, MULTUS_NAMESPACE, EnvironmentVariables
-from core.settings.conf_file import ConfFile, read_conf
+from core.settings.conf_file import CLUSTER_KEYS, ConfFile, read_conf
 from core.settings.device_plugin import device_settings
 from core.settings.shared_settings import cool_down_s, provider_of, traces_endpoint
 from core.settings.sriov import SriovSettings, sriov_settings
@@ -107,7 +107,9 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSet
     kubernetes = _kubernetes(conf, env)
     return ControllerSettings(
         name=check_name(name, "SPIDERPOOL_POD_NAME"),
-        cluster=cluster_settings(variables, defaults=_cluster_defaults(conf)),
+        cluster=cluster_settings(
+            variables, defaults=_cluster_defaults(conf), default_names=CLUSTER_KEYS
+        ),
         listen_address=listen,
         health_port=env.port("SPIDERPOOL_HEALTH_PORT", HEALTH_PORT),
         metrics_enabled=env.boolean("SPIDERPOOL_ENABLED_METRIC", default=False),

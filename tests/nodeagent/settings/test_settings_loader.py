@@ -231,7 +231,7 @@ def test_the_variables_of_spiderpool_are_read(tmp_path: Path) -> None:
         ("ipamUnixSocketPath: [a]", "ipamUnixSocketPath"),
         ("orbweaver: []", "orbweaver"),
         ("orbweaver: {clutser: lab}", "orbweaver"),
-        ("orbweaver: {cluster: a/b}", "cluster"),
+        ("orbweaver: {cluster: a/b}", "orbweaver.cluster"),
         ("orbweaver: {addressOrder: random}", "orbweaver.addressOrder"),
         ("orbweaver: {coolDownSeconds: -1}", "orbweaver.coolDownSeconds"),
         ("orbweaver: {listenAddress: everywhere}", "orbweaver.listenAddress"),
@@ -250,6 +250,25 @@ def test_the_error_names_the_key_of_an_invalid_value(tmp_path: Path, text: str, 
         load(tmp_path, text)
 
     assert refused.value.subject == key
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("ORBWEAVER_ADDRESS_ORDER", "random"),
+        ("ORBWEAVER_CLUSTER", "a/b"),
+        ("ORBWEAVER_ETCD_ENDPOINTS", "a:1,,b:2"),
+        ("ORBWEAVER_ETCD_CERT_FILE", "/dev/null"),
+        ("ORBWEAVER_ETCD_CA_FILE", "/absent"),
+    ],
+)
+def test_the_error_names_the_variable_of_an_invalid_value(
+    tmp_path: Path, variable: str, value: str
+) -> None:
+    with pytest.raises(BadInput) as refused:
+        load(tmp_path, **{variable: value})
+
+    assert refused.value.subject == variable
 
 
 def test_the_listen_address_is_the_ipv6_loopback_without_ipv4(tmp_path: Path) -> None:

@@ -226,6 +226,30 @@ def test_the_error_without_etcd_names_the_endpoint_and_a_remedy(
 
 
 @pytest.mark.parametrize(
+    ("options", "variables", "name"),
+    [
+        (["--cluster", "a/b"], {}, "--cluster"),
+        ([], {"ORBWEAVER_CLUSTER": "a/b"}, "ORBWEAVER_CLUSTER"),
+        (["--cluster", "a/b"], {"ORBWEAVER_CLUSTER": "lab"}, "--cluster"),
+    ],
+)
+def test_the_error_names_the_option_or_variable_with_a_wrong_cluster(
+    options: list[str],
+    variables: dict[str, str],
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+
+    code = run(["get", "pools", *options], ProcessContext())
+
+    assert code == Exit.USAGE
+    assert capsys.readouterr().err.startswith(f"error: {name} 'a/b' is not a name")
+
+
+@pytest.mark.parametrize(
     ("line", "file"),
     [
         ("install --conflist", "no-such-file"),

@@ -74,14 +74,35 @@ def test_a_lease_ttl_of_zero_becomes_the_minimum_of_etcd() -> None:
         ("SPIDERPOOL_LOG_LEVEL", "loud"),
         ("ORBWEAVER_ETCD_CERT_FILE", "alone"),
         ("ORBWEAVER_ETCD_CA_FILE", "/nonexistent/ca"),
-        ("ORBWEAVER_ETCD_USER", "root"),
         ("ORBWEAVER_ETCD_ENDPOINTS", "a:1,,b:2"),
         ("ORBWEAVER_CLUSTER", "a/b"),
+        ("ORBWEAVER_ADDRESS_ORDER", "random"),
     ],
 )
 def test_an_invalid_setting_is_refused(variable: str, value: str) -> None:
-    with pytest.raises(BadInput):
+    with pytest.raises(BadInput) as refused:
         load_settings(NO_FILE, {variable: value})
+
+    assert refused.value.subject == variable
+
+
+def test_a_user_without_a_password_is_refused() -> None:
+    with pytest.raises(BadInput) as refused:
+        load_settings(NO_FILE, {"ORBWEAVER_ETCD_USER": "root"})
+
+    assert refused.value.subject == "orbweaver.etcd.passwordFile"
+
+
+def test_the_error_names_the_key_of_conf_yml_if_no_variable_is_set(tmp_path: Path) -> None:
+    conf = tmp_path / "conf.yml"
+    for text, key in (
+        ("orbweaver: {cluster: a/b}", "orbweaver.cluster"),
+        ("orbweaver: {etcd: {caFile: /absent}}", "orbweaver.etcd.caFile"),
+    ):
+        conf.write_text(text)
+        with pytest.raises(BadInput) as refused:
+            load_settings(str(conf), {})
+        assert refused.value.subject == key
 
 
 def test_kubernetes_is_off_by_default() -> None:
