@@ -114,11 +114,12 @@ class IndexedLog:
         for _ in range(2):  # the first read may have begun before the position existed
             if position > self._reached:
                 index = await self._work.join("newest", self._read_new)
-        if not 0 <= position <= max(index.position, self._reached):
+        last = max(index.position, self._reached)
+        if not 0 <= position <= last:
             raise BadInput(
-                f"the log has no position {position}; it has reached {index.position}",
+                f"the log has no position {position}; it has reached {last}",
                 subject="at",
-                remedy=f"name a position from 0 to {index.position}",
+                remedy=f"name a position from 0 to {last}",
             )
         if position < index.first_position:
             index = await self._older_index(position)

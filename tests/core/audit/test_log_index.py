@@ -24,8 +24,8 @@ from core.audit.state_at import as_of_position, as_of_time
 from core.domain.addresses.ip_address import format_address
 from core.domain.configuration.commands import LiftQuarantine, QuarantineAddress, RetirePool
 from core.domain.evolution import Ledger
-from core.errors import StoreUnavailable
-from core.eventstore.kv import Get, ReadResult
+from core.errors import BadInput, StoreUnavailable
+from core.eventstore.kv import Get, Put, ReadResult
 from core.eventstore.writer import unix_ms
 from tests.core.archive.synthetic import Shape, fill
 from tests.support.archived_cluster import (
@@ -200,6 +200,20 @@ async def test_a_query_for_a_new_position_reads_the_new_events(
     after = (await log.at_position(revision)).log
     assert after.position > before
     assert list(after.table("main").pods.rows_with("late", 9))
+
+
+async def test_the_error_of_a_position_after_the_log_names_the_last_one_that_is_accepted(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    log = IndexedLog(archived_cluster.store, TEST_KEYS, archived_cluster.files)
+    # The revision of etcd also counts writes that are not events.
+    written = await archived_cluster.store.commit([], [Put(b"elsewhere", b"")])
+
+    with pytest.raises(BadInput, match=f"it has reached {written.revision}") as refused:
+        await log.at_position(written.revision + 1)
+
+    assert refused.value.remedy == f"name a position from 0 to {written.revision}"
+    assert (await log.at_position(written.revision)).position == written.revision
 
 
 async def test_a_query_waits_for_a_position_that_is_still_being_read(
