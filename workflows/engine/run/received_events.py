@@ -339,7 +339,7 @@ def _record_child_end(draft: HistoryDraft, event: ChildEvent, child: ChildRecord
 
 
 def _record_external_event(draft: HistoryDraft, event: ExternalEvent) -> None:
-    if event.run_id and event.run_id != draft.head.run_id:
+    if event.run_id not in ("", draft.head.run_id) and not _take_base_request(draft, event):
         return
     match event.kind, event.refused:
         case "signal", "":
@@ -351,3 +351,19 @@ def _record_external_event(draft: HistoryDraft, event: ExternalEvent) -> None:
         case _, why:
             draft.add(ev.RequestCancelExternalWorkflowExecutionFailed(event.request_id, why))
     draft.change(due=True)
+
+
+def _take_base_request(draft: HistoryDraft, event: ExternalEvent) -> bool:
+    """Remove the request of an earlier run that ``event`` answers. False: there is none.
+
+    After a reset, the history has only some requests of that run. Those that it lacks may have the
+    numbers of other requests.
+    """
+    waiting = draft.head.base_requests
+    numbers = waiting.get(event.run_id, ())
+    if event.request_id not in numbers:
+        return False
+    rest = tuple(number for number in numbers if number != event.request_id)
+    others = {run_id: sent for run_id, sent in waiting.items() if run_id != event.run_id}
+    draft.change(base_requests={**others, event.run_id: rest} if rest else others)
+    return True

@@ -8,7 +8,7 @@ transaction terminates an open run.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from core.errors import ExecutionNotFound, UnusableValue
@@ -68,6 +68,28 @@ def with_later_signals(
             last_ms = max(last_ms, event.event_time_ms)
             events.append(ev.HistoryEvent(len(events) + 1, last_ms, event.attributes))
     return events
+
+
+def pending_requests(events: Iterable[ev.HistoryEvent]) -> list[int]:
+    """The numbers of the requests to other executions that have no outcome in a history.
+
+    A history has less than ``HISTORY_EVENTS_MAX`` of them.
+    """
+    pending: dict[int, None] = {}
+    for event in events:
+        match event.attributes:
+            case ev.SignalExternalWorkflowExecutionInitiated(
+                number
+            ) | ev.RequestCancelExternalWorkflowExecutionInitiated(number):
+                pending[number] = None
+            case (
+                ev.ExternalWorkflowExecutionSignaled(number)
+                | ev.SignalExternalWorkflowExecutionFailed(number)
+                | ev.ExternalWorkflowExecutionCancelRequested(number)
+                | ev.RequestCancelExternalWorkflowExecutionFailed(number)
+            ):
+                pending.pop(number, None)
+    return list(pending)
 
 
 async def reset_run(
@@ -147,7 +169,18 @@ def _head_of_new_run(
         execution_deadline_ms=_from_now(base.execution_deadline_ms, base, now_ms),
         history_bytes=len(encode_history(events)),
         bases=(*base.bases, base.run_id)[-BASES_MAX:],
+        base_requests=_requests_by_run(pending_requests(events), base),
     )
+
+
+def _requests_by_run(requests: Iterable[int], base: RunHead) -> dict[str, tuple[int, ...]]:
+    """Requests of the history of ``base``, by the id of the run that has sent them."""
+    senders = {number: run_id for run_id, sent in base.base_requests.items() for number in sent}
+    by_run: dict[str, tuple[int, ...]] = {}
+    for number in requests:
+        run_id = senders.get(number, base.run_id)
+        by_run[run_id] = (*by_run.get(run_id, ()), number)
+    return by_run
 
 
 def _from_now(deadline_ms: int, base: RunHead, now_ms: int) -> int:

@@ -65,6 +65,8 @@ class RunHead(NamedTuple):
     ``paused_activity``: the activity that paused the run, or 0.
     ``bases``: the runs whose histories this run continues after a reset.
         Their children and requests may still be pending.
+    ``base_requests``: by run id, the requests of these runs to other executions whose outcome this
+        run's history does not have.
     """
 
     workflow_id: str
@@ -97,6 +99,7 @@ class RunHead(NamedTuple):
     requests: tuple[str, ...] = ()
     traceparent: str = ""
     bases: tuple[str, ...] = ()
+    base_requests: dict[str, tuple[int, ...]] = {}
 
     @property
     def is_open(self) -> bool:

@@ -11,9 +11,15 @@ from core.eventstore.kv import Get, Guard, KeyValueStore, Put, ReadResult, TxnRe
 from tests.support.engine_harness import EngineHarness, eventually, within
 from tests.support.engine_samples import Basket
 from tests.support.faulty_store import FaultyStore
+from workflows.api import workflow
 from workflows.api.options import StartOptions
+from workflows.engine.client.handles import WorkflowHandle
 from workflows.engine.run import execution
+from workflows.engine.store.history_reader import read_history
 from workflows.engine.store.keys import WorkflowKeys
+from workflows.engine.store.records import RunHead
+from workflows.engine.worker import shard
+from workflows.model import events as ev
 from workflows.model.policies import ExecutionStatus
 
 
@@ -117,3 +123,137 @@ async def test_a_reset_of_an_unreadable_history_is_removed_from_the_inbox(
     await eventually(is_removed)
     await engine.store.commit([], [Put(key, segment.value)])
     assert (await engine.head("one")).run_id == handle.run_id
+
+
+@workflow.defn()
+class Messenger:
+    """Puts a parcel into ``basket`` for each signal ``send``, and waits until all are delivered.
+
+    After the signal ``tell`` it sends no more.
+    """
+
+    def __init__(self) -> None:
+        self.parcels = 0
+        self.is_told = False
+
+    @workflow.run
+    async def run(self) -> int:
+        target = workflow.external("Basket", "basket")
+        sending: list[workflow.Task[None]] = []
+        while not self.is_told:
+            await workflow.wait_condition(lambda: self.is_told or self.parcels > len(sending))
+            if not self.is_told:
+                delivery = target.signal("put", f"parcel {len(sending)}")
+                sending.append(workflow.start(delivery))
+        for sent in sending:
+            await sent
+        return len(sending)
+
+    @workflow.signal
+    def send(self) -> None:
+        self.parcels += 1
+
+    @workflow.signal
+    def tell(self) -> None:
+        self.is_told = True
+
+
+class Away:
+    """The execution ``basket``, whose messages wait until ``come_back``."""
+
+    def __init__(self, engine: EngineHarness, stored: bytes) -> None:
+        self._engine = engine
+        self._stored = stored
+
+    async def come_back(self) -> None:
+        await self._engine.store.commit(
+            [], [Put(self._engine.client.keys.open("basket"), self._stored)]
+        )
+
+
+async def _messenger(
+    engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> tuple[WorkflowHandle, Away]:
+    """Start ``one``, a messenger, while ``basket`` is away."""
+    monkeypatch.setattr(shard, "RETRY_UNUSABLE_S", 0.02)
+    await engine.client.start(Basket, id="basket")
+    key = engine.client.keys.open("basket")
+    (head,) = (await engine.store.read([Get(key)])).ranges[0].kvs
+    await engine.store.commit([], [Put(key, b"dust")])
+    engine.registry.include(Messenger)
+    await engine.start_worker()
+    return await engine.client.start(Messenger, id="one"), Away(engine, head.value)
+
+
+async def _until_tasks(engine: EngineHarness, run_id: str, number: int) -> list[int]:
+    """Wait for ``number`` tasks of a run of ``one``; return the ids of their start events."""
+
+    async def tasks() -> list[int]:
+        events = await read_history(engine.store, engine.client.keys, "one", run_id)
+        ids = [e.event_id for e in events if isinstance(e.attributes, ev.WorkflowTaskStarted)]
+        return ids if len(ids) >= number else []
+
+    return await eventually(tasks)
+
+
+async def _until_run(engine: EngineHarness, run_id: str) -> RunHead:
+    async def is_open() -> RunHead | None:
+        head = await engine.head("one")
+        return head if head.run_id == run_id else None
+
+    return await eventually(is_open)
+
+
+async def _parcels(engine: EngineHarness) -> list[str]:
+    await engine.client.signal("basket", "close")
+    things: list[str] = await within(engine.client.result("basket"))
+    return things
+
+
+async def test_a_reset_run_gets_the_outcome_of_a_request_that_an_earlier_run_has_sent(
+    engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle, basket = await _messenger(engine, monkeypatch)
+    await _until_tasks(engine, handle.run_id, 1)
+    await handle.signal("send")
+    await _until_tasks(engine, handle.run_id, 2)
+    await handle.signal("tell")
+    tasks = await _until_tasks(engine, handle.run_id, 3)
+    second = await engine.client.reset("one", tasks[-1])
+    tasks = await _until_tasks(engine, second, 3)
+    third = await engine.client.reset("one", tasks[-1])
+    await _until_run(engine, third)
+    await basket.come_back()
+
+    assert await within(engine.client.result("one", third)) == 1
+    assert await _parcels(engine) == ["parcel 0"]
+    assert (await engine.head("one")).base_requests == {}
+
+
+async def test_outcomes_of_requests_after_the_event_of_a_reset_are_not_recorded(
+    engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle, basket = await _messenger(engine, monkeypatch)
+    await _until_tasks(engine, handle.run_id, 1)
+    tasks: list[int] = []
+    for number in (2, 3, 4):
+        await handle.signal("send")
+        tasks = await _until_tasks(engine, handle.run_id, number)
+    # The second run keeps parcel 0 and sends parcels 1 and 2 again.
+    second = await engine.client.reset("one", tasks[2])
+    await _until_tasks(engine, second, 3)
+    await handle.signal("tell")
+    tasks = await _until_tasks(engine, second, 4)
+    # The third run keeps parcel 0 of the first run, and parcels 1 and 2 of the second one.
+    third = await engine.client.reset("one", tasks[-1])
+    await _until_run(engine, third)
+    await basket.come_back()
+
+    assert await within(engine.client.result("one", third)) == 3
+    assert await _parcels(engine) == [f"parcel {number}" for number in (0, 1, 2, 1, 2)]
+    outcomes = [
+        event.attributes
+        for event in await read_history(engine.store, engine.client.keys, "one", third)
+        if isinstance(event.attributes, ev.ExternalWorkflowExecutionSignaled)
+    ]
+    assert [outcome.request_id for outcome in outcomes] == [1, 2, 3]
