@@ -1,14 +1,15 @@
 """Resets: a new run continues from a point in the history of another run.
 
 The point selects the last workflow task that was started by then. The new run has the history
-before this task, and all later signals. The current code executes the task again. The same
-transaction terminates an open run.
+before this task, all later signals, and the later outcomes of its pending children and requests.
+The current code executes the task again. The same transaction terminates an open run.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from core.errors import ExecutionNotFound, UnusableValue
@@ -27,6 +28,27 @@ SEGMENT_EVENTS_MAX = 256
 
 BASES_MAX = 16
 """``RunHead.bases`` keeps the newest runs, at most this many."""
+
+
+_REQUESTS = (
+    ev.SignalExternalWorkflowExecutionInitiated,
+    ev.RequestCancelExternalWorkflowExecutionInitiated,
+)
+_REQUEST_OUTCOMES = (
+    ev.ExternalWorkflowExecutionSignaled,
+    ev.SignalExternalWorkflowExecutionFailed,
+    ev.ExternalWorkflowExecutionCancelRequested,
+    ev.RequestCancelExternalWorkflowExecutionFailed,
+)
+_CHILD_EVENTS = (
+    ev.StartChildWorkflowExecutionFailed,
+    ev.ChildWorkflowExecutionStarted,
+    ev.ChildWorkflowExecutionCompleted,
+    ev.ChildWorkflowExecutionFailed,
+    ev.ChildWorkflowExecutionCanceled,
+    ev.ChildWorkflowExecutionTimedOut,
+    ev.ChildWorkflowExecutionTerminated,
+)
 
 
 class StoredHead(NamedTuple):
@@ -57,17 +79,31 @@ def events_before_task(history: Sequence[ev.HistoryEvent], event_id: int) -> lis
     return list(history[: (before[-1] if before else tasks[0]) - 1])
 
 
-def with_later_signals(
-    base: list[ev.HistoryEvent], history: Sequence[ev.HistoryEvent]
+def with_later_inputs(
+    base: Sequence[ev.HistoryEvent], history: Sequence[ev.HistoryEvent]
 ) -> list[ev.HistoryEvent]:
-    """The events of ``base``, and the later signals of the history."""
+    """The events of ``base``, and the later events of the history that the new run still needs.
+
+    These are signals, and the events of children and requests that are pending in ``base``: they
+    are reported only once. Activities that are pending in ``base`` start again instead.
+    """
+    children = {child.child_id for child in head_of_history(base).children}
+    requests = set(pending_requests(base))
     events = list(base)
     last_ms = events[-1].event_time_ms
     for event in history[len(base) :]:
-        if isinstance(event.attributes, ev.WorkflowExecutionSignaled):
+        if _is_input(event.attributes, children, requests):
             last_ms = max(last_ms, event.event_time_ms)
             events.append(ev.HistoryEvent(len(events) + 1, last_ms, event.attributes))
     return events
+
+
+def _is_input(kind: ev.Attributes, children: AbstractSet[int], requests: AbstractSet[int]) -> bool:
+    if isinstance(kind, _CHILD_EVENTS):
+        return kind.child_id in children
+    if isinstance(kind, _REQUEST_OUTCOMES):
+        return kind.request_id in requests
+    return isinstance(kind, ev.WorkflowExecutionSignaled)
 
 
 def pending_requests(events: Iterable[ev.HistoryEvent]) -> list[int]:
@@ -77,18 +113,11 @@ def pending_requests(events: Iterable[ev.HistoryEvent]) -> list[int]:
     """
     pending: dict[int, None] = {}
     for event in events:
-        match event.attributes:
-            case ev.SignalExternalWorkflowExecutionInitiated(
-                number
-            ) | ev.RequestCancelExternalWorkflowExecutionInitiated(number):
-                pending[number] = None
-            case (
-                ev.ExternalWorkflowExecutionSignaled(number)
-                | ev.SignalExternalWorkflowExecutionFailed(number)
-                | ev.ExternalWorkflowExecutionCancelRequested(number)
-                | ev.RequestCancelExternalWorkflowExecutionFailed(number)
-            ):
-                pending.pop(number, None)
+        kind = event.attributes
+        if isinstance(kind, _REQUESTS):
+            pending[kind.request_id] = None
+        elif isinstance(kind, _REQUEST_OUTCOMES):
+            pending.pop(kind.request_id, None)
     return list(pending)
 
 
@@ -111,7 +140,7 @@ async def reset_run(
         return await _delete(store, fence, message)
     if not history:
         return await _delete(store, fence, message)
-    events = with_later_signals(events_before_task(history, reset.event_id), history)
+    events = with_later_inputs(events_before_task(history, reset.event_id), history)
     now_ms = store.clock.now_ms()
     head = _head_of_new_run(events, base, reset, now_ms)
     # The segments are written before the head: nothing reads the segments of a run without a head.

@@ -9,7 +9,7 @@ import pytest
 from core.errors import StoreUnavailable
 from core.eventstore.kv import Get, Guard, KeyValueStore, Put, ReadResult, TxnResult, Write
 from tests.support.engine_harness import EngineHarness, eventually, within
-from tests.support.engine_samples import Basket
+from tests.support.engine_samples import Basket, Courier, Dynasty
 from tests.support.faulty_store import FaultyStore
 from workflows.api import workflow
 from workflows.api.options import StartOptions
@@ -257,3 +257,46 @@ async def test_outcomes_of_requests_after_the_event_of_a_reset_are_not_recorded(
         if isinstance(event.attributes, ev.ExternalWorkflowExecutionSignaled)
     ]
     assert [outcome.request_id for outcome in outcomes] == [1, 2, 3]
+
+
+async def test_a_reset_run_keeps_the_later_outcome_of_a_request_before_the_event(
+    engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle, basket = await _messenger(engine, monkeypatch)
+    await _until_tasks(engine, handle.run_id, 1)
+    await handle.signal("send")
+    await _until_tasks(engine, handle.run_id, 2)
+    await handle.signal("tell")
+    tasks = await _until_tasks(engine, handle.run_id, 3)
+    await basket.come_back()
+    assert await within(handle.result()) == 1
+    new_run = await engine.client.reset("one", tasks[-1])
+
+    assert await within(engine.client.result("one", new_run)) == 1
+    assert await _parcels(engine) == ["parcel 0"]
+
+
+async def test_a_reset_run_does_not_keep_the_outcome_of_a_request_after_the_event(
+    engine: EngineHarness,
+) -> None:
+    await engine.start_worker()
+    await engine.client.start(Basket, id="basket")
+    handle = await engine.client.start(Courier, "basket", id="one")
+    assert await within(handle.result()) == "delivered"
+    new_run = await engine.client.reset("one", event_id=1)
+
+    assert await within(engine.client.result("one", new_run)) == "ApplicationError"
+
+
+async def test_a_reset_run_keeps_the_later_end_of_a_child_before_the_event(
+    engine: EngineHarness,
+) -> None:
+    await engine.start_worker()
+    handle = await engine.client.start(Dynasty, 2, id="one")  # starts only ``child-2``
+    tasks = await _until_tasks(engine, handle.run_id, 2)
+    await engine.client.signal("child-2", "put", "thing")
+    await engine.client.signal("child-2", "close")
+    assert await within(handle.result()) == ["thing"]
+    new_run = await engine.client.reset("one", tasks[1])
+
+    assert await within(engine.client.result("one", new_run)) == ["thing"]
