@@ -75,7 +75,8 @@ class ScriptedApi:
         group, _, path_in_namespaces = path.partition("/namespaces/")
         namespace, _, plural = path_in_namespaces.partition("/")
         collection_objects = self.objects[f"{group}/{plural}" if path_in_namespaces else path]
-        selected = [item for name, item in collection_objects.items() if name.startswith(namespace)]
+        prefix = f"{namespace}/" if namespace else ""
+        selected = [item for name, item in collection_objects.items() if name.startswith(prefix)]
         texts = [msgspec.Raw(msgspec.json.encode(item)) for item in selected]
         yield Page(texts, str(self._version))
 
