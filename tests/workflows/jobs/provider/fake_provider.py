@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from collections import deque
@@ -75,8 +76,10 @@ class FakeProvider:
         await self._runner.cleanup()
 
     def execute_late_requests(self) -> None:
+        """Execute the requests with the fault ``LATE``; a refusal reaches no client."""
         while self._late:
-            self._execute(*self._late.pop(0))
+            with contextlib.suppress(web.HTTPConflict, web.HTTPNotFound):
+                self._execute(*self._late.pop(0))
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
@@ -93,15 +96,17 @@ class FakeProvider:
             case Fault.LATE:
                 self._late.append((request.path, body))
                 await self._closing.wait()
+                return _break_connection(request)
             case Fault.SILENT:
                 await self._closing.wait()
-        answer = {} if fault is Fault.REQUEST_LOST else self._execute(request.path, body)
+                return _break_connection(request)
+            case Fault.REQUEST_LOST:
+                return _break_connection(request)
+        answer = self._execute(request.path, body)
         if fault is Fault.DONE_BUT_BROKEN:
             raise web.HTTPInternalServerError(text="broken")
-        if fault in (Fault.ANSWER_LOST, Fault.REQUEST_LOST):
-            assert request.transport is not None
-            request.transport.abort()
-            return web.Response()
+        if fault is Fault.ANSWER_LOST:
+            return _break_connection(request)
         if fault is Fault.OTHER_ADDRESS and request.path == ALLOCATE_PATH:
             answer["iaasIPsAllocationResponse"][0]["ipAddress"] = "192.0.2.1"
         return web.json_response(answer)
@@ -121,6 +126,12 @@ class FakeProvider:
             {**item, "macAddress": mac_of(item["ipAddress"]), "vlanId": 100} for item in items
         ]
         return {**pod, "iaasIPsAllocationResponse": answers}
+
+
+def _break_connection(request: web.Request) -> web.Response:
+    if request.transport is not None:  # else the client has closed the connection
+        request.transport.abort()
+    return web.Response()
 
 
 def mac_of(address: str) -> str:
