@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import yaml
 
-from core.domain.claims.takeover import Finding
+from core.domain.claims.takeover import plan_takeover
 from ops.migration.facts import (
     DeployedWorkload,
     Facts,
@@ -21,6 +21,7 @@ from ops.migration.facts import (
     Webhook,
 )
 from ops.migration.migration_plan import plan_migration
+from tests.core.manifests.spiderpool_dumps import spider_ip_pool, spiderpool_cluster
 
 GOLDEN_FOLDER: Final = Path(__file__).with_name("golden")
 SPIDERPOOL_NAMESPACE: Final = "spiderpool"
@@ -70,7 +71,7 @@ SMALL_CLUSTER: Final = Facts(
         Webhook(
             kind="ValidatingWebhookConfiguration",
             name="spiderpool-controller",
-            service=f"{SPIDERPOOL_NAMESPACE}/it",
+            service=f"{SPIDERPOOL_NAMESPACE}/spiderpool-controller",
         ),
     ),
     definitions=("spiderippools.spiderpool.spidernet.io",),
@@ -119,14 +120,15 @@ def facts_of_a_troubled_cluster() -> Facts:
         spiderpoolController={"tls": {"method": "provided"}, "replicas": 2},
         spiderpoolAgent={"image": {"tag": "v1.0.5"}, "extraEnv": [{"name": "A", "value": "b"}]},
     )
-    leak = Finding(
-        "SpiderIPPool/lan", what="10.6.0.30 is recorded for shop/gone", done="kept for it"
+    pool_with_record = spider_ip_pool(
+        "lan", "10.6.0.0/16", "10.6.0.30", allocations={"10.6.0.30": "shop/gone uid-gone"}
     )
+    takeover = plan_takeover(spiderpool_cluster(pool_with_record))
     return SMALL_CLUSTER._replace(
         server=(1, 28),
         release=release._replace(status="failed"),
         workloads=(AGENT_WORKLOAD._replace(ready=1), CONTROLLER_WORKLOAD),
-        data=SMALL_CLUSTER.data._replace(findings=(leak,)),
+        data=SMALL_CLUSTER.data._replace(findings=takeover.findings),
     )
 
 
