@@ -13,7 +13,7 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +24,7 @@ import yaml
 from nodeagent.rdma.counter_help import HELP_TEXTS
 from tests.support import parts
 from tests.support.controller_process import ControllerProcess
+from tests.support.deadlines import attempts
 from tests.support.etcd import EtcdCluster, free_ports
 from tests.support.yaml_reader import read_yaml
 from workflows.jobs.archive import archive
@@ -34,6 +35,7 @@ PROJECT_ROOT: Final = Path(__file__).parents[3]
 MONITORING_FOLDER: Final = PROJECT_ROOT / "ops" / "monitoring"
 PROMETHEUS: Final = shutil.which("prometheus")
 DEADLINE_S: Final = 60.0
+ANSWER_S: Final = 20.0
 METRIC: Final = re.compile(
     r"\b(?:(?:spiderpool|orbweaver)_[a-z_]+|workflow_[a-z]+_total|etcd_[a-z]+_[a-z_]+)\b"
 )
@@ -58,6 +60,10 @@ CONDITIONAL_METRICS: Final = frozenset(
 pytestmark = pytest.mark.skipif(PROMETHEUS is None, reason=parts.needs(parts.PROMETHEUS))
 
 
+class NotAnswered(AssertionError):
+    """Prometheus did not answer, or is not ready yet."""
+
+
 class Prometheus:
     """The HTTP API of a Prometheus process."""
 
@@ -65,21 +71,24 @@ class Prometheus:
         self._address = f"http://127.0.0.1:{port}"
 
     def get_data(self, path: str, **parameters: str) -> Any:  # JSON
+        """Raises NotAnswered, or AssertionError with the error that Prometheus answers."""
         query = urllib.parse.urlencode(parameters)
         try:
-            with urllib.request.urlopen(f"{self._address}{path}?{query}", timeout=5) as answer:
+            url = f"{self._address}{path}?{query}"
+            with urllib.request.urlopen(url, timeout=ANSWER_S) as answer:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
-            if error.code == HTTPStatus.SERVICE_UNAVAILABLE:
-                return None  # Prometheus listens before it is ready
-            raise AssertionError(f"{parameters}: {error.read().decode()}") from None
-        except OSError:
-            return None
+            # Prometheus listens before it is ready.
+            is_ready = error.code != HTTPStatus.SERVICE_UNAVAILABLE
+            failure = AssertionError if is_ready else NotAnswered
+            raise failure(f"{path} {parameters}: {error.read().decode()}") from None
+        except OSError as error:
+            raise NotAnswered(f"{path} {parameters}: {error}") from None
 
     def has_scraped(self) -> bool:
         """Whether each target was up at least twice, because a rate needs two samples."""
         data = self.get_data("/api/v1/query", query="count_over_time(up[1m]) > 1 and up == 1")
-        return data is not None and len(data["result"]) == 3  # agent, controller and etcd
+        return len(data["result"]) == 3  # agent, controller and etcd
 
     def has_reclaim_scan_sample(self) -> bool:
         return bool(self.get_data("/api/v1/query", query="orbweaver_reclaim_scan_failed")["result"])
@@ -99,10 +108,12 @@ def process(*command: str, log: Path, **variables: str) -> Iterator[None]:
 
 
 def eventually(condition: Callable[[], bool], log: Path) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, log.read_text("utf-8")[-2000:]
+    for _ in attempts(DEADLINE_S):
+        with suppress(NotAnswered):
+            if condition():
+                return
         time.sleep(0.1)
+    raise AssertionError(log.read_text("utf-8")[-2000:])
 
 
 def write_configuration(directory: Path, port_of_job: Mapping[str, int]) -> Path:
@@ -175,6 +186,13 @@ def expressions() -> list[str]:
         for panel in json.loads(path.read_text("utf-8"))["panels"]:
             texts += [target["expr"] for target in panel["targets"]]
     return [text.replace("$__rate_interval", "5m") for text in texts]
+
+
+def test_a_query_without_an_answer_fails_with_its_text() -> None:
+    (unused_port,) = free_ports(1)
+
+    with pytest.raises(AssertionError, match=r"'query': 'up'.*refused"):
+        Prometheus(unused_port).get_data("/api/v1/query", query="up")
 
 
 def test_prometheus_evaluates_every_expression(prometheus: Prometheus) -> None:
