@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import itertools
 import json
 import shutil
@@ -18,13 +19,15 @@ from typing import Any, Final, NamedTuple
 import aiohttp
 import pytest
 
-from tests.support.deadlines import attempts
+from tests.support.deadlines import DEADLINE_S, attempts
 from tests.support.parts import CHROMIUM, needs
 
 BROWSER_PROGRAM: Final = "chromium"
 START_DEADLINE_S: Final = 60.0
+STOP_DEADLINE_S: Final = 10.0
 MESSAGE_BYTES_MAX: Final = 32 << 20
 _POLL_S: Final = 0.02
+_LOG_CHARACTERS: Final = 2_000
 _FLAGS: Final = (
     *("--headless=new", "--remote-debugging-port=0", "--no-sandbox", "--disable-gpu"),
     *("--no-first-run", "--disable-background-networking", "--disable-component-update"),
@@ -65,15 +68,22 @@ def require_chromium() -> None:
 
 
 class Browser:
-    """One Chromium process."""
+    """One Chromium process, which writes what it prints to ``log``."""
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse, log: Path) -> None:
         self._socket = socket
+        self._log = log
         self._numbers = itertools.count(1)
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._pages: dict[str, Page] = {}
+        self._reader = asyncio.create_task(self._read_messages())
 
-    async def read_messages(self) -> None:
+    async def close(self) -> None:
+        """Ask the browser to end."""
+        await self.send("Browser.close")
+        await self._reader
+
+    async def _read_messages(self) -> None:
         """Deliver answers and events until the browser closes the connection."""
         async for message in self._socket:
             body = json.loads(message.data)
@@ -83,14 +93,22 @@ class Browser:
                 self._pages[body["sessionId"]].record(body["method"], body["params"])
 
     async def send(self, method: str, session: str = "", **parameters: object) -> dict[str, Any]:
-        """Send a command; return the result. Raises AssertionError with the protocol's error."""
+        """Send a command; return the result.
+
+        Raises AssertionError with the protocol's error, or with what the browser has printed if it
+        has ended or does not answer.
+        """
         number = next(self._numbers)
-        self._answers[number] = asyncio.get_running_loop().create_future()
+        answer = self._answers[number] = asyncio.get_running_loop().create_future()
         body: dict[str, object] = {"id": number, "method": method, "params": parameters}
-        await self._socket.send_json({**body, "sessionId": session} if session else body)
-        answer = await self._answers[number]
-        assert "error" not in answer, f"{method}: {answer['error']}"
-        return dict(answer["result"])
+        with contextlib.suppress(ConnectionError):  # the reader ends too
+            await self._socket.send_json({**body, "sessionId": session} if session else body)
+        await asyncio.wait(
+            {answer, self._reader}, timeout=DEADLINE_S, return_when=asyncio.FIRST_COMPLETED
+        )
+        assert answer.done(), f"{method}: Chromium did not answer; it printed: {printed(self._log)}"
+        assert "error" not in answer.result(), f"{method}: {answer.result()['error']}"
+        return dict(answer.result()["result"])
 
     async def open(self, url: str, view: View = View()) -> Page:
         """Open a page with its own storage."""
@@ -183,14 +201,23 @@ class Page:
         return base64.b64decode(answer["data"])
 
 
+def printed(log: Path) -> str:
+    """The end of what the browser has printed."""
+    return log.read_text(errors="replace")[-_LOG_CHARACTERS:]
+
+
 @asynccontextmanager
 async def running_browser(directory: Path) -> AsyncIterator[Browser]:
     """Run Chromium, which writes its profile to ``directory``."""
     program = shutil.which(BROWSER_PROGRAM)
     assert program is not None, "call require_chromium() first"
-    with (directory / "chromium.log").open("wb") as log:
+    log = directory / "chromium.log"
+    with log.open("wb") as file:
         process = await asyncio.create_subprocess_exec(
-            program, *_FLAGS, f"--user-data-dir={directory}", "about:blank", stdout=log, stderr=log
+            program,
+            *(*_FLAGS, f"--user-data-dir={directory}", "about:blank"),
+            stdout=file,
+            stderr=file,
         )
     try:
         async with (
@@ -199,12 +226,11 @@ async def running_browser(directory: Path) -> AsyncIterator[Browser]:
                 await _debugger_url(directory, process), max_msg_size=MESSAGE_BYTES_MAX
             ) as socket,
         ):
-            browser = Browser(socket)
-            reader = asyncio.create_task(browser.read_messages())
+            browser = Browser(socket, log)
             yield browser
-            await browser.send("Browser.close")
-            await reader
-        await process.wait()
+            await browser.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), STOP_DEADLINE_S)
     finally:
         if process.returncode is None:
             process.kill()
@@ -212,11 +238,12 @@ async def running_browser(directory: Path) -> AsyncIterator[Browser]:
 
 
 async def _debugger_url(directory: Path, process: asyncio.subprocess.Process) -> str:
+    log = directory / "chromium.log"
     file = directory / "DevToolsActivePort"
     for _ in attempts(START_DEADLINE_S):
         lines = file.read_text(encoding="ascii").split() if file.exists() else []
         if len(lines) == 2:
             return f"ws://127.0.0.1:{lines[0]}{lines[1]}"
-        assert process.returncode is None, (directory / "chromium.log").read_text(errors="replace")
+        assert process.returncode is None, f"Chromium has ended; it printed: {printed(log)}"
         await asyncio.sleep(_POLL_S)
-    raise AssertionError("Chromium opened no DevTools port")
+    raise AssertionError(f"Chromium opened no DevTools port; it printed: {printed(log)}")
