@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from tests.support import kmock_server
 from tests.support.browser import require_chromium, running_browser
 
 ENOUGH_S = 30.0
@@ -20,16 +23,37 @@ def children_of(pid: int) -> list[int]:
     return [int(child) for child in children.read_text().split()]
 
 
-async def test_a_page_fails_with_what_the_browser_printed_when_the_browser_is_killed(
+async def kill_browser_during_a_command(directory: Path) -> None:
+    before = set(children_of(os.getpid()))
+    async with running_browser(directory) as browser:
+        page = await browser.open("about:blank")
+        (process,) = set(children_of(os.getpid())) - before
+        endless = asyncio.create_task(page.evaluate("new Promise(() => {})"))
+        await page.evaluate("1")
+        os.kill(process, signal.SIGKILL)
+        await endless
+
+
+async def test_a_command_fails_with_what_the_browser_printed_when_the_browser_is_killed(
     tmp_path: Path,
 ) -> None:
     require_chromium()
-    before = set(children_of(os.getpid()))
     with pytest.raises(AssertionError, match=r"did not answer; it printed: ."):
-        async with asyncio.timeout(ENOUGH_S), running_browser(tmp_path) as browser:
-            page = await browser.open("about:blank")
-            (process,) = set(children_of(os.getpid())) - before
-            endless = asyncio.create_task(page.evaluate("new Promise(() => {})"))
-            await page.evaluate("1")
-            os.kill(process, signal.SIGKILL)
-            await endless
+        await asyncio.wait_for(kill_browser_during_a_command(tmp_path), ENOUGH_S)
+
+
+def test_a_simulated_api_server_that_does_not_start_says_why_and_leaves_no_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> NoReturn:
+        raise OSError("no resource can be served")
+
+    monkeypatch.setattr(kmock_server, "ResourceInfo", refuse)
+    before = threading.active_count()
+
+    with (
+        pytest.raises(AssertionError, match="no resource can be served"),
+        kmock_server.MockServer(tmp_path),
+    ):
+        pass
+    assert threading.active_count() == before

@@ -11,6 +11,7 @@ import itertools
 import threading
 import uuid
 from collections.abc import Mapping
+from concurrent.futures import Future
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +38,7 @@ from tests.support.parts import API_SERVER, needs
 
 CREATED_AT: Final = "2026-01-01T00:00:00Z"
 START_S: Final = 20.0
+STOP_S: Final = 20.0
 SERVICES: Final = "networking.k8s.io/v1/servicecidrs"
 COLLECTIONS: Final = (
     *(f"{API_VERSION}/{kind.plural}" for kind in CUSTOM_RESOURCE_KINDS),
@@ -100,15 +102,20 @@ class MockServer(ApiServer):
         self.directory = directory
         self.location: ServerLocation = Loopback(EtcdCluster(directory))
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_until_complete, args=[self._serve()])
-        self._started = threading.Event()
+        # A daemon: a server that does not stop does not keep the process of the tests alive.
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._started: Future[str] = Future()
         self._stop_requested = asyncio.Event()
         self._url = ""
 
     def __enter__(self) -> Self:
         self.location.open()
         self._thread.start()
-        assert self._started.wait(START_S), "kmock does not start"
+        try:
+            self._url = self._started.result(START_S)
+        except Exception as error:
+            self._end()
+            raise AssertionError(f"kmock did not start within {START_S} s: {error!r}") from error
         location = urlsplit(self._url)
         assert location.hostname is not None
         assert location.port is not None
@@ -123,10 +130,14 @@ class MockServer(ApiServer):
         trace: TracebackType | None,
     ) -> None:
         self._client.close()
+        self._end()
+
+    def _end(self) -> None:
         self._loop.call_soon_threadsafe(self._stop_requested.set)
-        self._thread.join(START_S)
-        self._loop.close()
+        self._thread.join(STOP_S)
         self.location.close()
+        assert not self._thread.is_alive(), f"kmock did not stop within {STOP_S} s"
+        self._loop.close()
 
     @property
     def url(self) -> str:
@@ -162,6 +173,14 @@ class MockServer(ApiServer):
         is_created = method == "POST" and response.status == HTTPStatus.OK
         return response._replace(status=HTTPStatus.CREATED) if is_created else response
 
+    def _run(self) -> None:
+        try:
+            self._loop.run_until_complete(self._serve())
+        except Exception as error:
+            if self._started.done():
+                raise  # pytest fails the test with an exception of a thread
+            self._started.set_exception(error)
+
     async def _serve(self) -> None:
         async with Emulator() as handler, Server(handler) as server:
             for collection in COLLECTIONS:
@@ -170,8 +189,7 @@ class MockServer(ApiServer):
                 "metadata": {"name": "kubernetes"},
                 "spec": {"cidrs": ["10.96.0.0/16"]},
             }
-            self._url = str(server.url).rstrip("/")
-            self._started.set()
+            self._started.set_result(str(server.url).rstrip("/"))
             await self._stop_requested.wait()
 
     def _kubeconfig_document(self) -> dict[str, Any]:
