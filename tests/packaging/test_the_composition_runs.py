@@ -18,6 +18,10 @@ from tests.support.parts import NAMESPACES, PROMETHEUS, needs
 ETCD_MEMBERS = ("etcd-1", "etcd-2", "etcd-3")
 UP_QUERY_URL = "http://127.0.0.1:9090/api/v1/query?query=up"
 ALERTS_URL = "http://127.0.0.1:9090/api/v1/alerts"
+NO_ANSWER = {"alertname": "Prometheus did not answer"}
+ALERTS_OF_A_SLOW_MACHINE = frozenset({"OrbweaverStoreSlow", "OrbweaverEtcdDiskSlow"})
+"""Alerts on the speed of the last five minutes, which a busy machine makes active for that long."""
+
 POOL = """
 apiVersion: spiderpool.spidernet.io/v2beta1
 kind: SpiderIPPool
@@ -65,15 +69,16 @@ def test_every_target_of_prometheus_is_up(composition: Composition) -> None:
         series = answer["data"]["result"] if answer else ()
         return {sample["metric"]["instance"] for sample in series if sample["value"][1] == "1"}
 
-    expect_eventually(lambda: targets_that_are_up() == configured)
+    expect_eventually(lambda: targets_that_are_up() == configured, targets_that_are_up)
 
 
 def test_no_alert_is_active(composition: Composition) -> None:
-    def has_no_alert() -> bool:
+    def active_alerts() -> set[str]:
         answer = composition.get_json("prometheus", ALERTS_URL)
-        return answer is not None and not answer["data"]["alerts"]
+        alerts = answer["data"]["alerts"] if answer else [{"labels": NO_ANSWER}]
+        return {alert["labels"]["alertname"] for alert in alerts}
 
-    expect_eventually(has_no_alert)
+    expect_eventually(lambda: active_alerts() <= ALERTS_OF_A_SLOW_MACHINE, active_alerts)
 
 
 def test_orbctl_in_the_controller_uses_all_etcd_members(composition: Composition) -> None:
@@ -96,10 +101,10 @@ def test_the_services_work_without_one_etcd_member(composition: Composition) -> 
     composition.wait_healthy("etcd-2")
 
 
-def expect_eventually(holds: Callable[[], bool]) -> None:
+def expect_eventually(holds: Callable[[], bool], state: Callable[[], object]) -> None:
     deadline = time.monotonic() + DEADLINE_S
     while not holds():
-        assert time.monotonic() < deadline, "the condition did not become true in time"
+        assert time.monotonic() < deadline, f"not within {DEADLINE_S} s; last: {state()}"
         time.sleep(0.2)
 
 
