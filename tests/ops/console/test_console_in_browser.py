@@ -41,6 +41,9 @@ SHOWN = """document.querySelector('#main')?.ariaBusy === 'false'
   && document.querySelector('#content:not(.old)') !== null"""
 """JavaScript: whether the page has loaded. ``show`` marks the previous content as ``old``."""
 
+IS_CONNECTED = "document.querySelector('.live')?.classList.contains('is-connected')"
+"""JavaScript: whether the page gets new events."""
+
 PAGES = {
     "#/": "Overview",
     "#/pools/lan": "Pool lan",
@@ -365,6 +368,7 @@ async def test_an_executions_page_has_no_actions_if_actions_are_disabled(
 async def test_the_tab_key_reaches_every_link_button_and_field(page: Page) -> None:
     for path in ("#/", "#/pools/lan", "#/events"):
         await show(page, path)
+        await page.expect(IS_CONNECTED)  # the connection changes the HTML of the button
         await page.evaluate(f"window.reachable = {REACHABLE}; window.reached = new Set()")
         count = int(await page.evaluate("reachable.length"))
         await page.evaluate("document.body.focus(); document.activeElement.blur()")
@@ -383,7 +387,7 @@ async def test_the_tab_key_reaches_every_link_button_and_field(page: Page) -> No
 
 async def test_an_open_page_shows_new_events(page: Page, console: ConsoleHarness) -> None:
     await show(page, "#/events?namespace=shop")
-    await page.expect("document.querySelector('.live').classList.contains('is-connected')")
+    await page.expect(IS_CONNECTED)
     await page.expect("document.body.innerText.includes('New events appear here')")
 
     await console.node_a.add(pod("late-1"), request=WIDE_REQUEST)
