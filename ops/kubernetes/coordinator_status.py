@@ -23,7 +23,7 @@ from ops.kubernetes.cni_files import read_directory, stamp_of
 from ops.kubernetes.conditions import DesiredCondition
 from ops.kubernetes.custom_resource_writer import ObjectWriter
 from ops.kubernetes.settings import CoordinatorReconcilerSettings
-from ops.kubernetes.translated_kinds import FINALIZER
+from ops.kubernetes.translated_kinds import FINALIZER, resource_version
 
 COORDINATORS_PATH: Final = f"/apis/{API_VERSION}/spidercoordinators"
 CONFIG_MAP: Final = "/api/v1/namespaces/{}/configmaps/{}"
@@ -122,10 +122,11 @@ class Coordinators:
 
     async def _write(self, coordinator: Object, status: Object) -> None:
         self.written += 1
-        body: Object = {"apiVersion": API_VERSION, "kind": "SpiderCoordinator", "status": status}
-        body["metadata"] = {key: coordinator["metadata"][key] for key in ("name", "uid")}
+        # Not by apply, which keeps a reason that Spiderpool has written.
+        removed = dict.fromkeys(coordinator.get("status") or {})
+        body = {"metadata": resource_version(coordinator), "status": removed | status}
         name = coordinator["metadata"]["name"]
-        await self._api.apply(f"{COORDINATORS_PATH}/{name}/status", body, FIELD_MANAGER)
+        await self._api.merge(f"{COORDINATORS_PATH}/{name}/status", body, FIELD_MANAGER)
 
     async def _remove_finalizer(self, coordinator: Object) -> None:
         metadata = coordinator["metadata"]

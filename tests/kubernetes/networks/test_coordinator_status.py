@@ -19,7 +19,7 @@ from ops.kubernetes.custom_resource_writer import ObjectWriter
 from ops.kubernetes.settings import CoordinatorReconcilerSettings
 from tests.kubernetes.objects import coordinator, create, get, path_of
 from tests.kubernetes.translator_harness import until
-from tests.support.kubernetes import ApiServer
+from tests.support.kubernetes import MERGE_PATCH, ApiServer
 
 pytestmark = pytest.mark.simulated
 
@@ -107,3 +107,18 @@ async def test_the_finalizer_of_a_deleted_coordinator_is_removed(
 
     await until(lambda: get(server, COORDINATOR_KIND, "default").get("code") == 404)
     assert coordinators.written == 1, "the status must be written once"
+
+
+async def test_the_status_has_no_reason_that_another_controller_wrote_earlier(
+    coordinators: Coordinators, server: ApiServer
+) -> None:
+    create(server, coordinator(podCIDRType="cilium"))
+    await until_phase(server, "NotReady")
+    path = path_of(COORDINATOR_KIND, "default")
+    earlier_status = {"status": {"reason": "written by Spiderpool"}}
+    server.request("PATCH", f"{path}/status", earlier_status, content=MERGE_PATCH)
+
+    server.request("PATCH", path, {"spec": {"podCIDRType": "none"}}, content=MERGE_PATCH)
+    current = await until_phase(server, "Synced")
+
+    assert "reason" not in current

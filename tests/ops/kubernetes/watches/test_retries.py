@@ -182,7 +182,7 @@ class ApiWithoutCidrs(ScriptedApi):
     async def list_if_served(self, path: str) -> list[Object]:
         return []
 
-    async def apply(self, path: str, body: Object, manager: str) -> Object:
+    async def merge(self, path: str, body: Object, manager: str) -> Object:
         self.status_writes += 1
         if self.status_writes < 4:
             raise ApiUnavailable("the API server does not answer", subject=path)
@@ -241,6 +241,8 @@ class ApiWithAFailedEvent(ScriptedApi):
         self.put(self._collection, stored)
         await run_event_loop()  # the informer gets the new status
         return stored
+
+    merge = apply
 
     async def create(self, path: str, body: Object) -> Object:
         self._tries += 1
