@@ -220,23 +220,35 @@ def _nics_without(nics: Iterable[Nic], lost: Collection[str]) -> Iterator[Nic]:
 def _with_distinct_addresses(endpoint: Endpoint, findings: list[Finding]) -> Endpoint:
     """The endpoint, with each address on one NIC only.
 
-    Spiderpool gives the same address to all NICs of a Pod that use one pool.
+    Spiderpool gives the same address to all NICs of a Pod that use one pool. A NIC that is left out
+    gets new addresses at the next ADD. A fixed NIC with one family would never get the other one
+    back; an endpoint with such a NIC therefore lasts only until its Pod restarts.
     """
     used_addresses: set[str] = set()
     nics: list[Nic] = []
+    lost: list[tuple[str, Nic]] = []
+    holder = endpoint.holder
     for nic in endpoint.nics:
         remaining_nic = nic
         for address, _ in nic.addresses():
             if address in used_addresses:
                 remaining_nic = _without(remaining_nic, address)
-                subject = f"SpiderEndpoint/{endpoint.namespace}/{endpoint.name}"
-                what = f"has {address} on another NIC too: {nic.interface or 'one without a name'}"
-                done = "taken over for the first NIC: restart this Pod for another address"
-                findings.append(Finding(subject, what, done))
+                lost.append((address, nic))
             used_addresses.add(address)
-        if remaining_nic is nic or remaining_nic.addresses():
+        if remaining_nic is nic:
+            nics.append(nic)
+        elif remaining_nic.addresses():
             nics.append(remaining_nic)
-    return endpoint._replace(nics=tuple(nics))
+            holder = pod_holder(endpoint.uid)
+    are_fixed_addresses_lost = holder != endpoint.holder
+    for address, nic in lost:
+        subject = f"SpiderEndpoint/{endpoint.namespace}/{endpoint.name}"
+        what = f"has {address} on another NIC too: {nic.interface or 'one without a name'}"
+        done = "taken over for the first NIC: restart this Pod for another address"
+        if are_fixed_addresses_lost:
+            done += "; all its fixed addresses change then"
+        findings.append(Finding(subject, what, done))
+    return endpoint._replace(holder=holder, nics=tuple(nics))
 
 
 def _without(nic: Nic, address: str) -> Nic:

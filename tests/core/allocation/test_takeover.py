@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from core.allocation.assigner import Assigner
 from core.allocation.takeover import TakeoverResult, TakeoverRun
 from core.domain.claims.takeover import TakeoverPlan, plan_takeover, remaining_plan
@@ -83,6 +85,41 @@ async def test_a_running_pod_keeps_its_address_until_its_del(
     assert addresses(await node.add(web)) == {"10.6.1.7"}
     assert (await node.delete(web)).addresses == ("10.6.1.7",)
     assert len((await check_everything(node)).claims) == PODS - 1
+
+
+async def test_a_fixed_pod_whose_nics_shared_an_address_gets_both_families_after_a_restart(
+    node: NodeHarness,
+) -> None:
+    plan = plan_takeover(
+        spiderpool_cluster(
+            spider_ip_pool("p", "10.6.0.0/16", "10.6.1.1-10.6.1.9"),
+            spider_ip_pool("p6", "fd00::/64", "fd00::1-fd00::9"),
+            spider_endpoint(
+                "db-0",
+                "old",
+                spider_nic("10.6.1.1/16", "p"),
+                spider_nic("10.6.1.1/16", "p", "net1", ipv6="fd00::2/64", ipv6Pool="p6"),
+                owner="StatefulSet",
+                outlives_pod=True,
+            ),
+        )
+    )
+    await carry_out(node, plan)
+    requested = json.dumps(
+        [
+            {"interface": "eth0", "ipv4": ["p"]},
+            {"interface": "net1", "ipv4": ["p"], "ipv6": ["p6"]},
+        ]
+    )
+    restarted = pod(
+        "db-0", "new", fixed="statefulset", annotations={"ipam.spidernet.io/ippools": requested}
+    )
+    for interface in ("eth0", "net1"):
+        added = await node.add(restarted, interface)
+
+    assert [len(nic.addresses()) for nic in added.endpoint.nics] == [1, 2]
+    assert added.endpoint.holder == "statefulset/shop/db-0"
+    await check_everything(node)
 
 
 async def test_a_refused_step_does_not_stop_the_other_steps(node: NodeHarness) -> None:

@@ -14,6 +14,7 @@ from core.domain.claims.takeover import TakeoverPlan, plan_takeover, remaining_p
 from core.domain.configuration.commands import ApplyPool, ApplyReservation, RetirePool
 from core.domain.model import Route
 from tests.core.manifests.spiderpool_dumps import (
+    RawObject,
     spider_endpoint,
     spider_ip_pool,
     spider_nic,
@@ -189,6 +190,41 @@ def test_an_address_of_two_nics_is_taken_over_for_the_first_nic(
     assert claimed(plan) == {"10.6.0.1": "a"}
     assert [used.interface for used in plan.endpoints[0].nics] == [interfaces[0]]
     assert actions(plan) == ["taken over for the first NIC: restart this Pod for another address"]
+
+
+def fixed_endpoint_with_a_shared_address(**second_nic: str) -> RawObject:
+    """Return an endpoint of a StatefulSet whose NICs both have 10.6.0.1."""
+    return spider_endpoint(
+        "a-0",
+        "ua",
+        spider_nic("10.6.0.1/16", "p"),
+        spider_nic("10.6.0.1/16", "p", "net1", **second_nic),
+        owner="StatefulSet",
+        outlives_pod=True,
+    )
+
+
+def test_a_fixed_nic_that_keeps_one_family_gets_both_after_a_restart() -> None:
+    plan = plan_takeover(
+        spiderpool_cluster(
+            spider_ip_pool("p", NET, IPS),
+            spider_ip_pool("p6", "fd00::/64", "fd00::1-fd00::9"),
+            fixed_endpoint_with_a_shared_address(ipv6="fd00::2/64", ipv6Pool="p6"),
+        )
+    )
+
+    assert claimed(plan) == {"10.6.0.1": "a-0", "fd00::2": "a-0"}
+    assert plan.endpoints[0].holder == "pod/ua"
+    assert actions(plan)[0].endswith("all its fixed addresses change then")
+
+
+def test_a_fixed_endpoint_that_loses_a_whole_nic_keeps_its_other_addresses() -> None:
+    plan = plan_takeover(
+        spiderpool_cluster(spider_ip_pool("p", NET, IPS), fixed_endpoint_with_a_shared_address())
+    )
+
+    assert plan.endpoints[0].holder == "statefulset/shop/a-0"
+    assert actions(plan)[0].endswith("restart this Pod for another address")
 
 
 def test_the_uid_of_the_endpoint_replaces_that_of_the_allocation() -> None:
