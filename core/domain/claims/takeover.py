@@ -98,9 +98,10 @@ def plan_takeover(cluster: ForeignCluster) -> TakeoverPlan:
         for record in foreign.records
     }
     findings = list(cluster.findings)
+    one_per_pod = _one_per_pod(cluster.endpoints, records, findings)
     endpoints = {
         key: _with_distinct_addresses(endpoint, findings)
-        for key, endpoint in _without_duplicates(cluster.endpoints, records, findings).items()
+        for key, endpoint in _without_duplicates(one_per_pod, records, findings).items()
     }
     findings += _record_differences(endpoints.values(), records)
     taken_addresses = {
@@ -109,12 +110,13 @@ def plan_takeover(cluster: ForeignCluster) -> TakeoverPlan:
     existing_endpoints = {endpoint.key for endpoint in cluster.endpoints}
     orphans = _orphans(records.values(), existing_endpoints, taken_addresses, findings)
     by_name = {pool.name: pool for pool in pools}
+    orphan_endpoints = tuple(_endpoints_of(orphans, by_name, findings))
     return TakeoverPlan(
         first=(
             *(ApplySubnet(subnet) for subnet in cluster.subnets),
             *(ApplyPool(pool._replace(disabled=False)) for pool in pools),
         ),
-        endpoints=(*endpoints.values(), *_endpoints_of(orphans, by_name)),
+        endpoints=(*endpoints.values(), *orphan_endpoints),
         last=(
             *(ApplyReservation(reservation) for reservation in cluster.reservations),
             *(ApplyPool(pool) for pool in pools if pool.disabled),
@@ -155,6 +157,42 @@ def remaining_plan(
     return plan._replace(first=first, endpoints=missing_endpoints, last=last)
 
 
+def _one_per_pod(
+    endpoints: Iterable[Endpoint], records: Records, findings: list[Finding]
+) -> list[Endpoint]:
+    """One endpoint for each name: of several, the one with the most recorded addresses.
+
+    Files from different times or clusters can have several; the API server cannot.
+    """
+    by_key: dict[Key, list[Endpoint]] = defaultdict(list)
+    for endpoint in endpoints:
+        if endpoint not in by_key[endpoint.key]:
+            by_key[endpoint.key].append(endpoint)
+    chosen_endpoints = []
+    for (namespace, name), versions in by_key.items():
+        chosen = max(versions, key=lambda version: _recorded_addresses(version, records))
+        chosen_endpoints.append(chosen)
+        for version in versions:
+            if version is not chosen:
+                what = f"occurs twice: here {_identity(version)}"
+                done = f"not taken over, but {_identity(chosen)}: export all objects at one time"
+                findings.append(Finding(f"SpiderEndpoint/{namespace}/{name}", what, done))
+    return chosen_endpoints
+
+
+def _identity(endpoint: Endpoint) -> str:
+    addresses = ", ".join(address for address, _ in endpoint.addresses())
+    return f"UID {endpoint.uid} with {addresses or 'no address'}"
+
+
+def _recorded_addresses(endpoint: Endpoint, records: Records) -> int:
+    return sum(_is_recorded(endpoint, records.get(pair)) for pair in endpoint.addresses())
+
+
+def _is_recorded(endpoint: Endpoint, record: AllocatedIP | None) -> bool:
+    return record is not None and (record.key, record.uid) == (endpoint.key, endpoint.uid)
+
+
 def _without_duplicates(
     endpoints: Iterable[Endpoint],
     records: Records,
@@ -193,8 +231,7 @@ def _lost_addresses(endpoints: Iterable[Endpoint], records: Records) -> dict[Key
     for endpoint in endpoints:
         for address, pool in endpoint.addresses():
             users[address].append(endpoint.key)
-            record = records.get((address, pool))
-            if record is not None and (record.key, record.uid) == (endpoint.key, endpoint.uid):
+            if _is_recorded(endpoint, records.get((address, pool))):
                 recorded_users.setdefault(address, endpoint.key)
     lost: dict[Key, list[str]] = {}
     for address, keys in users.items():
@@ -303,12 +340,24 @@ def _orphans(
     return orphan_records
 
 
-def _endpoints_of(records: Iterable[AllocatedIP], pools: dict[str, Pool]) -> Iterator[Endpoint]:
+def _endpoints_of(
+    records: Iterable[AllocatedIP], pools: dict[str, Pool], findings: list[Finding]
+) -> Iterator[Endpoint]:
+    """An endpoint for each Pod. Its UID is "", which means unknown, if its records differ in it.
+
+    Reclaim then keeps all addresses while any Pod of this name lives.
+    """
     by_pod: dict[Key, list[AllocatedIP]] = defaultdict(list)
     for record in records:
         by_pod[record.key].append(record)
     for (namespace, name), pod_records in by_pod.items():
-        uid = pod_records[0].uid
+        uid, *others = dict.fromkeys(record.uid for record in pod_records)
+        if others:
+            addresses = ", ".join(record.address for record in pod_records)
+            what = f"{addresses} are recorded for it with the UIDs {', '.join([uid, *others])}"
+            done = "kept until no Pod of this name exists"
+            findings.append(Finding(f"Pod/{namespace}/{name}", what, done))
+            uid = ""
         nics = tuple(_nics(pod_records, pools))
         yield Endpoint(
             namespace,

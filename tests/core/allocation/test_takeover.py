@@ -7,6 +7,8 @@ import json
 from core.allocation.assigner import Assigner
 from core.allocation.takeover import TakeoverResult, TakeoverRun
 from core.domain.claims.takeover import TakeoverPlan, plan_takeover, remaining_plan
+from core.domain.reclaim.evidence import PodState
+from tests.core.domain.reclaim.samples import released_addresses, second_plan
 from tests.core.manifests.spiderpool_dumps import (
     spider_endpoint,
     spider_ip_pool,
@@ -120,6 +122,19 @@ async def test_a_fixed_pod_whose_nics_shared_an_address_gets_both_families_after
     assert [len(nic.addresses()) for nic in added.endpoint.nics] == [1, 2]
     assert added.endpoint.holder == "statefulset/shop/db-0"
     await check_everything(node)
+
+
+async def test_addresses_recorded_with_two_uids_are_kept_while_a_pod_of_the_name_lives(
+    node: NodeHarness,
+) -> None:
+    texts = {"10.6.1.1": "shop/web u1", "10.6.1.2": "shop/web u2"}
+    pool = spider_ip_pool("p", "10.6.0.0/16", "10.6.1.1-10.6.1.9", allocations=texts)
+    await carry_out(node, plan_takeover(spiderpool_cluster(pool)))
+    ledger = await check_everything(node)
+    living = PodState("shop", "web", "u2", ips=("10.9.0.1",))
+
+    assert released_addresses(second_plan(ledger, living)) == set()
+    assert released_addresses(second_plan(ledger)) == set(texts)
 
 
 async def test_a_refused_step_does_not_stop_the_other_steps(node: NodeHarness) -> None:

@@ -239,6 +239,52 @@ def test_the_uid_of_the_endpoint_replaces_that_of_the_allocation() -> None:
     assert actions(plan) == ["taken over for the endpoint"]
 
 
+@pytest.mark.parametrize(
+    ("record_uid", "kept_address", "lost_uid"),
+    [("new", "10.6.0.2", "old"), ("old", "10.6.0.1", "new")],
+)
+def test_the_record_decides_between_two_endpoints_of_one_name(
+    record_uid: str, kept_address: str, lost_uid: str
+) -> None:
+    plan = plan_takeover(
+        spiderpool_cluster(
+            spider_ip_pool("p", NET, IPS, allocations={kept_address: f"shop/a {record_uid}"}),
+            spider_endpoint("a", "old", spider_nic("10.6.0.1/16", "p")),
+            spider_endpoint("a", "new", spider_nic("10.6.0.2/16", "p")),
+        )
+    )
+
+    assert claimed(plan) == {kept_address: "a"}
+    assert plan.endpoints[0].uid == record_uid
+    [finding] = plan.findings
+    assert finding.subject == "SpiderEndpoint/shop/a"
+    assert finding.what.startswith(f"occurs twice: here UID {lost_uid} with 10.6.0.")
+
+
+def test_an_endpoint_that_two_files_contain_gives_no_finding() -> None:
+    endpoint = spider_endpoint("a", "ua", spider_nic("10.6.0.1/16", "p"))
+    pool = spider_ip_pool("p", NET, IPS, allocations={"10.6.0.1": "shop/a ua"})
+    plan = plan_takeover(spiderpool_cluster(pool, endpoint, endpoint))
+
+    assert claimed(plan) == {"10.6.0.1": "a"}
+    assert plan.findings == ()
+
+
+def test_records_of_two_uids_of_a_pod_without_an_endpoint_are_reported() -> None:
+    plan = plan_takeover(
+        spiderpool_cluster(
+            spider_ip_pool(
+                "p", NET, IPS, allocations={"10.6.0.1": "shop/a u1", "10.6.0.2": "shop/a u2"}
+            )
+        )
+    )
+
+    assert claimed(plan) == {"10.6.0.1": "a", "10.6.0.2": "a"}
+    finding = plan.findings[-1]
+    assert finding.subject == "Pod/shop/a"
+    assert finding.what.endswith("with the UIDs u1, u2")
+
+
 def test_disabled_pools_retirements_and_reservations_are_applied_after_the_claims() -> None:
     terminating_pool = spider_ip_pool("terminating", "10.7.0.0/16", "10.7.0.1")
     terminating_pool["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
