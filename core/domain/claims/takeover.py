@@ -92,12 +92,8 @@ class TakeoverPlan(NamedTuple):
 def plan_takeover(cluster: ForeignCluster) -> TakeoverPlan:
     """Plan the takeover of all data."""
     pools = [foreign.pool for foreign in cluster.pools]
-    records = {
-        (record.address, record.pool): record
-        for foreign in cluster.pools
-        for record in foreign.records
-    }
     findings = list(cluster.findings)
+    records = _records_of(cluster, findings)
     one_per_pod = _one_per_pod(cluster.endpoints, records, findings)
     endpoints = {
         key: _with_distinct_addresses(endpoint, findings)
@@ -105,7 +101,9 @@ def plan_takeover(cluster: ForeignCluster) -> TakeoverPlan:
     }
     findings += _record_differences(endpoints.values(), records)
     taken_addresses = {
-        address for endpoint in endpoints.values() for address, _ in endpoint.addresses()
+        address: (endpoint.key, pool)
+        for endpoint in endpoints.values()
+        for address, pool in endpoint.addresses()
     }
     existing_endpoints = {endpoint.key for endpoint in cluster.endpoints}
     orphans = _orphans(records.values(), existing_endpoints, taken_addresses, findings)
@@ -155,6 +153,28 @@ def remaining_plan(
         or not pools[command.name].retiring
     )
     return plan._replace(first=first, endpoints=missing_endpoints, last=last)
+
+
+def _records_of(cluster: ForeignCluster, findings: list[Finding]) -> Records:
+    """The records of all pools. Of two records of an address in a pool, the last one counts."""
+    users = {
+        (address, endpoint.key)
+        for endpoint in cluster.endpoints
+        for address, _ in endpoint.addresses()
+    }
+    records: Records = {}
+    for record in (record for foreign in cluster.pools for record in foreign.records):
+        other = records.get((record.address, record.pool), record)
+        records[record.address, record.pool] = record
+        # ``_without_duplicates`` reports endpoints with the same address.
+        if other != record and (other.address, other.key) not in users:
+            what = f"{record.address} is recorded for {_pod_of(other)} and for {_pod_of(record)}"
+            findings.append(Finding(f"SpiderIPPool/{record.pool}", what, "the last one counts"))
+    return records
+
+
+def _pod_of(record: AllocatedIP) -> str:
+    return f"{'/'.join(record.key)} of UID {record.uid}"
 
 
 def _one_per_pod(
@@ -316,24 +336,30 @@ def _record_differences(endpoints: Iterable[Endpoint], records: Records) -> Iter
 def _orphans(
     records: Iterable[AllocatedIP],
     existing_endpoints: Collection[Key],
-    taken_addresses: set[str],
+    taken_addresses: dict[str, tuple[Key, str]],
     findings: list[Finding],
 ) -> list[AllocatedIP]:
     """The records whose addresses no endpoint has; extends ``taken_addresses`` and ``findings``.
 
-    A record is left out if its Pod has an endpoint with other addresses: the address has leaked.
+    A record is left out if another pool has its address in use, or if its Pod has an endpoint with
+    other addresses: the address has leaked. ``taken_addresses``: address -> its Pod and pool.
     """
     orphan_records = []
     for record in records:
-        if record.address in taken_addresses:
-            continue
         subject = f"SpiderIPPool/{record.pool}"
+        if record.address in taken_addresses:
+            key, pool = taken_addresses[record.address]
+            if pool != record.pool:
+                what = f"{record.address} is recorded for {'/'.join(record.key)}"
+                done = f"not taken over: {'/'.join(key)} has the address, in SpiderIPPool/{pool}"
+                findings.append(Finding(subject, what, done))
+            continue  # ``_record_differences`` has compared the Pods of one pool
         if record.key in existing_endpoints:
             pod = "/".join(record.key)
             what = f"{record.address} is recorded for {pod}, which has other addresses"
             findings.append(Finding(subject, what, "leaked: not taken over"))
             continue
-        taken_addresses.add(record.address)
+        taken_addresses[record.address] = record.key, record.pool
         orphan_records.append(record)
         what = f"{record.address} is recorded for {'/'.join(record.key)}, which has no endpoint"
         findings.append(Finding(subject, what, "kept for the Pod until it is proved to be gone"))

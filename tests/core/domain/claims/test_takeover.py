@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.domain.claims.takeover import TakeoverPlan, plan_takeover, remaining_plan
+from core.domain.claims.takeover import Finding, TakeoverPlan, plan_takeover, remaining_plan
 from core.domain.configuration.commands import ApplyPool, ApplyReservation, RetirePool
 from core.domain.model import Route
 from tests.core.manifests.spiderpool_dumps import (
@@ -283,6 +283,42 @@ def test_records_of_two_uids_of_a_pod_without_an_endpoint_are_reported() -> None
     finding = plan.findings[-1]
     assert finding.subject == "Pod/shop/a"
     assert finding.what.endswith("with the UIDs u1, u2")
+
+
+@pytest.mark.parametrize("has_endpoint", [True, False])
+def test_a_record_whose_address_is_taken_from_another_pool_is_reported(
+    *, has_endpoint: bool
+) -> None:
+    nic = spider_nic("10.6.0.1/16", "p")
+    plan = plan_takeover(
+        spiderpool_cluster(
+            spider_ip_pool("p", NET, IPS, allocations={"10.6.0.1": "shop/a ua"}),
+            spider_ip_pool("q", NET, IPS, allocations={"10.6.0.1": "shop/b ub"}),
+            *([spider_endpoint("a", "ua", nic)] if has_endpoint else []),
+        )
+    )
+
+    assert claimed(plan) == {"10.6.0.1": "a"}
+    assert plan.findings[-1] == Finding(
+        "SpiderIPPool/q",
+        "10.6.0.1 is recorded for shop/b",
+        "not taken over: shop/a has the address, in SpiderIPPool/p",
+    )
+
+
+def test_two_different_records_of_one_address_in_one_pool_are_reported() -> None:
+    plan = plan_takeover(
+        spiderpool_cluster(
+            spider_ip_pool("p", NET, IPS, allocations={"10.6.0.1": "shop/b ub"}),
+            spider_ip_pool("p", NET, IPS, allocations={"10.6.0.1": "shop/a ua"}),
+            spider_endpoint("a", "ua", spider_nic("10.6.0.1/16", "p")),
+        )
+    )
+
+    assert claimed(plan) == {"10.6.0.1": "a"}
+    assert [finding.what for finding in plan.findings] == [
+        "10.6.0.1 is recorded for shop/b of UID ub and for shop/a of UID ua"
+    ]
 
 
 def test_disabled_pools_retirements_and_reservations_are_applied_after_the_claims() -> None:
