@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address, parse_cidr
-from core.domain.claims.takeover import AllocatedIP, ForeignCluster, ForeignPool
+from core.domain.claims.takeover import AllocatedIP, Finding, ForeignCluster, ForeignPool
 from core.domain.configuration.commands import ApplyPool, ApplyReservation, ApplySubnet
 from core.domain.model import (
     Endpoint,
@@ -28,6 +28,7 @@ from core.domain.model import (
     pod_holder,
     stateful_holder,
 )
+from core.domain.validation.common_rules import shortened
 from core.errors import BadInput, Refused
 from core.manifests.commands import apply_command
 from core.manifests.kinds.endpoints import EndpointNic, EndpointReport
@@ -76,11 +77,12 @@ def read_spiderpool(values: Iterable[tuple[str, object]]) -> Dump:
     subnets: list[Subnet] = []
     reservations: list[Reservation] = []
     endpoints: list[Endpoint] = []
+    findings: list[Finding] = []
     skipped: Counter[str] = Counter()
     for location, value in values:
         kind = value.get("kind") if isinstance(value, Mapping) else None
         if kind == "SpiderEndpoint":
-            endpoints.append(_endpoint(value, location))
+            endpoints.append(_endpoint(value, location, findings))
         elif kind not in PARSED_KINDS:
             skipped[str(kind)[:80]] += 1
         else:
@@ -94,7 +96,9 @@ def read_spiderpool(values: Iterable[tuple[str, object]]) -> Dump:
                     subnets.append(subnet)
                 case _, Reservation() as reservation:
                     reservations.append(reservation)
-    cluster = ForeignCluster(tuple(pools), tuple(subnets), tuple(reservations), tuple(endpoints))
+    cluster = ForeignCluster(
+        tuple(pools), tuple(subnets), tuple(reservations), tuple(endpoints), tuple(findings)
+    )
     return Dump(cluster, dict(skipped))
 
 
@@ -169,7 +173,7 @@ def _allocated_ips(pool: Pool, status: object, location: str) -> tuple[Allocated
     return tuple(entries)
 
 
-def _endpoint(value: object, location: str) -> Endpoint:
+def _endpoint(value: object, location: str, findings: list[Finding]) -> Endpoint:
     body = convert(value, _EndpointManifest, f"{location} (SpiderEndpoint)")
     metadata, status = body.metadata, body.status
     namespace, current = metadata.namespace or "default", status.current
@@ -182,6 +186,13 @@ def _endpoint(value: object, location: str) -> Endpoint:
         if fixed_kind is None
         else stateful_holder(fixed_kind, namespace, metadata.name)
     )
+    nics = []
+    for nic in current.ips:
+        routes, faults = _routes(nic)
+        nics.append(_nic(nic, routes, where))
+        done = "the addresses are taken over without this route"
+        subject = f"SpiderEndpoint/{namespace}/{metadata.name}"
+        findings += [Finding(subject, fault, done) for fault in faults]
     return Endpoint(
         namespace,
         metadata.name,
@@ -190,11 +201,28 @@ def _endpoint(value: object, location: str) -> Endpoint:
         holder,
         status.owner_controller_type,
         status.owner_controller_name or metadata.name,
-        tuple(_nic(nic, where) for nic in current.ips),
+        tuple(nics),
     )
 
 
-def _nic(nic: EndpointNic, where: str) -> Nic:
+def _routes(nic: EndpointNic) -> tuple[tuple[Route, ...], list[str]]:
+    """The routes, and the faults of those that cannot be read."""
+    routes, faults = [], []
+    for route in nic.routes or ():
+        try:
+            is_one_family = parse_cidr(route.dst).family == parse_address(route.gw).family
+            fault = "" if is_one_family else "dst and gw are of different IP families"
+        except AddressSyntaxError as error:
+            fault = str(error)
+        if fault:
+            name = f"route {shortened(route.dst)} via {shortened(route.gw)}"
+            faults.append(f"{name} of {nic.interface or 'a NIC without a name'}: {fault}")
+        else:
+            routes.append(Route(route.dst, route.gw))
+    return tuple(routes), faults
+
+
+def _nic(nic: EndpointNic, routes: tuple[Route, ...], where: str) -> Nic:
     return Nic(
         nic.interface,
         _cidr(nic.ipv4, where),
@@ -204,7 +232,7 @@ def _nic(nic: EndpointNic, where: str) -> Nic:
         nic.ipv6_pool or "",
         nic.ipv6_gateway or "",
         clean_gateway=bool(nic.clean_gateway),
-        routes=tuple(Route(route.dst, route.gw) for route in nic.routes or ()),
+        routes=routes,
         vlan=nic.vlan or 0,
         mac=nic.mac or "",
     )

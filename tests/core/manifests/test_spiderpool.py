@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from core.domain.model import pod_holder, stateful_holder
+from core.domain.claims.takeover import plan_takeover
+from core.domain.model import Route, pod_holder, stateful_holder
 from core.errors import BadInput
 from core.manifests.spiderpool import read_spiderpool, values_in
 from tests.core.manifests.spiderpool_dumps import (
@@ -88,6 +89,33 @@ def test_kinds_without_addresses_are_skipped_and_counted() -> None:
     assert read_spiderpool(values_in([listing(coordinator, coordinator)])).skipped == {
         "SpiderCoordinator": 2
     }
+
+
+@pytest.mark.parametrize(
+    ("invalid", "fault"),
+    [
+        ({"dst": "10.9.0.0/16", "gw": "10.6.0.300"}, "'10.6.0.300'"),
+        ({"dst": "10.9.0.0/99", "gw": "10.6.0.254"}, "'10.9.0.0/99'"),
+        ({"dst": "fd00::/64", "gw": "10.6.0.254"}, "dst and gw are of different IP families"),
+    ],
+)
+def test_an_invalid_route_is_left_out_and_the_other_objects_are_planned(
+    invalid: dict[str, str], fault: str
+) -> None:
+    valid = {"dst": "10.8.0.0/16", "gw": "10.6.0.254"}
+    with_route = spider_nic("10.6.0.1/16", "p", "net1", routes=[invalid, valid])
+    cluster = spiderpool_cluster(
+        spider_endpoint("a", "ua", spider_nic("10.6.0.1/16", "p")),
+        spider_endpoint("b", "ub", with_route | {"ipv6": "fd00::2/64", "ipv6Pool": "p6"}),
+        spider_endpoint("c", "uc", spider_nic("10.6.0.3/16", "p")),
+    )
+
+    assert cluster.endpoints[1].nics[0].routes == (Route(**valid),)
+    plan = plan_takeover(cluster)
+    assert [endpoint.name for endpoint in plan.endpoints] == ["a", "b", "c"]
+    assert plan.findings[0].subject == "SpiderEndpoint/shop/b"
+    assert plan.findings[0].what.startswith(f"route {invalid['dst']} via {invalid['gw']} of net1:")
+    assert fault in plan.findings[0].what
 
 
 def pool_with_invalid_address() -> RawObject:
