@@ -117,15 +117,24 @@ def values_in(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
         try:
             value = msgspec.json.decode(text)
         except msgspec.DecodeError as error:
-            raise BadInput(
-                f"the text is not JSON: {error}",
-                remedy="export the objects again with `kubectl get -o json`",
-            ) from None
+            yield from _flow_mapping(text, error)
+            continue
         items = value.get("items")
         if isinstance(items, list):
             yield from ((f"items[{index}]", item) for index, item in enumerate(items))
         else:
             yield "object", value
+
+
+def _flow_mapping(text: str, json_error: msgspec.DecodeError) -> list[tuple[str, object]]:
+    """The objects of a YAML text that starts as JSON does. Raises BadInput."""
+    try:
+        return list(objects(text))
+    except BadInput as error:
+        raise BadInput(
+            f"the text is neither JSON ({json_error}) nor YAML ({error.message})",
+            remedy="export the objects again with `kubectl get -o json`",
+        ) from None
 
 
 def _parts(text: str) -> list[str]:

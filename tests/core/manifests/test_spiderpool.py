@@ -144,6 +144,17 @@ def test_the_error_names_the_unreadable_field(unreadable: RawObject, words: str)
         read_spiderpool(values_in([listing(spider_ip_pool("ok", "10.7.0.0/16"), unreadable)]))
 
 
-def test_a_text_that_starts_like_json_but_is_not_json_is_refused() -> None:
-    with pytest.raises(BadInput, match="not JSON"):
+def test_a_yaml_flow_mapping_is_read_as_yaml() -> None:
+    items = [spider_ip_pool("p", "10.6.0.0/16"), spider_reserved_ip("r", "10.6.0.7")]
+    cluster = {"apiVersion": "v1", "kind": "List", "items": items}
+    flow = yaml.safe_dump(cluster, default_flow_style=True)
+    text = f"{flow}\n---\n{yaml.safe_dump(spider_ip_pool('q', '10.7.0.0/16'))}"
+
+    pools = read_spiderpool(values_in([text])).cluster.pools
+
+    assert [foreign.pool.name for foreign in pools] == ["p", "q"]
+
+
+def test_a_text_that_is_neither_json_nor_yaml_is_refused() -> None:
+    with pytest.raises(BadInput, match=r"neither JSON .* nor YAML"):
         read_spiderpool(values_in(["{"]))
