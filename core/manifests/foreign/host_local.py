@@ -42,6 +42,7 @@ from core.manifests.foreign.pods import (
     read_pods,
     split_by_kind,
 )
+from core.manifests.foreign.pool_routes import with_routes
 from core.manifests.kinds.records import OpenMetadata
 from core.manifests.spiderpool import Dump, convert
 
@@ -167,7 +168,7 @@ def read_host_local(nodes: Sequence[NodeFiles], values: Iterable[tuple[str, obje
         *_addresses_with_file(files, ranges, pods, findings),
         *_addresses_without_file(files, ranges, pods, findings),
     ]
-    pools = _pools(ranges, allocations, {node.node for node in nodes})
+    pools = _pools(ranges, allocations, {node.node for node in nodes}, findings)
     cluster = cluster_of(pools, allocations, pods)
     return Dump(cluster._replace(findings=(*findings, *cluster.findings)), skipped)
 
@@ -372,7 +373,10 @@ def _addresses_without_file(
 
 
 def _pools(
-    ranges: Iterable[_NetworkRange], allocations: Iterable[PodAddress], nodes: set[str]
+    ranges: Iterable[_NetworkRange],
+    allocations: Iterable[PodAddress],
+    nodes: set[str],
+    findings: list[Finding],
 ) -> list[Pool]:
     by_pool: defaultdict[str, list[_NetworkRange]] = defaultdict(list)
     for network_range in ranges:
@@ -380,10 +384,16 @@ def _pools(
     used: defaultdict[str, list[int]] = defaultdict(list)
     for allocation in allocations:
         used[allocation.pool].append(allocation.address.value)
-    return [_pool(name, by_pool[name], used[name], nodes) for name in sorted(by_pool)]
+    return [_pool(name, by_pool[name], used[name], nodes, findings) for name in sorted(by_pool)]
 
 
-def _pool(name: str, ranges: Sequence[_NetworkRange], used: list[int], nodes: set[str]) -> Pool:
+def _pool(
+    name: str,
+    ranges: Sequence[_NetworkRange],
+    used: list[int],
+    nodes: set[str],
+    findings: list[Finding],
+) -> Pool:
     cidr = ranges[0].cidr
     addresses = AddressSet.from_values(used, cidr.family)
     for network_range in ranges:
@@ -391,15 +401,15 @@ def _pool(name: str, ranges: Sequence[_NetworkRange], used: list[int], nodes: se
     gateways = {network_range.gateway for network_range in ranges}
     routes = {network_range.routes for network_range in ranges if network_range.routes}
     range_nodes = {network_range.node for network_range in ranges}
-    return Pool(
+    pool = Pool(
         name,
         cidr.family,
         str(cidr),
         tuple(addresses.to_items()),
         gateway=gateways.pop() if len(gateways) == 1 else "",
-        routes=routes.pop() if len(routes) == 1 else None,
         node_names=() if "" in range_nodes or range_nodes >= nodes else tuple(sorted(range_nodes)),
         multus_names=tuple(
             sorted({network_range.nad for network_range in ranges if network_range.nad})
         ),
     )
+    return with_routes(pool, routes.pop() if len(routes) == 1 else (), findings)

@@ -22,6 +22,7 @@ from core.domain.addresses.ip_address import (
     Address,
     Cidr,
 )
+from core.domain.claims.takeover import Finding
 from core.domain.model import Pool, Route
 from core.errors import BadInput
 from core.manifests.foreign.ipam_configurations import (
@@ -46,6 +47,7 @@ from core.manifests.foreign.pods import (
     read_pods,
     split_by_kind,
 )
+from core.manifests.foreign.pool_routes import with_routes
 from core.manifests.kinds.records import OpenMetadata
 from core.manifests.spiderpool import Dump, convert
 
@@ -109,13 +111,14 @@ def read_whereabouts(values: Iterable[tuple[str, object]]) -> Dump:
     slices = read_node_slices(by_kind[NODE_SLICE_KIND])
     _require_slices(networks, slices)
     pools, allocations = [], []
+    findings: list[Finding] = []
     for location, value in by_kind["IPPool"]:
-        pool, pool_allocations = _pool(value, location, networks, slices)
+        pool, pool_allocations = _pool(value, location, networks, slices, findings)
         pools.append(pool)
         allocations += pool_allocations
     cluster = cluster_of(pools, allocations, read_pods(by_kind["Pod"]))
-    findings = (*cluster.findings, *findings_of(slices))
-    return Dump(cluster._replace(findings=findings), skipped)
+    findings += (*cluster.findings, *findings_of(slices))
+    return Dump(cluster._replace(findings=tuple(findings)), skipped)
 
 
 def _require_slices(networks: list[_NetworkRange], slices: list[NodeSlice]) -> None:
@@ -135,7 +138,11 @@ def _require_slices(networks: list[_NetworkRange], slices: list[NodeSlice]) -> N
 
 
 def _pool(
-    value: object, location: str, networks: list[_NetworkRange], slices: list[NodeSlice]
+    value: object,
+    location: str,
+    networks: list[_NetworkRange],
+    slices: list[NodeSlice],
+    findings: list[Finding],
 ) -> tuple[Pool, list[PodAddress]]:
     body = convert(value, _PoolManifest, f"{location} (IPPool)")
     name = body.metadata.name
@@ -169,10 +176,10 @@ def _pool(
         str(cidr),
         tuple(addresses.to_items()),
         gateway=gateway,
-        routes=routes.pop() if len(routes) == 1 else None,
         node_names=(node_slice.node,) if node_slice else (),
         multus_names=tuple(sorted(network.name for network in own_networks)),
     )
+    pool = with_routes(pool, routes.pop() if len(routes) == 1 else (), findings)
     return pool, allocations
 
 

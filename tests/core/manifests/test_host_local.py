@@ -16,6 +16,7 @@ from core.errors import BadInput
 from core.manifests.foreign.host_local import NodeFiles, read_host_local
 from core.manifests.foreign.ipam_configurations import NETWORK_KIND
 from core.manifests.foreign.pods import NETWORK_STATUS
+from tests.core.manifests.simulated_import import refusals_of_import
 
 RawObject = dict[str, Any]
 
@@ -110,13 +111,36 @@ def test_a_pool_excludes_the_gateway_and_the_ipv4_broadcast_address(
     assert (from_list.pool.ips, from_list.pool.gateway) == (ips, gateway)
 
 
-def test_a_pool_has_the_routes_of_the_configuration() -> None:
-    routes = [{"dst": "10.0.0.0/8", "gw": "10.6.0.2"}, {"dst": "0.0.0.0/0"}]
-    configuration = conflist(subnet="10.6.0.0/24", routes=routes)
+def test_a_pool_has_the_routes_of_the_configuration_for_its_family() -> None:
+    """A route without next hop uses the gateway; the default route is the gateway of the pool."""
+    routes = [
+        *({"dst": "10.0.0.0/8", "gw": "10.6.0.2"}, {"dst": "10.1.0.0/16"}, {"dst": "0.0.0.0/0"}),
+        *({"dst": "::/0"}, {"dst": "fd01::/64", "gw": "fd00:6::2"}),
+    ]
+    ranges = [[one_range("10.6.0.0/24")], [one_range("fd00:6::/64")]]
+    files = node("node-a", "10.6.0.5", configuration=conflist(ranges=ranges, routes=routes))
+    cluster = read([files], pod("web-0", "node-a", "10.6.0.5"))
 
-    (foreign,) = read([node("node-a", configuration=configuration)]).pools
+    assert [(foreign.pool.gateway, foreign.pool.routes) for foreign in cluster.pools] == [
+        ("10.6.0.1", (Route("10.0.0.0/8", "10.6.0.2"), Route("10.1.0.0/16", "10.6.0.1"))),
+        ("fd00:6::1", (Route("fd01::/64", "fd00:6::2"),)),
+    ]
+    assert refusals_of_import(cluster) == []
+    assert cluster.findings == ()
 
-    assert foreign.pool.routes == (Route("10.0.0.0/8", "10.6.0.2"), Route("0.0.0.0/0", gw=""))
+
+@pytest.mark.parametrize("gateway", ["10.9.0.1", "gateway"])
+def test_a_route_that_no_pool_can_have_is_reported_and_the_addresses_are_taken_over(
+    gateway: str,
+) -> None:
+    routes = [{"dst": "10.0.0.0/8", "gw": gateway}]
+    files = node("node-a", "10.6.0.5", configuration=conflist(subnet="10.6.0.0/24", routes=routes))
+    cluster = read([files], pod("web-0", "node-a", "10.6.0.5"))
+
+    assert cluster.pools[0].pool.routes is None
+    assert refusals_of_import(cluster) == []
+    [(what, _)] = findings_of(cluster)
+    assert what.startswith(f"route 10.0.0.0/8 via {gateway}:")
 
 
 def test_ranges_of_one_subnet_on_several_nodes_become_one_pool() -> None:

@@ -13,6 +13,7 @@ from core.errors import BadInput
 from core.manifests.foreign.ipam_configurations import NETWORK_KIND
 from core.manifests.foreign.pods import NETWORK_STATUS
 from core.manifests.foreign.whereabouts import read_whereabouts
+from tests.core.manifests.simulated_import import refusals_of_import
 
 RawObject = dict[str, Any]
 
@@ -114,6 +115,23 @@ def test_a_pool_has_bounds_exclusions_gateway_and_routes_of_the_network() -> Non
     assert foreign.pool.gateway == "10.6.0.1"
     assert foreign.pool.routes == (Route("10.0.0.0/8", "10.6.0.2"),)
     assert foreign.pool.multus_names == ("shop/lan",)
+
+
+@pytest.mark.parametrize(
+    ("gateway", "findings"),
+    [
+        ("10.6.0.1", []),
+        ("", ["route 0.0.0.0/0 via no gateway: 0.0.0.0/0 is the default route: use spec.gateway"]),
+    ],
+)
+def test_a_network_with_a_default_route_is_imported(gateway: str, findings: list[str]) -> None:
+    lan = network("lan", range="10.6.0.0/24", gateway=gateway, routes=[{"dst": "0.0.0.0/0"}])
+    pool = ip_pool("10.6.0.0-24", "10.6.0.0/24", {"5": {"podref": "shop/web-0"}})
+    cluster = read(pool, lan, running_pod("web-0"))
+
+    assert (cluster.pools[0].pool.gateway, cluster.pools[0].pool.routes) == (gateway, None)
+    assert refusals_of_import(cluster) == []
+    assert [finding.what for finding in cluster.findings] == findings
 
 
 def test_a_gateway_in_the_range_is_excluded_unless_a_pod_uses_it() -> None:
