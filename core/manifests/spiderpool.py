@@ -17,6 +17,7 @@ from msgspec import Struct
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address, parse_cidr
 from core.domain.claims.takeover import AllocatedIP, Finding, ForeignCluster, ForeignPool
 from core.domain.configuration.commands import ApplyPool, ApplyReservation, ApplySubnet
+from core.domain.fixed.fixed_address_owners import IPAM_CLAIM_SUFFIX
 from core.domain.model import (
     Endpoint,
     FixedKind,
@@ -188,6 +189,8 @@ def _endpoint(value: object, location: str, findings: list[Finding]) -> Endpoint
     namespace, current = metadata.namespace or "default", status.current
     where = f"{location} (SpiderEndpoint {namespace}/{metadata.name})"
     fixed_kind = FIXED_KINDS.get(status.owner_controller_type)
+    if metadata.name.endswith(IPAM_CLAIM_SUFFIX):
+        fixed_kind = "ipamclaim"  # of Orbweaver's own report, whose owner is the Pod
     if any(owner.kind == "Pod" for owner in metadata.owner_references or ()):
         fixed_kind = None  # Kubernetes deletes this SpiderEndpoint with its Pod
     holder = (

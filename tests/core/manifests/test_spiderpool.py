@@ -6,9 +6,11 @@ import pytest
 import yaml
 
 from core.domain.claims.takeover import plan_takeover
-from core.domain.model import Route, pod_holder, stateful_holder
+from core.domain.evolution import Ledger
+from core.domain.model import Endpoint, Nic, Route, pod_holder, stateful_holder
 from core.errors import BadInput
 from core.manifests.spiderpool import read_spiderpool, values_in
+from ops.kubernetes.status_reports import endpoint_report
 from tests.core.manifests.spiderpool_dumps import (
     RawObject,
     listing,
@@ -77,6 +79,29 @@ def test_only_an_endpoint_that_outlives_its_pod_has_a_stateful_holder(
     )
 
     assert spiderpool_cluster(sample).endpoints[0].holder == holder
+
+
+@pytest.mark.parametrize(
+    ("name", "owner_kind", "holder"),
+    [
+        ("web-0", "StatefulSet", stateful_holder("statefulset", "shop", "web-0")),
+        ("vm", "VirtualMachine", stateful_holder("vm", "shop", "vm")),
+        ("lan.ipamclaim", "Pod", stateful_holder("ipamclaim", "shop", "lan.ipamclaim")),
+        ("web-x", "Deployment", pod_holder("u")),
+    ],
+)
+def test_the_holder_of_a_reported_endpoint_is_read_again(
+    name: str, owner_kind: str, holder: str
+) -> None:
+    """After the loss of etcd, the import reads the reports of Orbweaver."""
+    nic = Nic("eth0", ipv4="10.6.0.1/16", ipv4_pool="p")
+    endpoint = Endpoint("shop", name, "u", "node-a", holder, owner_kind, "owner", (nic,))
+    ledger = Ledger()
+    ledger.endpoints[endpoint.key] = endpoint
+    report = endpoint_report(ledger, endpoint.key)
+    assert report is not None
+
+    assert spiderpool_cluster(report).endpoints == (endpoint,)
 
 
 def test_kinds_without_addresses_are_skipped_and_counted() -> None:
