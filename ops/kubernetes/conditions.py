@@ -40,10 +40,19 @@ def refusal_condition(error: Refused | BadInput) -> DesiredCondition:
     )
 
 
+def is_refused(body: Object) -> bool:
+    """Whether the latest condition Ready says that the spec was refused."""
+    return any(
+        (condition["type"], condition["status"]) == (READY_TYPE, "False")
+        and condition["reason"] != DRAINING_TYPE
+        for condition in _conditions(body)
+    )
+
+
 def draining_conditions(message: str) -> tuple[DesiredCondition, DesiredCondition]:
     """The conditions of an object that is being deleted while in use."""
     return (
-        DesiredCondition(READY_TYPE, "False", "Draining", message),
+        DesiredCondition(READY_TYPE, "False", DRAINING_TYPE, message),
         DesiredCondition(DRAINING_TYPE, "True", "InUse", message),
     )
 

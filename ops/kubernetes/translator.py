@@ -20,7 +20,12 @@ from core.kubernetes.api_client import Object
 from core.kubernetes.informer import Informer, ObjectKey
 from core.kubernetes.work_queue import WorkQueue
 from core.process.concurrency import until_first
-from ops.kubernetes.conditions import APPLIED_CONDITION, draining_conditions, refusal_condition
+from ops.kubernetes.conditions import (
+    APPLIED_CONDITION,
+    draining_conditions,
+    is_refused,
+    refusal_condition,
+)
 from ops.kubernetes.custom_resource_writer import ObjectWriter
 from ops.kubernetes.inheritance import inherited_fields
 from ops.kubernetes.object_finalizer import ObjectFinalizer
@@ -154,7 +159,10 @@ class Translator:
         return bool(reason)
 
     async def _finalize(self, item: Item, body: Object) -> None:
-        reason = await self._drain(item)
+        former = value_in_log(self._commands.ledger, item.kind, item.name)
+        # A refused object has not created the value of its name, which ``orbctl apply`` may have.
+        is_foreign = former is not None and not custom_resource_uid(former) and is_refused(body)
+        reason = "" if is_foreign else await self._drain(item)
         if reason:
             self._status.set_conditions(item.kind, body, draining_conditions(reason))
             return

@@ -281,6 +281,20 @@ async def test_pools_and_reservations_without_a_resource_stay_in_the_log(
     assert cluster.ledger.reservations.keys() == {"reserved"}
 
 
+async def test_deleting_a_refused_resource_keeps_the_pool_that_it_did_not_create(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    await cluster.node.apply(node_harness.pool("blue", "10.7.0.50", subnet="10.7.0.0/16"))
+    create(server, pool("blue"))
+    await cluster.until_condition("SpiderIPPool", "blue", "Ready", "False")
+
+    server.request("DELETE", path_of("SpiderIPPool", "blue"))
+    await cluster.until(lambda: is_gone(server, "SpiderIPPool", "blue"))
+    await cluster.until_idle()
+
+    assert not cluster.ledger.pools["blue"].retiring
+
+
 async def test_the_resource_of_an_automatic_pool_is_not_applied_to_the_log(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
