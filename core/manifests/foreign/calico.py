@@ -8,12 +8,14 @@ without a Pod, such as those of tunnels, become reservations.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from msgspec import Struct
 
 from core.domain.addresses.ip_address import Address, parse_cidr
+from core.domain.claims.takeover import Finding
 from core.domain.model import Pool, Reservation
+from core.domain.validation.common_rules import shortened
 from core.errors import BadInput
 from core.manifests.foreign.pods import (
     FIRST_INTERFACE,
@@ -26,10 +28,19 @@ from core.manifests.foreign.pods import (
 from core.manifests.kinds.records import OpenMetadata
 from core.manifests.spiderpool import Dump, convert
 
+POD_USE: Final = "Workload"
+"""The entry of ``allowedUses`` for addresses of Pods; a pool without entries has it too."""
 
-class _PoolSpec(Struct, frozen=True):
+EVERY_OBJECT: Final = ("", "all()")
+"""Selectors that select everything."""
+
+
+class _PoolSpec(Struct, rename="camel", frozen=True):
     cidr: str
     disabled: bool = False
+    node_selector: str = ""
+    namespace_selector: str = ""
+    allowed_uses: list[str] | None = None
 
 
 class _PoolManifest(Struct, frozen=True):
@@ -62,7 +73,8 @@ class _UsedAddress(NamedTuple):
 def read_calico(values: Iterable[tuple[str, object]]) -> Dump:
     """Parse pairs of (location, object)."""
     by_kind, skipped = split_by_kind(values, ("IPPool", "IPAMBlock", "Pod"))
-    pools = [_pool(value, location) for location, value in by_kind["IPPool"]]
+    findings: list[Finding] = []
+    pools = [_pool(value, location, findings) for location, value in by_kind["IPPool"]]
     allocations, reserved = [], []
     for location, value in by_kind["IPAMBlock"]:
         for used in _used_addresses(value, location):
@@ -72,11 +84,13 @@ def read_calico(values: Iterable[tuple[str, object]]) -> Dump:
             else:
                 allocations.append(PodAddress(used.address, pool, used.pod, FIRST_INTERFACE))
     pods = read_pods(by_kind["Pod"])
-    return Dump(cluster_of(pools, allocations, pods, _reservations(reserved)), skipped)
+    cluster = cluster_of(pools, allocations, pods, _reservations(reserved))
+    return Dump(cluster._replace(findings=(*findings, *cluster.findings)), skipped)
 
 
-def _pool(value: object, location: str) -> Pool:
+def _pool(value: object, location: str, findings: list[Finding]) -> Pool:
     body = convert(value, _PoolManifest, f"{location} (IPPool)")
+    findings += _selector_findings(body)
     cidr = read_cidr(body.spec.cidr, f"{location} (IPPool {body.metadata.name})")
     first, last = Address(cidr.family, cidr.first), Address(cidr.family, cidr.last)
     return Pool(
@@ -84,8 +98,25 @@ def _pool(value: object, location: str) -> Pool:
         cidr.family,
         str(cidr),
         ips=(f"{first}-{last}",),
-        disabled=body.spec.disabled,
+        disabled=body.spec.disabled or not _serves_pods(body.spec),
     )
+
+
+def _serves_pods(spec: _PoolSpec) -> bool:
+    return not spec.allowed_uses or POD_USE in spec.allowed_uses
+
+
+def _selector_findings(body: _PoolManifest) -> Iterator[Finding]:
+    """A finding for each selector: a pool has label selectors, Calico expressions of its own."""
+    spec = body.spec
+    for field, text, affinity in (
+        ("nodeSelector", spec.node_selector, "nodeAffinity"),
+        ("namespaceSelector", spec.namespace_selector, "namespaceAffinity"),
+    ):
+        if text.strip() not in EVERY_OBJECT:
+            what = f"{field} is {shortened(text)}"
+            done = f"not taken over: set {affinity} of the pool before Pods use it"
+            yield Finding(f"pool/{body.metadata.name}", what, done)
 
 
 def _used_addresses(value: object, location: str) -> Iterator[_UsedAddress]:

@@ -49,6 +49,26 @@ def test_a_disabled_pool_stays_disabled() -> None:
     assert read(ip_pool(disabled=True)).cluster.pools[0].pool.disabled
 
 
+@pytest.mark.parametrize(
+    ("uses", "disabled"),
+    [(["Tunnel"], True), (["LoadBalancer"], True), (["Workload", "Tunnel"], False), ([], False)],
+)
+def test_a_pool_that_is_not_for_pods_is_disabled(uses: list[str], *, disabled: bool) -> None:
+    assert read(ip_pool(allowedUses=uses)).cluster.pools[0].pool.disabled is disabled
+
+
+def test_selectors_of_a_pool_are_reported_because_they_are_not_taken_over() -> None:
+    selectors = {"nodeSelector": "zone == 'a'", "namespaceSelector": "team == 'b'"}
+
+    findings = read(ip_pool(**selectors)).cluster.findings
+
+    assert [finding.what for finding in findings] == [
+        "nodeSelector is zone == 'a'",
+        "namespaceSelector is team == 'b'",
+    ]
+    assert read(ip_pool(nodeSelector="all()")).cluster.findings == ()
+
+
 def test_an_address_of_a_deleted_pod_is_reported_as_leaked() -> None:
     cluster = read(ip_pool(), block("10.6.0.64/32", [0], POD)).cluster
 
