@@ -40,6 +40,13 @@ ALLOCATED: Final = DesiredCondition(
     "IPsAllocated", "True", "SuccessfulAllocation", "the addresses belong to this claim"
 )
 
+RELEASED: Final = DesiredCondition(
+    ALLOCATED.type,
+    "False",
+    "Released",
+    "the addresses were released; the next ADD allocates others",
+)
+
 REASONS: Final[Mapping[str, str]] = {
     "used-out": "SubnetExhausted",
     "conflict": "IPAddressConflict",
@@ -112,7 +119,7 @@ class ClaimReporter:
 
     async def _write(self, key: ObjectKey) -> None:
         stored = self.claims.seen.objects.get(key)
-        desired = self._desired(key, exists=stored is not None)
+        desired = self._desired(key, stored)
         if stored is None or desired is None or is_being_deleted(stored) or _has(stored, desired):
             return
         other_conditions = [
@@ -139,15 +146,22 @@ class ClaimReporter:
         else:
             self.writes += 1
 
-    def _desired(self, key: ObjectKey, *, exists: bool) -> ClaimStatus | None:
-        """The status from the addresses or the last refusal; None if no ADD named the claim."""
+    def _desired(self, key: ObjectKey, stored: Object | None) -> ClaimStatus | None:
+        """The status from the addresses or the last refusal; None if no ADD named the claim.
+
+        A status of this reporter whose addresses an operator has released ends with RELEASED.
+        """
         endpoint = self._endpoint(key)
-        if endpoint is not None or not exists:
+        if endpoint is not None or stored is None:
             self._refusals.pop(key, None)
         if endpoint is not None:
             return _of_endpoint(endpoint)
         refusal = self._refusals.get(key)
-        return None if refusal is None else _of_refusal(refusal)
+        if refusal is not None:
+            return _of_refusal(refusal)
+        if stored is not None and not is_new(stored, ALLOCATED):
+            return ClaimStatus({"ips": []}, RELEASED)
+        return None
 
     def _endpoint(self, key: ObjectKey) -> Endpoint | None:
         """The endpoint of a claim; None if the endpoint of this name has another holder."""

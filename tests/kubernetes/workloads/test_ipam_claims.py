@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from core.allocation.refusal_recorder import RefusalRecorder
+from core.allocation.releaser import Releaser, ReleaseRequest
+from core.domain.claims.claim_decisions import ReleaseDecision
 from core.domain.fixed.fixed_address_owners import FixedSettings
 from core.domain.fixed.ipam_claims import pod_of_nic
 from core.errors import AddressesUsedOut
@@ -280,6 +282,31 @@ async def test_the_reporter_writes_addresses_and_pod_and_keeps_conditions_of_oth
     allocated = conditions["IPsAllocated"]
     assert (allocated["status"], allocated["reason"]) == ("True", "SuccessfulAllocation")
     assert reporter.writes == 2
+
+
+async def test_the_claim_status_shows_no_address_that_was_released(
+    server_with_claim: ApiServer,
+    agent: AgentHarness,
+    cluster: Cluster,
+    controllers: ControllersHarness,
+) -> None:
+    node = controllers.node
+    writer = Writer(controllers.store, node.keys, "orbctl-of-the-release")
+    await writer.open()
+    releaser = Releaser(controllers.store, node.keys, writer, node.cooldown)
+    async with reporting(server_with_claim, controllers):
+        await add(agent, cluster, create_launcher(server_with_claim, "launcher-1"))
+        await until(lambda: status(server_with_claim).get("ips"))
+        await releaser.release(
+            ("shop", "vm1.lan.ipamclaim"),
+            lambda _: ReleaseDecision(ends=True, why="an operator requested it"),
+            ReleaseRequest("operator", "the machine was moved", TEST_CAUSE),
+        )
+        await until(lambda: not status(server_with_claim)["ips"])
+    await writer.close()
+
+    (condition,) = status(server_with_claim)["conditions"]
+    assert (condition["status"], condition["reason"]) == ("False", "Released")
 
 
 async def test_the_claim_status_has_the_reason_for_a_missing_address(
