@@ -63,7 +63,12 @@ def read_network(value: object, location: str) -> NetworkConfiguration:
 
 
 def ipams_of(text: str, ipam_type: str, where: str) -> Iterator[NetworkIpam]:
-    """Yield each ``ipam`` of this type in a network configuration."""
+    """Yield each ``ipam`` of this type in a network configuration.
+
+    A configuration that does not contain the type is not parsed, so that it may be unreadable.
+    """
+    if ipam_type not in text:
+        return
     try:
         config = msgspec.json.decode(text, type=dict[str, Any])
     except msgspec.DecodeError as error:

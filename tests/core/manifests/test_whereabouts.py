@@ -263,6 +263,22 @@ def test_the_error_of_an_unreadable_network_names_the_network(ipam: RawObject) -
         read(ip_pool("10.6.0.0-24", "10.6.0.0/24"), network("lan", **ipam))
 
 
+@pytest.mark.parametrize(
+    ("text", "is_read"), [('{"type": "macvlan"', True), ('{"ipam": {"type": "whereabouts"}', False)]
+)
+def test_only_an_unreadable_network_with_whereabouts_stops_the_import(
+    text: str, *, is_read: bool
+) -> None:
+    broken = network("broken") | {"spec": {"config": text}}
+    objects = ip_pool("10.6.0.0-24", "10.6.0.0/24"), network("lan", range="10.6.0.0/24"), broken
+
+    if is_read:
+        assert read(*objects).pools[0].pool.multus_names == ("shop/lan",)
+    else:
+        with pytest.raises(BadInput, match="shop/broken"):
+            read(*objects)
+
+
 def test_the_address_of_a_stateful_set_replica_has_a_stateful_holder() -> None:
     pool = ip_pool("10.6.0.0-24", "10.6.0.0/24", {"5": {"podref": "shop/web-0"}})
 
