@@ -11,6 +11,7 @@ import pytest
 
 from core import __version__
 from core.settings.conf_file import OrbweaverConf, parse_conf
+from nodeagent.clusterip.pod_cgroups import BPFFS
 from nodeagent.settings.settings_loader import load_settings as load_agent_settings
 from ops.controller.settings import load_settings as load_controller_settings
 from ops.kubernetes.admission.configurations import WebhookClientConfig, configurations
@@ -323,13 +324,23 @@ def test_kubelet_root_dir_changes_the_mounts_of_kubelet_sockets() -> None:
     assert f"kubeletRootDir: {root}" in conf
 
 
+@pytest.mark.parametrize("profile", VALUES_PROFILES)
+def test_agents_and_the_clean_up_can_remove_pinned_programs_of_an_earlier_clusterip_setting(
+    profile: str, rendered_profiles: dict[str, list[Object]]
+) -> None:
+    for item in rendered_profiles[profile]:
+        if item["kind"] == "DaemonSet" and item["metadata"]["name"].startswith("orbweaver-"):
+            pod = item["spec"]["template"]["spec"]
+            assert paths_of(pod, "bpf") == (BPFFS, BPFFS)
+
+
 def paths_of(pod: Object, volume: str) -> tuple[str, str]:
-    """(directory on the node, directory in the first container) of a volume."""
+    """(directory on the node, directory in the first container that mounts it) of a volume."""
     (on_node,) = (item["hostPath"]["path"] for item in pod["volumes"] if item["name"] == volume)
     mounts = (
         mount["mountPath"]
-        for container in pod["containers"]
-        for mount in container["volumeMounts"]
+        for container in (*pod["containers"], *pod["initContainers"])
+        for mount in container.get("volumeMounts", ())
         if mount["name"] == volume
     )
     return on_node, next(mounts)
