@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from core.domain.autopools.pool_names import OWNER_NAME
+from core.domain.configuration.commands import Command
 from core.domain.model import Reservation
 from core.domain.subnets.subnet_model import subnet_for
-from core.errors import BadInput, Refused
+from core.errors import ApiRejected, BadInput, Refused
 from core.kubernetes.api_client import Object
 from core.kubernetes.informer import Informer, ObjectKey
 from core.kubernetes.work_queue import WorkQueue
@@ -108,7 +109,7 @@ class Translator:
             return
         try:
             command = command_of(body)
-            body = await self._objects.add_metadata(item.kind, body, command)
+            body = await self._add_metadata(item, body, command)
             changed = await self._commands.apply(command)
         except (Refused, BadInput) as error:
             self.refused.add(item)
@@ -122,6 +123,18 @@ class Translator:
             await self._commands.forget_refused(item.name)
             body = await self._add_inherited_fields(body)
         self._status.set_conditions(item.kind, body, [APPLIED_CONDITION])
+
+    async def _add_metadata(self, item: Item, body: Object, command: Command) -> Object:
+        """Add the required metadata; return the object. Raises Refused, ApiError, StoreError.
+
+        The webhooks refuse this change of an object that breaks a rule, such as one that was
+        stored while no webhook was registered.
+        """
+        try:
+            return await self._objects.add_metadata(item.kind, body, command)
+        except ApiRejected:
+            await self._commands.dry_run(command)
+            raise
 
     def _affected_items(self, item: Item, body: Object) -> set[Item]:
         """A changed subnet and the pools of its CIDR.

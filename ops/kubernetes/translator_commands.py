@@ -114,6 +114,10 @@ class Commands:
             raise NotReady(message, remedy="check the latency of etcd") from None
         return True
 
+    async def dry_run(self, command: Command) -> None:
+        """Decide on a command, and write nothing. Raises Refused, StoreError."""
+        await self._configurator.dry_run(command)
+
     async def note_refused(self, name: str, reason: str) -> None:
         """Store the refusal of a pool, which agents then report. Raises StoreError."""
         if self.refused_pools.get(name) != reason:

@@ -73,6 +73,25 @@ async def test_a_pool_that_overlaps_another_pool_is_refused(webhooks: Webhooks) 
     assert "blue" in message
 
 
+async def test_an_invalid_pool_from_before_the_webhooks_gets_a_condition(
+    webhooks: Webhooks,
+) -> None:
+    cluster = webhooks.cluster
+    assert await webhooks.create(pool()) == ""
+    await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
+    await webhooks.stop()
+    await cluster.stop_translator()
+    assert await webhooks.create(pool("early")) == ""
+
+    await webhooks.start()
+    cluster.start_translator()
+    condition = await cluster.until_condition("SpiderIPPool", "early", "Ready", "False")
+
+    assert "SpiderIPPool/blue already has" in condition["message"]
+    assert await webhooks.replace(pool("early", ips=["10.6.0.11"])) == ""
+    await cluster.until_condition("SpiderIPPool", "early", "Ready", "True")
+
+
 async def test_removing_addresses_in_use_from_a_pool_is_refused(webhooks: Webhooks) -> None:
     cluster = webhooks.cluster
     assert await webhooks.create(pool(default=True)) == ""
