@@ -42,7 +42,10 @@ _CAUSES: Final = {
 
 
 class AdmissionRequest(NamedTuple):
-    """A request of the API server. ``object`` is empty for DELETE, ``old`` for CREATE."""
+    """A request of the API server. ``object`` is empty for DELETE, ``old`` for CREATE.
+
+    ``name``: "" only for an object whose name is not generated yet.
+    """
 
     uid: str
     kind: str
@@ -119,8 +122,13 @@ def read_request(body: bytes, kind: str, group: str) -> AdmissionRequest:
         quoted = f"{request.kind.group}/{request.kind.kind}"[:_QUOTED_CHARS_MAX]
         raise MalformedReview(f"expected a review of {group}/{kind}, got {quoted!r}", request.uid)
     objects = {CREATE: [request.object], UPDATE: [request.object, request.old_object]}
+    if request.old_object is not None:
+        objects[DELETE] = [request.old_object]
+    name = request.name
     for body_object in objects.get(request.operation, ()):
-        _check_object(body_object, request)
+        # A request that deletes a collection has no name, but each of its reviews has an object.
+        decoded = _checked_object(body_object, request)
+        name = name or decoded.metadata.name
     if request.namespace and not is_dns_label(request.namespace):
         quoted = repr(request.namespace[:_QUOTED_CHARS_MAX])
         raise MalformedReview(f"{quoted} is not the name of a namespace", request.uid)
@@ -129,14 +137,14 @@ def read_request(body: bytes, kind: str, group: str) -> AdmissionRequest:
         kind=request.kind.kind,
         operation=request.operation,
         namespace=request.namespace,
-        name=request.name,
+        name=name,
         object=request.object or {},
         old=request.old_object or {},
         dry_run=bool(request.dry_run),
     )
 
 
-def _check_object(body: Object | None, request: _Request) -> None:
+def _checked_object(body: Object | None, request: _Request) -> _Object:
     """Raises MalformedReview."""
     try:
         decoded = msgspec.convert(body, _Object)
@@ -148,6 +156,7 @@ def _check_object(body: Object | None, request: _Request) -> None:
         quoted = decoded.kind[:_QUOTED_CHARS_MAX]
         message = f"the object is a {quoted!r}, not a {request.kind.kind}"
         raise MalformedReview(message, request.uid)
+    return decoded
 
 
 def allowed(uid: str, patch: Sequence[Object] = (), warnings: Sequence[str] = ()) -> bytes:

@@ -229,10 +229,12 @@ async def test_deleting_a_pool_in_use_is_refused_when_the_webhook_guards_deletio
     await cluster.refresh_node_view()
     await cluster.node.add(pod("web-0"))
     refusal = await _delete(webhooks, path)
+    refusal_of_all_pools = await _delete(webhooks, path_of("SpiderIPPool"))
     await cluster.node.delete(pod("web-0"))
     deletion = await _delete(webhooks, path)
 
     assert "web-0" in refusal.message
+    assert "SpiderIPPool 'blue'" in refusal_of_all_pools.message
     assert deletion.status == 200
 
 
