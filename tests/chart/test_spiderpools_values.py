@@ -129,6 +129,27 @@ def test_multus_is_installed_as_a_daemonset_with_its_crd() -> None:
     assert crd["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
 
 
+@pytest.mark.parametrize(
+    ("network", "namespace"), [("", "networks"), ("calico", "orbweaver"), ("shop/calico", "shop")]
+)
+def test_multus_agents_and_controllers_expect_default_networks_in_one_namespace(
+    network: str, namespace: str
+) -> None:
+    multus = {"install": True, "multusNamespace": "networks", "defaultCniCRName": network}
+    objects = render_objects({"multus": {"multusCNI": multus}})
+    settings = json.loads(
+        find_object("ConfigMap", "spiderpool-multus", objects)["data"]["daemon-config.json"]
+    )
+    variables = {
+        kind: {entry["name"]: entry.get("value") for entry in container["env"]}
+        for kind, name in (("DaemonSet", "orbweaver-agent"), ("Deployment", "orbweaver-controller"))
+        for container in find_object(kind, name, objects)["spec"]["template"]["spec"]["containers"]
+    }
+
+    assert settings["multusNamespace"] == namespace
+    assert {found["ORBWEAVER_MULTUS_NAMESPACE"] for found in variables.values()} == {namespace}
+
+
 def test_spiderpools_six_alerts_keep_their_names() -> None:
     with_alerts = {"prometheus": {"prometheusRule": {"install": True}}}
     objects = render_objects({"spiderpoolAgent": with_alerts, "spiderpoolController": with_alerts})

@@ -313,3 +313,9 @@ resources: {requests: {cpu: 10m, memory: 64Mi}, limits: {memory: 256Mi}}
 {{- ternary . (printf "%s/%s" $.Release.Namespace .) (contains "/" .) }}
 {{- end }}
 {{- end }}
+
+{{/* The namespace of a default network that is named without one: that of the cluster's default network, if there is one. */}}
+{{- define "orbweaver.multusNamespace" -}}
+{{- $network := include "orbweaver.defaultNetwork" . }}
+{{- ternary (dir $network) .Values.multus.multusCNI.multusNamespace (ne $network "") }}
+{{- end }}
