@@ -70,6 +70,22 @@ INVALID: dict[str, tuple[Object, str]] = {
         {"etcd": {"embedded": {"enabled": False}, "endpoints": ["a:1"]}},
         "etcd.tls.method: auto",
     ),
+    "one Secret for the automatic certificates of agents and controllers": (
+        {"etcd": {"tls": {"clientSecret": "etcd-client"}}},
+        "etcd.tls.clientSecret",
+    ),
+    "one Secret for two certificates of cert-manager": (
+        {
+            "etcd": {
+                "tls": {
+                    "method": "certmanager",
+                    "certmanager": {"issuerName": "ours"},
+                    "clientSecret": "etcd-client",
+                }
+            }
+        },
+        "etcd.tls.clientSecret",
+    ),
     "no address family": ({"ipam": {"enableIPv4": False, "enableIPv6": False}}, "both false"),
     "no certificate": ({"spiderpoolController": {"tls": {"method": "provided"}}}, "secretName"),
     "a certificate without its key": (

@@ -251,6 +251,9 @@ seccompProfile: {type: RuntimeDefault}
 {{- if and (eq $tls.method "provided") (not (or $tls.clientSecret (and $tls.agentSecret $tls.controllerSecret))) -}}
 {{- fail "etcd.tls.method: provided needs etcd.tls.agentSecret and etcd.tls.controllerSecret, or one etcd.tls.clientSecret for both" -}}
 {{- end -}}
+{{- if and $tls.clientSecret (has $tls.method (list "auto" "certmanager")) -}}
+{{- fail (printf "etcd.tls.clientSecret: with etcd.tls.method: %s agents and controllers have different certificates; remove clientSecret, or use provided" $tls.method) -}}
+{{- end -}}
 {{- if and $tls.rootSecret (or $tls.clientSecret (not $tls.agentSecret)) (eq $tls.method "provided") -}}
 {{- fail "etcd.tls.rootSecret: authentication needs etcd.tls.agentSecret and etcd.tls.controllerSecret with different certificates" -}}
 {{- end -}}
