@@ -16,7 +16,7 @@ from ops.kubernetes.settings import CoordinatorReconcilerSettings, KubernetesSet
 from tests.chart.rendering import CHART_NAMESPACE, render_objects
 from tests.kubernetes.identities import apply_permissions, is_allowed, kubeconfig_of
 from tests.kubernetes.network_harness import DEFAULT_NADS_PATH, NAD_DEFINITION
-from tests.kubernetes.objects import coordinator, create, get, network, pool
+from tests.kubernetes.objects import coordinator, create, get, network, pool, subnet
 from tests.kubernetes.translator_harness import TranslatorHarness, until
 from tests.kubernetes.workload_objects import create_pod, delete_workloads
 from tests.support.kubernetes import ApiServer
@@ -139,6 +139,7 @@ async def test_the_charts_rights_suffice_for_the_work_of_a_controller(
 ) -> None:
     server = cluster.server
     for item in (
+        subnet(),
         pool(default=True),
         network("macvlan", macvlan={"master": ["ens3"]}),
         coordinator(podCIDRType="cluster"),
@@ -156,7 +157,8 @@ async def test_the_charts_rights_suffice_for_the_work_of_a_controller(
         has_lease = (
             server.request("GET", f"{LEASES_PATH}/spiderpool-controller-leases").status == 200
         )
-        return bool(counted == 1 and phase and has_nad and has_lease)
+        owners = get(server, "SpiderIPPool", "blue")["metadata"].get("ownerReferences")
+        return bool(counted == 1 and owners and phase and has_nad and has_lease)
 
     await until(has_written_all_objects)
     # The pool is in use, so the controller reports that the deletion waits.
