@@ -48,18 +48,26 @@ _COLUMNS: Final = (
 )
 WAIT: Final = "wait"
 REFUSE: Final = "refuse"
+IN_USE_VARIABLE: Final = "ORBWEAVER_RETIRE_IN_USE"
 
 Names = Annotated[list[str], typer.Argument(help="names")]
-Deadline = Annotated[str, typer.Option("--deadline", help="deadline, such as 90s, 2h or 3d")]
+Deadline = Annotated[
+    str,
+    typer.Option("--deadline", help="deadline, such as 90s, 2h or 3d; needs --in-use wait"),
+]
 WithReinstatement = Annotated[
     bool,
-    typer.Option("--reinstate", "--give-back", help="reinstate the pool or subnet at the deadline"),
+    typer.Option(
+        "--reinstate",
+        "--give-back",
+        help="reinstate the pool or subnet at the deadline; needs --deadline",
+    ),
 ]
 IfInUse = Annotated[
     str,
     typer.Option(
         "--in-use",
-        envvar="ORBWEAVER_RETIRE_IN_USE",
+        envvar=IN_USE_VARIABLE,
         help="wait: retire, and delete when empty; refuse: delete now, or fail if it is in use",
     ),
 ]
@@ -210,11 +218,12 @@ def _retire(
     reinstate: bool,
 ) -> None:
     deadline_s, in_use = options
-    if in_use == REFUSE and (deadline_s or reinstate) and _is_typed(context, "in_use"):
+    if in_use == REFUSE and (deadline_s or reinstate):
         raise BadInput(
-            f"--in-use {REFUSE} cannot be combined with --deadline or --reinstate",
+            f"--deadline and --reinstate need --in-use {WAIT},"
+            f" but --in-use or {IN_USE_VARIABLE} is {REFUSE}",
             subject="in-use",
-            remedy=f"use --in-use {REFUSE} without them, or --in-use {WAIT} with them",
+            remedy=f"give --in-use {WAIT}, or leave out --deadline and --reinstate",
         )
     if reinstate and not deadline_s:
         raise BadInput(
@@ -286,12 +295,6 @@ def _parse_options(deadline: str, in_use: str) -> _RetireOptions:
         subject="in-use",
         remedy=f"use {WAIT} or {REFUSE}",
     )
-
-
-def _is_typed(context: typer.Context, parameter: str) -> bool:
-    """Whether the user typed the option: its value is no default or environment variable."""
-    source = context.get_parameter_source(parameter)
-    return source is not None and source.name == "COMMANDLINE"
 
 
 def _kind(word: str) -> Retirable:

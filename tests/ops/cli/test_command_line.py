@@ -168,6 +168,18 @@ def test_a_pod_is_named_with_or_without_namespace(text: str, expected: tuple[str
     assert split_name(text, "default") == expected
 
 
+@pytest.mark.parametrize("option", [["--deadline", "2h"], ["--deadline", "2h", "--reinstate"]])
+def test_a_deadline_is_an_error_if_the_environment_refuses_objects_in_use(
+    option: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ORBWEAVER_RETIRE_IN_USE", "refuse")
+
+    code = run(["retire", "pool", "blue", *option], ProcessContext())
+
+    assert code == Exit.USAGE
+    assert "give --in-use wait" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text", ["N<=5", "N==5", "N>5", "N<==5", "N"])
 def test_an_attribute_with_an_unknown_operator_is_refused(tmp_path: Path, text: str) -> None:
     listed = OrbctlHarness(tmp_path).orbctl("workflow", "list", "--attribute", text)
