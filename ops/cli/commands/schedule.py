@@ -130,7 +130,7 @@ def create(
 
     Examples:
       orbctl schedule create nightly archive-prune --cron '0 3 * * *'
-      orbctl schedule create report report '"lan"' --every 6h --jitter 10m
+      orbctl schedule create often archive-prune --every 20m --jitter 2m
     """
     spec = ScheduleSpec(
         tuple(ScheduleInterval(parse_duration(text)) for text in every or []),

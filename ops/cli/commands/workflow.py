@@ -278,8 +278,11 @@ def update(
 ) -> None:
     """Send an update to an execution and print its result; needs a running worker.
 
+    The example is for the workflow of docs/tutorials/write-a-workflow.md: Orbweaver's own workflows
+    have no updates.
+
     Examples:
-      orbctl workflow update reclaim pause true --update-id 1
+      orbctl workflow update order/1 approve Bob --update-id 1 --cluster shop
     """
     values = [parse_argument(text) for text in arguments or []]
     _print_result(

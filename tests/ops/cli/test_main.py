@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import runpy
 import shlex
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from ops.cli.global_options import ProcessContext
 from ops.cli.main import run
 from ops.cli.orbctl_application import OrbctlCommands, app
 from tests.support.etcd import EtcdCluster, free_ports
+from tests.workflows.testing.test_the_tutorial import code_blocks
 from workflows.api.definitions import DEFINITION_ATTRIBUTE
 from workflows.jobs import job_host
 
@@ -123,10 +125,10 @@ def test_the_help_of_every_command_has_valid_examples(words: str) -> None:
         assert typed.startswith(f"orbctl {words}".removesuffix(" seal")), line
 
 
-@pytest.mark.parametrize("words", ["workflow list", "workflow start"])
+@pytest.mark.parametrize("words", ["workflow list", "workflow start", "schedule create"])
 def test_examples_name_workflow_types_that_controllers_register(words: str) -> None:
     examples = COMMANDS[words].help.partition("Examples:\n")[2]
-    named = re.findall(r"(?:--type|workflow start) (\S+)", examples)
+    named = re.findall(r"(?:--type|workflow start|schedule create \S+) (\S+)", examples)
 
     registered = {
         getattr(value, DEFINITION_ATTRIBUTE).name
@@ -135,6 +137,17 @@ def test_examples_name_workflow_types_that_controllers_register(words: str) -> N
     }
     assert named
     assert set(named) <= registered
+
+
+def test_the_example_of_an_update_names_an_update_of_the_tutorial(tmp_path: Path) -> None:
+    program = tmp_path / "orders.py"
+    program.write_text(code_blocks("python"), "utf-8")
+    order = getattr(runpy.run_path(str(program))["Order"], DEFINITION_ATTRIBUTE)
+    examples = COMMANDS["workflow update"].help.partition("Examples:\n")[2]
+
+    (named,) = re.findall(rf"workflow update {order.name}/\S+ (\S+)", examples)
+
+    assert named in order.updates
 
 
 def test_no_command_defines_an_option_twice() -> None:
