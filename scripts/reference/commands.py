@@ -110,6 +110,6 @@ def _default(parameter: Any) -> str:  # noqa: ANN401  # as above
     if isinstance(parameter.show_default, str):
         return f"`{parameter.show_default}`"
     value = getattr(parameter.default, "value", parameter.default)
-    if value in (None, "", False, (), []) or not parameter.show_default:
+    if value is False or value in (None, "", (), []) or not parameter.show_default:
         return ""
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"

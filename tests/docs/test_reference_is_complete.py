@@ -12,6 +12,7 @@ import msgspec
 from core.settings.conf_file import ConfFile, OrbweaverConf
 from nodeagent.cni_protocol import failures
 from scripts.reference.chart_values import chart_values
+from scripts.reference.commands import commands
 from tests.support.yaml_reader import read_yaml
 from tests.tidy.sources import PRODUCT_PACKAGES, PROJECT_ROOT, python_sources
 
@@ -107,3 +108,15 @@ def test_every_value_of_the_chart_has_a_description() -> None:
     rows = [line for line in chart_values().splitlines() if line.startswith("| `")]
 
     assert [row for row in rows if not row.rpartition("|")[0].rpartition("|")[2].strip()] == []
+
+
+def test_the_commands_page_shows_a_default_of_zero_but_not_that_of_a_flag() -> None:
+    rows = {line.split("|")[1].strip(): line.split("|")[2].strip() for line in commands_rows()}
+
+    assert rows["`--after NUMBER`"] == "`0`"
+    assert rows["`--raw`"] == ""
+
+
+def commands_rows() -> list[str]:
+    _, _, section = commands().partition("### orbctl export\n")
+    return [line for line in section.partition("\n### ")[0].splitlines() if "`--" in line]

@@ -132,7 +132,8 @@ def prune(
         str, typer.Option("--older-than", help="only files older than this, such as 400d")
     ] = "",
     keep_bytes: Annotated[
-        int, typer.Option("--keep-bytes", min=0, help="keep at most this many bytes")
+        int,
+        typer.Option("--keep-bytes", min=0, help="keep at most this many bytes; 0: no limit"),
     ] = 0,
     yes: Yes = False,
 ) -> None:
