@@ -8,6 +8,7 @@ import pytest
 
 from scripts.pictures.__main__ import PICTURES_FOLDER, pictures
 from scripts.pictures.canvas import Area, Canvas
+from scripts.pictures.dashboards.drawing import formatted
 from scripts.pictures.dashboards.panels import dashboards
 from tests.tidy.sources import PROJECT_ROOT
 
@@ -30,6 +31,25 @@ def test_every_dashboard_can_be_drawn_and_its_picture_is_shown() -> None:
         assert path.exists(), "run python -m scripts.pictures.dashboards"
         assert path.stat().st_size <= PICTURE_BYTES_MAX
         assert f"(../images/{path.name})" in page
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (1_250.0, "Bps", "1.25 kB/s"),
+        (999.6, "Bps", "1 kB/s"),
+        (999_999.0, "bps", "1 Mb/s"),
+        (-1_500.0, "", "-1.5 k"),
+        (1_000.0, "s", "1000 s"),
+        (0.9996, "s", "1 s"),
+        (0.57, "s", "570 ms"),
+        (10.0, "percentunit", "1000 %"),
+    ],
+)
+def test_a_value_has_three_significant_digits_and_no_exponent(
+    value: float, unit: str, text: str
+) -> None:
+    assert formatted(value, unit) == text
 
 
 @pytest.mark.parametrize("name", sorted(pictures()))

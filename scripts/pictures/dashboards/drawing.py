@@ -104,14 +104,25 @@ def formatted(value: float, unit: str) -> str:
     if math.isnan(value):
         return "no data"
     if unit == "percentunit":
-        return f"{value * 100:.3g} %"
+        return f"{_digits(_rounded(value * 100))} %"
+    # Rounding can make a value larger than the limit of its prefix: 999.6 has the prefix k.
+    value = _rounded(value)
     if unit == "s":
-        return f"{value:.3g} s" if value >= 1 else f"{value * 1000:.3g} ms"
+        return f"{_digits(value)} s" if abs(value) >= 1 else f"{_digits(value * 1000)} ms"
     suffix = SUFFIXES.get(unit, "")
     for factor, prefix in PREFIXES:
         if abs(value) >= factor:
-            return f"{value / factor:.3g} {prefix}{suffix}"
-    return f"{value:.3g} {suffix}".strip()
+            return f"{_digits(value / factor)} {prefix}{suffix}"
+    return f"{_digits(value)} {suffix}".strip()
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.3g}")
+
+
+def _digits(value: float) -> str:
+    """A rounded value, without an exponent up to 12 digits."""
+    return f"{value:.12g}"
 
 
 def _draw_panel(figure: Figure, panel: Panel, series: Sequence[Series], rows: int) -> None:
