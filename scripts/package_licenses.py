@@ -36,7 +36,9 @@ def debian_licenses(copyright_file: str) -> list[License]:
 
 def python_licenses(metadata: Message) -> list[License]:
     """Return the licenses of a Python package: an SPDX expression, or SPDX ids and names."""
-    name = metadata["License-Expression"] or metadata["License"] or ""
+    if expression := metadata["License-Expression"]:
+        return [_FACTORY.make_from_string(expression)]
+    name = metadata["License"] or ""
     if name and name != "UNKNOWN" and "\n" not in name and len(name) <= NAME_CHARS_MAX:
         return [_FACTORY.make_from_string(name)]
     classifiers = metadata.get_all("Classifier") or ()

@@ -86,9 +86,10 @@ class ImageFiles:
         return [self.text(name) for name in names]
 
     def _delete(self, folder: str, base: str) -> None:
-        hidden = folder if base == OPAQUE else f"{folder}/{base.removeprefix(WHITEOUT)}"
+        name = "" if base == OPAQUE else base.removeprefix(WHITEOUT)
+        hidden = posixpath.join(folder, name, "")
         for files in (self._contents, self._links):
-            for path in [path for path in files if path == hidden or path.startswith(f"{hidden}/")]:
+            for path in [path for path in files if f"{path}/".startswith(hidden)]:
                 del files[path]
 
 

@@ -36,6 +36,9 @@ License: LGPL-2.1+
 Files: debian/*
 License: bsd-3-clause
 """
+LONG_EXPRESSION = (
+    "Apache-2.0 AND BSD-3-Clause AND (GPL-2.0-or-later OR LGPL-2.1-or-later) AND MPL-2.0"
+)
 CLASSIFIER = "Classifier: License :: OSI Approved :: "
 COPYRIGHT_IN_FREE_TEXT = (
     "License: see /usr/share/common-licenses/GPL-2, or /usr/share/common-licenses/Artistic."
@@ -100,7 +103,9 @@ def test_a_copyright_file_is_found_through_a_symbolic_link(tmp_path: Path) -> No
     ("fields", "licenses"),
     [
         ("License-Expression: MIT OR Apache-2.0\nLicense: MIT", {"MIT OR Apache-2.0"}),
+        (f"License-Expression: {LONG_EXPRESSION}\n{CLASSIFIER}MIT", {LONG_EXPRESSION}),
         ("License: 3-Clause BSD License", {"3-Clause BSD License"}),
+        (f"License: {'Permission is hereby granted ... ' * 3}\n{CLASSIFIER}MIT", {"MIT"}),
         (f"License: UNKNOWN\n{CLASSIFIER}BSD License\n{CLASSIFIER}MIT", {"BSD License", "MIT"}),
         ("Classifier: Programming Language :: C", set()),
     ],
@@ -125,6 +130,14 @@ def test_a_package_that_a_higher_layer_hides_is_not_listed(tmp_path: Path) -> No
     (component,) = bill_of(write_image(tmp_path, layers))["components"]
 
     assert component["version"] == "26.0"
+
+
+@pytest.mark.parametrize("whiteout", [".wh.opt", ".wh..wh..opq"])
+def test_a_whiteout_in_the_root_of_a_layer_hides_packages(tmp_path: Path, whiteout: str) -> None:
+    pip = f"{SITE_PACKAGES}/pip-25.1.dist-info/METADATA"
+    layers = [{pip: "Name: pip\nVersion: 25.1\n"}, {whiteout: ""}]
+
+    assert bill_of(write_image(tmp_path, layers)).get("components", []) == []
 
 
 def test_two_bills_of_one_image_are_equal(tmp_path: Path) -> None:
