@@ -122,10 +122,13 @@ async def _reclaim_pods(lab: Lab, etcd: EtcdCluster, number: int) -> list[float]
 
 async def _wait_until_host_listens(node: NodeHarness, host: JobHost, name: str) -> None:
     await node.add(pod(name))
-    while not host.listener.received:
-        await node.configurator.apply(ApplyRecord(RecordDefined("Pod", "shop", name)), TEST_CAUSE)
-        await node.configurator.apply(DeleteRecord("Pod", "shop", name), TEST_CAUSE)
-        await asyncio.sleep(POLL_S)
+    defined = ApplyRecord(RecordDefined("Pod", "shop", name))
+    deleted = DeleteRecord("Pod", "shop", name)
+    async with asyncio.timeout(WAIT_S_MAX):
+        while not host.listener.received:
+            await node.configurator.apply(defined, TEST_CAUSE)
+            await node.configurator.apply(deleted, TEST_CAUSE)
+            await asyncio.sleep(POLL_S)
 
 
 @asynccontextmanager

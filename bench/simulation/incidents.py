@@ -31,6 +31,9 @@ GROWTH_ADDRESSES: Final = 16
 AHEAD_S: Final = 0.5
 """Seconds from the request until all processes start Pods together."""
 
+LISTEN_S_MAX: Final = 60.0
+"""Seconds from the start of the controller's jobs until they watch the Pods."""
+
 FREE_S_MAX: Final = 240.0
 
 POLL_S: Final = 0.05
@@ -131,8 +134,9 @@ async def lose_rack(store: KeyValueStore, keys: Keys, fleet: Fleet, size: Size) 
     claims = Get(keys.ip_of(first), keys.ip_of(last) + b"\0", count_only=True)
     host = JobHost(store, keys, "simulation")
     async with running_jobs(host), _operator(store, keys) as operator:
-        while not host.listener.listening:
-            await asyncio.sleep(POLL_S)
+        async with asyncio.timeout(LISTEN_S_MAX):
+            while not host.listener.listening:
+                await asyncio.sleep(POLL_S)
         count = await _count(store, claims)
         began = time.monotonic()
         commands = (DeleteRecord("Node", "", node_name(number)) for number in size.lost_nodes)
