@@ -16,7 +16,8 @@ from bench.figures import percentile
 from bench.machine import load
 from bench.rig.lab import Lab
 from bench.scale import FULL_SCALE
-from bench.simulation.plan import RACK_NODES, Size
+from bench.simulation.fleet import PROCESSES_MIN
+from bench.simulation.plan import POOLS_MAX, RACK_NODES, RACK_PODS_MAX, Size
 from bench.simulation.run import Run, Simulation
 from core.process.python_garbage_collector import raise_gc_threshold
 
@@ -24,23 +25,55 @@ EXIT_FAILED: Final = 1
 
 
 def simulate(
-    nodes: int = 1_000,
-    pools: int = 100,
-    pods: Annotated[int, typer.Option(help="Pods of each node; all start concurrently")] = 10,
-    rack_pods: Annotated[
-        int, typer.Option(help="Pods on each node of a rack when the rack is lost")
+    nodes: Annotated[int, typer.Option(min=PROCESSES_MIN, max=POOLS_MAX * RACK_NODES)] = 1_000,
+    pools: Annotated[
+        int, typer.Option(min=1, max=POOLS_MAX, help="pools; at least one for each rack")
     ] = 100,
-    changes: Annotated[int, typer.Option(help="changes of pools, one after the other")] = 100,
-    pause_s: Annotated[float, typer.Option(help="seconds between two changes of pools")] = 0.4,
+    pods: Annotated[
+        int, typer.Option(min=1, help="Pods of each node; all start concurrently")
+    ] = 10,
+    rack_pods: Annotated[
+        int,
+        typer.Option(
+            max=RACK_PODS_MAX,
+            help="Pods on each node of a rack when the rack is lost; more than --pods",
+        ),
+    ] = 100,
+    changes: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="changed pools, one after the other; default: all", show_default=False
+        ),
+    ] = None,
+    pause_s: Annotated[
+        float, typer.Option(min=0, help="seconds between two changes of pools")
+    ] = 0.4,
 ) -> None:
-    """Simulate one cluster with its own etcd, and print the measurements."""
+    """Simulate one cluster with its own etcd, and print the measurements.
+
+    The exit code is 1 if the log has violations, a claim leaked or an address was allocated twice.
+    """
+    pools = max(pools, math.ceil(nodes / RACK_NODES))  # each rack needs a pool
+    if rack_pods <= pods:
+        raise typer.BadParameter(f"--rack-pods {rack_pods} must be more than --pods {pods}")
+    if changes is not None and changes > pools:
+        raise typer.BadParameter(
+            f"--changes {changes} is more than the {pools} pools, each of which changes once"
+        )
     raise_gc_threshold()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_FAILED))
-    pools = max(pools, math.ceil(nodes / RACK_NODES))  # each rack needs a pool
-    size = Size(nodes, pools, pods, rack_pods, changes, pause_s)
+    size = Size(nodes, pools, pods, rack_pods, changes or pools, pause_s)
     load_before = load()
     with Lab(FULL_SCALE) as lab, lab.etcd() as etcd:
-        _print(size, Simulation(lab, etcd, size).run(), load_before)
+        report(size, Simulation(lab, etcd, size).run(), load_before)
+
+
+def report(size: Size, run: Run, load_before: str) -> None:
+    """Print the measurements, and fail if the run has faults."""
+    _print(size, run, load_before)
+    if run.faults:
+        typer.echo(f"simulation: faults found: {run.faults} (see the counts above)", err=True)
+        raise typer.Exit(EXIT_FAILED)
 
 
 def _print(size: Size, run: Run, load_before: str) -> None:

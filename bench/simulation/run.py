@@ -61,6 +61,11 @@ class Run(NamedTuple):
         allocated = self.start.addresses + self.rack.addresses
         return len(allocated) - len(set(allocated))
 
+    @property
+    def faults(self) -> int:
+        """The number of violations, leaks, differences and addresses allocated twice."""
+        return self.consistency.faults + self.duplicates
+
 
 class Simulation:
     """Runs one simulation on an empty etcd."""

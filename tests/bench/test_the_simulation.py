@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
+import typer
 
+from bench.rig.daemon import PROJECT_ROOT
 from bench.rig.lab import Lab
 from bench.scale import FULL_SCALE, QUICK_SCALE
+from bench.simulation.__main__ import report
 from bench.simulation.incidents import GROWTH_ADDRESSES
 from bench.simulation.plan import (
     RACK_NODES,
@@ -52,7 +57,31 @@ def test_pods_have_unique_names_and_uids() -> None:
     assert len({pod.name for pod in pods}) == len({pod.uid for pod in pods}) == len(pods)
 
 
-def test_a_simulation_delivers_changes_to_nodes_and_reclaims_the_lost_rack() -> None:
+@pytest.mark.parametrize(
+    ("options", "error_part"),
+    [
+        (["--pods", "5", "--rack-pods", "5"], "--rack-pods 5 must be more than --pods 5"),
+        (["--pools", "30", "--changes", "31"], "--changes 31 is more than the 30 pools"),
+        (["--rack-pods", "2000"], "--rack-pods"),
+        (["--nodes", "0"], "--nodes"),
+    ],
+)
+def test_sizes_that_cannot_be_simulated_are_usage_errors(
+    options: list[str], error_part: str
+) -> None:
+    command = [sys.executable, "-m", "bench.simulation", *options]
+
+    completed = subprocess.run(
+        command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert completed.returncode == 2
+    assert error_part in " ".join(completed.stderr.replace("│", " ").split())
+
+
+def test_a_simulation_delivers_changes_to_nodes_and_reclaims_the_lost_rack(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     nodes_outside_the_lost_rack = SMALL.nodes - RACK_NODES
 
     with Lab(QUICK_SCALE) as lab, lab.etcd() as etcd:
@@ -65,3 +94,10 @@ def test_a_simulation_delivers_changes_to_nodes_and_reclaims_the_lost_rack() -> 
     assert run.lost.claims == RACK_NODES * SMALL.rack_pods
     assert run.consistency.faults == 0
     assert run.consistency.claims == nodes_outside_the_lost_rack * SMALL.pods
+
+    report(SMALL, run, load_before="0.1")
+    leaky_run = run._replace(consistency=run.consistency._replace(leaked=2))
+    with pytest.raises(typer.Exit) as failed:
+        report(SMALL, leaky_run, load_before="0.1")
+    assert failed.value.exit_code == 1
+    assert "faults found: 2" in capsys.readouterr().err
