@@ -49,8 +49,7 @@ def bench(
     reporting.print_machine(console, facts)
     results = run_measures(scale, measures, _print_lines if quick else _print_nothing)
     reporting.print_tables(console, results)
-    # A partial run must not overwrite the file of a complete run.
-    run_name = "-".join([scale.name, *(measure.name for measure in measures if names)])
+    run_name = reporting.run_name(scale.name, [measure.name for measure in measures if names])
     written_files = [
         reporting.write(RESULTS, reporting.document(scale.name, facts, results), run_name)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,11 @@ from bench.table import TARGETS
 WIDTH = 160
 SAMPLES_KEPT_MAX = 1_000
 """With more samples, the results file has only percentiles."""
+
+RUN_NAME_CHARACTERS_MAX = 100
+"""File systems have a limit of 255 bytes. The name of a longer run has a digest of its measures."""
+
+DIGEST_CHARACTERS = 8
 
 
 def lines(result: MeasureResult) -> str:
@@ -115,6 +121,18 @@ def document(
         "failures": {result.measure.name: result.failure for result in results if result.failure},
         "not_taken": {result.measure.name: result.missing for result in results if result.missing},
     }
+
+
+def run_name(scale: str, names: Sequence[str]) -> str:
+    """The name of the files of a run of these measures; without ``names``: of a complete run.
+
+    A partial run must not overwrite the files of another one.
+    """
+    name = "-".join([scale, *names])
+    if len(name) <= RUN_NAME_CHARACTERS_MAX:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:DIGEST_CHARACTERS]
+    return f"{scale}-{len(names)}-measures-{digest}"
 
 
 def write(directory: Path, document: Mapping[str, Any], name: str) -> Path:

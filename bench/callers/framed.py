@@ -110,7 +110,7 @@ def call(parameters: dict[str, Any]) -> dict[str, Any]:
     frames = [frame(parameters["verb"], serial, conf) for serial in range(first, first + count)]
     callers = ConcurrentCallers(parameters["sockets"], frames)
     seconds = callers.run(parameters["callers"])
-    failures = [_text(answer) for answer in callers.answers if answer[:1] != SUCCESS_BYTE]
+    failures = [failure_text(answer) for answer in callers.answers if answer[:1] != SUCCESS_BYTE]
     return {
         "seconds": seconds,
         "latencies_ms": [latency * 1e3 for latency in callers.latencies_s],
@@ -119,15 +119,16 @@ def call(parameters: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def failure_text(answer: bytes) -> str:
+    """The text of the answer of a call that failed."""
+    return answer[ANSWER_HEAD_BYTES:].decode(errors="replace") or "no answer"
+
+
 def _addresses(answer: bytes) -> list[str]:
     body = answer[ANSWER_HEAD_BYTES:]
     if answer[:1] != SUCCESS_BYTE or not body:
         return []
     return [entry["address"].partition("/")[0] for entry in json.loads(body)["ips"]]
-
-
-def _text(answer: bytes) -> str:
-    return answer[ANSWER_HEAD_BYTES:].decode(errors="replace") or "no answer"
 
 
 if __name__ == "__main__":

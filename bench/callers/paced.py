@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Any
 
-from bench.callers.framed import SUCCESS_BYTE, Connection
+from bench.callers.framed import SUCCESS_BYTE, Connection, failure_text
 from bench.rig.frames import frame
 
 
@@ -38,7 +38,7 @@ def call(parameters: dict[str, Any]) -> dict[str, Any]:
                 continue
             answered.append(time.time())
             if connection.answer[:1] != SUCCESS_BYTE:
-                failures.append(bytes(connection.answer).decode(errors="replace"))
+                failures.append(failure_text(bytes(connection.answer)))
             epoll.unregister(descriptor)
             connections.pop(descriptor).close()
     return {"answered": answered, "failures": failures}

@@ -16,10 +16,10 @@ import time
 from collections import deque
 from typing import Any, Final, NamedTuple
 
-from bench.callers.framed import ANSWER_HEAD_BYTES, ANSWER_S_MAX, SUCCESS_BYTE, Connection
+from bench.callers.framed import ANSWER_S_MAX, SUCCESS_BYTE, Connection, failure_text
 from bench.rig.frames import frame
 
-_FAILURE_BYTES_MAX: Final = 500
+_FAILURE_CHARACTERS_MAX: Final = 500
 
 
 class _Call(NamedTuple):
@@ -72,10 +72,8 @@ class Replacements:
             return
         self.latencies_ms[verb].append((time.perf_counter() - connection.began) * 1e3)
         if connection.answer[:1] != SUCCESS_BYTE:
-            text = connection.answer[ANSWER_HEAD_BYTES:][:_FAILURE_BYTES_MAX].decode(
-                errors="replace"
-            )
-            self.failures.append(f"{verb}: {text or 'no answer'}")
+            text = failure_text(bytes(connection.answer))[:_FAILURE_CHARACTERS_MAX]
+            self.failures.append(f"{verb}: {text}")
         del self._calls[descriptor]
         self._epoll.unregister(descriptor)
         connection.close()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench import plots, reporting
-from bench.callers import replacement
+from bench.callers import paced, replacement
 from bench.figures import Figure, NotTaken, Target, median_figure, ratio_figure
 from bench.measures import kube_controller
 from bench.measures.calls import CallFailed
@@ -24,7 +24,7 @@ from bench.rig.lab import Lab
 from bench.rig.seeding import all_addresses, exact_pool, many_pools, spread_addresses
 from bench.running import MeasureResult, run_measures
 from bench.scale import FULL_SCALE, QUICK_SCALE
-from bench.table import TARGETS, measures_named, measures_of
+from bench.table import MEASURES, TARGETS, measures_named, measures_of
 from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.ip_address import parse_address, parse_cidr
 from nodeagent.cni_protocol.cni_call import read_call, read_environment
@@ -292,6 +292,42 @@ def test_a_caller_deletes_its_oldest_pod_before_each_add(tmp_path: Path) -> None
     assert calls == ["DEL", "ADD"] * 3
     assert report["existing"] == [8, 9]  # added: 7, 8, 9; deleted: 1, 2, 7
     assert (len(report["add_ms"]), len(report["del_ms"]), report["failures"]) == (3, 3, [])
+
+
+def test_the_failure_of_a_paced_add_is_the_text_of_its_answer(tmp_path: Path) -> None:
+    path, text = tmp_path / "s", b"no address is free"
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+
+    def serve() -> None:
+        with listener.accept()[0] as caller:
+            caller.recv(65_536)
+            caller.sendall(b"\1" + len(text).to_bytes(4, "big") + text)
+
+    server = threading.Thread(target=serve)
+    server.start()
+
+    report = paced.call(
+        {"socket": str(path), "first": 1, "count": 1, "rate": 100.0, "netconf": "{}"}
+    )
+
+    server.join()
+    listener.close()
+    assert report["failures"] == ["no address is free"]
+
+
+def test_each_selection_of_measures_has_its_own_file_with_a_short_name(tmp_path: Path) -> None:
+    names = [measure.name for measure in MEASURES]
+    selections = [[], names[:1], names[:-1], names[1:], names]
+
+    paths = {
+        reporting.write(tmp_path, {}, reporting.run_name("quick", selection))
+        for selection in selections
+    }
+
+    assert len(paths) == len(selections)
+    assert {"quick.json", f"quick-{names[0]}.json"} <= {path.name for path in paths}
 
 
 def test_figures_of_different_measures_are_written_as_png_plots(tmp_path: Path) -> None:
