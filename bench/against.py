@@ -49,6 +49,8 @@ READY_S_MAX: Final = 120.0
 
 RETRY_S: Final = 1.0
 PROBES_MAX: Final = int(READY_S_MAX / RETRY_S)
+"""ADDs in ``READY_S_MAX`` if each answers at once; the Pods that they use."""
+
 TERMINATED_S: Final = 1.0
 """Seconds from the Pods' deletion timestamps to the first DEL. In a cluster, containers end
 meanwhile."""
@@ -253,13 +255,14 @@ def _compare(lab: Lab, sides: Sequence[Side], plan: Plan) -> Comparison:
 
 def _wait_ready(lab: Lab, side: Side) -> None:
     failures: list[str] = []
+    ends = time.monotonic() + READY_S_MAX
     for number in range(PROBES_MAX):
         pod = [NEW_PODS + number]
         failures = side.call(lab, "ADD", pod, 1)["failures"]
         if not failures:
             side.call(lab, "DEL", pod, 1)
             return
-        if side.failure() or not side.may_be_starting:
+        if side.failure() or not side.may_be_starting or time.monotonic() >= ends:
             break
         time.sleep(RETRY_S)
     why = side.failure() or f"its ADD fails: {failures[0]}"

@@ -11,8 +11,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from bench import against
 from bench.against import app
 from bench.rig.daemon import PROJECT_ROOT
+from bench.rig.lab import Lab
+from bench.rig.sides import Side, SideFailed
+from bench.scale import FULL_SCALE
 
 PROGRAM = PROJECT_ROOT / "bench" / "against.sh"
 PLUGIN = """#!/bin/sh
@@ -106,6 +110,24 @@ def test_both_plugins_get_the_same_calls_and_the_comparison_cleans_up(tmp_path: 
     work_directory = Path((tmp_path / "room").read_text().strip())
     assert not work_directory.parent.exists()
     assert not Path(f"/proc/{pid.read_text().strip()}").exists()
+
+
+def test_a_plugin_whose_adds_fail_is_given_up_after_the_time_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = tmp_path / "calls"
+    plugin = tmp_path / "rival"
+    plugin.write_text(f"#!/bin/sh\necho >>{calls}; echo no address; exit 1\n")
+    plugin.chmod(0o755)
+    conf = _conf(tmp_path, type="rival")
+    side = Side("rival", str(plugin), conf, {}, tmp_path, None, lambda: 0.0, may_be_starting=True)
+    monkeypatch.setattr(against, "READY_S_MAX", 0.3)
+    monkeypatch.setattr(against, "RETRY_S", 0.2)
+
+    with Lab(FULL_SCALE) as lab, pytest.raises(SideFailed, match="rival: its ADD fails"):
+        against._wait_ready(lab, side)
+
+    assert len(calls.read_text()) < against.PROBES_MAX / 10
 
 
 @pytest.mark.etcd
