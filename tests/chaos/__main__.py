@@ -17,6 +17,7 @@ import asyncio
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from tests.chaos.fault_run import run
 from tests.chaos.garbage import GARBAGE_KINDS
@@ -31,7 +32,7 @@ EXIT_USAGE = 2
 
 def main(arguments: list[str]) -> int:
     try:
-        words = dict(option.split("=", 1) for option in arguments)
+        words = dict(map(_name_and_value, arguments))
         keep, plan = words.pop("keep", ""), words.pop("plan", "")
         options = read_options(words)
     except ValueError as error:
@@ -56,9 +57,22 @@ def read_options(words: dict[str, str]) -> Options:
     unknown = words.keys() - set(Options._fields)
     if unknown:
         raise ValueError(f"unknown option {', '.join(sorted(unknown))}")
-    numbers = {name: int(value) for name, value in words.items() if name != "minutes"}
-    minutes = float(words.get("minutes", Options().minutes))
-    return Options(minutes=minutes, **numbers)
+    return Options(**{name: _number(name, value) for name, value in words.items()})
+
+
+def _name_and_value(argument: str) -> tuple[str, str]:
+    name, separator, value = argument.partition("=")
+    if not separator:
+        raise ValueError(f"option {name} has no value: write {name}=VALUE")
+    return name, value
+
+
+def _number(name: str, value: str) -> Any:  # the type of the option
+    kind = type(getattr(Options(), name))
+    try:
+        return kind(value)
+    except ValueError:
+        raise ValueError(f"{name}={value} is not a number of the type {kind.__name__}") from None
 
 
 if __name__ == "__main__":
