@@ -83,6 +83,7 @@ class Daemon:
     def launch(self) -> None:
         """Start the process, which must not be running."""
         self.should_run = True
+        self.paused_until = 0.0
         command = [sys.executable, "-m", self._module, "--config-path", "/nonexistent"]
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -102,7 +103,7 @@ class Daemon:
             process.wait()
 
     def pause(self, seconds: float) -> None:
-        self.paused_until = time.monotonic() + seconds
+        self.paused_until = max(self.paused_until, time.monotonic() + seconds)
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Self
 
 import pytest
@@ -11,10 +12,13 @@ import pytest
 from tests.chaos.__main__ import main, read_options
 from tests.chaos.garbage import GARBAGE_KINDS, ORPHANED_KEYS, OVERWRITTEN_KEYS
 from tests.chaos.plan import Options, draw_plan
+from tests.chaos.processes import Daemon, agent
 from tests.chaos.proxy import Link
+from tests.support.deadlines import until
 from tests.support.etcd import free_ports
 
 NO_ANSWER_WAIT_S = 0.2
+STOP_S = 10.0
 
 DEADLINE_S = 60.0
 
@@ -43,6 +47,37 @@ def test_options_are_read_and_an_unknown_option_is_refused(
     assert read_options({"minutes": "0.5", "seed": "3"}) == Options(minutes=0.5, seed=3)
     assert main(["hours=1"]) == 2
     assert "unknown option hours" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argument", "error"),
+    [("seed", "option seed has no value"), ("seed=x", "seed=x"), ("minutes=long", "minutes=long")],
+)
+def test_an_option_with_a_wrong_value_is_refused_by_its_name(
+    argument: str, error: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([argument]) == 2
+    assert error in capsys.readouterr().err.splitlines()[0]
+
+
+async def test_a_short_pause_does_not_shorten_a_longer_one(tmp_path: Path) -> None:
+    daemon = agent(0, tmp_path, [])
+    daemon.launch()
+    try:
+        daemon.pause(60.0)
+        daemon.pause(0.0)
+        daemon.resume()
+
+        await until(lambda: is_stopped(daemon), STOP_S)
+        assert is_stopped(daemon)
+    finally:
+        daemon.kill()
+
+
+def is_stopped(daemon: Daemon) -> bool:
+    assert daemon._process is not None
+    stat = Path(f"/proc/{daemon._process.pid}/stat").read_text()
+    return stat.rpartition(")")[2].split()[0] == "T"
 
 
 class EchoClient:
