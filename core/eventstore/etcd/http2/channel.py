@@ -63,7 +63,7 @@ class Channel:
                 await connection.ready
         except TimeoutError:
             self._give_up(connection, f"no answer within {CONNECT_ATTEMPT_S:g} s")
-        except (OSError, RpcError, UnicodeError) as error:
+        except (OSError, RpcError, ValueError, OverflowError) as error:
             self._give_up(connection, str(error))
         except asyncio.CancelledError:
             connection.close(_unsent("the channel was closed"))
@@ -104,7 +104,7 @@ class Channel:
         self._unclosed.clear()
 
     async def _open(self, connection: Http2Connection) -> None:
-        """Raises OSError, UnicodeError."""
+        """Raises OSError; ValueError or OverflowError for a target that cannot exist."""
         loop = asyncio.get_running_loop()
         if self.target.startswith(_UNIX):
             path = self.target.removeprefix(_UNIX).removeprefix("//")

@@ -160,6 +160,15 @@ async def test_connecting_fails_when_the_server_sends_no_settings(
         channel.close()
 
 
+@pytest.mark.parametrize("port", ["65536", "9" * 5_000])
+async def test_connecting_to_a_port_that_cannot_exist_fails(port: str) -> None:
+    channel = Channel(f"127.0.0.1:{port}", None)
+
+    assert not await channel.connect()
+
+    channel.close()
+
+
 async def test_connect_makes_no_attempt_directly_after_a_failure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
