@@ -64,10 +64,10 @@ def to_manifest(value: Value, status: PoolStatus | SubnetStatus | None = None) -
             return _record_manifest(value)
 
 
-def dump_yaml(manifests: Iterable[Mapping[str, object]]) -> str:
-    """The manifests as YAML documents."""
+def dump_yaml(values: Iterable[object]) -> str:
+    """Plain values, such as manifests, as YAML documents."""
     return yaml.dump_all(
-        manifests,
+        values,
         Dumper=_Dumper,
         sort_keys=False,
         allow_unicode=True,

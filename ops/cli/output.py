@@ -73,16 +73,18 @@ def more_text(count: int) -> str:
 
 def show_value(value: object, output: Output) -> None:
     """Print a value as JSON, through a template, or as YAML. Raises BadInput."""
+    if output.format is Format.JSON:
+        print(json.dumps(value, indent=2, ensure_ascii=False))
+        return
+    # The other formats show the values of the JSON: YAML cannot represent enums.
+    plain = json.loads(json.dumps(value))
     match output.format:
-        case Format.JSON:
-            print(json.dumps(value, indent=2, ensure_ascii=False))
         case Format.JSONPATH:
-            sys.stdout.write(jsonpath.render(output.template, value))
+            sys.stdout.write(jsonpath.render(output.template, plain))
         case Format.CUSTOM_COLUMNS:
-            show_table(*_custom_columns([value], output.template))
+            show_table(*_custom_columns([plain], output.template))
         case _:
-            assert isinstance(value, Mapping)
-            sys.stdout.write(dump_yaml([value]))
+            sys.stdout.write(dump_yaml([plain]))
 
 
 def show_table(

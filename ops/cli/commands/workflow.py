@@ -383,7 +383,11 @@ def _print_result(
     async def action(session: ClusterSession) -> None:
         with engine_errors():
             async with workflow_client(session, queue) as client:
-                print(json.encode(await call(client)).decode())
+                encoded = json.encode(await call(client))
+        if session.output.is_structured:
+            show_value(json.decode(encoded), session.output)
+        else:
+            print(encoded.decode())
 
     perform(context, action)
 
