@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from core.errors import OrbweaverError
+from core.errors import BadInput, OrbweaverError
 from core.process.python_garbage_collector import prepare_short_run
 from ops.cli import remote
 from ops.cli.command_line import program_of
@@ -34,6 +34,8 @@ def run(
         )
     except OrbweaverError as error:
         return report(error)
+    except UnicodeEncodeError as error:
+        return report(_encoding_error(error))
     except OSError as error:
         return report(OrbweaverError(str(error)))
     except KeyboardInterrupt:
@@ -41,6 +43,20 @@ def run(
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else Exit.FAILED
     return Exit.OK
+
+
+def _encoding_error(error: UnicodeEncodeError) -> OrbweaverError:
+    # Python decodes bytes of arguments that are not UTF-8 as surrogates.
+    if error.encoding == "utf-8":
+        return BadInput(
+            f"{error.object!a} is not UTF-8 text",
+            subject="arguments",
+            remedy="write the arguments in UTF-8",
+        )
+    return OrbweaverError(
+        f"the encoding {error.encoding} of the output lacks characters of the result",
+        remedy="use a locale with UTF-8, or set PYTHONUTF8=1",
+    )
 
 
 def main() -> None:

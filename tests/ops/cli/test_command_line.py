@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -178,6 +182,41 @@ def test_a_deadline_is_an_error_if_the_environment_refuses_objects_in_use(
 
     assert code == Exit.USAGE
     assert "give --in-use wait" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "release \udce9t\udce9 --reason x --yes",
+        "quarantine add 10.6.0.11 --reason \udce9t\udce9",
+        "workflow signal \udce9t\udce9 scan-now",
+    ],
+)
+def test_an_argument_that_is_not_utf8_is_a_usage_error(tmp_path: Path, line: str) -> None:
+    refused = OrbctlHarness(tmp_path).orbctl(*line.split())
+
+    assert refused.code == Exit.USAGE
+    assert re.search(r"\\udce9t\\udce9.*' is not UTF-8 text", refused.err)
+
+
+def test_a_text_that_the_encoding_of_the_output_lacks_is_an_error_with_a_remedy() -> None:
+    completed = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "ops.cli.main",
+            "version",
+            "-o",
+            "custom-columns=\u00c9TAT:.version",
+        ],
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert completed.returncode == Exit.FAILED
+    assert "PYTHONUTF8=1" in completed.stderr.splitlines()[1]
 
 
 @pytest.mark.parametrize("text", ["N<=5", "N==5", "N>5", "N<==5", "N"])
