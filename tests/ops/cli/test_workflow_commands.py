@@ -92,6 +92,13 @@ async def test_the_answers_of_queries_and_updates_have_the_requested_format(
         assert await program.run(*query, "-o", "jsonpath={.count}") == "2"
 
 
+async def test_a_schedule_without_an_id_is_refused(etcd: EtcdCluster) -> None:
+    async with serving(etcd, "unnamed") as program:
+        code, error = await program.fail("schedule", "create", "", "counter", "--every", "1h")
+
+        assert (code, error.splitlines()[0]) == (Exit.USAGE, "error: '' is not a valid schedule id")
+
+
 async def test_the_yaml_of_a_schedule_equals_its_json(etcd: EtcdCluster) -> None:
     async with serving(etcd, "schedules") as program:
         await program.run("schedule", "create", "often", "counter", "--every", "1h", "--paused")

@@ -169,6 +169,7 @@ class ScheduleHandle(NamedTuple):
 
 def _checked_schedule(schedule_id: str, schedule: Schedule) -> Schedule:
     """Check a schedule, and convert its arguments to plain data. Raises BadInput."""
+    check_id(schedule_id, "schedule id")
     check_schedule(schedule)
     action = schedule.action
     check_id(execution_id(schedule_id, action, _TIME_WITH_LONGEST_TEXT_MS))

@@ -41,15 +41,13 @@ _TAIL = 1 + RUN_ID_CHARS
 Range = tuple[bytes, bytes]
 
 
-def check_id(workflow_id: str) -> str:
-    """Return a valid workflow id unchanged. Raises BadInput."""
-    if not is_id(workflow_id):
+def check_id(text: str, what: str = "workflow id") -> str:
+    """Return a valid id unchanged; ``what``: its name in errors. Raises BadInput."""
+    if not is_id(text):
         raise BadInput(
-            f"{workflow_id[:64]!r} is not a valid workflow id",
-            subject="workflow id",
-            remedy=f"use {ID_RULE}",
+            f"{text[:64]!r} is not a valid {what}", subject=what, remedy=f"use {ID_RULE}"
         )
-    return workflow_id
+    return text
 
 
 @lru_cache(ID_CACHE_MAX)
