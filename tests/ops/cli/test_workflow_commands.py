@@ -99,6 +99,20 @@ async def test_a_schedule_without_an_id_is_refused(etcd: EtcdCluster) -> None:
         assert (code, error.splitlines()[0]) == (Exit.USAGE, "error: '' is not a valid schedule id")
 
 
+@pytest.mark.parametrize("event", [0, 99])
+async def test_a_reset_to_an_event_that_the_history_lacks_is_refused(
+    etcd: EtcdCluster, event: int
+) -> None:
+    async with serving(etcd, f"resets-{event}") as program:
+        code, error = await program.fail("workflow", "reset", "one", "--event", str(event))
+
+        assert code == Exit.USAGE
+        assert f"has no event {event}: its history has the events 1 to " in error
+        described = json.loads(await program.run("workflow", "describe", "one", "-o", "json"))
+        assert described["status"] == "Running"
+        assert described["run_id"] == described["first_run_id"]
+
+
 async def test_the_yaml_of_a_schedule_equals_its_json(etcd: EtcdCluster) -> None:
     async with serving(etcd, "schedules") as program:
         await program.run("schedule", "create", "often", "counter", "--every", "1h", "--paused")

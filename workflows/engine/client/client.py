@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 
 from core.errors import (
     AlreadyStarted,
+    BadInput,
     CallRejected,
     ExecutionFailed,
     ExecutionNotFound,
@@ -322,9 +323,16 @@ class Client:
     ) -> str:
         """Continue in a new run from the last workflow task at or before an event.
 
-        Returns the id of the new run. Raises ExecutionNotFound.
+        Returns the id of the new run. Raises BadInput, ExecutionNotFound.
         """
         head = await find_run(self.store, self.keys, workflow_id, run_id)
+        if not 1 <= event_id < head.next_event_id:
+            raise BadInput(
+                f"workflow {workflow_id} has no event {event_id}: its history has the events 1 to"
+                f" {head.next_event_id - 1}",
+                subject="event",
+                remedy=f"see `orbctl workflow history {workflow_id}`",
+            )
         await check_inbox(self.store, self.keys, workflow_id, INBOX_URGENT_MAX)
         new_run_id = new_id(self._clock.now_ms())
         message = Reset(head.run_id, event_id, new_run_id, reason, self.identity)

@@ -177,7 +177,8 @@ async def test_a_reset_run_starts_its_pending_activities_again(
 
     await eventually(signal_is_processed)
     engine.activities.begun.clear()
-    new_run = await engine.client.reset("one", (await engine.head("one")).next_event_id)
+    last_event_id = (await engine.head("one")).next_event_id - 1
+    new_run = await engine.client.reset("one", last_event_id)
     await within(engine.activities.begun.wait())
     engine.activities.gate.set()
 
