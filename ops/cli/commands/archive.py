@@ -13,7 +13,14 @@ import typer
 from core.archive.archiver import Archiver, SealResult
 from core.archive.cursor import read_cursor
 from core.archive.nospace import ROOT_REMEDY, FullLogArchiver
-from core.archive.pruner import Pruner, Retention, SizedFile, count_surplus, sized_files
+from core.archive.pruner import (
+    Pruner,
+    PruneResult,
+    Retention,
+    SizedFile,
+    count_surplus,
+    sized_files,
+)
 from core.archive.sealed_log import SealedLog
 from core.domain.counted_nouns import counted
 from core.errors import BadInput
@@ -21,7 +28,15 @@ from core.eventstore.etcd.maintenance import EtcdMaintenance
 from core.eventstore.full_etcd import NOSPACE
 from ops.cli.action_runner import Yes, confirm, perform
 from ops.cli.exit_codes import Exit, fail
-from ops.cli.output import TableColumn, moment, print_fields, show_table, show_value
+from ops.cli.formats import Format
+from ops.cli.output import (
+    TableColumn,
+    moment,
+    print_fields,
+    print_names,
+    show_table,
+    show_value,
+)
 from ops.cli.progress import progress
 from ops.cli.time_arguments import parse_duration
 
@@ -113,7 +128,12 @@ def list_(context: typer.Context) -> None:
                 {"pruned": cursor.pruned.position, "files": _documents(files)}, session.output
             )
             return
+        if session.output.is_name:
+            print_names(sized_file.summary.link.base for sized_file in files)
+            return
         show_table(_COLUMNS, map(_row, files), session.output)
+        if session.output.format is Format.CSV:
+            return
         pruned = f"{counted(cursor.pruned.files, 'file')}, up to position {cursor.pruned.position}"
         print_fields(
             (
@@ -155,17 +175,18 @@ def prune(
         cursor = (await read_cursor(session.store, session.keys)).cursor
         files = sized_files(SealedLog(session.archive, cursor))
         count = count_surplus(files, retention, session.now_ms())
-        if not count:
-            typer.echo("no file exceeds the limits, so none is deleted", err=True)
-            return
-        if not confirm(_question(files[:count]), yes=yes):
-            fail("nothing was deleted", Exit.FAILED, "answer yes, or give --yes")
-        pruner = Pruner(session.store, session.keys, session.archive)
-        pruned = await pruner.prune(retention, session.now_ms(), files=count)
+        pruned = PruneResult(cursor.pruned.position)
+        if count:
+            if not confirm(_question(files[:count]), yes=yes):
+                fail("nothing was deleted", Exit.FAILED, "answer yes, or give --yes")
+            pruner = Pruner(session.store, session.keys, session.archive)
+            pruned = await pruner.prune(retention, session.now_ms(), files=count)
         if session.output.is_structured:
             show_value(pruned._asdict(), session.output)
         elif pruned.superseded:
             typer.echo("the archive changed meanwhile; nothing was deleted", err=True)
+        elif not pruned.files:
+            typer.echo("no file exceeds the limits, so none is deleted", err=True)
         else:
             removed = counted(pruned.files, "file")
             print(

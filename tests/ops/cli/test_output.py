@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import sys
 from pathlib import Path
@@ -37,6 +38,7 @@ def test_a_narrow_terminal_shows_every_cell_completely(
 @pytest.mark.parametrize(
     "command",
     [
+        "archive list",
         "as-of 1 pools",
         "diff 1 1",
         "forecast",
@@ -52,3 +54,16 @@ def test_a_list_of_names_prints_nothing_if_it_is_empty(tmp_path: Path, command: 
     listed = harness.orbctl(*command.split(), "-o", "name")
 
     assert (listed.code, listed.out) == (Exit.OK, "")
+
+
+def test_the_csv_of_the_archive_has_only_its_files_and_names_are_their_names(
+    tmp_path: Path,
+) -> None:
+    harness = OrbctlHarness(tmp_path / "archive")
+    harness.orbctl("apply", "-f", str(DIRECTORY / "records.yaml"))
+    assert harness.orbctl("archive").code == Exit.OK
+
+    rows = list(csv.DictReader(harness.orbctl("archive", "list", "-o", "csv").out.splitlines()))
+
+    assert [row["NUMBER"] for row in rows] == ["1"]
+    assert harness.orbctl("archive", "list", "-o", "name").out == f"{rows[0]['FILE']}\n"
