@@ -87,7 +87,7 @@ def doctor(
     if options.output.is_structured:
         show_value(_plain(examination, diagnoses), options.output)
     else:
-        show_table(CHECK_COLUMNS, diagnoses)
+        show_table(CHECK_COLUMNS, diagnoses, options.output)
     raise typer.Exit(Exit.FAILED if worst(diagnoses) == "failed" else Exit.OK)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import subprocess
@@ -62,6 +63,16 @@ def test_the_doctor_reports_interfaces_and_the_hosts_that_answer_for_gateways(li
     verdicts = {row["check"]: row["verdict"] for row in document["diagnoses"]}
     assert verdicts["gateway 10.6.0.1 on eth0"] == "ok"
     assert verdicts["sysctl ipv4.conf.all.forwarding"] == "warning"
+
+
+def test_the_csv_of_the_doctor_has_the_checks_of_its_json(link: Link) -> None:
+    station = node(link)
+
+    _, as_json = orbctl(station, "-o", "json", "node", "doctor")
+    _, as_csv = orbctl(station, "-o", "csv", "node", "doctor")
+
+    checks = [row["check"] for row in json.loads(as_json)["diagnoses"]]
+    assert [row["CHECK"] for row in csv.DictReader(as_csv.splitlines())] == checks
 
 
 def test_the_doctor_names_both_machines_that_have_the_gateways_address(link: Link) -> None:
