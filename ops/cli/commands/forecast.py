@@ -81,7 +81,8 @@ def forecast_command(
             if name not in {outlook.subject.name for outlook in outlooks}
         ]
         shown = [outlook for outlook in outlooks if not names or outlook.subject.name in names]
-        _show(shown, session.now_ms(), session.output)
+        if shown or not names or session.output.is_structured:
+            _show(shown, session.now_ms(), session.output)
         return max((report(error) for error in missing), default=Exit.OK)
 
     perform(context, action)
