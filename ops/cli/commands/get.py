@@ -21,7 +21,7 @@ from ops.cli.commands.forecast import times_until_full
 from ops.cli.exit_codes import Exit, report, report_unreadable_keys
 from ops.cli.formats import Format, Output
 from ops.cli.global_options import globals_of
-from ops.cli.kinds import RECORD_KINDS, ObjectKind, kind_of, split_name
+from ops.cli.kinds import RECORD_KINDS, ObjectKind, kind_of, plural, split_name
 from ops.cli.listings import pool_listing
 from ops.cli.name_completion import complete_objects
 from ops.cli.object_selection import ObjectSelection, empty_message, listing_of
@@ -173,8 +173,9 @@ async def _read(
 ) -> tuple[Ledger, dict[ObjectKind, ObjectListing], list[NotFound]]:
     """The state, a listing of each kind, and the errors about objects that do not exist.
 
-    ``reports_empty``: print a message for each empty list.
+    ``reports_empty``: print a message for each empty table or list of names.
     """
+    reports_empty = reports_empty and not query.output.is_structured
     needs_manifests = query.output.is_structured or not query.selectors.is_empty
     kinds = query.names.keys()
     if kinds & {ObjectKind.ENDPOINT, ObjectKind.APPLICATION} or (
@@ -208,11 +209,14 @@ async def _read(
             except NotFound as error:
                 missing.append(error)
                 continue
-            if reports_empty and not parts[-1].names and not query.output.is_structured:
+            if reports_empty and not parts[-1].names:
                 typer.echo(empty_message(ledger, selection, applications), err=True)
         if parts:
             listing = _join(parts)
-            listings[kind] = listing if query.selectors.is_empty else query.selectors.apply(listing)
+            selected = listing if query.selectors.is_empty else query.selectors.apply(listing)
+            listings[kind] = selected
+            if reports_empty and listing.names and not selected.names:
+                typer.echo(f"the selectors match none of the {plural(kind)}", err=True)
     return ledger, listings, missing
 
 

@@ -205,6 +205,13 @@ def test_a_field_selector_selects_rows_of_a_table(harness: OrbctlHarness) -> Non
     assert len(result.out.splitlines()) == 2
 
 
+def test_selectors_that_match_no_object_are_reported(harness: OrbctlHarness) -> None:
+    result = harness.orbctl("get", "pools", "-l", "app=nope")
+
+    assert (result.code, result.out) == (Exit.OK, "")
+    assert result.err == "the selectors match none of the pools\n"
+
+
 def test_a_name_after_several_kinds_is_refused(harness: OrbctlHarness) -> None:
     result = harness.orbctl("get", "pools,subnets", "blue")
 
