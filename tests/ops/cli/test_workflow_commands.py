@@ -99,6 +99,17 @@ async def test_a_schedule_without_an_id_is_refused(etcd: EtcdCluster) -> None:
         assert (code, error.splitlines()[0]) == (Exit.USAGE, "error: '' is not a valid schedule id")
 
 
+async def test_a_second_schedule_with_an_id_is_refused(etcd: EtcdCluster) -> None:
+    async with serving(etcd, "twice") as program:
+        create = ("schedule", "create", "often", "counter", "--every", "1h", "--paused")
+        await program.run(*create)
+
+        code, error = await program.fail(*create)
+
+        assert code == Exit.FAILED
+        assert error.splitlines()[0] == "error: schedule often exists already"
+
+
 @pytest.mark.parametrize("event", [0, 99])
 async def test_a_reset_to_an_event_that_the_history_lacks_is_refused(
     etcd: EtcdCluster, event: int

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from core.errors import BadInput, CallRejected, ExecutionNotFound
+from core.errors import AlreadyStarted, BadInput, CallRejected, ExecutionNotFound
 from workflows.engine.client.client import Client
 from workflows.engine.client.visibility import Filter, Visibility
 from workflows.engine.store.history_reader import read_heads
@@ -72,7 +72,15 @@ class Schedules:
         checked = _checked_schedule(schedule_id, schedule)
         progress = ScheduleProgress(paused=paused, note=_checked_note(note))
         workflow_id = ID_PREFIX + schedule_id
-        await self._client.start(Scheduler, checked, progress, id=workflow_id)
+        try:
+            await self._client.start(Scheduler, checked, progress, id=workflow_id)
+        except AlreadyStarted as error:
+            raise AlreadyStarted(
+                f"schedule {schedule_id} exists already",
+                subject=schedule_id,
+                remedy="use another id, or delete this schedule first",
+                run_id=error.run_id,
+            ) from None
         handle = self.handle(schedule_id)
         if trigger_immediately:
             await handle.trigger()
