@@ -126,7 +126,9 @@ class KubeletStandIn:
 
     async def _delete_now(self, path: str) -> None:
         options, limits = {"gracePeriodSeconds": 0}, aiohttp.ClientTimeout(DELETE_S)
-        answer = await self._connection.send("DELETE", path, options, "application/json", limits)
+        answer = await self._connection.send(
+            "DELETE", path, options, "application/json", limits, DELETE_S
+        )
         async with answer:
             assert answer.status == HTTPStatus.OK, await answer.text()
 

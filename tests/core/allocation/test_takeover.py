@@ -116,8 +116,8 @@ async def test_a_fixed_pod_whose_nics_shared_an_address_gets_both_families_after
     restarted = pod(
         "db-0", "new", fixed="statefulset", annotations={"ipam.spidernet.io/ippools": requested}
     )
-    for interface in ("eth0", "net1"):
-        added = await node.add(restarted, interface)
+    await node.add(restarted, "eth0")
+    added = await node.add(restarted, "net1")
 
     assert [len(nic.addresses()) for nic in added.endpoint.nics] == [1, 2]
     assert added.endpoint.holder == "statefulset/shop/db-0"
