@@ -16,9 +16,18 @@ from core.errors import ExecutionNotFound, UnusableValue
 from core.eventstore.group_commit import Lost
 from core.eventstore.kv import Delete, Guard, Put, Unchanged, Write
 from workflows.engine.run.head_projection import head_of_history
-from workflows.engine.store.draft import ExecutionStore, HistoryDraft, RunClosure
-from workflows.engine.store.history_reader import find_run
-from workflows.engine.store.records import HEAD_CODEC, InboxMessage, Reset, RunHead, encode_history
+from workflows.engine.run.received_events import record_message
+from workflows.engine.store.draft import ExecutionStore, HistoryDraft, RunClosure, child_end_of
+from workflows.engine.store.history_reader import find_run, read_heads
+from workflows.engine.store.records import (
+    HEAD_CODEC,
+    ChildEvent,
+    ChildRecord,
+    InboxMessage,
+    Reset,
+    RunHead,
+    encode_history,
+)
 from workflows.model import events as ev
 from workflows.model.policies import ExecutionStatus
 
@@ -143,6 +152,7 @@ async def reset_run(
     events = with_later_inputs(events_before_task(history, reset.event_id), history)
     now_ms = store.clock.now_ms()
     head = _head_of_new_run(events, base, reset, now_ms)
+    head, events = await _with_ended_children(store, head, events)
     # The segments are written before the head: nothing reads the segments of a run without a head.
     for put in _segments(store, head, events):
         await store.committer.propose([fence], [put])
@@ -180,6 +190,41 @@ def _termination_draft(
     ending.change(parent=None, children=())
     ending.close(RunClosure(ExecutionStatus.TERMINATED, reason=reason, new_run_id=reset.new_run_id))
     return ending
+
+
+async def _with_ended_children(
+    store: ExecutionStore, head: RunHead, events: list[ev.HistoryEvent]
+) -> tuple[RunHead, list[ev.HistoryEvent]]:
+    """Record the ends of pending children that have closed.
+
+    They have reported their ends to another run, or when no run was open, and report only once.
+    """
+    draft = store.draft(head)
+    for child in head.children:
+        end = await _end_of_child(store, head, child)
+        if end is not None:
+            record_message(draft, end)
+    draft.encode()
+    return draft.head, [*events, *draft.events]
+
+
+async def _end_of_child(
+    store: ExecutionStore, head: RunHead, child: ChildRecord
+) -> ChildEvent | None:
+    """The end of a child, as ``HistoryDraft.close`` reports it; None if it may still report."""
+    try:
+        opened, closed = await read_heads(store.kv, store.keys, child.workflow_id)
+    except UnusableValue:
+        return None
+    runs = [*closed, opened] if opened is not None else closed
+    parents = [(head.workflow_id, run_id, child.child_id) for run_id in head.bases]
+    for run in reversed(runs):
+        parent = run.parent
+        if parent is not None and (parent.workflow_id, parent.run_id, parent.child_id) in parents:
+            if run.is_open or run.status is ExecutionStatus.CONTINUED_AS_NEW:
+                return None
+            return child_end_of(run, parent)
+    return None
 
 
 def _head_of_new_run(

@@ -138,16 +138,10 @@ class HistoryDraft:
         """Close the run: notify its parent, and apply the close policy of each child."""
         head = self.head
         if head.parent is not None and closure.status is not ExecutionStatus.CONTINUED_AS_NEW:
-            event = ChildEvent(
-                head.parent.child_id,
-                head.run_id,
-                closure.status,
-                result=closure.result,
-                failure=closure.failure,
-                parent_run_id=head.parent.run_id,
-                workflow_id=head.workflow_id,
+            ended = head._replace(
+                status=closure.status, result=closure.result, failure=closure.failure
             )
-            self.send(head.parent.workflow_id, event)
+            self.send(head.parent.workflow_id, child_end_of(ended, head.parent))
         reason = f"its parent {head.workflow_id} is {closure.status.value}"
         for child in head.children:
             # The run id of a child is unknown until the child reports its start. The message then
@@ -220,6 +214,19 @@ class HistoryDraft:
         writes.append(Put(opened, HEAD_CODEC.encode(successor)))
         writes.append(Put(keys.event(successor.workflow_id, successor.run_id, 1), segment))
         return writes
+
+
+def child_end_of(head: RunHead, parent: ev.ParentRef) -> ChildEvent:
+    """The report of a closed run to its parent."""
+    return ChildEvent(
+        parent.child_id,
+        head.run_id,
+        head.status,
+        result=head.result,
+        failure=head.failure,
+        parent_run_id=parent.run_id,
+        workflow_id=head.workflow_id,
+    )
 
 
 class ExecutionStore(NamedTuple):

@@ -414,8 +414,16 @@ class Shard:
         _, workflow_id, _ = self._store.keys.inbox_parts(message.key)
         if workflow_id in self.executions:
             self.executions[workflow_id].deliver(message)
-        elif await self._reset(execution=None, message=message) is not None:
+        elif await self._reset_closed(workflow_id, message) is not None:
             raise LostRace(f"a run of {workflow_id} has started before an older run was reset")
+
+    async def _reset_closed(self, workflow_id: str, message: InboxMessage) -> Lost | None:
+        # The new run must receive the reports of children that end during the reset.
+        self._waiting_messages.setdefault(workflow_id, [])
+        try:
+            return await self._reset(execution=None, message=message)
+        finally:
+            self._deliver_waiting(workflow_id)
 
     def _spawn(self, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(self._retried(work))

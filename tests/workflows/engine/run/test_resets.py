@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 import pytest
 
@@ -300,3 +302,88 @@ async def test_a_reset_run_keeps_the_later_end_of_a_child_before_the_event(
     new_run = await engine.client.reset("one", tasks[1])
 
     assert await within(engine.client.result("one", new_run)) == ["thing"]
+
+
+class ClosingStore(FaultyStore):
+    """A store in which ``child-2`` closes directly after a reset has read its runs."""
+
+    def __init__(self, engine: EngineHarness) -> None:
+        super().__init__(engine.store)
+        self._engine = engine
+        self.is_armed = False
+
+    async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
+        result = await super().read(gets, revision=revision)
+        client = self._engine.client
+        if self.is_armed and Get(*client.keys.closed_runs("child-2")) in gets:
+            self.is_armed = False
+            await client.signal("child-2", "close")
+            await client.result("child-2")
+
+            async def has_reported() -> bool:
+                inbox = (await self.store.read([Get(*client.keys.inbox_of("one"))])).ranges[0]
+                return inbox.count == 1  # only the reset: the report was received or rejected
+
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await eventually(has_reported)
+        return result
+
+
+async def _terminated_parent(
+    engine: EngineHarness, store: KeyValueStore | None = None
+) -> tuple[WorkflowHandle, int]:
+    """Terminate ``one`` while ``child-2`` runs; return the event that starts the last task."""
+    await engine.start_worker(store=store)
+    handle = await engine.client.start(Dynasty, 2, id="one")
+    tasks = await _until_tasks(engine, handle.run_id, 2)
+    await handle.terminate()
+    await engine.until_status("one", ExecutionStatus.TERMINATED)
+    await engine.client.signal("child-2", "put", "thing")
+    return handle, tasks[1]
+
+
+async def test_a_reset_run_gets_the_end_of_a_child_that_ended_while_no_run_was_open(
+    engine: EngineHarness,
+) -> None:
+    _, task = await _terminated_parent(engine)
+    await engine.client.signal("child-2", "close")
+    assert await within(engine.client.result("child-2")) == ["thing"]
+    new_run = await engine.client.reset("one", task)
+
+    assert await within(engine.client.result("one", new_run)) == ["thing"]
+
+
+async def test_a_reset_of_a_closed_run_gets_the_later_end_of_a_child(
+    engine: EngineHarness,
+) -> None:
+    _, task = await _terminated_parent(engine)
+    new_run = await engine.client.reset("one", task)
+    await _until_run(engine, new_run)
+    await engine.client.signal("child-2", "close")
+
+    assert await within(engine.client.result("one", new_run)) == ["thing"]
+
+
+async def test_a_reset_run_gets_the_end_of_a_child_that_ends_during_the_reset(
+    engine: EngineHarness,
+) -> None:
+    store = ClosingStore(engine)
+    _, task = await _terminated_parent(engine, store)
+    store.is_armed = True
+    new_run = await engine.client.reset("one", task)
+
+    assert await within(engine.client.result("one", new_run)) == ["thing"]
+
+
+async def test_a_second_reset_of_a_run_gets_the_end_that_a_child_reported_to_the_first(
+    engine: EngineHarness,
+) -> None:
+    handle, task = await _terminated_parent(engine)
+    first = await engine.client.reset("one", task)
+    await _until_run(engine, first)
+    await engine.client.signal("child-2", "close")
+    assert await within(engine.client.result("one", first)) == ["thing"]
+    second = await engine.client.reset("one", task, run_id=handle.run_id)
+
+    assert await within(engine.client.result("one", second)) == ["thing"]
