@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from itertools import takewhile
 from typing import NamedTuple
 
 from core.errors import ExecutionNotFound, UnusableValue
 from core.eventstore.group_commit import Lost
 from core.eventstore.kv import Delete, Guard, Put, Unchanged, Write
-from workflows.engine.run.head_projection import head_of_history
+from workflows.engine.run.head_projection import CLOSED_AS, head_of_history
 from workflows.engine.run.received_events import record_message
 from workflows.engine.store.draft import ExecutionStore, HistoryDraft, RunClosure, child_end_of
 from workflows.engine.store.history_reader import find_run, read_heads
@@ -39,6 +40,7 @@ BASES_MAX = 16
 """``RunHead.bases`` keeps the newest runs, at most this many."""
 
 
+_STOPS = (*CLOSED_AS, ev.WorkflowTaskFailed, ev.WorkflowExecutionPaused)
 _REQUESTS = (
     ev.SignalExternalWorkflowExecutionInitiated,
     ev.RequestCancelExternalWorkflowExecutionInitiated,
@@ -77,13 +79,14 @@ class ResetRun(NamedTuple):
 def events_before_task(history: Sequence[ev.HistoryEvent], event_id: int) -> list[ev.HistoryEvent]:
     """The events before the last workflow task whose start is ``event_id`` or an earlier event.
 
-    If there is no such task, returns the events before the first workflow task.
+    If there is no such task, returns the events before the first workflow task; if the run had
+    none, those before the run paused or closed.
     """
     tasks = [
         event.event_id for event in history if isinstance(event.attributes, ev.WorkflowTaskStarted)
     ]
     if not tasks:
-        return list(history)
+        return list(takewhile(lambda event: not isinstance(event.attributes, _STOPS), history))
     before = [task for task in tasks if task <= event_id]
     return list(history[: (before[-1] if before else tasks[0]) - 1])
 

@@ -387,3 +387,37 @@ async def test_a_second_reset_of_a_run_gets_the_end_that_a_child_reported_to_the
     second = await engine.client.reset("one", task, run_id=handle.run_id)
 
     assert await within(engine.client.result("one", second)) == ["thing"]
+
+
+async def _finished_after_reset(engine: EngineHarness) -> list[str]:
+    """Reset the ``Basket`` that is ``one``, check its new run, put a thing in, and close it."""
+    new_run = await engine.client.reset("one", event_id=1)
+    await _until_run(engine, new_run)
+    await _until_tasks(engine, new_run, 1)
+    assert (await engine.find_violations())[1] == []
+    await engine.client.signal("one", "put", "thing")
+    await engine.client.signal("one", "close")
+    things: list[str] = await within(engine.client.result("one", new_run))
+    return things
+
+
+async def test_a_run_that_was_terminated_before_its_first_task_can_be_reset(
+    engine: EngineHarness,
+) -> None:
+    handle = await engine.client.start(Basket, id="one")
+    await handle.terminate()
+    await engine.start_worker()
+    await engine.until_status("one", ExecutionStatus.TERMINATED)
+
+    assert await _finished_after_reset(engine) == ["thing"]
+
+
+async def test_a_run_that_was_paused_before_its_first_task_can_be_reset(
+    engine: EngineHarness,
+) -> None:
+    await engine.client.start(Basket, id="one")
+    await engine.client.pause("one")
+    await engine.start_worker()
+    await engine.until_status("one", ExecutionStatus.PAUSED)
+
+    assert await _finished_after_reset(engine) == ["thing"]
