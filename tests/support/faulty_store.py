@@ -5,7 +5,9 @@ With a fault, a request is still applied completely or not at all.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from enum import Enum
 
 from core.errors import OutcomeUnknown, StoreUnavailable
@@ -38,13 +40,27 @@ class Fault(Enum):
 
 
 class FaultyStore:
-    """A wrapper that adds faults. ``commits``: the number of attempted commits."""
+    """A wrapper that adds faults. ``commits``: the number of attempted commits.
+
+    While ``is_unavailable`` is set, calls raise StoreUnavailable, and watches receive nothing.
+    """
 
     def __init__(self, store: KeyValueStore) -> None:
         self.store = store
         self.commits = 0
-        self.is_unavailable = False
+        self._available, self._away = asyncio.Event(), asyncio.Event()
+        self._available.set()
         self._faults: list[Fault] = []
+
+    @property
+    def is_unavailable(self) -> bool:
+        return self._away.is_set()
+
+    @is_unavailable.setter
+    def is_unavailable(self, value: bool) -> None:
+        began, ended = (self._away, self._available) if value else (self._available, self._away)
+        ended.clear()
+        began.set()
 
     def fail_next_commits(self, *faults: Fault) -> None:
         """Give each of the next commits one of these faults, in order."""
@@ -73,15 +89,39 @@ class FaultyStore:
         self._require_available()
         return await self.store.read(gets, revision=revision)
 
-    def watch(
+    async def watch(
         self,
         ranges: Sequence[tuple[bytes, bytes]],
         *,
         after: int,
-        is_whole: IsWhole | None = None,
-    ) -> AsyncIterator[WatchBatch]:
-        """Watch the wrapped store without faults: an etcd client would resume a failed watch."""
-        return self.store.watch(ranges, after=after, is_whole=is_whole)
+        is_whole: IsWhole | None = None,  # unused: only confirmed revisions can be resumed
+    ) -> AsyncGenerator[WatchBatch, None]:
+        """Watch the wrapped store; open the watch again after the store was unavailable.
+
+        As with etcd, the new watch raises Compacted if unreceived changes were compacted.
+        """
+        position = after
+        while True:
+            await self._available.wait()
+            batches = self.store.watch(ranges, after=position)
+            assert isinstance(batches, AsyncGenerator)
+            async with aclosing(batches):
+                while (batch := await self._next_batch(batches)) is not None:
+                    position = batch.revision
+                    yield batch
+
+    async def _next_batch(self, batches: AsyncIterator[WatchBatch]) -> WatchBatch | None:
+        """The next batch; None if the store becomes unavailable first."""
+        receiving = asyncio.ensure_future(anext(batches))
+        failing = asyncio.ensure_future(self._away.wait())
+        try:
+            await asyncio.wait({receiving, failing}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            failing.cancel()
+            if not receiving.done():
+                receiving.cancel()
+                await asyncio.wait({receiving})
+        return None if self.is_unavailable else receiving.result()
 
     async def grant_lease(self, ttl_s: int) -> int:
         self._require_available()

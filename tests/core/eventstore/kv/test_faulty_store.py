@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from core.errors import OutcomeUnknown, StoreUnavailable
+from core.errors import Compacted, OutcomeUnknown, StoreUnavailable
 from core.eventstore.kv import Absent, Get, Put
-from tests.core.eventstore.kv.contract_subject import Subject, watched_changes
+from tests.core.eventstore.kv.contract_subject import DEADLINE_S, Subject
 from tests.support.faulty_store import Fault, FaultyStore
 
 
@@ -54,12 +56,41 @@ async def test_a_store_refuses_calls_while_it_is_unavailable(subject: Subject) -
     await store.revoke_lease(lease)
 
 
-async def test_a_watch_works_while_calls_fail(subject: Subject) -> None:
+async def test_a_watch_receives_nothing_while_the_store_is_unavailable_and_resumes_after_it(
+    subject: Subject,
+) -> None:
     store = FaultyStore(subject.store)
-    revision = (await store.commit([], [Put(subject.key("a"), b"")])).revision
-    store.is_unavailable = True
+    first = (await store.commit([], [Put(subject.key("a"), b"")])).revision
+    watch = store.watch([subject.whole_range], after=first - 1)
+    async with asyncio.timeout(DEADLINE_S):
+        assert (await anext(watch)).revision == first
+        waiting = asyncio.ensure_future(anext(watch))
+        store.is_unavailable = True
+        second = (await subject.store.commit([], [Put(subject.key("b"), b"")])).revision
+        received_early, _ = await asyncio.wait({waiting}, timeout=0.1)
+        store.is_unavailable = False
+        batch = await waiting
+    await watch.aclose()
 
-    changes = await watched_changes(store, [subject.whole_range], after=revision - 1, upto=revision)
+    assert not received_early
+    assert batch.revision == second
+    assert [change.key for change in batch.changes] == [subject.key("b")]
 
-    assert [change.key for change in changes] == [subject.key("a")]
-    await store.close()
+
+async def test_a_watch_raises_compacted_if_its_changes_were_compacted_meanwhile(
+    subject: Subject,
+) -> None:
+    store = FaultyStore(subject.store)
+    first = (await store.commit([], [Put(subject.key("a"), b"")])).revision
+    watch = store.watch([subject.whole_range], after=first - 1)
+    async with asyncio.timeout(DEADLINE_S):
+        await anext(watch)
+        waiting = asyncio.ensure_future(anext(watch))
+        store.is_unavailable = True
+        await asyncio.wait({waiting}, timeout=0.1)  # the watch is closed
+        await subject.store.commit([], [Put(subject.key("b"), b"")])
+        last = (await subject.store.commit([], [Put(subject.key("b"), b"")])).revision
+        await subject.store.compact(last)
+        store.is_unavailable = False
+        with pytest.raises(Compacted):
+            await waiting
