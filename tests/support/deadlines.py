@@ -11,6 +11,7 @@ from itertools import count
 from tests.support.emulation import EMULATION_VARIABLE
 
 DEADLINE_S = 600.0 if EMULATION_VARIABLE in os.environ else 60.0
+_POLL_S = 0.01
 
 
 def attempts(seconds: float = DEADLINE_S) -> Iterator[int]:
@@ -21,6 +22,15 @@ def attempts(seconds: float = DEADLINE_S) -> Iterator[int]:
         yield number
         if time.monotonic() > ends:
             return
+
+
+def wait_until(condition: Callable[[], object], what: str, seconds: float = DEADLINE_S) -> None:
+    """Wait until a condition is true. Raises AssertionError that names ``what``."""
+    for _ in attempts(seconds):
+        if condition():
+            return
+        time.sleep(_POLL_S)
+    raise AssertionError(f"not within {seconds:g} s: {what}")
 
 
 async def until(condition: Callable[[], object], seconds: float = DEADLINE_S) -> None:

@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tests.support.deadlines import attempts
+from tests.support.deadlines import wait_until
 
 NAMESPACES_FOLDER: Final = Path("/run/netns")
 
@@ -51,10 +51,8 @@ class Link:
             ip("netns", "delete", name)
 
     def _wait_until_forwarding(self, port: str) -> None:
-        for _ in attempts():
-            if "state forwarding" in ip("-n", self._bridge, "-d", "link", "show", "dev", port):
-                return
-        raise AssertionError(f"{port} does not forward")
+        show = ("-n", self._bridge, "-d", "link", "show", "dev", port)
+        wait_until(lambda: "state forwarding" in ip(*show), f"{port} forwards")
 
     def _namespace(self, kind: str) -> str:
         name = f"{self._prefix}-{kind}"

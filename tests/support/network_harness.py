@@ -32,7 +32,7 @@ from nodeagent.devices.pci_files import PciFiles
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace, write_sysctls
 from ops.lab.namespaces import NamedNamespace as Named
 from ops.lab.programs import run
-from tests.support.deadlines import attempts
+from tests.support.deadlines import wait_until
 from tests.support.parts import needs
 
 ANSWER_S: Final = 5.0
@@ -209,10 +209,7 @@ class NetworkNode:
         self.inside.run("nft", "-f", str(path))
 
     def wait_until_deleted(self, link: str) -> None:
-        for _ in attempts():
-            if link not in self.inside.ip("-brief", "link"):
-                return
-        raise AssertionError(f"{link} was not deleted")
+        wait_until(lambda: link not in self.inside.ip("-brief", "link"), f"the deletion of {link}")
 
     def add_node_port(self, family: int, port: int, backend: str, backend_port: int) -> None:
         """Install kube-proxy's rules for a NodePort with externalTrafficPolicy Local.

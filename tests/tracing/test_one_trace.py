@@ -19,7 +19,7 @@ from core.process.spans import SCHEMA_URL
 from ops.lab.controller import LabController
 from ops.lab.laboratory import Laboratory
 from ops.lab.runtime import CniFailed
-from tests.support.deadlines import attempts
+from tests.support.deadlines import wait_until
 from tests.support.otlp_receiver import OtlpReceiver, ReceivedSpan, tree
 from tests.support.parts import require_namespaces
 
@@ -46,6 +46,7 @@ COORDINATOR: Final = {
     "detectIPConflict": True,
     "detectOptions": {"retries": 1, "interval": "10ms", "timeout": "50ms"},
 }
+RECLAIM_END: Final = "CompleteWorkflow:reclaim-pod"
 PAGE: Final = Path(__file__).parents[2] / "docs/reference/traces.md"
 OWN_ATTRIBUTE: Final = re.compile(r"(cni|ipam|coordinator|detection|netlink|workflow|activity)\.")
 """Matches attributes that Orbweaver defines."""
@@ -107,9 +108,10 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
             node.runtime.add(reclaimed_pod)
             lab.controller.wait_following_pods()
             assert lab.orbctl("delete", "-f", "-", stdin=POD).returncode == 0
-            for _ in attempts():
-                if any(span.name == "CompleteWorkflow:reclaim-pod" for span in receiver.spans):
-                    break
+            wait_until(
+                lambda: any(span.name == RECLAIM_END for span in receiver.spans),
+                f"the span {RECLAIM_END}",
+            )
             node.agent.stop()
             lab.controller.process.stop()
             logs = (node.plugin_log, node.directory / "coordinator.log")

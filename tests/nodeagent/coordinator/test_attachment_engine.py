@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable
 from typing import Any, Final
@@ -25,6 +26,7 @@ from nodeagent.coordinator.reply_mark_rules import (
 from nodeagent.netlink import nftables
 from nodeagent.netlink.namespaces import NetworkNamespace
 from ops.lab.namespaces import NamedNamespace
+from tests.support.deadlines import wait_until
 from tests.support.network_harness import SERVICE_CIDRS, NetworkHarness, NetworkNode, NetworkPod
 
 pytestmark = pytest.mark.netns
@@ -35,7 +37,22 @@ KERNEL_ROUTES: Final = ("local fe80:", "anycast fe80:", "multicast ff00:")
 """Routes that the kernel adds only after duplicate address detection."""
 
 
+def has_settled(namespace: NamedNamespace) -> bool:
+    """Whether the kernel has noticed the carrier of every link that is up, and added addresses."""
+    links = json.loads(namespace.ip("-json", "address"))
+    return all(
+        link["operstate"] == "UP" and any(each["scope"] == "link" for each in link["addr_info"])
+        for link in links
+        if {"UP", "LOWER_UP"} <= set(link["flags"]) and link["ifname"] != "lo"
+    )
+
+
 def full_state(namespace: NamedNamespace) -> list[str]:
+    """The links, addresses, rules, routes and neighbours.
+
+    The kernel reports a carrier and adds link-local addresses after the command that needs them.
+    """
+    wait_until(lambda: has_settled(namespace), f"the links of {namespace.name} are up")
     lines = []
     for command in (
         ("-brief", "link"),

@@ -16,7 +16,7 @@ from ops.lab.node import Node
 from ops.lab.programs import attempt, console_script
 from ops.lab.runtime import CniFailed
 from ops.lab.sandbox import Sandbox
-from tests.support.deadlines import attempts
+from tests.support.deadlines import wait_until
 from tests.support.parts import require_namespaces
 
 pytestmark = [pytest.mark.netns, pytest.mark.etcd]
@@ -135,9 +135,8 @@ def test_the_next_agent_completes_a_del_that_ran_without_an_agent(
     assert call_coordinator(node, sandbox, "DEL") == {}
     assert len(list((node.directory / "datapath").iterdir())) == 1
     sandbox.destroy()
-    for _ in attempts():
-        if f"veth{sandbox.container[:11]}" not in node.namespace.ip("-brief", "link"):
-            break
+    veth = f"veth{sandbox.container[:11]}"
+    wait_until(lambda: veth not in node.namespace.ip("-brief", "link"), f"the deletion of {veth}")
     node.start_agent()
     assert list((node.directory / "datapath").iterdir()) == []
 
