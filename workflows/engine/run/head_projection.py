@@ -17,6 +17,9 @@ CLOSED_AS: dict[type[ev.Attributes], ExecutionStatus] = {
     ev.WorkflowExecutionTerminated: ExecutionStatus.TERMINATED,
     ev.WorkflowExecutionContinuedAsNew: ExecutionStatus.CONTINUED_AS_NEW,
 }
+REQUEST_IDS_MAX = 32
+"""A head keeps this many request ids. A signal with a kept id is not recorded again."""
+
 _IGNORED = (
     ev.WorkflowTaskStarted,
     ev.WorkflowTaskFailed,
@@ -73,12 +76,18 @@ def head_of_history(events: Sequence[ev.HistoryEvent]) -> RunHead:
     )
 
 
+def with_request_id(requests: tuple[str, ...], request_id: str) -> tuple[str, ...]:
+    """The ids of the latest signals, after a signal with ``request_id``, which may be ""."""
+    return (*requests, request_id)[-REQUEST_IDS_MAX:] if request_id else requests
+
+
 def _apply_to_head(head: RunHead, kind: ev.Attributes) -> RunHead:
     match kind:
         case ev.WorkflowExecutionCancelRequested():
             return head._replace(cancelling=True)
         case ev.WorkflowExecutionSignaled():
-            return head._replace(signals=head.signals + 1)
+            requests = with_request_id(head.requests, kind.request_id)
+            return head._replace(signals=head.signals + 1, requests=requests)
         case ev.WorkflowExecutionUpdateAccepted():
             return head._replace(updates=(*head.updates, kind.update_id))
         case ev.WorkflowExecutionPaused():

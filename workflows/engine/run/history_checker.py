@@ -52,6 +52,7 @@ _COMPARED_FIELDS = (
     "children",
     "cancelling",
     "signals",
+    "requests",
 )
 
 

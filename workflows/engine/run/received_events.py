@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from core.eventstore.kv import Put
+from workflows.engine.run.head_projection import with_request_id
 from workflows.engine.run.retries import TIMEOUTS_WITHOUT_RETRY
 from workflows.engine.store.draft import HistoryDraft, RunClosure
 from workflows.engine.store.records import (
@@ -33,9 +34,6 @@ from workflows.model.failures import Failure, FailureKind
 from workflows.model.limits import SIGNALS_MAX
 from workflows.model.payloads import Payload
 from workflows.model.policies import ExecutionStatus, RetryState, TimeoutType
-
-REQUEST_IDS_MAX = 32
-"""A head keeps this many request ids. A signal with a kept id is not recorded again."""
 
 
 class ActivityOutcome(NamedTuple):
@@ -201,8 +199,8 @@ def _record_signal(draft: HistoryDraft, signal: Signal) -> None:
             signal.name, signal.args, signal.identity, signal.request_id, signal.traceparent
         )
         draft.add(event)
-        request_ids = (*head.requests, signal.request_id) if signal.request_id else head.requests
-        draft.change(due=True, signals=head.signals + 1, requests=request_ids[-REQUEST_IDS_MAX:])
+        requests = with_request_id(head.requests, signal.request_id)
+        draft.change(due=True, signals=head.signals + 1, requests=requests)
     if signal.sender is not None:
         notify_sender(draft, signal.sender, "signal")
 

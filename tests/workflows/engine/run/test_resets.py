@@ -421,3 +421,18 @@ async def test_a_run_that_was_paused_before_its_first_task_can_be_reset(
     await engine.until_status("one", ExecutionStatus.PAUSED)
 
     assert await _finished_after_reset(engine) == ["thing"]
+
+
+async def test_a_signal_with_the_same_request_id_is_recorded_once_also_after_a_reset(
+    engine: EngineHarness,
+) -> None:
+    await engine.start_worker()
+    handle = await engine.client.start(Basket, id="one")
+    await engine.client.signal("one", "put", "thing", request_id="first")
+    assert await within(handle.query("count")) == 1
+    new_run = await engine.client.reset("one", event_id=1)
+    await _until_run(engine, new_run)
+    await engine.client.signal("one", "put", "thing", request_id="first")
+    await engine.client.signal("one", "close")
+
+    assert await within(engine.client.result("one", new_run)) == ["thing"]
