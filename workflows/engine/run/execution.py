@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from core.errors import OrbweaverError, SessionLost, StoreRejected, UnusableValue
@@ -205,11 +205,17 @@ class Execution:
         try:
             self._code.check_type(head)
             known = attempts_of(self._store.keys, attempts, head.activities)
-            await self.activities.restart(head, head.activities, known, interrupted=True)
+            numbers = self._without_outcome(head.activities)
+            await self.activities.restart(head, numbers, known, interrupted=True)
         except UnusableValue as error:
             self._leave_code_to_others(error)
         else:
             self._must_resume = False
+
+    def _without_outcome(self, activity_ids: Iterable[int]) -> list[int]:
+        """The activities that are pending and whose outcome is not in the inbox."""
+        pending = set(self.head.activities) - {out.activity_id for out in self._inbox.outcomes}
+        return [number for number in activity_ids if number in pending]
 
     # ---------------------------------------------------------------------------- obstacles
 
@@ -317,9 +323,8 @@ class Execution:
             await self._resume_activities(result.ranges[0].kvs)
             return
         if self._activities_to_restart and not self._code_stopped:
-            await self.activities.restart(
-                self.head, self._activities_to_restart, {}, interrupted=False
-            )
+            numbers = self._without_outcome(self._activities_to_restart)
+            await self.activities.restart(self.head, numbers, {}, interrupted=False)
             self._activities_to_restart = []
             return
         batch = self._inbox.take(self.signal_revision)
