@@ -177,12 +177,12 @@ def _other_uid(to_verify: PodToVerify, pod: PodState, context: VerdictContext) -
     if set(pod.ips) & set(to_verify.addresses):
         return keep(f"fixed: Pod {_path(pod)} reports the address")
     validity = validity_of(fixed, to_verify.namespace, to_verify.name, context.cluster)
-    if fixed in SHARING_OWNERS and not validity.keeps:
-        # ``pod`` may use the address without reporting it.
+    if fixed in SHARING_OWNERS:
+        # ``pod`` may use the address: its status lacks addresses of secondary networks.
+        if validity.keeps:
+            return _keep_fixed(validity)
         other = f"Pod {_path(pod)} of the same {SHARING_OWNERS[fixed]}"
         return keep(f"{validity.why}, but {other} still exists")
-    if fixed == "ipamclaim":  # the Pod's status lacks addresses of secondary networks
-        return _keep_fixed(validity)
     if pod.ips:
         return ReclaimVerdict("uid-changed", f"{text}; the Pod got {', '.join(pod.ips)} instead")
     if validity.keeps:
