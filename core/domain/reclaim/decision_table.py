@@ -134,7 +134,7 @@ def keep_if_in_use(
 
 
 def _judge_by_name(to_verify: PodToVerify, context: VerdictContext) -> ReclaimVerdict:
-    pod = context.cluster.pod(to_verify.namespace, to_verify.name)
+    pod = _pod_by_name(to_verify, context)
     if isinstance(pod, MissingOwner):
         if not pod.certain:
             return ReclaimVerdict(finding=None, why=pod.why, unanswered=pod.unanswered)
@@ -154,6 +154,17 @@ def _judge_by_name(to_verify: PodToVerify, context: VerdictContext) -> ReclaimVe
     if fixed is None:
         return _stateless(pod, context)
     return _fixed(to_verify, fixed, pod, context)
+
+
+def _pod_by_name(to_verify: PodToVerify, context: VerdictContext) -> PodState | MissingOwner:
+    """The Pod of the endpoint's name. A Pod with the name of a VM must be a launcher of the VM."""
+    key, settings = (to_verify.namespace, to_verify.name), context.settings
+    pod = context.cluster.pod(*key)
+    if to_verify.fixed != "vm" or isinstance(pod, MissingOwner):
+        return pod
+    if pod.fixed(settings) == "vm" and pod.endpoint_key(settings) == key:
+        return pod
+    return MissingOwner(certain=True, why=f"Pod {_path(pod)} is not a launcher of the VM")
 
 
 def _absent(
