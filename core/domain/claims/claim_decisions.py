@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 
 from core.domain.addresses.ip_address import Family, parse_address
 from core.domain.events import AddressesClaimed, EndpointChanged, PoolVerdict
+from core.domain.fixed.fixed_address_owners import VM_INSTANCE
 from core.domain.fixed.owner_validity import Validity
 from core.domain.model import (
     Attachment,
@@ -123,7 +124,8 @@ def decide_add(
     ``changed``: indexes of the NICs with a pool that the Pod no longer requests. ``lost``: indexes
     of the NICs whose addresses cannot be claimed again. The claims of these NICs end, except in
     pools that ``requested`` still lists. An ADD of the same Pod keeps the holder, even if new
-    settings would choose another.
+    settings would choose another. Also raises AllocationError if the endpoint belongs to a VM and
+    the Pod does not, or the reverse.
     """
     if pod.alive is False:
         raise AllocationError(  # Spiderpool's text, which users search for
@@ -135,6 +137,7 @@ def decide_add(
     if endpoint is None:
         return ClaimPlan(keep=(), holder=holder_of(pod))
     if endpoint.holder != holder_of(pod) and endpoint.uid != pod.uid:
+        _require_older_pod(pod, endpoint)
         return ClaimPlan(keep=(), holder=holder_of(pod), ended=endpoint.addresses())
     if changed or lost:
         why: EndReason = "repair" if lost else "pools-changed"
@@ -148,6 +151,25 @@ def decide_add(
     if pod.ipam_claim:  # the Pod owns the endpoint of its IPAMClaim
         after = after._replace(owner_name=pod.name)
     return Repeat(endpoint) if after == endpoint else EndpointUpdate(EndpointChanged(after))
+
+
+def _require_older_pod(pod: PodFacts, endpoint: Endpoint) -> None:
+    """Raise AllocationError unless the endpoint can be that of an older Pod of the same name.
+
+    A VM and a Pod of the same name have one endpoint, and the addresses of both may be in use.
+    """
+    is_of_vm = endpoint.owner_kind == VM_INSTANCE or endpoint.holder.startswith("vm/")
+    is_launcher = pod.fixed == "vm" or (pod.owner is not None and pod.owner.kind == VM_INSTANCE)
+    if is_of_vm == is_launcher:
+        return
+    namespace, name = endpoint.key
+    kind = "VM" if is_of_vm else "Pod"
+    raise AllocationError(
+        f"SpiderEndpoint {namespace}/{name} has the addresses of the {kind} of this name",
+        subject=f"Pod/{pod.namespace}/{pod.name}",
+        remedy=f"give the Pod or the VM another name; if {kind} {namespace}/{name} is gone,"
+        " wait until its addresses are released",
+    )
 
 
 def _replacement(
