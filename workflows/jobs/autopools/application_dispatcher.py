@@ -44,7 +44,9 @@ RANGES_MAX: Final = 512
 """Maximum number of pools whose addresses are watched for a release."""
 
 SIGNALS_AT_ONCE: Final = 100
-_TOPICS: Final = ("pools", "subnets", "reservations")
+_TOPICS: Final = ("pools", "subnets", "reservations", "quarantine")
+"""What the free addresses of a subnet depend on."""
+
 _log: Final = logging.getLogger(__name__)
 
 Ranges = dict[tuple[bytes, bytes], frozenset[ApplicationKey]]
@@ -317,7 +319,7 @@ class ApplicationDispatcher:
         return isinstance(application, MissingOwner) and application.certain
 
     def _unblocked(self, snapshot: ConfigurationSnapshot) -> Iterator[ApplicationKey]:
-        """Applications that wait for a subnet, if pools, subnets or reservations have changed."""
+        """Applications that wait for a subnet, if its free addresses may have changed."""
         newest = max(_stamp(snapshot, _TOPICS), default=0)
         for key, report in self._waiting_reports.items():
             is_newer = newest > report.configuration and self._signal_revisions.get(key) != newest

@@ -1,7 +1,8 @@
-"""The dispatcher forgets a wait when the lease of its report ends.
+"""When the dispatcher wakes a waiting application, and when it forgets a wait.
 
-It also compares the application again, because the execution has probably been terminated.
-``web`` waits because its pool cannot shrink while both addresses are in use.
+It forgets a wait when the lease of the report ends, and compares the application again, because
+the execution has probably been terminated. With ``make_web_wait``, ``web`` waits because its pool
+cannot shrink while both addresses are in use.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import pytest
 from core.allocation.pool_requests import PoolRequests, Problem, ReconcileReport, read_report
 from core.domain.addresses.ip_address import parse_address
 from core.domain.autopools.pool_names import ApplicationKey
-from core.domain.configuration.commands import ApplySubnet
+from core.domain.configuration.commands import ApplySubnet, LiftQuarantine, QuarantineAddress
 from core.domain.model import Subnet
 from core.errors import Compacted
 from core.eventstore.kv import Get, IsWhole, KeyValue, WatchBatch
@@ -79,17 +80,18 @@ async def find_report(harness: AutoPoolHarness, key: ApplicationKey) -> KeyValue
     return kvs[0] if kvs else None
 
 
-async def make_web_wait(harness: AutoPoolHarness) -> None:
-    async def is_waiting() -> bool:
-        stored = await find_report(harness, WEB)
-        report = read_report(stored.value) if stored else None
-        return report is not None and any(problem.again for problem in report.problems)
+async def is_web_waiting(harness: AutoPoolHarness) -> bool:
+    stored = await find_report(harness, WEB)
+    report = read_report(stored.value) if stored else None
+    return report is not None and any(problem.again for problem in report.problems)
 
+
+async def make_web_wait(harness: AutoPoolHarness) -> None:
     await harness.application("web", size="2", subnet="net")
     await harness.settle()
     await harness.pods_of("web", "2")
     await harness.application("web", size="1", subnet="net")
-    await eventually(is_waiting)
+    await eventually(partial(is_web_waiting, harness))
 
 
 async def end_lease_of_report(
@@ -134,3 +136,18 @@ async def test_an_application_reconciles_again_after_its_report_expires(
     await end_lease_of_report(harness, watched_store, WEB)
 
     assert await eventually(partial(find_report, harness, WEB))
+
+
+async def test_a_lifted_quarantine_wakes_an_application_that_waits_for_its_subnet(
+    harness: AutoPoolHarness,
+) -> None:
+    await harness.node.apply(QuarantineAddress("10.7.0.159", reason="a conflicting host"))
+    await harness.application("web", subnet="net", number="150")
+    await eventually(partial(is_web_waiting, harness))
+
+    await harness.node.apply(LiftQuarantine("10.7.0.159"))
+
+    async def has_pool() -> bool:
+        return bool((await harness.node.read_ledger()).pools)
+
+    await eventually(has_pool)
