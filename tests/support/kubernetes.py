@@ -194,8 +194,6 @@ class ApiServer:
             "service-cluster-ip-range": "10.96.0.0/16",
             "endpoint-reconciler-type": "none",
             "disable-admission-plugins": "ServiceAccount",
-            # As in OpenShift: an owner that blocks deletion needs rights on its finalizers.
-            "enable-admission-plugins": "OwnerReferencesPermissionEnforcement",
             "allow-privileged": "true",
             "watch-cache": "true",
             "profiling": "false",

@@ -10,14 +10,16 @@ import pytest
 
 from core.allocation.provider_settings import ProviderSettings
 from core.eventstore.election import LeaderTerm
+from core.manifests.crds.names_and_columns import CUSTOM_RESOURCE_KINDS, definition_of
+from core.manifests.manifest_writer import dump_yaml
 from nodeagent.kubernetes.cluster_connection import connect_cluster
 from nodeagent.settings.agent_settings import Settings
 from ops.kubernetes.settings import CoordinatorReconcilerSettings, KubernetesSettings, LeaseSettings
 from tests.chart.rendering import CHART_NAMESPACE, render_objects
 from tests.kubernetes.identities import apply_permissions, is_allowed, kubeconfig_of
 from tests.kubernetes.network_harness import DEFAULT_NADS_PATH, NAD_DEFINITION
-from tests.kubernetes.objects import coordinator, create, get, network, pool, subnet
-from tests.kubernetes.translator_harness import TranslatorHarness, until
+from tests.kubernetes.objects import coordinator, create, get, network, path_of, pool, subnet
+from tests.kubernetes.translator_harness import TranslatorHarness, until, until_condition
 from tests.kubernetes.workload_objects import create_pod, delete_workloads
 from tests.support.kubernetes import ApiServer
 from tests.support.node_harness import pod
@@ -139,7 +141,6 @@ async def test_the_charts_rights_suffice_for_the_work_of_a_controller(
 ) -> None:
     server = cluster.server
     for item in (
-        subnet(),
         pool(default=True),
         network("macvlan", macvlan={"master": ["ens3"]}),
         coordinator(podCIDRType="cluster"),
@@ -157,13 +158,35 @@ async def test_the_charts_rights_suffice_for_the_work_of_a_controller(
         has_lease = (
             server.request("GET", f"{LEASES_PATH}/spiderpool-controller-leases").status == 200
         )
-        owners = get(server, "SpiderIPPool", "blue")["metadata"].get("ownerReferences")
-        return bool(counted == 1 and owners and phase and has_nad and has_lease)
+        return bool(counted == 1 and phase and has_nad and has_lease)
 
     await until(has_written_all_objects)
     # The pool is in use, so the controller reports that the deletion waits.
     await asyncio.to_thread(server.kubectl, "delete", "spiderippool", "blue", "--wait=false")
     await cluster.until_condition("SpiderIPPool", "blue", "Draining", "True")
+
+
+async def test_controllers_set_owners_where_the_api_server_enforces_their_rights(
+    tmp_path: Path,
+) -> None:
+    """OpenShift has this admission plugin switched on."""
+    flags = {"enable-admission-plugins": "OwnerReferencesPermissionEnforcement"}
+    with ApiServer(tmp_path, flags=flags) as server:
+        definitions = dump_yaml(map(definition_of, CUSTOM_RESOURCE_KINDS)) + NAD_DEFINITION
+        server.kubectl("apply", "--server-side", "-f", "-", stdin=definitions)
+        for path in (DEFAULT_NADS_PATH, path_of("SpiderIPPool"), path_of("SpiderMultusConfig")):
+            server.wait_served(path)
+        apply_permissions(server, render_objects({}))
+        kubeconfig = kubeconfig_of(server, CONTROLLER, tmp_path)
+        async with TranslatorHarness(server, KubernetesSettings(str(kubeconfig), networks=True)):
+            for item in (subnet(), pool(), network("macvlan", macvlan={"master": ["ens3"]})):
+                assert (await asyncio.to_thread(create, server, item)).status == 201
+
+            await until_condition(server, "SpiderIPPool", "blue", "Ready", "True")
+            await until(lambda: server.request("GET", f"{DEFAULT_NADS_PATH}/net").status == 200)
+
+        (owner,) = get(server, "SpiderIPPool", "blue")["metadata"]["ownerReferences"]
+        assert owner["blockOwnerDeletion"] is True
 
 
 async def test_the_charts_rights_suffice_for_the_watches_of_an_agent(
