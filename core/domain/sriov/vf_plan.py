@@ -307,7 +307,19 @@ def _ranges(policy: NodePolicy, nic: PhysicalFunction) -> list[VfRange]:
     all_vfs = VfRange(0, policy.vfs - 1)
     if not selector.names:
         return [all_vfs]
-    return [item.vfs or all_vfs for item in selector.names if item.name == nic.name]
+    ranges = [item.vfs or all_vfs for item in selector.names if item.name == nic.name]
+    return _without_overlaps(ranges)
+
+
+def _without_overlaps(ranges: list[VfRange]) -> list[VfRange]:
+    """The same virtual functions, each in one range: overlapping ranges become one."""
+    joined: list[VfRange] = []
+    for vfs in sorted(ranges):
+        if joined and vfs.overlaps(joined[-1]):
+            joined[-1] = VfRange(joined[-1].first, max(joined[-1].last, vfs.last))
+        else:
+            joined.append(vfs)
+    return joined
 
 
 def _conflict(policy: NodePolicy, target: DesiredNic, ranges: Sequence[VfRange]) -> str:

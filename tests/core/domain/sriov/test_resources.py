@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from core.domain.sriov.model import VFIO, PhysicalFunction, VfRange, VirtualFunction
+from core.domain.sriov.model import (
+    VFIO,
+    NicName,
+    NicSelector,
+    NodePolicy,
+    PhysicalFunction,
+    VfRange,
+    VirtualFunction,
+)
 from core.domain.sriov.resources import VfDevice, vf_devices
-from core.domain.sriov.vf_plan import DesiredNic, VfGroup
+from core.domain.sriov.vf_plan import DesiredNic, VfGroup, plan_node
 
 NIC = PhysicalFunction(
     "ens1f0",
@@ -88,6 +96,16 @@ def test_a_resource_of_several_nics_is_ordered_by_address() -> None:
     devices = vf_devices(nics, [NIC, second_nic])
 
     assert [device.pf for device in devices["rail"]] == ["ens1f1", "ens1f0"]
+
+
+def test_a_virtual_function_that_a_policy_selects_twice_is_one_device() -> None:
+    names = (NicName(NIC.name, VfRange(2, 3)), NicName(NIC.name, VfRange(0, 2)))
+    policy = NodePolicy("p", "rail", vfs=4, nics=NicSelector(names))
+    nics = [NIC._replace(vfs_max=4)]
+    plan = plan_node([policy], {}, nics)
+
+    assert plan.refusals == ()
+    assert [device.number for device in vf_devices(plan.desired, nics)["rail"]] == [0, 1, 2, 3]
 
 
 def test_a_resource_without_virtual_functions_is_empty() -> None:
