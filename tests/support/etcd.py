@@ -26,6 +26,8 @@ _PORTS = range(20_000, 32_000)
 """Ports below the range of ephemeral ports."""
 
 _PORTS_PER_PROCESS = 500
+_TIMES_OF_A_SINGLE_MEMBER = ("--heartbeat-interval=50", "--election-timeout=250")
+"""Milliseconds. A member without peers needs no time for their votes before it serves."""
 
 
 class EtcdFailed(Exception):
@@ -181,6 +183,8 @@ class EtcdCluster:
         ]
         peers = ",".join(f"{member.name}={member.peer_url}" for member in self.members)
         self._flags = [f"--initial-cluster={peers}", *flags]
+        if size == 1:
+            self._flags += _TIMES_OF_A_SINGLE_MEMBER
         if not durable:
             self._flags.append("--unsafe-no-fsync")
         if certificates is not None:
