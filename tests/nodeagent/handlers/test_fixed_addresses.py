@@ -7,7 +7,7 @@ for Pod NAME has container c-NAME and UID uid-NAME.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -367,7 +367,7 @@ class LaggingStore(FaultyStore):
         *,
         after: int,
         is_whole: IsWhole | None = None,
-    ) -> AsyncIterator[WatchBatch]:
+    ) -> AsyncGenerator[WatchBatch, None]:
         async for batch in super().watch(ranges, after=after, is_whole=is_whole):
             await self.may_deliver.wait()
             yield batch

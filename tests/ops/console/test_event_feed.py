@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 import pytest
 
@@ -33,7 +33,7 @@ class BreakingStore(FaultyStore):
         *,
         after: int,
         is_whole: IsWhole | None = None,
-    ) -> AsyncIterator[WatchBatch]:
+    ) -> AsyncGenerator[WatchBatch, None]:
         async for batch in self.store.watch(ranges, after=after, is_whole=is_whole):
             self._require_available()
             yield batch
