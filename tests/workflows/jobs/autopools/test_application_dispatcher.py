@@ -150,4 +150,4 @@ async def test_a_lifted_quarantine_wakes_an_application_that_waits_for_its_subne
     async def has_pool() -> bool:
         return bool((await harness.node.read_ledger()).pools)
 
-    await eventually(has_pool)
+    assert await eventually(has_pool)
