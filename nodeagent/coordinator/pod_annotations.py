@@ -37,6 +37,6 @@ def _interfaces(text: str) -> list[str]:
         return [entry.partition("@")[2].strip() for entry in text.split(",")]
     try:
         document: list[Any] = msgspec.json.decode(text, type=list[Any])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return []
     return [str(entry.get("interface") or "") for entry in document if isinstance(entry, dict)]

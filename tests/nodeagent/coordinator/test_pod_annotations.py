@@ -24,6 +24,7 @@ def test_the_default_route_nic_is_read_from_the_annotation() -> None:
         ('[{"name": "lan"}, {"name": "wan", "interface": "eth5"}]', {"net1", "eth5"}),
         ('[\n  {"name": "lan",\n "namespace": "shop"}\n]', {"net1"}),
         ("[", set()),
+        pytest.param("[" * 100_000, set(), id="nested too deeply"),
         ('["lan"]', set()),
     ],
 )
