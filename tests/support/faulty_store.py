@@ -94,7 +94,7 @@ class FaultyStore:
         ranges: Sequence[tuple[bytes, bytes]],
         *,
         after: int,
-        is_whole: IsWhole | None = None,  # unused: only confirmed revisions can be resumed
+        is_whole: IsWhole | None = None,  # unused: a watch resumes after confirmed revisions
     ) -> AsyncGenerator[WatchBatch, None]:
         """Watch the wrapped store; open the watch again after the store was unavailable.
 
