@@ -49,7 +49,7 @@ READY_S_MAX: Final = 120.0
 
 RETRY_S: Final = 1.0
 PROBES_MAX: Final = int(READY_S_MAX / RETRY_S)
-"""ADDs in ``READY_S_MAX`` if each answers at once; the Pods that they use."""
+"""ADDs that fit into ``READY_S_MAX`` with the pauses between them. Each has its own Pod."""
 
 TERMINATED_S: Final = 1.0
 """Seconds from the Pods' deletion timestamps to the first DEL. In a cluster, containers end
@@ -255,14 +255,14 @@ def _compare(lab: Lab, sides: Sequence[Side], plan: Plan) -> Comparison:
 
 def _wait_ready(lab: Lab, side: Side) -> None:
     failures: list[str] = []
-    ends = time.monotonic() + READY_S_MAX
+    deadline = time.monotonic() + READY_S_MAX
     for number in range(PROBES_MAX):
         pod = [NEW_PODS + number]
         failures = side.call(lab, "ADD", pod, 1)["failures"]
         if not failures:
             side.call(lab, "DEL", pod, 1)
             return
-        if side.failure() or not side.may_be_starting or time.monotonic() >= ends:
+        if side.failure() or not side.may_be_starting or time.monotonic() >= deadline:
             break
         time.sleep(RETRY_S)
     why = side.failure() or f"its ADD fails: {failures[0]}"

@@ -21,7 +21,7 @@ SAMPLES_KEPT_MAX = 1_000
 """With more samples, the results file has only percentiles."""
 
 RUN_NAME_CHARACTERS_MAX = 100
-"""File systems have a limit of 255 bytes. The name of a longer run has a digest of its measures."""
+"""A longer name is replaced by one with a digest, because file names are limited to 255 bytes."""
 
 DIGEST_CHARACTERS = 8
 
@@ -124,9 +124,9 @@ def document(
 
 
 def run_name(scale: str, names: Sequence[str]) -> str:
-    """The name of the files of a run of these measures; without ``names``: of a complete run.
+    """The name of the files of a run. ``names``: its measures; empty if the run is complete.
 
-    A partial run must not overwrite the files of another one.
+    Runs of different measures have different names, so no run overwrites the files of another.
     """
     name = "-".join([scale, *names])
     if len(name) <= RUN_NAME_CHARACTERS_MAX:

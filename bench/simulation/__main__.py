@@ -27,7 +27,7 @@ EXIT_FAILED: Final = 1
 def simulate(
     nodes: Annotated[int, typer.Option(min=PROCESSES_MIN, max=POOLS_MAX * RACK_NODES)] = 1_000,
     pools: Annotated[
-        int, typer.Option(min=1, max=POOLS_MAX, help="pools; at least one for each rack")
+        int, typer.Option(min=1, max=POOLS_MAX, help="pools; raised to one for each rack")
     ] = 100,
     pods: Annotated[
         int, typer.Option(min=1, help="Pods of each node; all start concurrently")
@@ -42,7 +42,7 @@ def simulate(
     changes: Annotated[
         int | None,
         typer.Option(
-            min=1, help="changed pools, one after the other; default: all", show_default=False
+            min=1, help="pools to change, one after the other; default: all", show_default=False
         ),
     ] = None,
     pause_s: Annotated[
@@ -51,7 +51,8 @@ def simulate(
 ) -> None:
     """Simulate one cluster with its own etcd, and print the measurements.
 
-    The exit code is 1 if the log has violations, a claim leaked or an address was allocated twice.
+    The exit code is 1 if the log has violations, state keys differ from it, a claim leaked, or an
+    address was allocated twice.
     """
     pools = max(pools, math.ceil(nodes / RACK_NODES))  # each rack needs a pool
     if rack_pods <= pods:
@@ -69,7 +70,7 @@ def simulate(
 
 
 def report(size: Size, run: Run, load_before: str) -> None:
-    """Print the measurements, and fail if the run has faults."""
+    """Print the measurements. Raises typer.Exit with code 1 if the run has faults."""
     _print(size, run, load_before)
     if run.faults:
         typer.echo(f"simulation: faults found: {run.faults} (see the counts above)", err=True)

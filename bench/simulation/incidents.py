@@ -32,7 +32,7 @@ AHEAD_S: Final = 0.5
 """Seconds from the request until all processes start Pods together."""
 
 LISTEN_S_MAX: Final = 60.0
-"""Seconds from the start of the controller's jobs until they watch the Pods."""
+"""Seconds from the start of the controller's jobs until their watch must be open."""
 
 FREE_S_MAX: Final = 240.0
 

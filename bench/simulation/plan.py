@@ -18,7 +18,7 @@ POOLS_MAX: Final = 250
 """Each pool has one /16 of 10.0.0.0/8."""
 
 RACK_PODS_MAX: Final = 1_300
-"""Pods on each node of a rack; with spare addresses they fit into a /16."""
+"""Pods on each node of a rack: with spare addresses, the Pods of a rack fit into a /16."""
 
 
 class Size(NamedTuple):

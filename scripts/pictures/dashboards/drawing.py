@@ -105,7 +105,7 @@ def formatted(value: float, unit: str) -> str:
         return "no data"
     if unit == "percentunit":
         return f"{_digits(_rounded(value * 100))} %"
-    # Rounding can make a value larger than the limit of its prefix: 999.6 has the prefix k.
+    # Round before the prefix is chosen: 999.6 becomes 1 k, not 1000.
     value = _rounded(value)
     if unit == "s":
         return f"{_digits(value)} s" if abs(value) >= 1 else f"{_digits(value * 1000)} ms"
@@ -121,7 +121,7 @@ def _rounded(value: float) -> float:
 
 
 def _digits(value: float) -> str:
-    """A rounded value, without an exponent up to 12 digits."""
+    """The digits of a rounded value; without an exponent if it has at most 12 digits."""
     return f"{value:.12g}"
 
 
