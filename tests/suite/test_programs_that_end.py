@@ -38,7 +38,7 @@ async def test_a_command_fails_with_what_the_browser_printed_when_the_browser_is
     tmp_path: Path,
 ) -> None:
     require_chromium()
-    with pytest.raises(AssertionError, match=r"did not answer; it printed: ."):
+    with pytest.raises(AssertionError, match=r"no answer; Chromium's output: ."):
         await asyncio.wait_for(kill_browser_during_a_command(tmp_path), ENOUGH_S)
 
 

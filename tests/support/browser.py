@@ -68,7 +68,7 @@ def require_chromium() -> None:
 
 
 class Browser:
-    """One Chromium process, which writes what it prints to ``log``."""
+    """One Chromium process. ``log``: the file of its output."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse, log: Path) -> None:
         self._socket = socket
@@ -95,18 +95,18 @@ class Browser:
     async def send(self, method: str, session: str = "", **parameters: object) -> dict[str, Any]:
         """Send a command; return the result.
 
-        Raises AssertionError with the protocol's error, or with what the browser has printed if it
-        has ended or does not answer.
+        Raises AssertionError with the protocol's error, or with the end of the browser's output if
+        the browser has ended or does not answer.
         """
         number = next(self._numbers)
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
         body: dict[str, object] = {"id": number, "method": method, "params": parameters}
-        with contextlib.suppress(ConnectionError):  # the reader ends too
+        with contextlib.suppress(ConnectionError):  # the browser has ended, and so does the reader
             await self._socket.send_json({**body, "sessionId": session} if session else body)
         await asyncio.wait(
             {answer, self._reader}, timeout=DEADLINE_S, return_when=asyncio.FIRST_COMPLETED
         )
-        assert answer.done(), f"{method}: Chromium did not answer; it printed: {printed(self._log)}"
+        assert answer.done(), f"{method}: no answer; Chromium's output: {output_end(self._log)}"
         assert "error" not in answer.result(), f"{method}: {answer.result()['error']}"
         return dict(answer.result()["result"])
 
@@ -201,8 +201,8 @@ class Page:
         return base64.b64decode(answer["data"])
 
 
-def printed(log: Path) -> str:
-    """The end of what the browser has printed."""
+def output_end(log: Path) -> str:
+    """The end of the browser's output."""
     return log.read_text(errors="replace")[-_LOG_CHARACTERS:]
 
 
@@ -244,6 +244,6 @@ async def _debugger_url(directory: Path, process: asyncio.subprocess.Process) ->
         lines = file.read_text(encoding="ascii").split() if file.exists() else []
         if len(lines) == 2:
             return f"ws://127.0.0.1:{lines[0]}{lines[1]}"
-        assert process.returncode is None, f"Chromium has ended; it printed: {printed(log)}"
+        assert process.returncode is None, f"Chromium has ended; its output: {output_end(log)}"
         await asyncio.sleep(_POLL_S)
-    raise AssertionError(f"Chromium opened no DevTools port; it printed: {printed(log)}")
+    raise AssertionError(f"Chromium opened no DevTools port; its output: {output_end(log)}")

@@ -102,7 +102,7 @@ class MockServer(ApiServer):
         self.directory = directory
         self.location: ServerLocation = Loopback(EtcdCluster(directory))
         self._loop = asyncio.new_event_loop()
-        # A daemon: a server that does not stop does not keep the process of the tests alive.
+        # A daemon thread, so that pytest can exit if the server does not stop.
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._started: Future[str] = Future()
         self._stop_requested = asyncio.Event()
@@ -115,7 +115,8 @@ class MockServer(ApiServer):
             self._url = self._started.result(START_S)
         except Exception as error:
             self._end()
-            raise AssertionError(f"kmock did not start within {START_S} s: {error!r}") from error
+            why = f"not within {START_S:g} s" if isinstance(error, TimeoutError) else repr(error)
+            raise AssertionError(f"kmock did not start: {why}") from error
         location = urlsplit(self._url)
         assert location.hostname is not None
         assert location.port is not None
@@ -136,7 +137,7 @@ class MockServer(ApiServer):
         self._loop.call_soon_threadsafe(self._stop_requested.set)
         self._thread.join(STOP_S)
         self.location.close()
-        assert not self._thread.is_alive(), f"kmock did not stop within {STOP_S} s"
+        assert not self._thread.is_alive(), f"kmock did not stop within {STOP_S:g} s"
         self._loop.close()
 
     @property
@@ -178,7 +179,7 @@ class MockServer(ApiServer):
             self._loop.run_until_complete(self._serve())
         except Exception as error:
             if self._started.done():
-                raise  # pytest fails the test with an exception of a thread
+                raise  # pytest fails a test whose thread raises
             self._started.set_exception(error)
 
     async def _serve(self) -> None:
