@@ -68,7 +68,7 @@ def _register_metrics_of_parts(parts: AgentParts) -> None:
     )
     metrics.counter(
         "plugin_log_dropped_lines",
-        "Lines of the plugin log lost: the queue was full, or the file could not be written",
+        "Lines that the plugin log lost: its queue was full, or the file could not be written",
         lambda: parts.plugin_log.dropped,
     )
 

@@ -1,8 +1,8 @@
 """Plans the writes that change the maps from the stored to the desired contents. Pure.
 
 A changed frontend gets a new group of backends; then one write switches the frontend to the group.
-If a plan is interrupted, each frontend has all its old or all its new backends, and the next plan
-completes the change. It first removes what the interrupted plan left and no frontend uses.
+If a plan is interrupted, each frontend has all its old or all its new backends. The next plan first
+removes the entries that no frontend uses, then completes the change.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Entry(NamedTuple):
 class Contents(NamedTuple):
     """The contents of the maps.
 
-    Broken frontends lack slots or members; the others of their groups are in ``broken_slots`` and
-    ``broken_members``. Orphaned slots and members belong to no frontend.
+    Broken frontends lack slots or members. ``broken_slots`` and ``broken_members`` are those that
+    broken frontends still have. Orphaned slots and members belong to no frontend.
     """
 
     entries: Mapping[Frontend, Entry] = {}
@@ -48,7 +48,7 @@ class Contents(NamedTuple):
 class MapPlan(NamedTuple):
     """The writes of a plan, in the order of these fields.
 
-    Orphans are removed first: beside them and the backends in use, new backends may not fit.
+    Orphans are removed first, because they occupy space that new backends may need.
     Unwanted services are removed before new ones are put, because ``services`` may be full.
     """
 

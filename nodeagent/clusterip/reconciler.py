@@ -157,7 +157,7 @@ class ClusterIpReconciler:
         if limited.limit and limited.limit != self._limit:
             first = limited.left_out[0]
             _log.warning(
-                "cannot serve %s of ClusterIP and port, the first is %s port %d: the limit"
+                "cannot serve %s of ClusterIP and port, beginning with %s port %d: the limit"
                 " %s is reached (delete Services that are not needed)",
                 counted(len(limited.left_out), "pair"),
                 address_text(first.address),

@@ -112,7 +112,7 @@ class PreviousAddress(NamedTuple):
 
 
 JSON_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""The errors of ``msgspec.json.decode``."""
+"""The errors that ``msgspec.json.decode`` raises for bytes it cannot decode."""
 
 SEND_JSON: Final = "send the network configuration as a JSON object on standard input"
 

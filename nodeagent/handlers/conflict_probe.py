@@ -122,7 +122,7 @@ class ConflictProbe:
         raise conflict_error(request.attachment.interface, conflicts, outcome)
 
     def _switches_for(self, added: Added) -> DetectionSwitches:
-        """The probes after an allocation.
+        """The probes of the addresses that an ADD allocated.
 
         The target of a live migration is not probed for conflicts, because the source Pod has the
         same addresses.

@@ -97,7 +97,8 @@ class CoordinatorHandler:
         The Pod's annotation overrides the network configuration, which overrides the settings of
         the cluster. Raises BadInput, DatapathError, NotReady, and the errors of ``ProbeAddresses``.
         """
-        # A DEL waits for the whole ADD. A DEL during the probe would leave what the ADD sets up.
+        # The ADD holds the lock also while it probes: a DEL that ran meanwhile would find nothing,
+        # and the attachment that the ADD sets up afterwards would stay.
         async with self._container_locks.hold(call.attachment.container) as lock_holder:
             annotations = await self._annotations(call.pod)
             cluster = self._cluster.current_settings()
@@ -137,7 +138,8 @@ class CoordinatorHandler:
         """Revert the set-up of a NIC; False if there is none. Raises DatapathError."""
         settings = self._settings_or_default(conf)
         attachment = call.attachment
-        # In mode disable, only an attachment record proves that the agent created the host veth.
+        # Without a record, a host veth is deleted for ``first_nic`` only. In mode disable there is
+        # no ``first_nic``, because the agent may not have created the veth.
         first_nic = "" if settings.mode == "disable" else settings.first_nic
         with tracing.child_span(DETACH):
             return await self._run(
@@ -223,7 +225,7 @@ class CoordinatorHandler:
             return result
 
     async def _remove(self, record: AttachmentRecord) -> bool:
-        """Revert an attachment; False if an ADD or DEL has changed its record meanwhile."""
+        """Revert an attachment; False if its record is no longer ``record``."""
         attachment = Attachment(record.container, record.interface, record.network, record.netns)
 
         def detach_if_unchanged() -> bool:

@@ -1,10 +1,10 @@
 """Decides whether an attachment that a GC call does not list has been deleted (I6).
 
 There are two kinds of evidence: the network namespace of the attachment does not exist, or all GC
-calls have omitted the attachment for ``MISSING_S_MIN`` or longer. One call is not evidence: the
-list may be older than an ADD, or incomplete while the runtime starts. An empty list counts as any
-other, because a node without Pods has no valid attachments. Missing attachments are stored in
-memory only. Invariants: docs/contributing/architecture.md.
+calls have omitted the attachment for ``MISSING_S_MIN`` or longer. One call is not evidence: its
+list may be older than an ADD, or incomplete while the runtime starts. An empty list is treated
+like any other list, because a node without Pods has no valid attachments. Missing attachments are
+stored in memory only. Invariants: docs/contributing/architecture.md.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def gc_failure(what: str, errors: list[str], done: int) -> CniFailure:
     return CniFailure(
         GC_INCOMPLETE,
         f"GC failed for {counted(len(errors), what)}: {shown_errors}{suffix}",
-        f"it released {counted(done, what)}; the next GC retries the others",
+        f"this GC released {counted(done, what)}; the next GC retries the others",
     )
 
 

@@ -118,7 +118,7 @@ class WithdrawalHandler:
         return Withdrawal.DONE
 
     async def has_any(self, request: AddRequest, addresses: Collection[str]) -> bool:
-        """Whether the interface of an ADD has one of these addresses from a pool.
+        """Whether the Pod's endpoint has one of these addresses for the interface of an ADD.
 
         Raises StoreError.
         """

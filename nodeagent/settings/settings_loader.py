@@ -171,10 +171,10 @@ def _etcd(conf: EtcdConf, env: EnvironmentVariables) -> EtcdSettings:
     return etcd_settings(access, env.text(ETCD_PASSWORD), names)
 
 
-def _cluster(key: str, env: EnvironmentVariables) -> str:
+def _cluster(file_value: str, env: EnvironmentVariables) -> str:
     variable = CLUSTER_VARIABLES["cluster"]
     name = env.name_of(variable, CLUSTER_KEYS["cluster"])
-    return check_name(env.text(variable, key or DEFAULT_CLUSTER), name)
+    return check_name(env.text(variable, file_value or DEFAULT_CLUSTER), name)
 
 
 def _node_name(name: str) -> str:

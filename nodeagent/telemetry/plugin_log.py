@@ -75,7 +75,7 @@ _encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 class PluginLog:
     """Writes queued lines in a thread, so a slow disk delays no Pod.
 
-    A line is lost if the queue is full, or while its file cannot be written.
+    A line is lost if the queue is full or the line's file cannot be written.
     """
 
     def __init__(self) -> None:
@@ -87,7 +87,8 @@ class PluginLog:
         self._thread: threading.Thread | None = None
         self._handlers: OrderedDict[str, RotatingFile] = OrderedDict()
         self._unusable_until: dict[str, float] = {}
-        # Two counts, because each thread writes one: ``+=`` is not atomic.
+        # ``+=`` is not atomic, so each count is changed by one thread only: the first by callers of
+        # ``write``, the second by the thread of this object.
         self._lines_over_limit = 0
         self._lines_unwritten = 0
 
@@ -117,7 +118,7 @@ class PluginLog:
         if self._thread is not None:
             self._thread.join(seconds)
             if self._thread.is_alive():
-                _log.warning("lost lines of the plugin log: a file took longer than %g s", seconds)
+                _log.warning("the plugin log lost lines: a file was not written in %g s", seconds)
             self._thread = None
 
     def _run(self) -> None:

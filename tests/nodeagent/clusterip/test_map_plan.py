@@ -151,7 +151,7 @@ def test_the_next_plan_completes_the_maps_after_an_interrupted_plan(
 
 
 @given(states, states, states, st.integers(0, 60))
-def test_the_plan_after_an_interrupted_plan_needs_room_only_for_used_and_new_backends(
+def test_the_plan_after_an_interrupted_plan_needs_space_only_for_used_and_new_backends(
     first: dict[Frontend, BackendGroup],
     second: dict[Frontend, BackendGroup],
     third: dict[Frontend, BackendGroup],
@@ -163,10 +163,10 @@ def test_the_plan_after_an_interrupted_plan_needs_room_only_for_used_and_new_bac
     interrupted_maps = maps_after(before, steps, write_count)
     used = sum(head.size for head in interrupted_maps.services.values())
     steps, _ = plan(contents_of(interrupted_maps), third)
-    places = max(used + len(steps.put_backends), len(interrupted_maps.backends))
+    backends_max = max(used + len(steps.put_backends), len(interrupted_maps.backends))
     for count in range(steps.write_count):
         maps = maps_after(interrupted_maps, steps, count)
-        assert len(maps.backends) <= places
+        assert len(maps.backends) <= backends_max
         served_frontends(maps)  # with all their backends and members
 
 
@@ -200,8 +200,8 @@ def test_a_frontend_with_a_missing_backend_is_repaired() -> None:
     assert contents_of(incomplete_maps).broken == {frontend}
     steps, _ = plan(contents_of(incomplete_maps), state)
     assert served_frontends(maps_after(incomplete_maps, steps)) == state
-    new_backends_are_put = len(steps.put_backends)
-    assert Slot(1, 0) in maps_after(incomplete_maps, steps, new_backends_are_put).backends
+    new_backend_count = len(steps.put_backends)
+    assert Slot(1, 0) in maps_after(incomplete_maps, steps, new_backend_count).backends
     steps, _ = plan(contents_of(incomplete_maps), {})
     assert maps_after(incomplete_maps, steps) == EMPTY
 

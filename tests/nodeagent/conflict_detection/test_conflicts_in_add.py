@@ -144,7 +144,7 @@ async def test_an_add_returns_another_address_after_a_conflict(
         )
 
 
-async def test_the_target_of_a_migration_probes_no_conflict_if_its_pod_is_not_watched_yet(
+async def test_the_target_of_a_migration_is_not_probed_for_conflicts_if_its_pod_was_unknown(
     link: Link, run_agent: AgentRunner
 ) -> None:
     link.station("10.6.0.10/24")  # the source Pod of the migration

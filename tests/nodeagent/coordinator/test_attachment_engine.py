@@ -41,7 +41,7 @@ def has_settled(namespace: NamedNamespace) -> bool:
     """Whether the kernel has noticed the carrier of every link that is up, and added addresses."""
     links = json.loads(namespace.ip("-json", "address"))
     return all(
-        link["operstate"] == "UP" and any(each["scope"] == "link" for each in link["addr_info"])
+        link["operstate"] == "UP" and "link" in [address["scope"] for address in link["addr_info"]]
         for link in links
         if {"UP", "LOWER_UP"} <= set(link["flags"]) and link["ifname"] != "lo"
     )
@@ -50,7 +50,7 @@ def has_settled(namespace: NamedNamespace) -> bool:
 def full_state(namespace: NamedNamespace) -> list[str]:
     """The links, addresses, rules, routes and neighbours.
 
-    The kernel reports a carrier and adds link-local addresses after the command that needs them.
+    The kernel reports carriers and adds link-local addresses some time after a link is set up.
     """
     wait_until(lambda: has_settled(namespace), f"the links of {namespace.name} are up")
     lines = []

@@ -71,7 +71,7 @@ async def test_gc_releases_attachments_that_stay_missing_for_missing_s_min(
     assert await pods_with_addresses(agent) == {"web-0"}
 
 
-async def test_gc_releases_attachments_that_empty_lists_miss_for_missing_s_min(
+async def test_gc_releases_attachments_if_lists_are_empty_for_missing_s_min(
     agent: AgentHarness, netns_directory: Path, clock: ManualClock
 ) -> None:
     await run_gc(agent)
@@ -256,7 +256,7 @@ async def test_gc_continues_after_an_error_and_reports_the_error_at_the_end(
 
     assert error["code"] == GC_INCOMPLETE
     assert "GC failed for 1 endpoint: shop/web-1: " in error["msg"]
-    assert "it released 2 endpoints" in error["details"]
+    assert "this GC released 2 endpoints" in error["details"]
     with pytest.raises(LogCorrupt):
         await agent.claims()
     assert await agent.endpoint("web-2") is None
