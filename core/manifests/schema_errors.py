@@ -12,6 +12,9 @@ import msgspec
 
 from core.domain.validation.common_rules import shortened
 
+JSON_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""The errors that ``msgspec.json.decode`` raises for text or bytes that it cannot decode."""
+
 _LOCATION: Final = re.compile(
     r"(?P<text>.*?) - at (?P<key>`key` in )?`\$\.?(?P<path>.*)`\Z", re.DOTALL
 )

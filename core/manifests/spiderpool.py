@@ -36,6 +36,7 @@ from core.manifests.kinds.endpoints import EndpointNic, EndpointReport
 from core.manifests.kinds.pools import PoolManifest, PoolReport
 from core.manifests.kinds.records import OpenMetadata
 from core.manifests.manifest_parser import objects, read_object
+from core.manifests.schema_errors import JSON_ERRORS
 
 T = TypeVar("T")
 
@@ -117,7 +118,7 @@ def values_in(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
             )
         try:
             value = msgspec.json.decode(text)
-        except msgspec.DecodeError as error:
+        except JSON_ERRORS as error:
             yield from _flow_mapping(text, error)
             continue
         items = value.get("items")
@@ -127,7 +128,7 @@ def values_in(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
             yield "object", value
 
 
-def _flow_mapping(text: str, json_error: msgspec.DecodeError) -> list[tuple[str, object]]:
+def _flow_mapping(text: str, json_error: Exception) -> list[tuple[str, object]]:
     """The objects of a YAML text that starts as JSON does. Raises BadInput."""
     try:
         return list(objects(text))
@@ -166,7 +167,7 @@ def _allocated_ips(pool: Pool, status: object, location: str) -> tuple[Allocated
         return ()
     try:
         values = msgspec.json.decode(text, type=dict[str, _AllocatedIPValue])
-    except msgspec.DecodeError as error:
+    except JSON_ERRORS as error:
         raise BadInput(
             f"{where}: {error}", subject="status.allocatedIPs", remedy=EXPORT_REMEDY
         ) from None

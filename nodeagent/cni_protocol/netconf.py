@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, NamedTuple
 import msgspec
 
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_cidr
+from core.manifests.schema_errors import JSON_ERRORS
 from nodeagent.cni_protocol.failures import (
     INCOMPATIBLE_VERSION,
     INVALID_CONFIG,
@@ -110,9 +111,6 @@ class PreviousAddress(NamedTuple):
     interface: str
     gateway: str
 
-
-JSON_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""The errors that ``msgspec.json.decode`` raises for bytes it cannot decode."""
 
 SEND_JSON: Final = "send the network configuration as a JSON object on standard input"
 

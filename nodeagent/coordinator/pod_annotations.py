@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
+from core.manifests.schema_errors import JSON_ERRORS
+
 DEFAULT_ROUTE_NIC: Final = "ipam.spidernet.io/default-route-nic"
 NETWORKS: Final = "k8s.v1.cni.cncf.io/networks"
 NETWORKS_MAX: Final = 256
@@ -37,6 +39,6 @@ def _interfaces(text: str) -> list[str]:
         return [entry.partition("@")[2].strip() for entry in text.split(",")]
     try:
         document: list[Any] = msgspec.json.decode(text, type=list[Any])
-    except (msgspec.DecodeError, RecursionError):
+    except JSON_ERRORS:
         return []
     return [str(entry.get("interface") or "") for entry in document if isinstance(entry, dict)]

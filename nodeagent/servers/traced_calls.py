@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from core.allocation.add_request import HasHungUp
+from core.manifests.schema_errors import JSON_ERRORS
 from core.process.tracing import (
     AttributeValue,
     Span,
@@ -21,7 +22,6 @@ from core.process.tracing import (
 )
 from nodeagent.cni_protocol.cni_call import read_environment, read_pod_reference, read_traceparent
 from nodeagent.cni_protocol.failures import CniFailure
-from nodeagent.cni_protocol.netconf import JSON_ERRORS
 from nodeagent.ifacer import ifacer_handler
 from nodeagent.servers import coordinator_server
 from nodeagent.servers.cni_server import PLUGIN_VARIABLE

@@ -14,6 +14,7 @@ from msgspec import Struct
 from core.domain.addresses.ip_address import Address, AddressSyntaxError, parse_address
 from core.errors import BadInput
 from core.manifests.kinds.records import OpenMetadata
+from core.manifests.schema_errors import JSON_ERRORS
 from core.manifests.spiderpool import convert
 
 NETWORK_KIND: Final = "NetworkAttachmentDefinition"
@@ -71,7 +72,7 @@ def ipams_of(text: str, ipam_type: str, where: str) -> Iterator[NetworkIpam]:
         return
     try:
         config = msgspec.json.decode(text, type=dict[str, Any])
-    except msgspec.DecodeError as error:
+    except JSON_ERRORS as error:
         remedy = "correct the JSON of this network configuration"
         raise BadInput(f"{where}: {error}", subject=where, remedy=remedy) from None
     plugins = config.get("plugins") or [config]

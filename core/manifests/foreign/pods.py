@@ -26,6 +26,7 @@ from core.domain.claims.takeover import AllocatedIP, Finding, ForeignCluster, Fo
 from core.domain.model import Endpoint, Nic, Pool, Reservation, pod_holder, stateful_holder
 from core.errors import BadInput
 from core.manifests.kinds.records import OpenMetadata
+from core.manifests.schema_errors import JSON_ERRORS
 from core.manifests.spiderpool import EXPORT_REMEDY, convert
 
 NETWORK_STATUS: Final = "k8s.v1.cni.cncf.io/network-status"
@@ -193,7 +194,7 @@ def _network_status_addresses(text: str, where: str) -> dict[Address, tuple[str,
             for status in statuses
             for ip in status.ips or ()
         }
-    except (msgspec.DecodeError, AddressSyntaxError) as error:
+    except (*JSON_ERRORS, AddressSyntaxError) as error:
         raise BadInput(f"{where}: {error}", subject=NETWORK_STATUS, remedy=EXPORT_REMEDY) from None
 
 

@@ -39,6 +39,7 @@ from core.manifests.networks.network_defaults import (
     RDMA_INJECTION,
     InjectableBlock,
 )
+from core.manifests.schema_errors import JSON_ERRORS
 
 T = TypeVar("T")
 
@@ -227,7 +228,7 @@ class _TypeRules:
         try:
             if self.spec.custom_cni:
                 msgspec.json.decode(self.spec.custom_cni)
-        except msgspec.DecodeError as error:
+        except JSON_ERRORS as error:
             yield from self.refuse("Forbidden", "custom-json", f"customCNI is not JSON: {error}")
 
     def required(self, value: str | None, field: str) -> Iterator[Refusal]:

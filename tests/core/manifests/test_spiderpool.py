@@ -143,15 +143,18 @@ def test_an_invalid_route_is_left_out_and_the_other_objects_are_planned(
     assert fault in plan.findings[0].what
 
 
+DEEP_JSON = "[" * 100_000
+
+
 def pool_with_invalid_address() -> RawObject:
     pool = spider_ip_pool("p", "10.6.0.0/16")
     pool["status"]["allocatedIPs"] = '{"10.6.0.300": {"pod": "shop/a"}}'
     return pool
 
 
-def pool_with_invalid_json() -> RawObject:
+def pool_with_invalid_json(text: str = "{") -> RawObject:
     pool = spider_ip_pool("p", "10.6.0.0/16")
-    pool["status"]["allocatedIPs"] = "{"
+    pool["status"]["allocatedIPs"] = text
     return pool
 
 
@@ -160,6 +163,9 @@ def pool_with_invalid_json() -> RawObject:
     [
         (pool_with_invalid_address(), "allocatedIPs: '10.6.0.300'"),
         (pool_with_invalid_json(), "allocatedIPs"),
+        pytest.param(
+            pool_with_invalid_json('{"a": {"b": ' + DEEP_JSON), "allocatedIPs", id="deep JSON"
+        ),
         (spider_endpoint("a", "u", spider_nic("10.6.0.1", "p")), "SpiderEndpoint shop/a"),
         ({"kind": "SpiderEndpoint", "metadata": {"name": "a"}}, "status"),
     ],
@@ -180,6 +186,7 @@ def test_a_yaml_flow_mapping_is_read_as_yaml() -> None:
     assert [foreign.pool.name for foreign in pools] == ["p", "q"]
 
 
-def test_a_text_that_is_neither_json_nor_yaml_is_refused() -> None:
+@pytest.mark.parametrize("text", ["{", pytest.param('{"a": ' + DEEP_JSON, id="deep JSON")])
+def test_a_text_that_is_neither_json_nor_yaml_is_refused(text: str) -> None:
     with pytest.raises(BadInput, match=r"neither JSON .* nor YAML"):
-        read_spiderpool(values_in(["{"]))
+        read_spiderpool(values_in([text]))

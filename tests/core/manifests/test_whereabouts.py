@@ -264,7 +264,12 @@ def test_the_error_of_an_unreadable_network_names_the_network(ipam: RawObject) -
 
 
 @pytest.mark.parametrize(
-    ("text", "is_read"), [('{"type": "macvlan"', True), ('{"ipam": {"type": "whereabouts"}', False)]
+    ("text", "is_read"),
+    [
+        ('{"type": "macvlan"', True),
+        ('{"ipam": {"type": "whereabouts"}', False),
+        pytest.param('{"type": "whereabouts", "a": ' + "[" * 100_000, False, id="deep JSON"),
+    ],
 )
 def test_only_an_unreadable_network_with_whereabouts_stops_the_import(
     text: str, *, is_read: bool
@@ -310,6 +315,15 @@ def test_an_address_of_a_deleted_or_ended_pod_is_reported_as_leaked(phase: str) 
 def test_the_error_of_an_unreadable_object_names_the_object(broken: RawObject, text: str) -> None:
     with pytest.raises(BadInput, match=rf"object lan \(IPPool.*{text}"):
         read(broken)
+
+
+@pytest.mark.parametrize("text", ["[", pytest.param("[" * 100_000, id="deep JSON")])
+def test_the_error_of_an_unreadable_network_status_names_the_pod(text: str) -> None:
+    pod = running_pod("web-0")
+    pod["metadata"]["annotations"][NETWORK_STATUS] = text
+
+    with pytest.raises(BadInput, match="web-0"):
+        read(ip_pool("lan", "10.6.0.0/24", {"5": {"podref": "shop/web-0"}}), pod)
 
 
 def test_networks_with_other_ipam_and_objects_of_other_kinds_are_skipped() -> None:

@@ -79,6 +79,11 @@ def macvlan(**block: Any) -> dict[str, Any]:
             [("trunk", "spec.ovsConfig")],
         ),
         ({"cniType": "custom", "customCNI": "{"}, [("custom-json", "spec.customCniTypeConfig")]),
+        pytest.param(
+            {"cniType": "custom", "customCNI": "[" * 100_000},
+            [("custom-json", "spec.customCniTypeConfig")],
+            id="deep JSON",
+        ),
         (
             macvlan() | {"chainCNIJsonData": ["{}"]},
             [("chain-item", "spec.chainCNIJsonData")],
