@@ -137,7 +137,7 @@ def _manager(examination: Examination) -> Iterator[Diagnosis]:
         state = f"runs, and may reconfigure {', '.join(managed)}"
         yield Diagnosis("NetworkManager", "warning", state, _unmanaged_remedy(managed))
     else:
-        state = "does not manage veths, nor bonds and VLANs for which it has no profile"
+        state = "does not manage veths, nor bonds and VLANs without a profile"
         yield Diagnosis("NetworkManager", "ok", state)
 
 
@@ -146,7 +146,7 @@ def _unmanaged_remedy(interfaces: list[str]) -> str:
     content = suggested_content(interfaces).strip().replace("\n", "; ")
     if interfaces == [VETHS]:
         return f"write to {file}: {content}"
-    return f"write to {file}, without the interfaces that it has to manage: {content}"
+    return f"write to {file}, without interfaces that NetworkManager must manage: {content}"
 
 
 def _nic(nic: MasterNic) -> Iterator[Diagnosis]:

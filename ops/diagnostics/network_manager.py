@@ -29,7 +29,7 @@ _PROFILE_INTERFACE: Final = re.compile(r"interface-name\s*=\s*(\S+)")
 
 
 class NetworkManagerState(NamedTuple):
-    """Whether NetworkManager runs, and which interfaces it leaves alone.
+    """Whether NetworkManager runs, and which interfaces it does not manage.
 
     ``unmanaged``: the device specifications of ``unmanaged-devices``. ``profiles``: interfaces with
     a connection profile, which NetworkManager is meant to manage.
@@ -41,24 +41,22 @@ class NetworkManagerState(NamedTuple):
 
     @property
     def ignores_veths(self) -> bool:
-        """Whether it leaves the veths of Pods alone."""
+        """Whether NetworkManager does not manage the veths of Pods."""
         return self.ignores("veth0", "veth")
 
     def ignores(self, name: str, kind: str) -> bool:
-        """Whether it leaves an interface alone. ``kind``: the kind of the link."""
+        """Whether NetworkManager does not manage an interface. ``kind``: the kind of the link."""
         exceptions = [
             spec.removeprefix(_EXCEPT) for spec in self.unmanaged if spec.startswith(_EXCEPT)
         ]
         if any(_matches(exception, name, kind) for exception in exceptions):
             return False
-        return any(_matches(spec, name, kind) for spec in self.unmanaged)
+        has_only_exceptions = 0 < len(exceptions) == len(self.unmanaged)
+        return has_only_exceptions or any(_matches(spec, name, kind) for spec in self.unmanaged)
 
 
 def suggested_content(interfaces: list[str]) -> str:
-    """The configuration with which NetworkManager leaves these interfaces alone too.
-
-    It adds to the list of other files.
-    """
+    """A configuration file that adds these interfaces to ``unmanaged-devices`` of other files."""
     specifications = ";".join(f"interface-name:{name}" for name in interfaces)
     return f"[keyfile]\nunmanaged-devices+={specifications}\n"
 

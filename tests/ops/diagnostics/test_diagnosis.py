@@ -125,9 +125,9 @@ FAULTS: dict[str, tuple[Examination, Diagnosis]] = {
             nics=(NIC, *(NIC._replace(name=name, kind=kind) for name, kind in LINKS.items())),
         ),
         Diagnosis("NetworkManager", "warning", "runs, and may reconfigure sp_bond0, sp_bond0.100",
-                  "write to /etc/NetworkManager/conf.d/spidernet.conf, without the interfaces that"
-                  " it has to manage: [keyfile]; unmanaged-devices+=interface-name:sp_bond0;"
-                  "interface-name:sp_bond0.100"),
+                  "write to /etc/NetworkManager/conf.d/spidernet.conf, without interfaces that"
+                  " NetworkManager must manage: [keyfile]; unmanaged-devices+="
+                  "interface-name:sp_bond0;interface-name:sp_bond0.100"),
     ),
     "NetworkManager, checked from a Pod": (
         HEALTHY._replace(manager=None),

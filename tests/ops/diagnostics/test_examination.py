@@ -157,6 +157,7 @@ def test_the_error_of_a_failed_sysctl_write_names_the_sysctl(
         ("[keyfile]\nunmanaged-devices+=interface-name:=bond0\n", {"cali0", "bond0"}),
         ("[keyfile]\nunmanaged-devices=type:bond;type:veth\n", {"veth0", "cali0", "bond0"}),
         ("[keyfile]\nunmanaged-devices=*,except:type:veth\n", {"bond0", "bond0.100"}),
+        ("[keyfile]\nunmanaged-devices=except:type:veth\n", {"bond0", "bond0.100"}),
         ("[keyfile]\nunmanaged-devices=interface-name:bond0*\n", {"bond0", "bond0.100"}),
         ("# unmanaged-devices=interface-name:veth*\n", {"cali0"}),
     ],
