@@ -46,7 +46,7 @@ def run(
 
 
 def _encoding_error(error: UnicodeEncodeError) -> OrbweaverError:
-    # Python decodes bytes of arguments that are not UTF-8 as surrogates.
+    # Python decodes bytes of arguments that are not UTF-8 to surrogates, which UTF-8 cannot encode.
     if error.encoding == "utf-8":
         return BadInput(
             f"{error.object!a} is not UTF-8 text",
@@ -54,7 +54,7 @@ def _encoding_error(error: UnicodeEncodeError) -> OrbweaverError:
             remedy="write the arguments in UTF-8",
         )
     return OrbweaverError(
-        f"the encoding {error.encoding} of the output lacks characters of the result",
+        f"the output has the encoding {error.encoding}, which lacks characters of the result",
         remedy="use a locale with UTF-8, or set PYTHONUTF8=1",
     )
 

@@ -41,7 +41,7 @@ def refusal_condition(error: Refused | BadInput) -> DesiredCondition:
 
 
 def is_refused(body: Object) -> bool:
-    """Whether the latest condition Ready says that the spec was refused."""
+    """Whether the condition Ready says that the spec was refused."""
     return any(
         (condition["type"], condition["status"]) == (READY_TYPE, "False")
         and condition["reason"] != DRAINING_TYPE

@@ -122,7 +122,7 @@ class Coordinators:
 
     async def _write(self, coordinator: Object, status: Object) -> None:
         self.written += 1
-        # Not by apply, which keeps a reason that Spiderpool has written.
+        # Server-side apply would keep a ``reason`` that Spiderpool's field manager owns.
         removed = dict.fromkeys(coordinator.get("status") or {})
         body = {"metadata": resource_version(coordinator), "status": removed | status}
         name = coordinator["metadata"]["name"]

@@ -44,7 +44,7 @@ RELEASED: Final = DesiredCondition(
     ALLOCATED.type,
     "False",
     "Released",
-    "the addresses were released; the next ADD allocates others",
+    "the addresses were released; the next ADD allocates addresses again",
 )
 
 REASONS: Final[Mapping[str, str]] = {
@@ -149,7 +149,7 @@ class ClaimReporter:
     def _desired(self, key: ObjectKey, stored: Object | None) -> ClaimStatus | None:
         """The status from the addresses or the last refusal; None if no ADD named the claim.
 
-        A status of this reporter whose addresses an operator has released ends with RELEASED.
+        A stored ALLOCATED without an endpoint becomes RELEASED: an operator released the addresses.
         """
         endpoint = self._endpoint(key)
         if endpoint is not None or stored is None:

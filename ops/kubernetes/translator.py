@@ -127,8 +127,8 @@ class Translator:
     async def _add_metadata(self, item: Item, body: Object, command: Command) -> Object:
         """Add the required metadata; return the object. Raises Refused, ApiError, StoreError.
 
-        The webhooks refuse this change of an object that breaks a rule, such as one that was
-        stored while no webhook was registered.
+        The webhooks refuse this change if the object breaks a rule, for example because it was
+        stored while no webhook was registered. A dry run then raises this refusal.
         """
         try:
             return await self._objects.add_metadata(item.kind, body, command)
@@ -173,7 +173,7 @@ class Translator:
 
     async def _finalize(self, item: Item, body: Object) -> None:
         former = value_in_log(self._commands.ledger, item.kind, item.name)
-        # A refused object has not created the value of its name, which ``orbctl apply`` may have.
+        # A value without the UID of a custom resource was not created by a refused object.
         is_foreign = former is not None and not custom_resource_uid(former) and is_refused(body)
         reason = "" if is_foreign else await self._drain(item)
         if reason:

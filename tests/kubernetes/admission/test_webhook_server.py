@@ -73,7 +73,7 @@ async def test_a_pool_that_overlaps_another_pool_is_refused(webhooks: Webhooks) 
     assert "blue" in message
 
 
-async def test_an_invalid_pool_from_before_the_webhooks_gets_a_condition(
+async def test_an_invalid_pool_that_was_stored_without_webhooks_gets_a_condition(
     webhooks: Webhooks,
 ) -> None:
     cluster = webhooks.cluster

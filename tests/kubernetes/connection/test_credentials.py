@@ -27,7 +27,7 @@ from tests.support.deadlines import until
 
 EXEC_API_VERSION: Final = "client.authentication.k8s.io/v1"
 
-SECOND_STATUS_ALONE: Final = timedelta(seconds=5_400)
+EXPIRE_FIRST_STATUS: Final = timedelta(seconds=5_400)
 """With this ``EXPIRES_EARLY``, a status of 3,600 s has expired, and one of 7,200 s has not."""
 
 
@@ -87,8 +87,8 @@ def write_plugin(
 ) -> dict[str, Any]:
     """Write a credential plugin; return the ``exec`` entry for a user of a kubeconfig.
 
-    Each run of the plugin waits, and prints the next of ``statuses``; later runs repeat the last
-    status. The file ``runs`` gets a line at the start of each run.
+    Each run of the plugin waits ``pause_s``, and prints the next of ``statuses``; later runs repeat
+    the last status. The file ``runs`` gets a line at the start of each run.
     """
     (directory / "statuses").write_text(json.dumps(statuses))
     script = directory / "plugin"
@@ -204,7 +204,7 @@ async def test_a_request_fails_when_its_credential_plugin_cannot_run_again(
     await api.close()
 
 
-async def test_a_watch_waits_for_a_credential_plugin_that_is_slower_than_its_opening_may_be(
+async def test_a_credential_plugin_may_take_longer_than_the_opening_of_a_watch(
     server: RecordingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(api_client, "WATCH_OPEN_S_MAX", 1.0)
@@ -214,7 +214,7 @@ async def test_a_watch_waits_for_a_credential_plugin_that_is_slower_than_its_ope
     ]
     user = {"exec": write_plugin(tmp_path, *statuses, pause_s=1.5)}
     api = Api(await open_connection(write_kubeconfig(tmp_path, server.url, user)))
-    monkeypatch.setattr(credential_plugin, "EXPIRES_EARLY", SECOND_STATUS_ALONE)
+    monkeypatch.setattr(credential_plugin, "EXPIRES_EARLY", EXPIRE_FIRST_STATUS)
 
     assert [event async for event in api.watch("/api/v1/pods", "1")] == []
 
@@ -222,7 +222,7 @@ async def test_a_watch_waits_for_a_credential_plugin_that_is_slower_than_its_ope
     assert server.authorizations == ["Bearer second"]
 
 
-async def test_the_answer_of_a_credential_plugin_is_kept_after_its_request_was_cancelled(
+async def test_the_answer_of_a_credential_plugin_is_kept_if_the_request_that_ran_it_is_cancelled(
     server: RecordingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     statuses = [
@@ -231,7 +231,7 @@ async def test_the_answer_of_a_credential_plugin_is_kept_after_its_request_was_c
     ]
     user = {"exec": write_plugin(tmp_path, *statuses, pause_s=0.5)}
     api = Api(await open_connection(write_kubeconfig(tmp_path, server.url, user)))
-    monkeypatch.setattr(credential_plugin, "EXPIRES_EARLY", SECOND_STATUS_ALONE)
+    monkeypatch.setattr(credential_plugin, "EXPIRES_EARLY", EXPIRE_FIRST_STATUS)
     runs = tmp_path / "runs"
 
     cancelled = asyncio.ensure_future(api.get("/api"))
@@ -259,7 +259,7 @@ async def test_a_request_uses_the_new_certificate_after_the_old_one_has_expired(
     async with serving(verifying_clients(authority)) as server:
         api = Api(await open_connection(write_kubeconfig(tmp_path, server.url, user, **ca)))
         await api.get("/api")
-        monkeypatch.setattr(credential_plugin, "EXPIRES_EARLY", SECOND_STATUS_ALONE)
+        monkeypatch.setattr(credential_plugin, "EXPIRES_EARLY", EXPIRE_FIRST_STATUS)
         await api.get("/api")
         await api.close()
 
@@ -278,7 +278,7 @@ async def test_a_request_fails_when_the_new_certificate_of_its_plugin_cannot_be_
         )
     }
     api = Api(await open_connection(write_kubeconfig(tmp_path, "https://127.0.0.1:1", user)))
-    monkeypatch.setattr(credential_plugin, "EXPIRES_EARLY", SECOND_STATUS_ALONE)
+    monkeypatch.setattr(credential_plugin, "EXPIRES_EARLY", EXPIRE_FIRST_STATUS)
 
     with pytest.raises(ApiUnavailable, match=r"a certificate or key for .* cannot be used"):
         await api.get("/api")

@@ -199,7 +199,7 @@ def test_an_argument_that_is_not_utf8_is_a_usage_error(tmp_path: Path, line: str
     assert re.search(r"\\udce9t\\udce9.*' is not UTF-8 text", refused.err)
 
 
-def test_a_text_that_the_encoding_of_the_output_lacks_is_an_error_with_a_remedy() -> None:
+def test_a_result_that_the_output_encoding_cannot_represent_is_an_error_with_a_remedy() -> None:
     completed = subprocess.run(
         [
             sys.executable,

@@ -252,7 +252,7 @@ seccompProfile: {type: RuntimeDefault}
 {{- fail "etcd.tls.method: provided needs etcd.tls.agentSecret and etcd.tls.controllerSecret, or one etcd.tls.clientSecret for both" -}}
 {{- end -}}
 {{- if and $tls.clientSecret (has $tls.method (list "auto" "certmanager")) -}}
-{{- fail (printf "etcd.tls.clientSecret: with etcd.tls.method: %s agents and controllers have different certificates; remove clientSecret, or use provided" $tls.method) -}}
+{{- fail (printf "etcd.tls.clientSecret: agents and controllers need different certificates if etcd.tls.method is %s; remove clientSecret, or set etcd.tls.method to provided" $tls.method) -}}
 {{- end -}}
 {{- if and $tls.rootSecret (or $tls.clientSecret (not $tls.agentSecret)) (eq $tls.method "provided") -}}
 {{- fail "etcd.tls.rootSecret: authentication needs etcd.tls.agentSecret and etcd.tls.controllerSecret with different certificates" -}}
@@ -317,7 +317,7 @@ resources: {requests: {cpu: 10m, memory: 64Mi}, limits: {memory: 256Mi}}
 {{- end }}
 {{- end }}
 
-{{/* The namespace of a default network that is named without one: that of the cluster's default network, if there is one. */}}
+{{/* Where Multus, agents and controllers look for a default network that names no namespace. */}}
 {{- define "orbweaver.multusNamespace" -}}
 {{- $network := include "orbweaver.defaultNetwork" . }}
 {{- ternary (dir $network) .Values.multus.multusCNI.multusNamespace (ne $network "") }}
