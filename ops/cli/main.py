@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import typer
 
@@ -19,6 +20,8 @@ from ops.cli.orbctl_application import app
 from ops.cli.traced_run import run_traced
 
 PLUGIN = "kubectl-orb"
+
+_QUOTED_CHARS_MAX: Final = 80
 
 
 def run(
@@ -49,7 +52,7 @@ def _encoding_error(error: UnicodeEncodeError) -> OrbweaverError:
     # Python decodes bytes of arguments that are not UTF-8 to surrogates, which UTF-8 cannot encode.
     if error.encoding == "utf-8":
         return BadInput(
-            f"{error.object!a} is not UTF-8 text",
+            f"{error.object[:_QUOTED_CHARS_MAX]!a} is not UTF-8 text",
             subject="arguments",
             remedy="write the arguments in UTF-8",
         )
