@@ -242,6 +242,9 @@ class Http2Connection(asyncio.Protocol):
                     raise ProtocolError(ErrorCode.FLOW_CONTROL_ERROR, text)
                 self._queue.set_stream_window(value, self._streams.calls)
             elif name == frames.MAX_FRAME_SIZE:
+                if not frames.FRAME_BYTES_MAX <= value <= frames.FRAME_SIZE_LIMIT:
+                    text = f"a largest frame of {value} bytes is outside the limits"
+                    raise ProtocolError(ErrorCode.PROTOCOL_ERROR, text)
                 self._queue.set_frame_max(value)
             elif name == frames.MAX_CONCURRENT_STREAMS:
                 self._streams.set_size_max(value)

@@ -13,6 +13,9 @@ HEADER_BYTES: Final = 9
 FRAME_BYTES_MAX: Final = 16_384
 """The largest payload, unless the receiver sets MAX_FRAME_SIZE; our settings do not."""
 
+FRAME_SIZE_LIMIT: Final = (1 << 24) - 1
+"""The largest MAX_FRAME_SIZE in bytes; the smallest is ``FRAME_BYTES_MAX``."""
+
 STREAM_ID_MAX: Final = (1 << 31) - 1
 WINDOW_MAX: Final = (1 << 31) - 1
 WINDOW_INITIAL: Final = 65_535  # bytes

@@ -126,6 +126,8 @@ def pretend_silence(channel: Channel) -> None:
         frames.encode_frame(frames.PUSH_PROMISE, frames.END_HEADERS, 1, bytes(4)),
         frames.encode_frame(frames.SETTINGS, 0, 0, b"\0"),
         frames.settings(((frames.INITIAL_WINDOW_SIZE, 1 << 31),)),
+        frames.settings(((frames.MAX_FRAME_SIZE, 0),)),
+        frames.settings(((frames.MAX_FRAME_SIZE, 1 << 24),)),
         frames.window_update(0, frames.WINDOW_MAX),
         frames.window_update(1, frames.WINDOW_MAX),
         frames.encode_frame(frames.RST_STREAM, 0, 1, b""),
