@@ -156,7 +156,7 @@ def remaining_plan(
 
 
 def _records_of(cluster: ForeignCluster, findings: list[Finding]) -> Records:
-    """The records of all pools. Of two records of an address in a pool, the last one counts."""
+    """The records of all pools. Of two records of an address in one pool, the last one counts."""
     users = {
         (address, endpoint.key)
         for endpoint in cluster.endpoints
@@ -166,10 +166,10 @@ def _records_of(cluster: ForeignCluster, findings: list[Finding]) -> Records:
     for record in (record for foreign in cluster.pools for record in foreign.records):
         other = records.get((record.address, record.pool), record)
         records[record.address, record.pool] = record
-        # ``_without_duplicates`` reports endpoints with the same address.
+        # If the endpoint of the other Pod has the address, later steps report the conflict.
         if other != record and (other.address, other.key) not in users:
             what = f"{record.address} is recorded for {_pod_of(other)} and for {_pod_of(record)}"
-            findings.append(Finding(f"SpiderIPPool/{record.pool}", what, "the last one counts"))
+            findings.append(Finding(f"SpiderIPPool/{record.pool}", what, "the last record counts"))
     return records
 
 
@@ -182,7 +182,7 @@ def _one_per_pod(
 ) -> list[Endpoint]:
     """One endpoint for each name: of several, the one with the most recorded addresses.
 
-    Files from different times or clusters can have several; the API server cannot.
+    Only files from different times or clusters contain several endpoints of one name.
     """
     by_key: dict[Key, list[Endpoint]] = defaultdict(list)
     for endpoint in endpoints:
@@ -194,8 +194,11 @@ def _one_per_pod(
         chosen_endpoints.append(chosen)
         for version in versions:
             if version is not chosen:
-                what = f"occurs twice: here {_identity(version)}"
-                done = f"not taken over, but {_identity(chosen)}: export all objects at one time"
+                what = f"occurs more than once, here as {_identity(version)}"
+                done = (
+                    f"not taken over; taken over as {_identity(chosen)}:"
+                    " export all objects at the same time"
+                )
                 findings.append(Finding(f"SpiderEndpoint/{namespace}/{name}", what, done))
     return chosen_endpoints
 
@@ -277,9 +280,9 @@ def _nics_without(nics: Iterable[Nic], lost: Collection[str]) -> Iterator[Nic]:
 def _with_distinct_addresses(endpoint: Endpoint, findings: list[Finding]) -> Endpoint:
     """The endpoint, with each address on one NIC only.
 
-    Spiderpool gives the same address to all NICs of a Pod that use one pool. A NIC that is left out
-    gets new addresses at the next ADD. A fixed NIC with one family would never get the other one
-    back; an endpoint with such a NIC therefore lasts only until its Pod restarts.
+    Spiderpool gives the same address to all NICs of a Pod that use one pool. A NIC that loses all
+    its addresses gets new ones at the next ADD. A fixed NIC that loses one of two families would
+    never get it back, so an endpoint with such a NIC is kept only until its Pod restarts.
     """
     used_addresses: set[str] = set()
     nics: list[Nic] = []
@@ -297,12 +300,11 @@ def _with_distinct_addresses(endpoint: Endpoint, findings: list[Finding]) -> End
         elif remaining_nic.addresses():
             nics.append(remaining_nic)
             holder = pod_holder(endpoint.uid)
-    are_fixed_addresses_lost = holder != endpoint.holder
     for address, nic in lost:
         subject = f"SpiderEndpoint/{endpoint.namespace}/{endpoint.name}"
         what = f"has {address} on another NIC too: {nic.interface or 'one without a name'}"
         done = "taken over for the first NIC: restart this Pod for another address"
-        if are_fixed_addresses_lost:
+        if holder != endpoint.holder:
             done += "; all its fixed addresses change then"
         findings.append(Finding(subject, what, done))
     return endpoint._replace(holder=holder, nics=tuple(nics))
@@ -341,8 +343,9 @@ def _orphans(
 ) -> list[AllocatedIP]:
     """The records whose addresses no endpoint has; extends ``taken_addresses`` and ``findings``.
 
-    A record is left out if another pool has its address in use, or if its Pod has an endpoint with
-    other addresses: the address has leaked. ``taken_addresses``: address -> its Pod and pool.
+    A record is left out if its address is taken in another pool. It is also left out if its Pod has
+    an endpoint with other addresses: the address has leaked. ``taken_addresses``: address -> (Pod,
+    pool).
     """
     orphan_records = []
     for record in records:
@@ -353,7 +356,7 @@ def _orphans(
                 what = f"{record.address} is recorded for {'/'.join(record.key)}"
                 done = f"not taken over: {'/'.join(key)} has the address, in SpiderIPPool/{pool}"
                 findings.append(Finding(subject, what, done))
-            continue  # ``_record_differences`` has compared the Pods of one pool
+            continue  # in the same pool, ``_record_differences`` has compared the Pods
         if record.key in existing_endpoints:
             pod = "/".join(record.key)
             what = f"{record.address} is recorded for {pod}, which has other addresses"
@@ -369,9 +372,9 @@ def _orphans(
 def _endpoints_of(
     records: Iterable[AllocatedIP], pools: dict[str, Pool], findings: list[Finding]
 ) -> Iterator[Endpoint]:
-    """An endpoint for each Pod. Its UID is "", which means unknown, if its records differ in it.
+    """An endpoint for each Pod. If the UIDs of its records differ, its UID is "" (unknown).
 
-    Reclaim then keeps all addresses while any Pod of this name lives.
+    Reclaim keeps the addresses of an endpoint with an unknown UID while any Pod of its name lives.
     """
     by_pod: dict[Key, list[AllocatedIP]] = defaultdict(list)
     for record in records:

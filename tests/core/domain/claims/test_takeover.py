@@ -258,7 +258,7 @@ def test_the_record_decides_between_two_endpoints_of_one_name(
     assert plan.endpoints[0].uid == record_uid
     [finding] = plan.findings
     assert finding.subject == "SpiderEndpoint/shop/a"
-    assert finding.what.startswith(f"occurs twice: here UID {lost_uid} with 10.6.0.")
+    assert finding.what.startswith(f"occurs more than once, here as UID {lost_uid} with 10.6.0.")
 
 
 def test_an_endpoint_that_two_files_contain_gives_no_finding() -> None:
