@@ -129,7 +129,7 @@ def values_in(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
 
 
 def _flow_mapping(text: str, json_error: Exception) -> list[tuple[str, object]]:
-    """The objects of a YAML text that starts as JSON does. Raises BadInput."""
+    """The objects of a YAML text that starts with ``{``, as JSON does. Raises BadInput."""
     try:
         return list(objects(text))
     except BadInput as error:
@@ -191,7 +191,7 @@ def _endpoint(value: object, location: str, findings: list[Finding]) -> Endpoint
     where = f"{location} (SpiderEndpoint {namespace}/{metadata.name})"
     fixed_kind = FIXED_KINDS.get(status.owner_controller_type)
     if metadata.name.endswith(IPAM_CLAIM_SUFFIX):
-        fixed_kind = "ipamclaim"  # of Orbweaver's own report, whose owner is the Pod
+        fixed_kind = "ipamclaim"  # the name of Orbweaver's own report, whose owner is a Pod
     if any(owner.kind == "Pod" for owner in metadata.owner_references or ()):
         fixed_kind = None  # Kubernetes deletes this SpiderEndpoint with its Pod
     holder = (

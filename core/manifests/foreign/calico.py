@@ -29,7 +29,7 @@ from core.manifests.kinds.records import OpenMetadata
 from core.manifests.spiderpool import Dump, convert
 
 POD_USE: Final = "Workload"
-"""The entry of ``allowedUses`` for addresses of Pods; a pool without entries has it too."""
+"""The entry of ``allowedUses`` for addresses of Pods; an empty list includes this use."""
 
 EVERY_OBJECT: Final = ("", "all()")
 """Selectors that select everything."""
@@ -107,7 +107,7 @@ def _serves_pods(spec: _PoolSpec) -> bool:
 
 
 def _selector_findings(body: _PoolManifest) -> Iterator[Finding]:
-    """A finding for each selector: a pool has label selectors, Calico expressions of its own."""
+    """A finding for each selector: Calico's expressions are not converted to label selectors."""
     spec = body.spec
     for field, text, affinity in (
         ("nodeSelector", spec.node_selector, "nodeAffinity"),

@@ -1,8 +1,8 @@
 """Makes the routes of a pool from the routes of a network configuration. Pure.
 
-A configuration lists the routes of all its ranges, of both families, often also the default route,
-and a route without next hop uses the gateway of the range. A pool has routes of its own family with
-a next hop, and its gateway is the default route.
+A configuration has one list of routes for its ranges of both families. The list may contain default
+routes, and routes without a next hop, which use the gateway of the range. Each route of a pool has
+the family of the pool and a next hop; the default route of a pool follows from its gateway.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from core.domain.validation.pool_rules import DEFAULT_ROUTES, routes_rule
 
 
 def with_routes(pool: Pool, routes: Iterable[Route], findings: list[Finding]) -> Pool:
-    """The pool with the routes of a configuration; a finding for each route that it cannot have."""
+    """The pool with the routes of its family; a finding for each invalid route."""
     cidr = parse_cidr(pool.subnet)
     subject = ObjectReference("SpiderIPPool", pool.name)
     chosen: list[Route] = []
     for route in dict.fromkeys(routes):
         if (":" in route.dst) != (cidr.family == V6):
-            continue  # of the other family's pool
+            continue  # it belongs to a pool of the other family
         next_hop = route.gw or pool.gateway
         if route.dst in DEFAULT_ROUTES and next_hop == pool.gateway != "":
-            continue  # follows from the gateway
+            continue  # it follows from the gateway
         candidate = pool._replace(routes=(*chosen, Route(route.dst, next_hop)))
         faults = [refusal.message for refusal in routes_rule(subject, candidate, cidr)]
         if faults:

@@ -114,8 +114,11 @@ def test_a_pool_excludes_the_gateway_and_the_ipv4_broadcast_address(
 def test_a_pool_has_the_routes_of_the_configuration_for_its_family() -> None:
     """A route without next hop uses the gateway; the default route is the gateway of the pool."""
     routes = [
-        *({"dst": "10.0.0.0/8", "gw": "10.6.0.2"}, {"dst": "10.1.0.0/16"}, {"dst": "0.0.0.0/0"}),
-        *({"dst": "::/0"}, {"dst": "fd01::/64", "gw": "fd00:6::2"}),
+        {"dst": "10.0.0.0/8", "gw": "10.6.0.2"},
+        {"dst": "10.1.0.0/16"},
+        {"dst": "0.0.0.0/0"},
+        {"dst": "::/0"},
+        {"dst": "fd01::/64", "gw": "fd00:6::2"},
     ]
     ranges = [[one_range("10.6.0.0/24")], [one_range("fd00:6::/64")]]
     files = node("node-a", "10.6.0.5", configuration=conflist(ranges=ranges, routes=routes))
