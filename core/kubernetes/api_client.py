@@ -1,7 +1,7 @@
 """Requests to an API server; failures are raised as ApiErrors (``core.errors``).
 
-Every request has a deadline, and an exec plugin that runs before the request has its own
-(``PLUGIN_S_MAX``). No request is retried.
+Every request has a deadline, which starts after a run of the exec plugin; ``PLUGIN_S_MAX`` limits
+this run. No request is retried.
 """
 
 from __future__ import annotations
@@ -239,7 +239,12 @@ class Api:
         timeout = aiohttp.ClientTimeout(sock_connect=REQUEST_DEADLINE_S, sock_read=SILENCE_S_MAX)
         try:
             response = await self._connection.send(
-                "GET", _with_query(path, query), None, _JSON, timeout, WATCH_OPEN_S_MAX
+                "GET",
+                _with_query(path, query),
+                body=None,
+                content=_JSON,
+                limits=timeout,
+                head_s_max=WATCH_OPEN_S_MAX,
             )
             async with response:
                 if response.status >= 400:

@@ -56,8 +56,8 @@ class CredentialPlugin:
         self._command = [program, *map(str, settings.get("args") or ())]
         self._variables = variables
         self._status: _Status | None = None
-        self._runs = BackgroundTasks(f"exec credential plugin {command}")
-        self._running: asyncio.Task[_Status | NoAccess] | None = None
+        self._tasks = BackgroundTasks(f"exec credential plugin {command}")
+        self._renewal: asyncio.Task[_Status | NoAccess] | None = None
 
     async def authorization(self) -> str:
         """See ``TokenSource``."""
@@ -74,10 +74,10 @@ class CredentialPlugin:
     async def _current(self) -> _Status:
         if self._status is not None and not _is_expired(self._status):
             return self._status
-        if self._running is None:
-            self._running = self._runs.start(self._renew())
-        # A cancelled request does not stop the plugin: the next request needs its answer.
-        answer = await asyncio.shield(self._running)
+        if self._renewal is None:
+            self._renewal = self._tasks.start(self._renew())
+        # A cancelled request does not stop the plugin: the next request uses its credential.
+        answer = await asyncio.shield(self._renewal)
         if isinstance(answer, NoAccess):
             raise answer
         return answer
@@ -89,7 +89,7 @@ class CredentialPlugin:
         except NoAccess as error:
             return error
         finally:
-            self._running = None
+            self._renewal = None
         return self._status
 
     async def _run(self) -> _Status:

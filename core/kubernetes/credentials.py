@@ -49,16 +49,16 @@ async def access_of(kubeconfig: str, context: str = "") -> ClusterAccess:
 
 
 class ClientTls:
-    """The SSL context of new connections, with the present certificate of an exec plugin."""
+    """The SSL context of new connections, with the current certificate of an exec plugin."""
 
     def __init__(self, access: ClusterAccess) -> None:
         self._access = access
         self._loaded: tuple[Tls, ssl.SSLContext] | None = None
 
     async def context(self) -> ssl.SSLContext | bool:
-        """A new context after the plugin's certificate has changed; True for a URL without TLS.
+        """The context; it is replaced when the plugin's certificate has changed.
 
-        Raises NoAccess.
+        True, which is aiohttp's default, for a URL without TLS. Raises NoAccess.
         """
         if not self._access.server.startswith("https:"):
             return True

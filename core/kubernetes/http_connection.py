@@ -84,14 +84,14 @@ class Connection:
     ) -> aiohttp.ClientResponse:
         """Send a request; return the response before its body is read.
 
-        ``content``: the content type of ``body``. ``head_s_max``: the time until the head of the
-        response, without the time of an exec plugin. Raises NoAccess, TimeoutError and aiohttp's
-        errors.
+        ``content``: the content type of ``body``. ``head_s_max``: limits the time from the
+        request to the head of the response; a run of an exec plugin before the request does not
+        count. Raises NoAccess, TimeoutError and aiohttp's errors.
         """
         headers = {"Accept": accept, "Content-Type": content, **tracing.headers()}
         if authorization := await self._access.token.authorization():
             headers["Authorization"] = authorization
-        # aiohttp does not reuse a connection for another context.
+        # With a new context, aiohttp opens a new connection, which uses the new certificate.
         tls = await self._tls.context()
         async with asyncio.timeout(head_s_max):
             return await self._session.request(
