@@ -352,10 +352,10 @@ def _record_external_event(draft: HistoryDraft, event: ExternalEvent) -> None:
 
 
 def _take_base_request(draft: HistoryDraft, event: ExternalEvent) -> bool:
-    """Remove the request of an earlier run that ``event`` answers. False: there is none.
+    """Remove the request that ``event`` answers from ``base_requests``. False: it is not there.
 
-    After a reset, the history has only some requests of that run. Those that it lacks may have the
-    numbers of other requests.
+    A reset keeps only some requests of the earlier run. The outcome of any other request must not
+    be recorded: the new run may have sent a request with the same number.
     """
     waiting = draft.head.base_requests
     numbers = waiting.get(event.run_id, ())

@@ -39,8 +39,9 @@ SEGMENT_EVENTS_MAX = 256
 BASES_MAX = 16
 """``RunHead.bases`` keeps the newest runs, at most this many."""
 
-
 _STOPS = (*CLOSED_AS, ev.WorkflowTaskFailed, ev.WorkflowExecutionPaused)
+"""Events that close or pause a run, or say why it pauses."""
+
 _REQUESTS = (
     ev.SignalExternalWorkflowExecutionInitiated,
     ev.RequestCancelExternalWorkflowExecutionInitiated,
@@ -96,11 +97,11 @@ def with_later_inputs(
 ) -> list[ev.HistoryEvent]:
     """The events of ``base``, and the later events of the history that the new run still needs.
 
-    These are signals, and the events of children and requests that are pending in ``base``: they
-    are reported only once. Activities that are pending in ``base`` start again instead.
+    These are signals, and the events of children and requests that are pending in ``base``, because
+    nothing reports these events again. Activities that are pending in ``base`` start again.
     """
     children = {child.child_id for child in head_of_history(base).children}
-    requests = set(pending_requests(base))
+    requests = set(_pending_requests(base))
     events = list(base)
     last_ms = events[-1].event_time_ms
     for event in history[len(base) :]:
@@ -118,11 +119,8 @@ def _is_input(kind: ev.Attributes, children: AbstractSet[int], requests: Abstrac
     return isinstance(kind, ev.WorkflowExecutionSignaled)
 
 
-def pending_requests(events: Iterable[ev.HistoryEvent]) -> list[int]:
-    """The numbers of the requests to other executions that have no outcome in a history.
-
-    A history has less than ``HISTORY_EVENTS_MAX`` of them.
-    """
+def _pending_requests(events: Iterable[ev.HistoryEvent]) -> list[int]:
+    """The numbers of the requests to other executions that have no outcome in a history."""
     pending: dict[int, None] = {}
     for event in events:
         kind = event.attributes
@@ -200,7 +198,7 @@ async def _with_ended_children(
 ) -> tuple[RunHead, list[ev.HistoryEvent]]:
     """Record the ends of pending children that have closed.
 
-    They have reported their ends to another run, or when no run was open, and report only once.
+    Each of them has sent its only report to another run, or while no run was open.
     """
     draft = store.draft(head)
     for child in head.children:
@@ -214,7 +212,7 @@ async def _with_ended_children(
 async def _end_of_child(
     store: ExecutionStore, head: RunHead, child: ChildRecord
 ) -> ChildEvent | None:
-    """The end of a child, as ``HistoryDraft.close`` reports it; None if it may still report."""
+    """The report of a child that has closed; None if the child may still send it."""
     try:
         opened, closed = await read_heads(store.kv, store.keys, child.workflow_id)
     except UnusableValue:
@@ -246,12 +244,12 @@ def _head_of_new_run(
         execution_deadline_ms=_from_now(base.execution_deadline_ms, base, now_ms),
         history_bytes=len(encode_history(events)),
         bases=(*base.bases, base.run_id)[-BASES_MAX:],
-        base_requests=_requests_by_run(pending_requests(events), base),
+        base_requests=_requests_by_run(_pending_requests(events), base),
     )
 
 
 def _requests_by_run(requests: Iterable[int], base: RunHead) -> dict[str, tuple[int, ...]]:
-    """Requests of the history of ``base``, by the id of the run that has sent them."""
+    """Requests of the history of ``base``, by the id of the run that sent them."""
     senders = {number: run_id for run_id, sent in base.base_requests.items() for number in sent}
     by_run: dict[str, tuple[int, ...]] = {}
     for number in requests:

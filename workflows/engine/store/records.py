@@ -65,8 +65,8 @@ class RunHead(NamedTuple):
     ``paused_activity``: the activity that paused the run, or 0.
     ``bases``: the runs whose histories this run continues after a reset.
         Their children and requests may still be pending.
-    ``base_requests``: by run id, the requests of these runs to other executions whose outcome this
-        run's history does not have.
+    ``base_requests``: id of an earlier run -> the numbers of its requests to other executions that
+        this run's history contains without an outcome.
     """
 
     workflow_id: str

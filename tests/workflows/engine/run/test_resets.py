@@ -160,14 +160,14 @@ class Messenger:
         self.is_told = True
 
 
-class Away:
-    """The execution ``basket``, whose messages wait until ``come_back``."""
+class UnreadableBasket:
+    """The execution ``basket`` with an unreadable head. Its messages wait until ``repair``."""
 
     def __init__(self, engine: EngineHarness, stored: bytes) -> None:
         self._engine = engine
         self._stored = stored
 
-    async def come_back(self) -> None:
+    async def repair(self) -> None:
         await self._engine.store.commit(
             [], [Put(self._engine.client.keys.open("basket"), self._stored)]
         )
@@ -175,8 +175,8 @@ class Away:
 
 async def _messenger(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
-) -> tuple[WorkflowHandle, Away]:
-    """Start ``one``, a messenger, while ``basket`` is away."""
+) -> tuple[WorkflowHandle, UnreadableBasket]:
+    """Start ``one``, a messenger, while the head of ``basket`` is unreadable."""
     monkeypatch.setattr(shard, "RETRY_UNUSABLE_S", 0.02)
     await engine.client.start(Basket, id="basket")
     key = engine.client.keys.open("basket")
@@ -184,7 +184,7 @@ async def _messenger(
     await engine.store.commit([], [Put(key, b"dust")])
     engine.registry.include(Messenger)
     await engine.start_worker()
-    return await engine.client.start(Messenger, id="one"), Away(engine, head.value)
+    return await engine.client.start(Messenger, id="one"), UnreadableBasket(engine, head.value)
 
 
 async def _until_tasks(engine: EngineHarness, run_id: str, number: int) -> list[int]:
@@ -192,7 +192,11 @@ async def _until_tasks(engine: EngineHarness, run_id: str, number: int) -> list[
 
     async def tasks() -> list[int]:
         events = await read_history(engine.store, engine.client.keys, "one", run_id)
-        ids = [e.event_id for e in events if isinstance(e.attributes, ev.WorkflowTaskStarted)]
+        ids = [
+            event.event_id
+            for event in events
+            if isinstance(event.attributes, ev.WorkflowTaskStarted)
+        ]
         return ids if len(ids) >= number else []
 
     return await eventually(tasks)
@@ -225,7 +229,7 @@ async def test_a_reset_run_gets_the_outcome_of_a_request_that_an_earlier_run_has
     tasks = await _until_tasks(engine, second, 3)
     third = await engine.client.reset("one", tasks[-1])
     await _until_run(engine, third)
-    await basket.come_back()
+    await basket.repair()
 
     assert await within(engine.client.result("one", third)) == 1
     assert await _parcels(engine) == ["parcel 0"]
@@ -249,7 +253,7 @@ async def test_outcomes_of_requests_after_the_event_of_a_reset_are_not_recorded(
     # The third run keeps parcel 0 of the first run, and parcels 1 and 2 of the second one.
     third = await engine.client.reset("one", tasks[-1])
     await _until_run(engine, third)
-    await basket.come_back()
+    await basket.repair()
 
     assert await within(engine.client.result("one", third)) == 3
     assert await _parcels(engine) == [f"parcel {number}" for number in (0, 1, 2, 1, 2)]
@@ -270,7 +274,7 @@ async def test_a_reset_run_keeps_the_later_outcome_of_a_request_before_the_event
     await _until_tasks(engine, handle.run_id, 2)
     await handle.signal("tell")
     tasks = await _until_tasks(engine, handle.run_id, 3)
-    await basket.come_back()
+    await basket.repair()
     assert await within(handle.result()) == 1
     new_run = await engine.client.reset("one", tasks[-1])
 
