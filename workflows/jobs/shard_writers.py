@@ -36,7 +36,7 @@ REFUSED: Final = "Refused"
 """The failure type of a command that a rule forbids."""
 
 EARLIER_SEGMENTS_MAX: Final = 1_000
-"""The newest segments of a shard that are searched for the events of an earlier attempt."""
+"""The search for the events of an earlier attempt reads this many of a shard's newest segments."""
 
 
 class ShardWriters:
@@ -61,9 +61,9 @@ class ShardWriters:
             raise ApplicationError(str(error), type=REFUSED, non_retryable=True) from error
 
     async def wrote_before(self) -> bool:
-        """Whether an earlier attempt of the current activity, whose answer was lost, wrote events.
+        """Whether an earlier attempt of the current activity wrote events and lost the answer.
 
-        Raises StoreUnavailable, LogCorrupt.
+        Raises StoreUnavailable, Compacted, LogCorrupt.
         """
         info = activity.info()
         writer = _writer_name(shard_of(info.workflow_id))

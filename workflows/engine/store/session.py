@@ -104,7 +104,7 @@ class WorkerSession:
     async def open(self) -> None:
         """Grant the lease and write the fence.
 
-        Raises StoreUnavailable, OutcomeUnknown; LeaseGone if this process was paused in between.
+        Raises StoreUnavailable, OutcomeUnknown; LeaseGone if the lease ends before the write.
         """
         requested_at = self._monotonic()
         self.lease = await self._store.grant_lease(self._ttl_s)

@@ -38,7 +38,7 @@ class ObservingStore(MemoryStore):
         return await super().keep_lease(lease)
 
 
-class ForgetfulStore(MemoryStore):
+class EndedLeaseStore(MemoryStore):
     """A store whose first lease ends before its first use, as if the process was paused."""
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class ForgetfulStore(MemoryStore):
 
 
 async def test_a_client_session_opens_after_its_first_lease_ended_before_the_commit() -> None:
-    store = ForgetfulStore()
+    store = EndedLeaseStore()
     session = ClientSession(store, WorkflowKeys(Keys("test")), "client")
 
     assert await session.lease() == store.granted[1]
