@@ -56,7 +56,7 @@ CLUSTER_OPTIONS: Final = {
     "cluster": "--cluster",
     "archive": "--archive-dir",
 }
-"""Names in ``CLUSTER_VARIABLES`` -> the option of orbctl."""
+"""Name in ``CLUSTER_VARIABLES`` -> the option of orbctl."""
 
 ETCD_PASSWORD: Final = "ORBWEAVER_ETCD_PASSWORD"  # noqa: S105  # the name of a variable
 """No command-line option sets the password, because other users can read command lines."""
@@ -88,7 +88,7 @@ class EnvironmentVariables:
         return self.text(first_set, default), first_set
 
     def name_of(self, variable: str, key: str) -> str:
-        """The name of a setting in an error: the variable if it has a value, else ``key``."""
+        """What an error names as a setting's source: the variable if it is set, else ``key``."""
         return variable if self.text(variable) else key
 
     def boolean(self, name: str, *, default: bool, refuse_empty: bool = False) -> bool:

@@ -33,7 +33,7 @@ CLUSTER_KEYS: Final = {
     "password_file": "orbweaver.etcd.passwordFile",
     "cluster": "orbweaver.cluster",
 }
-"""Names in ``CLUSTER_VARIABLES`` -> the key, for errors."""
+"""Name in ``CLUSTER_VARIABLES`` -> the key of conf.yml, for errors."""
 
 _Endpoints = Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=ENDPOINTS_MAX)]
 

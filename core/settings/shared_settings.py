@@ -42,7 +42,7 @@ def address_order(conf: OrbweaverConf, env: EnvironmentVariables) -> AddressOrde
     for supported in get_args(AddressOrder):
         if order == supported:
             return supported  # type: ignore[no-any-return]  # get_args returns Any
-    # The order in conf.yml was checked when the file was read.
+    # Only the variable can be wrong: the reader of conf.yml checks ``addressOrder``.
     raise BadInput(
         f"{ADDRESS_ORDER} {order[:64]!r} is not an address order",
         subject=ADDRESS_ORDER,
