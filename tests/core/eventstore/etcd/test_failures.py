@@ -92,7 +92,7 @@ def test_a_failed_write_has_one_error_class_for_each_call_state(state: CallState
     assert error.remedy
 
 
-@pytest.mark.parametrize(("code", "details"), [case[:2] for case in CASES if "larg" in case[1]])
+@pytest.mark.parametrize(("code", "details"), [case[:2] for case in CASES if "large" in case[1]])
 def test_the_error_of_a_request_that_is_too_large_names_the_limit_of_etcd(
     code: str, details: str
 ) -> None:
