@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from core.domain.addresses.ip_address import Family
-from core.domain.counted_nouns import counted
 from core.domain.events import Cause
+from core.domain.validation.common_rules import counted
 from core.errors import DatapathError, OutcomeUnknown, StoreUnavailable, WriterFenced
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.retry_policies import retry_unavailable

@@ -15,9 +15,9 @@ from contextlib import suppress
 from typing import Final
 
 from core.domain.claims.refused_adds import RefusalWindows, RefusedAdd, refusal_of
-from core.domain.counted_nouns import counted
 from core.domain.events import Cause
 from core.domain.request_facts import PodFacts
+from core.domain.validation.common_rules import counted
 from core.errors import AllocationError, OrbweaverError
 from core.eventstore.codec import EventDraft
 from core.eventstore.group_commit import Proposal

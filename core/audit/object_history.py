@@ -11,7 +11,6 @@ from typing import Final, NamedTuple
 from core.audit.history_entries import EntryKind, EntryList, HistoryEntry, HistorySubject, stamp_of
 from core.domain.autopools.applications import BUILT_IN
 from core.domain.autopools.pool_names import application_of
-from core.domain.counted_nouns import counted
 from core.domain.events import (
     ApplicationScaled,
     PoolDefined,
@@ -27,6 +26,7 @@ from core.domain.events import (
     SubnetRetired,
 )
 from core.domain.model import Pool, Reservation, Route, Subnet, Workload
+from core.domain.validation.common_rules import counted
 
 OBJECT_KINDS: Final = frozenset(("pool", "subnet", "reservation", "record", "application"))
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from core.domain.counted_nouns import counted
+from core.domain.validation.common_rules import counted
 from core.errors import BadInput, DatapathError
 from nodeagent.clusterip.bpf_installation import Installation
 from nodeagent.clusterip.bpf_programs import DesiredPrograms

@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
-from core.domain.counted_nouns import counted
 from core.domain.device_allocation import Offer
 from core.domain.slots import resource_fault
+from core.domain.validation.common_rules import counted
 from core.errors import DatapathError
 from nodeagent.devices.device_plugin import DevicePlugin, DevicePluginCounters, file_identity
 from nodeagent.devices.kubelet_api import KUBELET_SOCKET

@@ -15,7 +15,7 @@ from pathlib import Path
 from struct import Struct
 from typing import Final, NamedTuple
 
-from core.domain.counted_nouns import counted
+from core.domain.validation.common_rules import counted
 from core.errors import BpfRefused
 from nodeagent.ebpf import numbers as n
 

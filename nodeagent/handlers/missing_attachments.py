@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from core.domain.counted_nouns import counted
+from core.domain.validation.common_rules import counted
 from nodeagent.cni_protocol.failures import GC_INCOMPLETE, INVALID_CONFIG, CniFailure
 from nodeagent.cni_protocol.netconf import NetConf
 

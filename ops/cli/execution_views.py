@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from msgspec import to_builtins
 
-from core.domain.counted_nouns import counted
+from core.domain.validation.common_rules import counted
 from ops.cli.output import TableColumn, duration, moment, print_fields
 from workflows.engine.client.visibility import Description
 from workflows.engine.store.records import RunHead

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import TYPE_CHECKING, NoReturn
 
-from core.domain.counted_nouns import counted
+from core.domain.validation.common_rules import counted
 from core.errors import (
     BadInput,
     ExecutionNotFound,

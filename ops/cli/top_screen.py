@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from core.audit.recent_activity import Activity, PoolActivity, RecentRefusal
-from core.domain.counted_nouns import counted
+from core.domain.validation.common_rules import counted
 from core.process.concurrency import until_first
 from core.projections.projection import Projection
 from ops.cli.output import TableColumn, duration, moment, table_of

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from core.domain.counted_nouns import counted
+from core.domain.validation.common_rules import counted
 from core.errors import NotReady, OrbweaverError
 from core.eventstore.election import Election
 from core.process.connections import ConnectionCounts

@@ -17,7 +17,7 @@ from typing import Annotated, Final
 
 import typer
 
-from core.domain.counted_nouns import counted
+from core.domain.validation.common_rules import counted
 from core.errors import BadInput, OrbweaverError
 from core.eventstore.etcd.access_control import enable_access_control
 from core.eventstore.keys import Keys

@@ -11,7 +11,7 @@ import sys
 import time
 from typing import Final
 
-from core.domain.counted_nouns import counted
+from core.domain.validation.common_rules import counted
 from core.errors import DatapathError
 from nodeagent.clusterip.bpf_programs import DesiredPrograms
 from nodeagent.clusterip.pod_cgroups import cgroup2_mounts

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
-from core.domain.counted_nouns import counted
+from core.domain.validation.common_rules import counted
 from ops.migration.chart_values import dropped_values, effective_value, translate, value_at
 from ops.migration.facts import (
     AGENT_IMAGE,

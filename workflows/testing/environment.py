@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from core.domain.counted_nouns import counted
+from core.domain.validation.common_rules import counted
 from core.eventstore.keys import Keys
 from core.eventstore.memory_store import MemoryStore
 from workflows.api.definitions import Registry

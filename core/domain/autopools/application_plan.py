@@ -29,9 +29,9 @@ from core.domain.autopools.pool_size import IpNumber, pool_size
 from core.domain.autopools.subnet_annotations import SubnetRequest, read_request
 from core.domain.configuration.commands import ApplyAutoPool, DropAutoPool
 from core.domain.configuration.configuration_state import Configuration
-from core.domain.counted_nouns import counted
 from core.domain.model import Claim, Pool
 from core.domain.selection.pool_annotations import AUTO_POOLS_DISABLED
+from core.domain.validation.common_rules import counted
 from core.errors import OrbweaverError, Refused, WrongInput
 
 StepAction = Literal[Action, "delete", "retire", "wait", "refuse"]

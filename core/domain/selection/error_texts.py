@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from core.domain.addresses.ip_address import Family
-from core.domain.counted_nouns import counted
 from core.domain.events import PoolVerdict
 from core.domain.request_facts import PodFacts
 from core.domain.selection.pool_annotations import (
@@ -31,6 +30,7 @@ from core.domain.selection.selection_request import (
     Demand,
     Selection,
 )
+from core.domain.validation.common_rules import counted
 from core.errors import AddressesUsedOut, AllocationError, NoPoolAvailable, WrongInput
 
 STANDARD_MODE: Final = "failed to allocate IP addresses in standard mode: "

@@ -16,10 +16,10 @@ from typing import Final, TypeAlias
 from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_cidr
 from core.domain.configuration.configuration_state import pool_addresses
-from core.domain.counted_nouns import counted
 from core.domain.evolution import Ledger
 from core.domain.model import Pool, Subnet
 from core.domain.subnets.subnet_model import owner_subnet_name, pools_of_subnet
+from core.domain.validation.common_rules import counted
 
 SUBNET_SHARE: Final = "subnet-share"
 SUBNET_OVERLAP: Final = "subnet-overlap"

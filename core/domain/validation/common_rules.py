@@ -1,4 +1,4 @@
-"""Validation rules of every object: name, IP version, size, labels and annotations.
+"""Validation rules of every object: name, IP version, size, labels and annotations; message texts.
 
 One transaction stores an object twice: in a segment of the event log, and in the object's state
 key. The size limits ensure that both copies fit. In standalone mode, no API server checks these
@@ -78,6 +78,11 @@ def unknown_object(subject: ObjectReference) -> Refused:
 def shortened(text: str, characters: int = _QUOTED_CHARS_MAX) -> str:
     """Cut the text after ``characters``."""
     return text if len(text) <= characters else f"{text[:characters]}..."
+
+
+def counted(number: int, singular: str, plural: str = "") -> str:
+    """A number with its noun: ``1 pool``, ``3 pools``."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
 def family_of_subnet(text: str) -> Family | None:

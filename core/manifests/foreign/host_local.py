@@ -32,6 +32,7 @@ from core.manifests.foreign.ipam_configurations import (
     ipams_of,
     read_address,
     read_network,
+    with_routes,
 )
 from core.manifests.foreign.pods import (
     ForeignPod,
@@ -42,7 +43,6 @@ from core.manifests.foreign.pods import (
     read_pods,
     split_by_kind,
 )
-from core.manifests.foreign.pool_routes import with_routes
 from core.manifests.kinds.records import OpenMetadata
 from core.manifests.spiderpool import Dump, convert
 

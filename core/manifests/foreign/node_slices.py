@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from core.domain.addresses.ip_address import Cidr
 from core.domain.claims.takeover import Finding
-from core.domain.counted_nouns import counted
+from core.domain.validation.common_rules import counted
 from core.manifests.foreign.pods import read_cidr
 from core.manifests.kinds.records import OpenMetadata
 from core.manifests.spiderpool import convert

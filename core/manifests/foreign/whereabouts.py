@@ -31,6 +31,7 @@ from core.manifests.foreign.ipam_configurations import (
     ipams_of,
     read_address,
     read_network,
+    with_routes,
 )
 from core.manifests.foreign.node_slices import (
     NODE_SLICE_KIND,
@@ -47,7 +48,6 @@ from core.manifests.foreign.pods import (
     read_pods,
     split_by_kind,
 )
-from core.manifests.foreign.pool_routes import with_routes
 from core.manifests.kinds.records import OpenMetadata
 from core.manifests.spiderpool import Dump, convert
 

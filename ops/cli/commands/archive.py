@@ -22,7 +22,7 @@ from core.archive.pruner import (
     sized_files,
 )
 from core.archive.sealed_log import SealedLog
-from core.domain.counted_nouns import counted
+from core.domain.validation.common_rules import counted
 from core.errors import BadInput
 from core.eventstore.etcd.maintenance import EtcdMaintenance
 from core.eventstore.full_etcd import NOSPACE

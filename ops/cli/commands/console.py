@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from core.audit.indexed_log import IndexedLog
-from core.domain.counted_nouns import counted
+from core.domain.validation.common_rules import counted
 from ops.cli.action_runner import perform
 
 if TYPE_CHECKING:

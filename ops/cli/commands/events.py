@@ -19,8 +19,8 @@ from core.archive.unread_parts import UnreadPartList
 from core.audit.event_summary import EventFilter, EventSummary, check_types, summary_of
 from core.audit.log_export import line_of
 from core.domain.addresses.ip_address import require_address
-from core.domain.counted_nouns import counted
 from core.domain.events import EVENT_TYPES, Recorded
+from core.domain.validation.common_rules import counted
 from core.errors import BadInput
 from core.eventstore.log_reader import Cursor, LogReader, Segment
 from ops.cli.action_runner import perform

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from core.allocation.releaser import Released
-from core.domain.counted_nouns import counted
 from core.domain.evolution import Ledger
 from core.domain.reclaim.decision_table import VerdictContext
 from core.domain.reclaim.evidence import DeletionNotice, utc
 from core.domain.reclaim.reclaim_plan import KeptClaims, ReclaimPlan, ReclaimStep, plan_scan
 from core.domain.reclaim.settings import ReclaimSettings
+from core.domain.validation.common_rules import counted
 from core.errors import NotFound
 from core.eventstore.state_reader import read_ledger
 from core.eventstore.writer import Writer

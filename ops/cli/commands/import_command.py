@@ -15,7 +15,7 @@ from core.allocation.assigner import Assigner
 from core.allocation.takeover import TakeoverResult, TakeoverRun
 from core.domain.claims.takeover import TakeoverPlan, plan_takeover, remaining_plan
 from core.domain.configuration.commands import Command
-from core.domain.counted_nouns import counted
+from core.domain.validation.common_rules import counted
 from core.errors import Refusal
 from core.eventstore.state_reader import read_ledger
 from core.projections.configuration_view import ConfigurationView

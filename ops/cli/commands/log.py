@@ -11,8 +11,8 @@ import typer
 
 from core.archive.replay import LogView, advance_clock, open_log
 from core.audit.log_export import export_lines, export_raw, read_raw_export
-from core.domain.counted_nouns import counted
 from core.domain.log_checker import Checker
+from core.domain.validation.common_rules import counted
 from core.errors import BadInput, LogError
 from ops.cli.action_runner import perform
 from ops.cli.exit_codes import Exit, report

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from core.domain.claims.takeover import plan_takeover
-from core.domain.counted_nouns import counted
+from core.domain.validation.common_rules import counted
 from core.errors import BadInput
 from core.eventstore.state_reader import read_ledger
 from core.manifests.manifest_writer import dump_yaml

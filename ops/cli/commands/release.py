@@ -13,8 +13,8 @@ import typer
 from core.allocation.releaser import Released, ReleaseRequest
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.domain.claims.claim_decisions import ReleaseDecision
-from core.domain.counted_nouns import counted
 from core.domain.model import Endpoint
+from core.domain.validation.common_rules import counted
 from core.errors import NotFound
 from core.eventstore.codec import CLAIM_CODEC, ENDPOINT_CODEC
 from core.eventstore.kv import Get

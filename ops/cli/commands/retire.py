@@ -12,8 +12,8 @@ import typer
 
 from core.domain.configuration.commands import Reinstate, Retirable
 from core.domain.configuration.retirement import InUsePolicy, deletion_command
-from core.domain.counted_nouns import counted
 from core.domain.evolution import Ledger
+from core.domain.validation.common_rules import counted
 from core.errors import BadInput, ExecutionNotFound, NotFound
 from core.eventstore.state_reader import read_configuration
 from ops.cli.action_runner import perform

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from core.domain.counted_nouns import counted
+from core.domain.validation.common_rules import counted
 from ops.cli.action_runner import perform
 from ops.cli.output import TableColumn, moment, print_fields, print_names, show_table, show_value
 from ops.cli.time_arguments import parse_duration

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 import typer
 
 from core.domain.autopools.application_plan import ReconcileStep, refused_step
-from core.domain.counted_nouns import counted
 from core.domain.events import TYPE_NAMES
 from core.domain.evolution import Ledger
+from core.domain.validation.common_rules import counted
 from core.errors import Refused
 from core.eventstore.state_reader import read_ledger
 from core.manifests.commands import apply_command, delete_command

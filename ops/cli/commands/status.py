@@ -11,7 +11,7 @@ import typer
 from core.archive.archiver import LIVE_SEGMENTS_MAX
 from core.archive.cursor import CURSOR_KEYS, ArchiveCursor, cursor_key
 from core.audit.index_check import find_undecodable_keys
-from core.domain.counted_nouns import counted
+from core.domain.validation.common_rules import counted
 from core.eventstore.codec import KeyKind, WriterHead
 from core.eventstore.election import LEADER_KEYS, Leader
 from core.eventstore.full_etcd import alarm_error

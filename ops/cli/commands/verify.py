@@ -11,7 +11,7 @@ from core.audit.repair import repair as repair_keys
 from core.audit.state_check import Difference
 from core.audit.verify import LogFault, VerificationReport
 from core.audit.verify import verify as verify_all
-from core.domain.counted_nouns import counted
+from core.domain.validation.common_rules import counted
 from core.eventstore.undecodable_values import ContainedFault
 from ops.cli.action_runner import perform
 from ops.cli.exit_codes import Exit

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from core.archive.archive_directory import Files
 from core.archive.archiver import Archiver, SealResult, needs_sealing
 from core.archive.pruner import Pruner, PruneResult, Retention
-from core.domain.counted_nouns import counted
+from core.domain.validation.common_rules import counted
 from core.errors import LogCorrupt, LogGap, OutcomeUnknown, StoreFull
 from core.eventstore.full_etcd import make_reserve
 from core.eventstore.keys import Keys

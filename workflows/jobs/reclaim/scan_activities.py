@@ -15,11 +15,11 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 
-from core.domain.counted_nouns import counted
 from core.domain.evolution import Ledger
 from core.domain.reclaim.decision_table import ReclaimDeadline, VerdictContext
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Moment
 from core.domain.reclaim.reclaim_plan import ReclaimPlan, ReclaimStep, plan_scan
+from core.domain.validation.common_rules import counted
 from core.errors import OrbweaverError
 from core.eventstore.state_reader import read_ledger
 from core.process.python_garbage_collector import gc_paused

@@ -1,4 +1,4 @@
-"""The IP version of an object: spec.ipVersion, otherwise derived from its addresses.
+"""The IP version of an object: spec.ipVersion, otherwise derived from its addresses. Message texts.
 
 See docs/reference/admission.md, "SpiderIPPool" and "SpiderReservedIP".
 """
@@ -10,6 +10,7 @@ import pytest
 from core.domain.addresses.ip_address import Family
 from core.domain.validation.common_rules import (
     ObjectReference,
+    counted,
     family_of_item,
     family_of_subnet,
     resolve_family,
@@ -77,3 +78,15 @@ def test_a_missing_version_is_invalid_and_an_unknown_version_is_not_supported(
     assert refusal.subject == "SpiderIPPool/blue"
     if ip_version is None:
         assert refusal.message.endswith(SOURCE)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0 entries"), (1, "1 entry"), (2, "2 entries"), (4_000, "4,000 entries")],
+)
+def test_only_the_number_1_has_a_singular_noun(number: int, text: str) -> None:
+    assert counted(number, "entry", "entries") == text
+
+
+def test_a_plural_that_is_not_given_ends_with_s() -> None:
+    assert (counted(1, "pool"), counted(2, "pool")) == ("1 pool", "2 pools")
