@@ -24,12 +24,26 @@ class ReverseProxy:
         self.port = 0
         self._target_port = target_port
         self._prefix = prefix
+        self._connections: set[asyncio.Task[None]] = set()
 
     @property
     def url(self) -> str:
         return f"https://127.0.0.1:{self.port}{self._prefix}"
 
-    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve a connection in a task."""
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+
+    async def end_connections(self) -> None:
+        """Cancel the tasks of all connections, and wait for them."""
+        tasks = list(self._connections)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await self._forward(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
@@ -75,9 +89,10 @@ async def reverse_proxy(
     target_port: int, prefix: str, tls: ssl.SSLContext
 ) -> AsyncIterator[ReverseProxy]:
     proxy = ReverseProxy(target_port, prefix)
-    server = await asyncio.start_server(proxy.handle, "127.0.0.1", 0, ssl=tls, limit=HEAD_BYTES_MAX)
+    server = await asyncio.start_server(proxy.accept, "127.0.0.1", 0, ssl=tls, limit=HEAD_BYTES_MAX)
     proxy.port = server.sockets[0].getsockname()[1]
     try:
         yield proxy
     finally:
         server.close()
+        await proxy.end_connections()

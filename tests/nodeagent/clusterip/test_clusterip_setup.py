@@ -189,7 +189,7 @@ async def test_frontends_above_a_limit_are_logged(
         await until(lambda: _counts(node)["left_out"]() == 1)
         assert _counts(node)["frontends"]() == 1
     assert "FRONTENDS_MAX is reached" in caplog.text
-    assert f"the first is {SERVICE_ADDRESS[6]} port {SERVICE_PORT}" in caplog.text
+    assert f"beginning with {SERVICE_ADDRESS[6]} port {SERVICE_PORT}" in caplog.text
 
 
 async def test_a_pod_record_causes_no_write_to_the_maps(
