@@ -22,7 +22,7 @@ from rich.table import Table
 
 from bench import machine, reporting
 from bench.figures import PERCENTILES, percentile, rounded
-from bench.rig.frames import NEW_PODS
+from bench.rig.frames import FIRST_NEW_SERIAL
 from bench.rig.kubernetes import terminate_pods
 from bench.rig.lab import Lab
 from bench.rig.sides import (
@@ -207,7 +207,7 @@ def _measure(plan: Plan, rival: Rival) -> Comparison:
         _print_error(
             f"no --start: {rival.plugin.name} runs without an API server, Orbweaver with one"
         )
-    pods = range(NEW_PODS, NEW_PODS + plan.pods)
+    pods = range(FIRST_NEW_SERIAL, FIRST_NEW_SERIAL + plan.pods)
     with Lab(FULL_SCALE) as lab, ExitStack() as stack:
         netns = stack.enter_context(network_namespace())
         variables = {"CNI_PATH": rival.cni_path, "CNI_NETNS": netns}
@@ -223,11 +223,12 @@ def _measure(plan: Plan, rival: Rival) -> Comparison:
 
 def _compare(lab: Lab, sides: Sequence[Side], plan: Plan) -> Comparison:
     for side in sides:
-        _warm_up(lab, side, range(NEW_PODS + PROBES_MAX, NEW_PODS + PROBES_MAX + max(plan.callers)))
+        first_pod = FIRST_NEW_SERIAL + PROBES_MAX
+        _warm_up(lab, side, range(first_pod, first_pod + max(plan.callers)))
     reports: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
     executables_cpu_s = dict.fromkeys((side.name for side in sides), 0.0)
     servers_before_s = {side.name: side.cpu_s() for side in sides}
-    first_pod = NEW_PODS + PROBES_MAX + max(plan.callers)
+    first_pod = FIRST_NEW_SERIAL + PROBES_MAX + max(plan.callers)
     for turn in range(plan.turns):
         for callers in plan.callers:
             lab.report(f"turn {turn + 1} of {plan.turns}, callers: {callers} ...")
@@ -257,7 +258,7 @@ def _wait_ready(lab: Lab, side: Side) -> None:
     failures: list[str] = []
     deadline = time.monotonic() + READY_S_MAX
     for number in range(PROBES_MAX):
-        pod = [NEW_PODS + number]
+        pod = [FIRST_NEW_SERIAL + number]
         failures = side.call(lab, "ADD", pod, 1)["failures"]
         if not failures:
             side.call(lab, "DEL", pod, 1)

@@ -131,7 +131,8 @@ def main() -> None:
     for caller, callee in path.switches:
         print(f"{'.'.join(caller)} -> {'.'.join(callee)}")
     print(f"{len(path.switches):6}  module switches of an ADD")
-    print(f"{path.frames_to_the_allocator:6}  frames from the socket to the allocator")
+    frames = path.frames_to_the_allocator
+    print(f"{frames:6}  stack frames from the socket's handler to the allocator")
 
 
 if __name__ == "__main__":

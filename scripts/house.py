@@ -41,7 +41,8 @@ def main() -> None:
         print(f"{len(items):6}  {title}")
         if "--list" in sys.argv[1:]:
             print("".join(f"        {item}\n" for item in items), end="")
-    print(f"{add_path.frames_to_the_allocator:6}  frames from the socket to the allocator")
+    frames = add_path.frames_to_the_allocator
+    print(f"{frames:6}  stack frames from the socket's handler to the allocator")
     print(f"{names.glossary_rows():6}  rows in the glossary")
     print(f"{names.product_lines(in_wheel=True):6}  non-empty lines of the wheel")
     print(f"{names.product_lines(in_wheel=False):6}  non-empty lines of laboratory and demo")

@@ -72,10 +72,12 @@ def through_writer(writer: Writer) -> Append:
 
 def by_transactions(store: EtcdStore, first: int) -> Append:
     """Return a function that appends each claim in its own transaction."""
-    serials = count(first)
+    segment_numbers = count(first)  # no run repeats the numbers of an earlier run
 
     async def append(claim: Proposal) -> None:
-        log = Put(KEYS.log("unbatched", next(serials)), encode_segment(unix_ms(), claim.drafts))
+        log = Put(
+            KEYS.log("unbatched", next(segment_numbers)), encode_segment(unix_ms(), claim.drafts)
+        )
         result = await store.commit(claim.guards, (log, *claim.writes))
         assert result.succeeded, "a Pod's number was used before"
 

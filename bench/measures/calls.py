@@ -6,7 +6,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from bench.rig.agent import AgentProcess
-from bench.rig.frames import NEW_PODS, netconf
+from bench.rig.frames import FIRST_NEW_SERIAL, netconf
 from bench.rig.lab import Lab
 from tests.support.etcd import EtcdCluster
 
@@ -40,7 +40,7 @@ class AddCaller:
     def __init__(self, lab: Lab, agent: AgentProcess) -> None:
         self._lab = lab
         self._agent = agent
-        self._next = NEW_PODS
+        self._next = FIRST_NEW_SERIAL
 
     def warm_up(self, *pools: str) -> None:
         """Make calls that are not measured."""

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, ExitStack
 from typing import Any, NamedTuple
 
 from bench.figures import Figure, ratio_figure
-from bench.rig.frames import NEW_PODS, netconf
+from bench.rig.frames import FIRST_NEW_SERIAL, netconf
 from bench.rig.lab import CLUSTER, Lab
 from bench.rig.seed_writer import SeedWriter
 from bench.rig.seeding import exact_pool
@@ -93,7 +93,7 @@ def _contend_in_processes(lab: Lab, etcd: EtcdCluster, pods: int) -> Outcome:
         for agent in agents:
             agent.wait_ready()
         parameters: dict[str, Any] = {"sockets": [str(agent.framed_path) for agent in agents]}
-        parameters |= {"verb": "ADD", "callers": CALLERS, "first": NEW_PODS, "count": pods}
+        parameters |= {"verb": "ADD", "callers": CALLERS, "first": FIRST_NEW_SERIAL, "count": pods}
         report = lab.call("framed", parameters | {"netconf": netconf().decode()})
     return Outcome(report["failures"], report["addresses"], report["seconds"])
 

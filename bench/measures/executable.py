@@ -19,7 +19,7 @@ from bench.callers.framed import SUCCESS_BYTE, ConcurrentCallers
 from bench.figures import Figure
 from bench.measures.allocation import define_wide_pool
 from bench.measures.calls import UNLIMITED_ALLOCATIONS, CallFailed, Calls
-from bench.rig.frames import NEW_PODS, environment, frame, netconf
+from bench.rig.frames import FIRST_NEW_SERIAL, environment, frame, netconf
 from bench.rig.lab import Lab
 from ops import installer
 
@@ -37,7 +37,7 @@ class Executable:
         self.netconf.write_bytes(netconf(socket_path=str(socket_path)))
         self._framed_path = f"{socket_path}.fast"
         self._output = directory / "output"
-        self._next = NEW_PODS
+        self._next = FIRST_NEW_SERIAL
 
     def bare_interpreter(self) -> float:
         """Run the bare interpreter; return milliseconds."""

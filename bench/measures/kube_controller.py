@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from bench.figures import Figure, median_figure, percentile
 from bench.measures.calls import UNLIMITED_ALLOCATIONS, CallFailed
 from bench.rig.controller import ControllerProcess
-from bench.rig.frames import NEW_PODS, netconf
+from bench.rig.frames import FIRST_NEW_SERIAL, netconf
 from bench.rig.kubernetes import (
     NODE,
     api_server,
@@ -141,7 +141,7 @@ async def _fill(lab: Lab, store: KeyValueStore, keys: Keys) -> None:
     """Write Pods with claims and SpiderEndpoints, and Pods without claims for the busy pool."""
     pools = await write_pools(store, [*many_pools(POOLS), exact_pool(BUSY_POOL, BUSY_ADDRESSES)])
     await seed(store, keys, pools, spread_addresses(pools[:POOLS], lab.scale.cluster_pods))
-    pods_without_address = range(NEW_PODS, NEW_PODS + _allocation_count(lab))
+    pods_without_address = range(FIRST_NEW_SERIAL, FIRST_NEW_SERIAL + _allocation_count(lab))
     await write_cluster(store, [*range(lab.scale.cluster_pods), *pods_without_address])
     await write_endpoints(store, keys)
 
@@ -162,7 +162,11 @@ async def _measure_status_writes(lab: Lab, etcd: EtcdCluster, server: ApiServer)
     api = Api(await open_connection(str(server.kubeconfig)))
     variables = {**UNLIMITED_ALLOCATIONS, KUBECONFIG_VARIABLE: str(server.kubeconfig)}
     agent = lab.agent(etcd, NODE, variables)
-    parameters: dict[str, Any] = {"socket": str(agent.framed_path), "first": NEW_PODS, "rate": RATE}
+    parameters: dict[str, Any] = {
+        "socket": str(agent.framed_path),
+        "first": FIRST_NEW_SERIAL,
+        "rate": RATE,
+    }
     parameters |= {"count": _allocation_count(lab), "netconf": netconf([BUSY_POOL]).decode()}
     try:
         bare_ms = await _bare_writes_ms(api)

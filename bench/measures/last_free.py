@@ -12,7 +12,7 @@ from bench.callers import framed
 from bench.figures import Figure, median_figure, ratio_figure
 from bench.measures.calls import UNLIMITED_ALLOCATIONS, WARM_UP_CALLS, CallFailed
 from bench.rig.agent import AgentProcess
-from bench.rig.frames import NEW_PODS, netconf
+from bench.rig.frames import FIRST_NEW_SERIAL, netconf
 from bench.rig.lab import Lab
 from bench.rig.seed_writer import SeedWriter
 from bench.rig.seeding import all_addresses, exact_pool, seed, wide_pool
@@ -34,7 +34,7 @@ class SingleCalls:
 
     def __init__(self, agent: AgentProcess) -> None:
         self._parameters = {"sockets": [str(agent.framed_path)], "callers": 1, "count": 1}
-        self._next = NEW_PODS
+        self._next = FIRST_NEW_SERIAL
 
     def add(self, pool: str) -> tuple[float, list[str]]:
         """Run an ADD; return milliseconds and addresses. Raises CallFailed."""

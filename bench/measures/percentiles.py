@@ -14,7 +14,7 @@ from bench.figures import Figure, median_figure
 from bench.measures.calls import UNLIMITED_ALLOCATIONS, CallFailed
 from bench.rig.agent import AgentProcess
 from bench.rig.controller import ControllerProcess
-from bench.rig.frames import NEW_PODS, netconf
+from bench.rig.frames import FIRST_NEW_SERIAL, netconf
 from bench.rig.lab import Lab
 from bench.rig.seed_writer import SeedWriter
 from bench.rig.seeding import SeededAddress, all_addresses, exact_pool, seed, wide_pool
@@ -57,7 +57,7 @@ class PodReplacer:
     def __init__(self, lab: Lab, agent: AgentProcess) -> None:
         self._lab = lab
         self._socket = str(agent.framed_path)
-        self._next = NEW_PODS
+        self._next = FIRST_NEW_SERIAL
         # ``_fill`` numbers the Pods of the full pool first.
         first_pods = {_FULL.name: 0, _NEARLY_FULL.name: _FULL_COUNT}
         self._existing = {

@@ -13,7 +13,7 @@ from bench.measures.calls import UNLIMITED_ALLOCATIONS
 from bench.rig.agent import AgentProcess
 from bench.rig.controller import ControllerProcess
 from bench.rig.daemon import wait_all_idle
-from bench.rig.frames import NEW_PODS
+from bench.rig.frames import FIRST_NEW_SERIAL
 from bench.rig.kubernetes import (
     NODE,
     api_server,
@@ -54,7 +54,7 @@ class Cluster:
         self.api_etcd = api_etcd
         self.log_etcd = log_etcd
         self._lab = lab
-        self._next_pod = NEW_PODS
+        self._next_pod = FIRST_NEW_SERIAL
         self._controller: ControllerProcess | None = None
 
     def controller(self) -> ControllerProcess:

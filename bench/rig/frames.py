@@ -1,7 +1,7 @@
-"""Makes CNI calls as binary frames for the agent's socket, for Pods with serial numbers.
+"""Encodes CNI requests as the binary frames that the agent's socket accepts.
 
-See docs/reference/cni-executables.md, "Framing". No code is shared with the executables or the
-agent.
+A serial number stands for a Pod. See docs/reference/cni-executables.md, "Framing". No code is
+shared with the executables or the agent.
 """
 
 from __future__ import annotations
@@ -13,11 +13,17 @@ from typing import Any, NamedTuple
 
 NAMESPACE = "shop"
 INTERFACE = "eth0"
-NEW_PODS = 1 << 32
-"""The first Pod that a measure adds; seeded Pods have smaller numbers."""
+FIRST_NEW_SERIAL = 1 << 32
+"""The serial number of the first Pod that a benchmark adds.
+
+Pods that are written to etcd in advance have smaller numbers.
+"""
+
+REPLICA_SETS = 911
+"""The number of ReplicaSets in the names of Pods; it is arbitrary."""
 
 _HASH_FACTOR = 0x9E3779B97F4A7C15F39CC0605CEDC8341082276BF3A27251F86C6A11D0C18E95
-"""Odd, so that no two Pods have the same container id."""
+"""An odd factor gives no two Pods the same container id."""
 
 
 class PodIdentity(NamedTuple):
@@ -30,9 +36,9 @@ class PodIdentity(NamedTuple):
 
 
 def identity(serial: int) -> PodIdentity:
-    """The Pod with this number."""
+    """The Pod with this serial number."""
     return PodIdentity(
-        f"web-{serial % 911:x}-{serial:x}",
+        f"web-{serial % REPLICA_SETS:x}-{serial:x}",
         f"0a1b2c3d-{serial >> 48 & 0xFFFF:04x}-4000-8000-{serial & 0xFFFFFFFFFFFF:012x}",
         f"{serial * _HASH_FACTOR % (1 << 256):064x}",
         f"/var/run/netns/cni-{serial:x}",
@@ -51,7 +57,7 @@ def netconf(pools: Sequence[str] = (), socket_path: str = "") -> bytes:
 
 
 def environment(verb: str, serial: int) -> dict[str, str]:
-    """The environment variables of a CNI call."""
+    """The environment variables of a CNI request."""
     pod = identity(serial)
     return {
         "CNI_COMMAND": verb,

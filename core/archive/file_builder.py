@@ -134,10 +134,11 @@ class FileBuilder:
             problem = f"segment {seq} is at position {position}, not after {last}"
         if problem:
             raise LogGap(
-                f"writer {writer}: {problem}; the archive ends at position {self._cursor.position}",
+                f"writer {writer}: {problem}; sealing stopped, and the archive is complete up to"
+                f" position {self._cursor.position}",
                 subject=writer,
-                remedy="run `orbctl verify`; restore from a backup what it reports as damaged: etcd"
-                " or the archive",
+                remedy="run `orbctl verify`, and restore the part that it reports as damaged (etcd"
+                " or the archive) from a backup",
             )
         events = segment.events()
         block = self._blocks.next_block_number

@@ -119,7 +119,8 @@ class Pruner:
         snapshot_name = last.link.base + SNAPSHOT_SUFFIX
         if sealed.snapshot(last.link) is None:
             raise LogCorrupt(
-                f"snapshot {snapshot_name} is lost or was changed: no archive file is deleted",
+                f"old archive files are not deleted, because snapshot {snapshot_name} is lost or"
+                " was changed",
                 subject=last.link.base,
                 remedy="restore it from a copy of the archive",
             )

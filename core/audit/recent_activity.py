@@ -1,4 +1,4 @@
-"""The claims, releases and refusals of the last minute, by pool and by writer.
+"""Counts of the last minute: claims, releases and refusals by pool, and events by writer.
 
 An event with a time in the future, from a writer whose clock is ahead, counts as an event of now.
 """

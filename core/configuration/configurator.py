@@ -1,9 +1,11 @@
 """Applies commands about pools, subnets, reservations, quarantine and records.
 
-A command is an optimistic transaction: it commits only if the objects that it has read have not
-changed. Every change in a topic (pools, subnets, reservations) rewrites the topic's guard key for
-the IP family, and requires unchanged guard keys of all topics that the rules read. Therefore only
-one of two concurrent commands can create overlapping objects.
+A command is an optimistic transaction: it commits only if the objects that it writes have not
+changed since they were read. Every change in a topic (pools, subnets, reservations, quarantine,
+records) rewrites the topic's guard key for the IP family. A change of pools or subnets also
+requires that the guard keys of the topics in ``_GUARDED_TOPICS`` are unchanged. Therefore only one
+of two concurrent commands can create overlapping objects. A change in another topic depends on no
+topic.
 
 A transaction that removes addresses from a pool fails if a claim of a removed address was written
 since the read (invariant I2 of docs/contributing/architecture.md).
@@ -42,7 +44,10 @@ from core.eventstore.writer import Writer
 from core.process import tracing
 
 RANGE_GUARDS_MAX = 64
-"""Limit for one transaction. If there are more intervals, neighbours are joined."""
+"""The most address intervals that one transaction guards.
+
+If more were removed, adjacent intervals are joined, and the gaps between them are guarded too.
+"""
 
 _GUARDED_TOPICS: Final[Mapping[str, tuple[str, ...]]] = {
     "pools": ("pools", "subnets", "reservations"),
@@ -107,10 +112,13 @@ class Configurator:
         )
         return decide(scope.configuration, command, claimed)
 
-    async def dry_run_beside(self, command: Command, pending: Iterable[PendingAdmission]) -> DryRun:
-        """The result of ``dry_run``, and the pending admissions that conflict with the command.
+    async def dry_run_with_pending(
+        self, command: Command, pending: Iterable[PendingAdmission]
+    ) -> DryRun:
+        """Decide the command on the log, then again as if the pending admissions were in the log.
 
-        Raises Refused.
+        Returns the events, and each admission that forbids the command. Raises Refused if the log
+        alone forbids it.
         """
         scope = await self._scopes.read(command, may_write=False)
         configuration = scope.configuration

@@ -142,11 +142,11 @@ def forecast_exhaustion(net_growth: Sequence[int], left: int) -> Forecast | NoTr
     return Forecast(earliest * _HOUR_S, expected_s, latest * _HOUR_S, per_day, _day_count(window))
 
 
-def horizon_of(outlook: Forecast | NoTrend) -> Horizon | None:
+def horizon_of(forecast: Forecast | NoTrend) -> Horizon | None:
     """The nearest horizon beyond the expected time; None: there is no forecast."""
-    if isinstance(outlook, NoTrend):
+    if isinstance(forecast, NoTrend):
         return None
-    return next(horizon for horizon in HORIZONS if outlook.expected_s < horizon.below_s)
+    return next(horizon for horizon in HORIZONS if forecast.expected_s < horizon.below_s)
 
 
 def _window_of(hourly: Sequence[int]) -> _Window:

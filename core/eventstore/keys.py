@@ -228,7 +228,7 @@ class Keys:
         malformed = len(digits) != _ADDRESS_DIGITS or digits.translate(None, _HEXADECIMAL_BYTES)
         if bits is None or malformed or not key.startswith(start):
             raise ValueError(
-                f"the key must be {prefix}/4/ or {prefix}/6/ and 32 hexadecimal digits"
+                f"the key must be {prefix}/4/ or {prefix}/6/, followed by 32 hexadecimal digits"
             )
         value = int(digits, 16)
         if value >> bits:
@@ -239,7 +239,7 @@ class Keys:
         """Writer and number of a ``log/`` key. Raises ValueError."""
         _, writer, digits = self.check_parts(key, 3)
         if len(digits) != _SEQ_DIGITS or not _HEXADECIMAL_CHARS.issuperset(digits):
-            raise ValueError("the key must be log/WRITER/ and 16 hexadecimal digits")
+            raise ValueError("the key must be log/WRITER/, followed by 16 hexadecimal digits")
         return writer, int(digits, 16)
 
     def check_head(self, key: bytes) -> str:
@@ -250,7 +250,7 @@ class Keys:
         """The GUID of a ``guid/`` key. Raises ValueError."""
         _, digits = self.check_parts(key, 2)
         if len(digits) != _GUID_DIGITS or not _HEXADECIMAL_CHARS.issuperset(digits):
-            raise ValueError("the key must be guid/ and 16 hexadecimal digits")
+            raise ValueError("the key must be guid/, followed by 16 hexadecimal digits")
         return bytes.fromhex(digits).hex(":")
 
     @staticmethod

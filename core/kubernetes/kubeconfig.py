@@ -84,7 +84,7 @@ def read_service_account(
     if not host or not port:
         raise NoAccess("KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not both set")
     try:
-        authorities = _text(_read(directory / "ca.crt"))
+        authorities = _text(_read(directory / "ca.crt", "the service account's file"))
     except OSError as error:
         raise NoAccess(str(error)) from None
     server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
@@ -136,13 +136,15 @@ def _pem(section: Section, name: str, directory: Path) -> bytes:
             return b64decode(data)
         except ValueError as error:
             raise NoAccess(f"{name}-data is not base64: {error}") from None
-    return _read(directory / section[name]) if section.get(name) else b""
+    if not section.get(name):
+        return b""
+    return _read(directory / section[name], f"the kubeconfig's {name} file")
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, name: str) -> bytes:
     content = path.read_bytes()
     if not content:
-        raise NoAccess(f"{path} is empty")
+        raise NoAccess(f"{name} {path} is empty")
     return content
 
 

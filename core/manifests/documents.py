@@ -97,7 +97,7 @@ class _Loader(Composer, yaml.CSafeLoader):
         anchor = event.anchor
         if isinstance(event, yaml.AliasEvent):
             if anchor in self.anchors and anchor not in self._weights:
-                raise _fault("a value contains itself", event)
+                raise _fault("a YAML value contains an alias of itself", event)
             self._count(self._weights.get(anchor, 1), event)
             return super().compose_node(parent, index)
         before = self._values

@@ -185,9 +185,9 @@ def parse_conf(text: bytes, path: str) -> ConfFile:
         return msgspec.convert(_without_null(document), ConfFile)
     except RecursionError:
         raise BadInput(
-            f"{path}: a YAML alias contains itself",
+            f"{path}: a YAML value contains an alias of itself",
             subject=path,
-            remedy="write the value in place of the alias",
+            remedy="remove this alias",
         ) from None
     except msgspec.ValidationError as error:
         what, _, location = str(error).partition(" - at ")

@@ -151,12 +151,12 @@ class StatusHandler:
         if named_pools is None:
             return await self._exhaustion_of_all_pools(facts, snapshot)
         for family, names in named_pools.lists():
-            usable = [name for name in names if self._is_usable(name, facts, snapshot)]
+            usable_pools = [name for name in names if self._is_usable(name, facts, snapshot)]
             pools_text = f"{FAMILY_NAMES[family]} IPPools [{' '.join(names)}]"
-            if not usable:
+            if not usable_pools:
                 text = f"no IPPool available, none of the {pools_text} can be used on this node"
                 return CniFailure(NOT_AVAILABLE, text, CHECK_POOLS)
-            if not await self._any_free(usable, snapshot):
+            if not await self._any_free(usable_pools, snapshot):
                 return CniFailure(
                     NOT_AVAILABLE, f"all IP addresses used out: {pools_text}", ADD_RANGES
                 )
@@ -168,11 +168,11 @@ class StatusHandler:
     async def _exhaustion_of_all_pools(
         self, facts: RequestFacts, snapshot: ConfigurationSnapshot
     ) -> CniFailure | None:
-        usable = [name for name in snapshot.pools if self._is_usable(name, facts, snapshot)]
-        if not usable:
+        usable_pools = [name for name in snapshot.pools if self._is_usable(name, facts, snapshot)]
+        if not usable_pools:
             text = "no IPPool available, no IPPool can be used on this node"
             return CniFailure(NOT_AVAILABLE, text, CHECK_POOLS)
-        if await self._any_free(usable, snapshot):
+        if await self._any_free(usable_pools, snapshot):
             return None
         return CniFailure(NOT_AVAILABLE, "all IP addresses used out", ADD_RANGES)
 
@@ -205,13 +205,17 @@ class StatusHandler:
         rules = (pool_filters.check_state, pool_filters.check_node)
         return all(rule(stored_pool.pool, filter_input) is None for rule in rules)
 
-    async def _any_free(self, names: list[str], snapshot: ConfigurationSnapshot) -> bool:
-        for name in names:
-            usable = snapshot.usable(name)
+    async def _any_free(self, usable_pools: list[str], snapshot: ConfigurationSnapshot) -> bool:
+        for name in usable_pools:
+            usable_addresses = snapshot.usable(name)
             limit = self._settings.records_max
-            if limit and usable.size > limit and await self._finder.count(usable) >= limit:
+            if (
+                limit
+                and usable_addresses.size > limit
+                and await self._finder.count(usable_addresses) >= limit
+            ):
                 continue
-            search = Search(usable, order="sequential", seed="")
+            search = Search(usable_addresses, order="sequential", seed="")
             if await self._finder.find(search, avoid=()) is not None:
                 return True
         return False
@@ -230,19 +234,19 @@ class StatusHandler:
 
     async def _addresses_held_on_node(self, quarantine: list[str]) -> list[str]:
         gets = [Get(self._keys.ip_of(address)) for address in quarantine]
-        holders: dict[str, Get] = {}
+        endpoint_reads: dict[str, Get] = {}
         ranges = (await self._store.read(gets)).ranges
         for address, result in zip(quarantine, ranges, strict=True):
             claim = self._read(CLAIM_KEYS, result)
             if claim is not None:
-                holders[address] = Get(self._keys.endpoint(claim.namespace, claim.pod))
-        if not holders:
+                endpoint_reads[address] = Get(self._keys.endpoint(claim.namespace, claim.pod))
+        if not endpoint_reads:
             return []
-        ranges = (await self._store.read(list(holders.values()))).ranges
+        ranges = (await self._store.read(list(endpoint_reads.values()))).ranges
         endpoints = [self._read(ENDPOINT_KEYS, result) for result in ranges]
         return [
             address
-            for address, endpoint in zip(holders, endpoints, strict=True)
+            for address, endpoint in zip(endpoint_reads, endpoints, strict=True)
             if endpoint is not None and endpoint.node == self._settings.node
         ]
 

@@ -35,10 +35,14 @@ HEAD_BYTES: Final = 8
 
 REQUEST_BYTES_MAX: Final = 1 << 20
 REQUEST_S_MAX: Final = 10.0
-"""Seconds from the connection to the last byte of the request."""
+"""A connection is closed if the request is incomplete after this time, or if the caller has read no
+part of the answer for this time."""
 
 CONNECTIONS_MAX: Final = 4_096
-"""More than ``request_runner.REQUESTS_MAX``, so that excess requests get an error object."""
+"""A connection above this limit is closed without an answer.
+
+More than ``request_runner.REQUESTS_MAX``: a request above that limit gets an error object.
+"""
 
 ALL_REQUESTS_BYTES_MAX: Final = 64 << 20
 """Limit of the bytes of all incomplete and running requests together."""
@@ -88,7 +92,7 @@ class FramedServer:
         self._supervisor.start(TaskSpec(TIMEOUT_TASK, self._close_late, RESTARTS_MAX))
 
     def close(self) -> None:
-        """Accept no more connections; running requests continue."""
+        """Accept no more connections, and abort incomplete requests. Running requests continue."""
         listening, self._listening = self._listening, None
         if listening is not None:
             self._unwatch(listening)
@@ -241,7 +245,10 @@ class FramedConnection:
         self._send(1, error_object(LATEST_CNI_VERSION, failure))
 
     def abort(self) -> None:
-        """Close without a complete answer; a running request continues."""
+        """Close the socket without a complete answer.
+
+        A running request continues; its connection counts until the request ends.
+        """
         self._unwatch()
         self._socket.close()
         if self._task is None or self._unsent:

@@ -52,7 +52,8 @@ def console_settings(
     actions = env.boolean(ACTIONS_SETTING, default=False)
     if actions and auth == "none":
         raise BadInput(
-            "without token review, every client of the port could change executions",
+            "without token review, every client that reaches the console's port could change"
+            " workflow executions",
             subject=ACTIONS_SETTING,
             remedy=f"set {AUTH_SETTING}=token-review, or {ACTIONS_SETTING}=false",
         )

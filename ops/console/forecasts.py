@@ -73,14 +73,14 @@ class GrowthAt:
         return changes
 
     def _document(self, hourly_growth: list[int], free: int) -> Document:
-        outlook: Forecast | NoTrend = forecast_exhaustion(hourly_growth, free)
-        if isinstance(outlook, NoTrend):
-            return {"noTrend": outlook.reason}
+        forecast: Forecast | NoTrend = forecast_exhaustion(hourly_growth, free)
+        if isinstance(forecast, NoTrend):
+            return {"noTrend": forecast.reason}
         now_ms = self._instant.time_ms
         return {
-            "perDay": round(outlook.per_day, PER_DAY_DIGITS),
-            "basisDays": outlook.days,
-            "earliest": time_text(now_ms + int(outlook.earliest_s * 1000)),
-            "expected": time_text(now_ms + int(outlook.expected_s * 1000)),
-            "latest": time_text(now_ms + int(outlook.latest_s * 1000)),
+            "perDay": round(forecast.per_day, PER_DAY_DIGITS),
+            "basisDays": forecast.days,
+            "earliest": time_text(now_ms + int(forecast.earliest_s * 1000)),
+            "expected": time_text(now_ms + int(forecast.expected_s * 1000)),
+            "latest": time_text(now_ms + int(forecast.latest_s * 1000)),
         }

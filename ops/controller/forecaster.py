@@ -94,9 +94,9 @@ class Forecaster:
     def exhaustion_s(self, kind: str) -> Iterator[tuple[str, float]]:
         """Each "pool" or "subnet" by name, with the expected seconds until it is full."""
         passed_s = (self._now_ms() - self._made_at_ms) / 1000
-        for subject, outlook in self.forecasts.items():
-            if subject.kind == kind and isinstance(outlook, Forecast):
-                yield subject.name, max(outlook.expected_s - passed_s, 0.0)
+        for subject, forecast in self.forecasts.items():
+            if subject.kind == kind and isinstance(forecast, Forecast):
+                yield subject.name, max(forecast.expected_s - passed_s, 0.0)
 
     def _publish(self, forecasts: Mapping[GrowthSubject, Forecast | NoTrend]) -> None:
         self.forecasts = forecasts

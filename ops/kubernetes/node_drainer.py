@@ -24,11 +24,15 @@ from workflows.jobs.node_drain.drainer import DrainObservation, bounded_observat
 
 CORDONED: Final = "cordoned"
 WAS_UNSCHEDULABLE: Final = "was-unschedulable"
-"""The values of the label on a cordoned Node: whether ``uncordon`` makes it schedulable, or not."""
+"""The values of ``DRAIN_LABEL`` on a Node, which ``uncordon`` reads.
+
+``CORDONED``: ``uncordon`` makes the Node schedulable. ``WAS_UNSCHEDULABLE``: the Node was
+unschedulable before ``cordon``, and stays so.
+"""
 
 NODES: Final = "/api/v1/nodes"
 PODS_MAX: Final = 256
-"""The largest number of Pods that are evicted in one step."""
+"""The largest number of Pods that one call of ``evict`` evicts; it ignores further Pods."""
 
 
 class KubernetesNodeDrainer:
@@ -74,7 +78,7 @@ class KubernetesNodeDrainer:
                     "spec": {"unschedulable": True},
                 },
             )
-        await self._set_state(node, DRAINING)
+        await self._annotate_drain_state(node, DRAINING)
 
     async def evict(self, node: str, pods: tuple[str, ...]) -> tuple[str, ...]:
         """See ``NodeDrainer``."""
@@ -104,10 +108,10 @@ class KubernetesNodeDrainer:
             if label == CORDONED:
                 change["spec"] = {"unschedulable": None}
             await self._api.merge(path, change)
-        await self._set_state(node, IDLE)
+        await self._annotate_drain_state(node, IDLE)
 
     async def _evict(self, path: str, pod: Object) -> list[str]:
-        """Begin to evict a Pod; return [failure], or [] if the eviction began."""
+        """Request an eviction; return [failure], or [] if it began or the Pod is gone."""
         metadata = {key: pod["metadata"][key] for key in ("namespace", "name")}
         eviction = {
             "apiVersion": "policy/v1",
@@ -123,7 +127,8 @@ class KubernetesNodeDrainer:
             return [f"{metadata['namespace']}/{metadata['name']}: {error}"]
         return []
 
-    async def _set_state(self, node: str, state: str) -> None:
+    async def _annotate_drain_state(self, node: str, state: str) -> None:
+        """Set ``CURRENT_DRAIN_STATE`` of the node's SriovNetworkNodeState, if it exists."""
         change = {"metadata": {"annotations": {CURRENT_DRAIN_STATE: state}}}
         try:
             await self._api.merge(f"{self._states}/{segment(node)}", change)

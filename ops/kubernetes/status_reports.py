@@ -111,13 +111,13 @@ def endpoint_report(ledger: Ledger, key: EndpointKey) -> Object | None:
         return None
     manifest: Object = endpoint_manifest(endpoint)
     manifest["metadata"]["finalizers"] = [FINALIZER]
-    if _is_stateless(endpoint):
+    if _is_held_by_pod(endpoint):
         owner = {"apiVersion": "v1", "kind": "Pod", "name": endpoint.name, "uid": endpoint.uid}
         manifest["metadata"]["ownerReferences"] = [owner]
     return manifest
 
 
-def _is_stateless(endpoint: Endpoint) -> bool:
+def _is_held_by_pod(endpoint: Endpoint) -> bool:
     return bool(endpoint.uid) and endpoint.holder == pod_holder(endpoint.uid)
 
 
@@ -156,7 +156,10 @@ def _full_soon(horizon: Horizon) -> DesiredCondition:
         message = "the pool is full"
     else:
         time = horizon.short.replace("<", "less than ").replace(">", "more than ")
-        message = f"if it keeps growing, the pool will be full in {time}; see `orbctl forecast`"
+        message = (
+            f"if its use keeps growing at this rate, the pool will be full in {time};"
+            " see `orbctl forecast`"
+        )
     return DesiredCondition(FULL_SOON, "True" if is_soon else "False", camel(horizon.name), message)
 
 

@@ -14,7 +14,7 @@ from scripts.dashboards.board import Panel, Query, Variable, board
 CLUSTER: Final = 'cluster=~"$cluster"'
 RATE: Final = "[$__rate_interval]"
 SPEED: Final = "vport_speed_mbps"
-"""Every RDMA port has this counter, so its series name all nodes and Pods."""
+"""Every RDMA port has this counter, so its labels name every node and Pod that has a port."""
 
 TOP: Final = 10
 STAT_WIDTH: Final = 6
@@ -100,7 +100,9 @@ class Series(NamedTuple):
 
 
 NODES: Final = Series(("node_name",))
-CARDS: Final = Series(("node_name", "ifname", "net_dev_name"), 'pod_name=""')
+NODE_DEVICES: Final = Series(("node_name", "ifname", "net_dev_name"), 'pod_name=""')
+"""The devices that no Pod has: cards, and virtual functions that are not in exclusive use."""
+
 PODS: Final = Series(("pod_namespace", "pod_name"), 'pod_name!=""')
 OWNERS: Final = Series(("owner_kind", "owner_namespace", "owner_name"), 'owner_name!=""')
 
@@ -144,9 +146,9 @@ def _cluster() -> list[Panel]:
             f"count(count by ({', '.join(OWNERS.by)}) ({OWNERS.selector(SPEED)}))",
         ),
         _stat(
-            "Namespaces not read, last hour",
+            "Failed readings of counters, last hour",
             f"sum(increase(orbweaver_rdma_reading_failures_total{{{CLUSTER}}}[1h]))",
-            "The logs of the agents list these namespaces with the reasons.",
+            "The agents' logs name the network namespaces and the reasons.",
         ),
         *_traffic(NODES, "by node"),
         *_utilisation(NODES, "by node", 'is_root="true"'),
@@ -159,10 +161,10 @@ def _cluster() -> list[Panel]:
             for what, series in tops
             for direction, verb in (("rx", "receive"), ("tx", "send"))
         ),
-        *_pauses(CARDS._replace(matchers='pod_name="",is_root="true"'), "by card"),
-        _counters("Discards by card", "pps", CARDS, {"rx_discards": "received"}),
-        _counters("Congestion by card", "pps", CARDS, CONGESTION, "ECN marks, and CNPs"),
-        _counters("Out of order by card", "pps", CARDS, {"out_of_sequence": ""}),
+        *_pauses(NODE_DEVICES._replace(matchers='pod_name="",is_root="true"'), "by card"),
+        _counters("Discards by device", "pps", NODE_DEVICES, {"rx_discards": "received"}),
+        _counters("Congestion by device", "pps", NODE_DEVICES, CONGESTION, "ECN marks, and CNPs"),
+        _counters("Out of order by device", "pps", NODE_DEVICES, {"out_of_sequence": ""}),
         _qos("orbweaver_roce_qos_faults", "RoCE settings that could not be applied", CLUSTER),
         _top("Ten Pods with most packets out of order", PODS, "out_of_sequence"),
         _top("Ten Pods with most discards", PODS, "rx_discards"),
@@ -171,37 +173,38 @@ def _cluster() -> list[Panel]:
 
 def _node() -> list[Panel]:
     node_matcher = 'node_name=~"$node"'
-    cards = CARDS._replace(matchers=f'{node_matcher},pod_name=""')
+    devices = NODE_DEVICES._replace(matchers=f'{node_matcher},pod_name=""')
     pods = PODS._replace(by=(*PODS.by, "ifname"), matchers=f'{node_matcher},pod_name!=""')
     virtual_functions = Series(
         ("node_name", "rdma_parent_name"), f'{node_matcher},rdma_parent_name!=""'
     )
     return [
-        *_utilisation(cards, "by device"),
-        *_traffic(cards, "by device"),
-        *_traffic(virtual_functions, "by virtual functions of a card"),
-        *_traffic(pods, "by device of a Pod"),
-        *_pauses(cards._replace(by=("node_name", "net_dev_name", "priority")), "by priority"),
+        *_utilisation(devices, "by device"),
+        *_traffic(devices, "by device"),
+        *_traffic(virtual_functions, "by card, virtual functions only"),
+        *_traffic(pods, "by device of each Pod"),
+        *_pauses(devices._replace(by=("node_name", "net_dev_name", "priority")), "by priority"),
         _counters(
             "Discards by priority",
             "pps",
-            cards._replace(by=("node_name", "net_dev_name", "priority")),
+            devices._replace(by=("node_name", "net_dev_name", "priority")),
             {"rx_discards": "received", "tx_discards": "to send"},
         ),
-        _counters("Congestion", "pps", cards, CONGESTION, "ECN marks, and CNPs"),
-        *_details(cards),
-        _counters("Retransmissions and slow restarts", "ops", cards, RESTARTS),
-        _counters("Wrong checksums", "pps", cards, {"rx_icrc_encapsulated": ""}),
+        _counters("Congestion", "pps", devices, CONGESTION, "ECN marks, and CNPs"),
+        *_details(devices),
+        _counters("Retransmissions and slow restarts", "ops", devices, RESTARTS),
+        _counters("Wrong checksums", "pps", devices, {"rx_icrc_encapsulated": ""}),
         Panel(
             "Traffic class",
             "short",
-            (Query(Series((), node_matcher).selector("device_tos"), cards.legend),),
+            # Without a sum, one series for each device. device_tos has no labels of Pods.
+            (Query(Series((), node_matcher).selector("device_tos"), devices.legend),),
             "The DSCP times four; 0: none is set.",
             kind="bargauge",
         ),
         _qos(
             "orbweaver_roce_qos_gaps",
-            "RoCE settings that drivers do not have",
+            "RoCE settings that drivers do not support",
             CLUSTER,
         ),
     ]

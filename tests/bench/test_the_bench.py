@@ -19,7 +19,7 @@ from bench.measures import kube_controller
 from bench.measures.calls import CallFailed
 from bench.measures.kube_controller import StatusChange, lags_ms
 from bench.rig.daemon import PROJECT_ROOT
-from bench.rig.frames import NEW_PODS, frame, identity, netconf
+from bench.rig.frames import FIRST_NEW_SERIAL, frame, identity, netconf
 from bench.rig.lab import Lab
 from bench.rig.seeding import all_addresses, exact_pool, many_pools, spread_addresses
 from bench.running import MeasureResult, run_measures
@@ -237,13 +237,13 @@ def test_an_exact_pool_has_the_requested_number_of_addresses(size: int) -> None:
 
 
 def test_the_agent_decodes_the_frames_of_the_bench() -> None:
-    request = frame("ADD", NEW_PODS, netconf(["pool-0000"]))
+    request = frame("ADD", FIRST_NEW_SERIAL, netconf(["pool-0000"]))
 
     environment, _, stdin = request[8:].partition(b"\0\0")
     call = read_call(*read_environment(environment), stdin)
 
-    assert call.pod.uid == identity(NEW_PODS).uid
-    assert call.attachment.container == identity(NEW_PODS).container
+    assert call.pod.uid == identity(FIRST_NEW_SERIAL).uid
+    assert call.attachment.container == identity(FIRST_NEW_SERIAL).container
     assert call.conf.ipam.default_ipv4_ippool == ("pool-0000",)
 
 

@@ -42,7 +42,7 @@ def test_the_result_has_the_cni_version_of_the_request(
         b'{"cniVersion": 1}',
         b'{"cniVersion": ""}',
         b'{"cniVersion": "1.0.0',
-        b'{"cniVersion": "1.0\\u002e0"}',
+        b'{"cniVersion": "1.0\\u002e0"}',  # an escape: the program does not parse the JSON
         b'{"cniVersion": "1..0"}',
         b'{"cniVersion": "\xc2\xb2"}',
         b'{"cniVersion": "11111111111111111"}',

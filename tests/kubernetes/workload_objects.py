@@ -97,7 +97,8 @@ def set_status(server: ApiServer, name: str, **status: Any) -> None:
     assert answer.status == 200, answer.message
 
 
-def ended_container() -> Object:
+def ended_container_status() -> Object:
+    """The status of a container that ends now, without an error."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     ended = {"terminated": {"exitCode": 0, "finishedAt": now}}
     main = {"name": "main", "image": "none", "imageID": "", "ready": False, "restartCount": 0}

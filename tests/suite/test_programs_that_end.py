@@ -14,8 +14,8 @@ import pytest
 from tests.support import kmock_server
 from tests.support.browser import require_chromium, running_browser
 
-ENOUGH_S = 30.0
-"""Less than the time limit of a test, so that a test which waits without a limit fails here."""
+COMMAND_FAILS_WITHIN_S = 30.0
+"""Less than pytest's time limit of a test: a command that never ends fails at its ``wait_for``."""
 
 
 def children_of(pid: int) -> list[int]:
@@ -39,7 +39,7 @@ async def test_a_command_fails_with_what_the_browser_printed_when_the_browser_is
 ) -> None:
     require_chromium()
     with pytest.raises(AssertionError, match=r"no answer; Chromium's output: ."):
-        await asyncio.wait_for(kill_browser_during_a_command(tmp_path), ENOUGH_S)
+        await asyncio.wait_for(kill_browser_during_a_command(tmp_path), COMMAND_FAILS_WITHIN_S)
 
 
 def test_a_simulated_api_server_that_does_not_start_says_why_and_leaves_no_thread(

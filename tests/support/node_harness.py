@@ -91,7 +91,7 @@ class NodeHarness:
         self.allocator = Allocator(
             store, self.keys, self.writer, self.view, self.releaser, self.cooldown, settings
         )
-        self.allocate: Allocate = self.allocator.allocate
+        self.allocate: Allocate = self.allocator.allocate  # called by ``add``; tests replace it
 
     async def __aenter__(self) -> Self:
         await self.writer.open()
@@ -108,7 +108,7 @@ class NodeHarness:
         await self.writer.close()
 
     async def apply(self, *commands: Command | Pool) -> list[Applied]:
-        """Apply commands and refresh this node's view; a pool stands for its ApplyPool."""
+        """Apply the commands (a pool with ``ApplyPool``), then refresh this node's view."""
         results = []
         for command in commands:
             as_command = ApplyPool(command) if isinstance(command, Pool) else command
@@ -143,7 +143,11 @@ class NodeHarness:
         container: str = "",
         validity_of: Callable[[Endpoint], Validity | None] = lambda _: None,
     ) -> Released:
-        """Run a DEL. ``validity_of``: whether an endpoint's owner still needs fixed addresses."""
+        """Run a DEL.
+
+        ``validity_of``: whether the owner of an endpoint's fixed addresses exists; None: the
+        addresses are not fixed.
+        """
         attachment = Attachment(container or f"box-{pod_facts.uid}", interface)
         return await self.releaser.release(
             pod_facts.endpoint_key,

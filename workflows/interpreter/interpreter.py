@@ -385,5 +385,7 @@ def _turn(run: Run, apply_input: Callable[[], object]) -> None:
     except WorkflowTaskError:
         raise
     except Exception as error:
-        raise UnhandledError(f"{run.definition.name}: {error!r}") from error
+        raise UnhandledError(
+            f"the code of workflow {run.definition.name} raised {error!r}"
+        ) from error
     guard.raise_caught_error()

@@ -43,7 +43,8 @@ def read_number(text: str) -> IpNumber:
         raise BadInput(f"{text[:80]!r} has more than one '+'")
     if not _INTEGER.match(count):
         raise BadInput(
-            f"{text[:80]!r} is not a number, such as 5, or a plus sign and a number, such as +2"
+            f"{text[:80]!r} must be a number (for example 5) or a plus sign and a number (for"
+            " example +2)"
         )
     number = int(count)
     if number < 0:

@@ -102,7 +102,9 @@ def _plugins_of_type(spec: MultusConfigSpec) -> list[Json]:
             return [_ipoib(spec.ipoib, _ipam(spec, spec.ipoib.ippools))]
         case "ovs" if spec.ovs is not None:
             return [_ovs(spec.ovs, _ipam(spec, spec.ovs.ippools))]
-    raise AssertionError(f"the block of cniType {spec.cni_type} is missing")
+    raise AssertionError(
+        f"cniType is {spec.cni_type}, but the spec has no field with the settings of this type"
+    )
 
 
 def _ipam(spec: MultusConfigSpec, pools: NetworkPools | None) -> Plugin:

@@ -14,7 +14,14 @@ from core.archive.replay import open_log
 from core.archive.unread_parts import UnreadPartList
 from core.audit.pool_growth import GrowthLog, GrowthSubject
 from core.domain.evolution import Ledger
-from core.domain.forecast import Forecast, NoTrend, forecast_exhaustion, horizon_of, last_days
+from core.domain.forecast import (
+    FULL_NOW,
+    Forecast,
+    NoTrend,
+    forecast_exhaustion,
+    horizon_of,
+    last_days,
+)
 from core.domain.subnets.subnet_model import count_addresses
 from core.errors import NotFound
 from core.eventstore.state_reader import read_configuration
@@ -70,7 +77,7 @@ def forecast_command(
     kinds = [_KINDS[kind_of(kind, tuple(_KINDS))]] if kind else list(_KINDS.values())
 
     async def action(session: ClusterSession) -> Exit:
-        outlooks = await session.read(lambda: _read(session, kinds))
+        forecasts = await session.read(lambda: _read(session, kinds))
         missing = [
             NotFound(
                 f"there is no {kinds[0]} {name}",
@@ -78,9 +85,13 @@ def forecast_command(
                 remedy=f"`orbctl get {kinds[0]}s` lists the {kinds[0]}s",
             )
             for name in dict.fromkeys(names or ())
-            if name not in {outlook.subject.name for outlook in outlooks}
+            if name not in {subject.name for subject, _, _ in forecasts}
         ]
-        shown = [outlook for outlook in outlooks if not names or outlook.subject.name in names]
+        shown = [
+            subject_forecast
+            for subject_forecast in forecasts
+            if not names or subject_forecast.subject.name in names
+        ]
         if shown or not names or session.output.is_structured:
             _show(shown, session.now_ms(), session.output)
         return max((report(error) for error in missing), default=Exit.OK)
@@ -93,8 +104,8 @@ async def times_until_full(session: ClusterSession) -> dict[str, str]:
 
     Raises LogCorrupt, LogGap, Compacted, StoreUnavailable.
     """
-    outlooks = await session.read(lambda: _read(session, ("pool",)))
-    horizons = {outlook.subject.name: horizon_of(outlook.forecast) for outlook in outlooks}
+    forecasts = await session.read(lambda: _read(session, ("pool",)))
+    horizons = {subject.name: horizon_of(forecast) for subject, _, forecast in forecasts}
     return {name: horizon.short for name, horizon in horizons.items() if horizon is not None}
 
 
@@ -123,23 +134,24 @@ async def _read(session: ClusterSession, kinds: Sequence[str]) -> list[_SubjectF
     ]
 
 
-def _show(outlooks: Sequence[_SubjectForecast], now_ms: int, output: Output) -> None:
+def _show(forecasts: Sequence[_SubjectForecast], now_ms: int, output: Output) -> None:
     if output.is_name:
-        print_names(f"{outlook.subject.kind}/{outlook.subject.name}" for outlook in outlooks)
+        print_names(f"{subject.kind}/{subject.name}" for subject, _, _ in forecasts)
     elif output.is_structured:
-        show_value({"items": [_plain(outlook, now_ms) for outlook in outlooks]}, output)
-    elif outlooks:
-        show_table(_COLUMNS, _rows(outlooks, now_ms), output)
+        items = [_plain(subject_forecast, now_ms) for subject_forecast in forecasts]
+        show_value({"items": items}, output)
+    elif forecasts:
+        show_table(_COLUMNS, _rows(forecasts, now_ms), output)
     else:
         typer.echo("there is no pool or subnet to forecast", err=True)
 
 
-def _rows(outlooks: Sequence[_SubjectForecast], now_ms: int) -> Iterator[Sequence[str]]:
-    for subject, free, forecast in outlooks:
+def _rows(forecasts: Sequence[_SubjectForecast], now_ms: int) -> Iterator[Sequence[str]]:
+    for subject, free, forecast in forecasts:
         name = f"{subject.kind}/{subject.name}"
         if isinstance(forecast, NoTrend):
             yield name, str(free), "-", "-", "-", "-", forecast.reason
-        elif not forecast.latest_s:
+        elif forecast == FULL_NOW:
             yield name, str(free), "-", "full", "-", "-", "-"
         else:
             yield (
@@ -153,8 +165,8 @@ def _rows(outlooks: Sequence[_SubjectForecast], now_ms: int) -> Iterator[Sequenc
             )
 
 
-def _plain(outlook: _SubjectForecast, now_ms: int) -> dict[str, Any]:
-    subject, free, forecast = outlook
+def _plain(subject_forecast: _SubjectForecast, now_ms: int) -> dict[str, Any]:
+    subject, free, forecast = subject_forecast
     plain: dict[str, Any] = {"kind": subject.kind, "name": subject.name, "free": free}
     if isinstance(forecast, NoTrend):
         return plain | {"noTrend": forecast.reason}

@@ -103,7 +103,7 @@ class Admitter:
         """Store the admission if there is no conflict; return the conflicts."""
         async with self._lock:
             pending = await self._admissions.read()
-            result = await self._configurator.dry_run_beside(command, pending.admissions)
+            result = await self._configurator.dry_run_with_pending(command, pending.admissions)
             value = admitted_value(command, result.events)
             if value is not None and not result.conflicts and not admission_request.dry_run:
                 await self._store(admission_request, value, pending)

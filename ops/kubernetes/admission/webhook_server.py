@@ -46,7 +46,10 @@ ANSWER_S_MAX: Final = 8.0
 """Less than the 10 s that the API server waits for the answer."""
 
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024
-"""A review has two versions of an object. etcd limits an object to 1.5 MiB."""
+"""A review has two versions of an object, each of at most 1.5 MiB in etcd.
+
+The rest is a margin: a Pod is larger as JSON than in etcd.
+"""
 
 CONNECTIONS_MAX: Final = 256
 

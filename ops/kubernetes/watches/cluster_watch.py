@@ -56,7 +56,7 @@ class ClusterWatch:
         """The status of each running watch of a built-in kind."""
         facts, owners = self.facts, self.facts.owners
         reclaim_collections: list[Collection[Any]] = [facts.pods, facts.nodes]
-        reclaim_collections += [owners.sets, owners.vmis, owners.vms, owners.claims]
+        reclaim_collections += [owners.stateful_sets, owners.vmis, owners.vms, owners.ipam_claims]
         for collection in reclaim_collections:
             if collection.watching:
                 yield _status("reclaim", collection)

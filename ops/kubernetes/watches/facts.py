@@ -51,7 +51,7 @@ class ApiServerFactsSource:
     @property
     def fault(self) -> str:
         """Why the facts may be incomplete or stale, or ""."""
-        return self.pods.fault or self.nodes.fault or self.owners.sets.fault
+        return self.pods.fault or self.nodes.fault or self.owners.stateful_sets.fault
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -61,7 +61,7 @@ class ApiServerFactsSource:
         """Wait until everything was listed once. Raises NotReady after ``LISTED_S_MAX``."""
         try:
             async with asyncio.timeout(LISTED_S_MAX):
-                for collection in (self.pods, self.nodes, self.owners.sets):
+                for collection in (self.pods, self.nodes, self.owners.stateful_sets):
                     await collection.seen.listed.wait()
         except TimeoutError:
             raise NotReady(self.fault, remedy=LIST_REMEDY) from None
@@ -157,7 +157,7 @@ class ApiServerFactsSource:
     def _on_node(self, change: Transition[NodeState]) -> None:
         before, after = change.before, change.after
         if before is not None and after is not None and after.ready != before.ready:
-            for pod in self.table.ending_on(after.name):
+            for pod in self.table.not_living_on(after.name):
                 self._publish(PodChange(pod))
 
     def _publish(self, change: PodChange) -> None:

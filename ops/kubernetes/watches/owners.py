@@ -45,60 +45,62 @@ class OwnerWatch:
     def __init__(
         self, api: Api, request_scan: Callable[[str], None], switches: FixedAddressSwitches
     ) -> None:
-        self.sets = Collection(api, "StatefulSet", STATEFUL_SETS, stateful_set_state)
+        self.stateful_sets = Collection(api, "StatefulSet", STATEFUL_SETS, stateful_set_state)
         self.vmis = Collection(
             api, "VirtualMachineInstance", VM_INSTANCES, vmi_state, optional=True
         )
         self.vms = Collection(api, "VirtualMachine", VMS, vm_state, optional=True)
-        self.claims = Collection(api, "IPAMClaim", IPAM_CLAIMS, ipam_claim_state, optional=True)
+        self.ipam_claims = Collection(
+            api, "IPAMClaim", IPAM_CLAIMS, ipam_claim_state, optional=True
+        )
         self._request_scan = request_scan
-        self._watches_claims = switches.ipam_claims
-        self.sets.seen.add_handler(self._on_set)
-        self.vmis.seen.add_handler(self._on_instance)
+        self._watches_ipam_claims = switches.ipam_claims
+        self.stateful_sets.seen.add_handler(self._on_stateful_set)
+        self.vmis.seen.add_handler(self._on_vmi)
         self.vms.seen.add_handler(self._on_vm)
-        self.claims.seen.add_handler(self._on_claim)
+        self.ipam_claims.seen.add_handler(self._on_ipam_claim)
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        optional = [self.claims.run()] if self._watches_claims else []
-        await until_all(self.sets.run(), self.vmis.run(), self.vms.run(), *optional)
+        optional = [self.ipam_claims.run()] if self._watches_ipam_claims else []
+        await until_all(self.stateful_sets.run(), self.vmis.run(), self.vms.run(), *optional)
 
     def seen(self) -> KnownOwners:
         """The watched owners; an owner that is missing here may exist."""
         return KnownOwners(
-            self.sets.seen.objects,
+            self.stateful_sets.seen.objects,
             self.vmis.seen.objects,
             self.vms.seen.objects,
-            self.claims.seen.objects,
+            self.ipam_claims.seen.objects,
         )
 
     async def read(self, holders: Iterable[tuple[FixedKind, ObjectKey]]) -> KnownOwners:
         """Read the owners of these holders from the API server."""
-        sets: set[ObjectKey] = set()
-        machines: set[ObjectKey] = set()
-        claims: set[ObjectKey] = set()
+        stateful_sets: set[ObjectKey] = set()
+        vms: set[ObjectKey] = set()
+        ipam_claims: set[ObjectKey] = set()
         for kind, (namespace, name) in holders:
             if kind == "vm":
-                machines.add((namespace, name))
+                vms.add((namespace, name))
             elif kind == "ipamclaim":
-                claims.add((namespace, ipam_claim_of_endpoint(name)))
+                ipam_claims.add((namespace, ipam_claim_of_endpoint(name)))
             elif (replica := replica_of(name)) is not None:
-                sets.add((namespace, replica.stateful_set))
+                stateful_sets.add((namespace, replica.stateful_set))
         return KnownOwners(
-            await self.sets.read(sets),
-            await self.vmis.read(machines),
-            await self.vms.read(machines),
-            await self.claims.read(claims),
+            await self.stateful_sets.read(stateful_sets),
+            await self.vmis.read(vms),
+            await self.vms.read(vms),
+            await self.ipam_claims.read(ipam_claims),
         )
 
-    def _on_set(self, change: Transition[StatefulSetState]) -> None:
+    def _on_stateful_set(self, change: Transition[StatefulSetState]) -> None:
         before, after = change.before, change.after
         if before is not None and (after is None or _removes_replica(before, after)):
             self._request_scan(
                 f"StatefulSet {'/'.join(change.key)} has fewer replicas or is deleted"
             )
 
-    def _on_instance(self, change: Transition[VmiState]) -> None:
+    def _on_vmi(self, change: Transition[VmiState]) -> None:
         if _is_removed(change):
             self._request_scan(f"VM instance {'/'.join(change.key)} is being deleted")
 
@@ -106,7 +108,7 @@ class OwnerWatch:
         if _is_removed(change):
             self._request_scan(f"VM {'/'.join(change.key)} is being deleted")
 
-    def _on_claim(self, change: Transition[IpamClaimState]) -> None:
+    def _on_ipam_claim(self, change: Transition[IpamClaimState]) -> None:
         if _is_removed(change):
             self._request_scan(f"IPAMClaim {'/'.join(change.key)} is being deleted")
 

@@ -46,7 +46,7 @@ class PodTable:
         """The Pods of this endpoint, which belongs to a VM instance or an IPAMClaim."""
         return self._pods_of(self._launchers.get(endpoint, ()))
 
-    def ending_on(self, node: str) -> Iterator[PodState]:
+    def not_living_on(self, node: str) -> Iterator[PodState]:
         """Pods of a Node that are being deleted or have finished."""
         return (
             pod for pod in self._pods.objects.values() if pod.node == node and not pod.is_living

@@ -92,6 +92,10 @@ async def test_a_running_pod_keeps_its_address_until_its_del(
 async def test_a_fixed_pod_whose_nics_shared_an_address_gets_both_families_after_a_restart(
     node: NodeHarness,
 ) -> None:
+    """Spiderpool gives the NICs of a Pod that use one pool the same address.
+
+    The takeover leaves the address at eth0. net1 keeps only IPv6 until the restart.
+    """
     plan = plan_takeover(
         spiderpool_cluster(
             spider_ip_pool("p", "10.6.0.0/16", "10.6.1.1-10.6.1.9"),

@@ -210,4 +210,4 @@ async def test_a_gap_error_names_the_end_of_the_archive(
     cursor = (await read_cursor(archived_cluster.store, TEST_KEYS)).cursor
     assert cursor.files > 0
     assert error.value.message.startswith("writer node-a: expected segment 2, got 3 at")
-    assert error.value.message.endswith(f"; the archive ends at position {cursor.position}")
+    assert error.value.message.endswith(f"archive is complete up to position {cursor.position}")

@@ -131,7 +131,7 @@ async def test_a_changed_snapshot_prevents_pruning_and_fails_verify(tmp_path: Pa
     path = tmp_path / snapshot_name
     original = path.read_bytes()
     path.write_bytes(original[:-1] + bytes([original[-1] ^ 1]))
-    with pytest.raises(LogCorrupt, match="no archive file is deleted"):
+    with pytest.raises(LogCorrupt, match="old archive files are not deleted"):
         await _pruner(cluster).prune(Retention(), NOW_MS, files=2)
     path.write_bytes(original)
     await _pruner(cluster).prune(Retention(), NOW_MS, files=2)

@@ -1,4 +1,4 @@
-"""Activity sums claims, releases and refusals of the last minute for each pool and writer."""
+"""Activity counts a minute's claims, releases and refusals per pool, and events per writer."""
 
 from __future__ import annotations
 

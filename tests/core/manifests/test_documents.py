@@ -29,12 +29,18 @@ REFUSED_YAML = {
     "half a surrogate pair": ("a: \ud800", "half a surrogate pair"),
     "half a surrogate pair, escaped": ('a: "\\ud800"', "document 1 cannot be read"),
     "an unknown alias": ("a: *x", "found undefined alias"),
-    "a value in itself": ("a: &x [*x]", "a value contains itself at line 1"),
-    "a value in itself, with an anchor name from an earlier document": (
-        "a: &x [b]\n---\na: &x [*x]",
-        "document 2 cannot be read: a value contains itself at line 3",
+    "a list with an alias of itself": (
+        "a: &x [*x]",
+        "a YAML value contains an alias of itself at line 1",
     ),
-    "a mapping in itself": ("a: &x {b: *x}", "a value contains itself at line 1"),
+    "a list with an alias of itself, with an anchor name from an earlier document": (
+        "a: &x [b]\n---\na: &x [*x]",
+        "document 2 cannot be read: a YAML value contains an alias of itself at line 3",
+    ),
+    "a mapping with an alias of itself": (
+        "a: &x {b: *x}",
+        "a YAML value contains an alias of itself at line 1",
+    ),
     "a key twice": ("a: 1\nb:\n  c: 1\n  c: 2\n", "the key 'c' occurs a second time at line 4"),
     "a list as key": ("? [a]\n: b", "document 1 cannot be read"),
     "a mapping as key": ("? {a: b}\n: b", "document 1 cannot be read"),

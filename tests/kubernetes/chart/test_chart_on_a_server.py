@@ -42,7 +42,7 @@ VERSIONS = {"grafana.integreatly.org": "v1beta1"}
 
 
 @pytest.fixture(scope="module")
-def foreign_kinds(server_with_crds: ApiServer) -> Iterator[ApiServer]:
+def module_server_with_foreign_kinds(server_with_crds: ApiServer) -> Iterator[ApiServer]:
     server = server_with_crds
     path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     for file in sorted(Path(DEFINITIONS_DIRECTORY).glob("*.yaml")) if DEFINITIONS_DIRECTORY else ():
@@ -58,11 +58,12 @@ def foreign_kinds(server_with_crds: ApiServer) -> Iterator[ApiServer]:
 
 @pytest.fixture
 def server_with_foreign_kinds(
-    foreign_kinds: ApiServer, request: pytest.FixtureRequest
+    module_server_with_foreign_kinds: ApiServer, request: pytest.FixtureRequest
 ) -> ApiServer:
+    """The module's server. The report of a test says if definitions without a schema were used."""
     if not DEFINITIONS_DIRECTORY:
         note_substitute(request.node, FOREIGN_DEFINITIONS, "definitions without a schema")
-    return foreign_kinds
+    return module_server_with_foreign_kinds
 
 
 @pytest.mark.parametrize("profile", VALUES_PROFILES)
@@ -73,9 +74,10 @@ def test_the_api_server_accepts_every_object_of_a_values_profile(
     assert_accepted(server, render_objects(values_of(profile)))
 
 
-def test_the_api_server_accepts_the_objects_that_spiderpools_values_add(
+def test_the_api_server_accepts_the_objects_of_values_that_are_off_by_default(
     server_with_foreign_kinds: ApiServer,
 ) -> None:
+    """The values are those of Spiderpool's chart that add objects or fields."""
     common = {
         "extraArgs": ["--config-path=/tmp/conf.yml"],
         "extraVolumes": [{"name": "extra", "emptyDir": {}}],

@@ -99,8 +99,8 @@ async def test_the_condition_full_soon_changes_only_when_its_reason_changes(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     def forecast(expected_s: float) -> None:
-        outlook = Forecast(0.0, expected_s, latest_s=2 * expected_s, per_day=1.0, days=7)
-        cluster.host.outlooks.update({GrowthSubject("pool", "blue"): outlook})
+        prediction = Forecast(0.0, expected_s, latest_s=2 * expected_s, per_day=1.0, days=7)
+        cluster.host.outlooks.update({GrowthSubject("pool", "blue"): prediction})
 
     def full_soon() -> tuple[str, str] | None:
         conditions = status_of(server).get("conditions", ())

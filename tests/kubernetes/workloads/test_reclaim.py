@@ -22,7 +22,7 @@ from tests.kubernetes.workload_objects import (
     create_pod,
     delete_pod,
     delete_workloads,
-    ended_container,
+    ended_container_status,
     set_status,
 )
 from tests.support.kubernetes import ApiServer
@@ -214,7 +214,7 @@ async def test_addresses_of_ended_pods_on_known_nodes_are_released_after_the_gra
 
     for name in ("deleted", "deleted-on-node-down", "deleted-on-unknown-node"):
         server.request("DELETE", f"{PODS_PATH}/{name}?gracePeriodSeconds=1")
-    set_status(server, "done", phase="Succeeded", containerStatuses=[ended_container()])
+    set_status(server, "done", phase="Succeeded", containerStatuses=[ended_container_status()])
     set_status(server, "evicted", phase="Failed", reason="Evicted")
     await controllers.until_executions("deleted", "deleted-on-node-down", "done")
     claimed_before_release = await controllers.claimed_addresses()

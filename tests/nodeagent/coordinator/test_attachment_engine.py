@@ -1,7 +1,7 @@
 """A repeated ADD has the same result, a failed ADD reverts its changes, a DEL reverts an ADD.
 
-``network_pod`` is a Pod with a macvlan eth0 (10.6.0.101, fd00:6::101) that is not set up yet.
-``network_node`` is its node (10.6.0.11, fd00:6::11).
+``network_pod`` is a Pod with a macvlan eth0 (10.6.0.101, fd00:6::101). The coordinator's ADD has
+not run for it. ``network_node`` is its node (10.6.0.11, fd00:6::11).
 """
 
 from __future__ import annotations
@@ -268,7 +268,7 @@ def test_a_del_after_the_namespace_was_deleted_reverts_the_node(
     assert list(network_node.records.all()) == []
 
 
-def test_only_the_first_nics_del_removes_the_veth_pair_if_no_record_exists(
+def test_without_a_record_only_the_del_of_eth0_removes_the_veth_pair(
     network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
     network_pod.add(**CONF)
@@ -345,14 +345,16 @@ def test_add_brings_up_a_nic_that_is_down(network_pod: NetworkPod) -> None:
 
 def test_overlay_needs_a_first_nic_that_is_a_veth(network_pod: NetworkPod) -> None:
     network_pod.macvlan("net1", "10.7.0.101/24")
-    with pytest.raises(DatapathError, match="eth0 of the Pod is not a veth"):
+    message = "eth0 of the Pod is not a veth with its other end on this node"
+    with pytest.raises(DatapathError, match=message):
         network_pod.add("net1", mode="overlay")
 
 
 def test_underlay_needs_a_veth0_whose_other_end_is_on_the_node(network_pod: NetworkPod) -> None:
     network_pod.inside.ip("link", "add", "veth0", "type", "veth", "peer", "name", "other")
     network_pod.macvlan("net1", "10.7.0.101/24")
-    with pytest.raises(DatapathError, match="veth0 of the Pod is not a veth") as error:
+    message = "veth0 of the Pod is not a veth with its other end on this node"
+    with pytest.raises(DatapathError, match=message) as error:
         network_pod.add("net1", mode="underlay")
     assert error.value.remedy.startswith("no other plugin may create veth0")
 

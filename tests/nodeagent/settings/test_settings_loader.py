@@ -282,9 +282,9 @@ def test_the_error_names_a_file_that_is_not_yaml(tmp_path: Path) -> None:
     assert refused.value.subject == str(tmp_path / "conf.yml")
 
 
-def test_a_file_with_an_alias_that_contains_itself_is_refused(tmp_path: Path) -> None:
+def test_a_file_with_a_value_that_contains_an_alias_of_itself_is_refused(tmp_path: Path) -> None:
     for text in ("a: &a {b: *a}", "a: &a [*a]"):
-        with pytest.raises(BadInput, match="contains itself") as refused:
+        with pytest.raises(BadInput, match="contains an alias of itself") as refused:
             load(tmp_path, text)
 
         assert refused.value.subject == str(tmp_path / "conf.yml")

@@ -158,8 +158,8 @@ class PastVisibility:
         raise ExecutionNotFound(
             f"workflow {workflow_id} had no run at the requested time",
             subject=workflow_id,
-            remedy="choose another time; runs that closed long before that time are not listed, and"
-            " old runs are deleted from the archive",
+            remedy="choose a time at which a run was open or had closed less than"
+            f" {RETENTION_S / 3600:.0f} hours before; old runs are deleted from the archive",
         )
 
     def _is_unchanged(self, head: RunHead) -> bool:

@@ -61,13 +61,16 @@ async def read_whole_history(
     return events
 
 
-def _gap(events: list[HistoryEvent], counted: int) -> str:
-    """Why these are not the events 1 to ``counted`` (later ones may follow), or ""."""
+def _gap(events: list[HistoryEvent], expected: int) -> str:
+    """Why events are missing, or "" if none is.
+
+    The head says that events 1 to ``expected`` exist; newer ones may follow.
+    """
     for number, event in enumerate(events, 1):
         if event.event_id != number:
             return f"expected event {number}, got event {event.event_id}"
-    if len(events) < counted:
-        return f"expected {counted} events, got {len(events)}"
+    if len(events) < expected:
+        return f"expected {expected} events, got {len(events)}"
     return ""
 
 
@@ -138,8 +141,10 @@ def attempts_of(
                 continue
             attempt = ATTEMPT_CODEC.decode(kv.value)
             if attempt.attempt < 1 or attempt.not_before_ms < 0:
-                got = f"attempt {attempt.attempt} at {attempt.not_before_ms} ms"
-                raise ValueError(f"expected attempt 1 or later at 0 ms or later, got {got}")
+                raise ValueError(
+                    "expected an attempt number of at least 1 and an earliest start of at least"
+                    f" 0 ms, got attempt {attempt.attempt} and {attempt.not_before_ms} ms"
+                )
         except DECODING_ERRORS as error:
             raise UnusableValue("activity attempt", kv.key, error, UnusableValue.REMEDY) from error
         _check_fields("activity attempt", kv, _strict_attempt)

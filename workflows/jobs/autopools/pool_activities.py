@@ -128,7 +128,8 @@ class AutoPoolActivities:
                 break
         else:
             raise LostRace(
-                f"other changes to the pools of {key} interrupted {PASSES_MAX} plans",
+                f"each of {PASSES_MAX} plans still had changes to make to the pools of {key};"
+                " other requests may change these pools at the same time",
                 subject=str(key),
             )
         remaining = [step for step in steps if not step.command] + refused

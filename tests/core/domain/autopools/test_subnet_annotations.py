@@ -92,7 +92,7 @@ INVALID_ANNOTATIONS = {
         "subnets", "each item needs an interface",
     ),
     "a number in words": (
-        {"subnet": SUBNET, "ippool_ip_number": "two"}, "ippool-ip-number", "not a number",
+        {"subnet": SUBNET, "ippool_ip_number": "two"}, "ippool-ip-number", "must be a number",
     ),
     "a reclaim that is neither true nor false": (
         {"subnet": SUBNET, "ippool_reclaim": "yes"}, "ippool-reclaim", "neither true nor false",

@@ -1,7 +1,9 @@
 """Reads the scenario files of pool selection: YAML lists of scenarios.
 
-Fields are named as in the custom resources. Defaults: IPv4 pools without rules, Pod shop/web-0 on
-node-1, NIC eth0.
+Fields of pools are named as in a SpiderIPPool; ``terminating``: the pool is being deleted. Fields
+of ``request`` are named as in the CNI configuration; ``interface`` and ``masterAddresses`` are
+those of the ADD. Fields of ``settings`` are named as in ``SelectionSettings``. Annotations may omit
+``ipam.spidernet.io/``. Defaults: IPv4 pools without rules, Pod shop/web-0 on node-1, NIC eth0.
 """
 
 from __future__ import annotations

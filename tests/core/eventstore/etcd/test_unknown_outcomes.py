@@ -128,6 +128,7 @@ async def test_cancelling_a_read_does_not_affect_other_reads(
 async def test_a_full_database_leaves_the_outcome_unknown(
     tmp_path_factory: pytest.TempPathFactory, open_store: OpenStore
 ) -> None:
+    """The server may return "database space exceeded" after it has applied the write."""
     flags = ["--quota-backend-bytes=2000000"]
     with EtcdCluster(tmp_path_factory.mktemp("quota"), flags=flags) as cluster:
         store = open_store(EtcdSettings(cluster.endpoints))

@@ -1,4 +1,4 @@
-"""The facts of a cluster stay correct after expired watches, lost events and empty lists."""
+"""The facts for reclaim scans stay correct after expired watches, lost events and empty lists."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ def node(*, ready: bool) -> Object:
 
 
 class WatchHarness:
-    """The facts and changes that are read from a scripted API server."""
+    """The source of facts and changes, which reads a scripted API server."""
 
     def __init__(self) -> None:
         self.api = ScriptedApi()
-        self.facts = ApiServerFactsSource(cast("Api", self.api), FixedSettings())
-        self.changes = self.facts.changes()
+        self.facts_source = ApiServerFactsSource(cast("Api", self.api), FixedSettings())
+        self.changes = self.facts_source.changes()
         self._work: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        self._work = asyncio.create_task(self.facts.run())
-        await within(self.facts.listed())
+        self._work = asyncio.create_task(self.facts_source.run())
+        await within(self.facts_source.listed())
 
     async def close(self) -> None:
         await self.changes.aclose()  # type: ignore[attr-defined]  # it is a generator
@@ -63,7 +63,9 @@ class WatchHarness:
         return await within(anext(self.changes))
 
     async def pod(self, number: int, *endpoints: Any) -> PodState | MissingOwner:
-        cluster = await self.facts.facts(ledger(*(endpoints or THREE_ENDPOINTS)), CLAIMS_READ_AT)
+        cluster = await self.facts_source.facts(
+            ledger(*(endpoints or THREE_ENDPOINTS)), CLAIMS_READ_AT
+        )
         return cluster.pod("shop", f"web-{number}")
 
 
@@ -118,7 +120,9 @@ async def test_a_pod_that_is_replaced_in_a_new_list_requests_a_scan(
     assert await harness.next_change() == ScanRequest("Pod shop/web-1 is not listed any more")
 
 
-async def test_only_ending_pods_are_reported(harness: WatchHarness) -> None:
+async def test_a_finished_pod_is_reported_and_a_running_pod_is_not(
+    harness: WatchHarness,
+) -> None:
     harness.api.put(PODS_PATH, pod(0, phase="Running", podIP="10.6.0.1"))
     harness.api.put(PODS_PATH, pod(1, phase="Succeeded"))
 
@@ -128,7 +132,7 @@ async def test_only_ending_pods_are_reported(harness: WatchHarness) -> None:
     assert (change.pod.uid, change.pod.phase, change.deletion_report) == ("u1", "Succeeded", "")
 
 
-async def test_the_ending_pods_of_a_node_are_reported_when_it_becomes_unready(
+async def test_the_finished_pods_of_a_node_are_reported_when_it_becomes_unready(
     harness: WatchHarness,
 ) -> None:
     harness.api.put(PODS_PATH, pod(1, phase="Failed"))
@@ -158,12 +162,12 @@ async def test_facts_include_a_failure_and_a_deletion_that_the_watch_lost(
 ) -> None:
     harness.api.drop(PODS_PATH, "shop/web-1", watched=False)
     harness.api.put(PODS_PATH, pod(1, phase="Failed"), watched=False)
-    ending = await harness.pod(1, endpoint("web-1", "u1", "10.6.0.1"))
+    failed = await harness.pod(1, endpoint("web-1", "u1", "10.6.0.1"))
     harness.api.drop(PODS_PATH, "shop/web-1", watched=False)
     missing = await harness.pod(1, endpoint("web-1", "u1", "10.6.0.1"))
 
-    assert isinstance(ending, PodState)
-    assert ending.phase == "Failed"
+    assert isinstance(failed, PodState)
+    assert failed.phase == "Failed"
     assert missing == MissingOwner(certain=True, why="Pod shop/web-1 is gone")
 
 
@@ -172,11 +176,11 @@ async def test_a_node_counts_as_deleted_only_if_the_server_does_not_find_it(
 ) -> None:
     harness.api.put(NODES_PATH, node(ready=True))
 
-    assert await harness.facts.deleted_nodes(["n1", "gone"]) == {"gone"}
+    assert await harness.facts_source.deleted_nodes(["n1", "gone"]) == {"gone"}
     assert "/api/v1/nodes/gone" in harness.api.requests
 
     harness.api.is_unavailable = True
-    assert await harness.facts.deleted_nodes(["gone"]) == frozenset()
+    assert await harness.facts_source.deleted_nodes(["gone"]) == frozenset()
 
 
 @pytest.mark.parametrize("reads_max", [200, 0], ids=["one by one", "in one list"])
@@ -210,13 +214,13 @@ async def test_a_missing_pod_is_uncertain_while_the_server_is_unavailable(
     assert not answer.certain
 
 
-@pytest.mark.parametrize("collection_", [PODS_PATH, NODES_PATH])
-async def test_an_empty_list_after_an_expired_watch_does_not_prove_a_deletion(
-    harness: WatchHarness, collection_: str
+@pytest.mark.parametrize("emptied_path", [PODS_PATH, NODES_PATH])
+async def test_no_pod_counts_as_deleted_while_the_list_of_pods_or_nodes_is_empty(
+    harness: WatchHarness, emptied_path: str
 ) -> None:
-    harness.api.objects[collection_].clear()
-    harness.api.expire(collection_)
-    while harness.facts.pods.seen.objects and harness.facts.nodes.seen.objects:
+    harness.api.objects[emptied_path].clear()
+    harness.api.expire(emptied_path)
+    while harness.facts_source.pods.seen.objects and harness.facts_source.nodes.seen.objects:
         await asyncio.sleep(0)
 
     answer = await harness.pod(7, endpoint("web-7", "u7", "10.6.0.7"))
@@ -225,7 +229,7 @@ async def test_an_empty_list_after_an_expired_watch_does_not_prove_a_deletion(
     assert not answer.certain
 
 
-async def test_an_empty_list_that_replaces_many_reads_does_not_prove_a_deletion(
+async def test_no_pod_counts_as_deleted_if_the_list_that_replaces_many_reads_is_empty(
     harness: WatchHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(collection, "READS_MAX", 0)
@@ -249,7 +253,7 @@ async def test_an_unavailable_server_gets_requests_with_growing_pauses(
 ) -> None:
     pauses: list[float] = []
 
-    backoff = harness.facts.pods.seen._backoff
+    backoff = harness.facts_source.pods.seen._backoff
 
     async def no_pause() -> None:
         pauses.append(backoff.next_s())
@@ -267,7 +271,7 @@ async def test_an_unavailable_server_gets_requests_with_growing_pauses(
 
     longest = [min(informer.PAUSE_S_MIN * 2**tries, informer.PAUSE_S_MAX) for tries in range(10)]
     assert all(limit / 2 <= pause <= limit for pause, limit in zip(pauses, longest, strict=True))
-    assert not harness.facts.fault
+    assert not harness.facts_source.fault
 
 
 async def test_the_next_watch_waits_for_a_pause_if_the_server_ends_every_watch(
@@ -298,16 +302,16 @@ async def test_the_next_watch_waits_for_a_pause_if_the_server_ends_every_watch(
 async def test_a_read_is_unanswered_if_the_server_is_unavailable_but_not_if_it_refuses(
     harness: WatchHarness,
 ) -> None:
-    owners = harness.facts.owners
+    owners = harness.facts_source.owners
     harness.api.is_unavailable = True
-    unavailable = await owners.sets.read({("shop", "db")})
+    unavailable = await owners.stateful_sets.read({("shop", "db")})
     harness.api.is_unavailable = False
 
     async def refuse(path: str) -> Object | None:
         raise ApiRejected("you may not read StatefulSets")
 
     harness.api.find = refuse  # type: ignore[method-assign]  # the server denies access
-    refused = await owners.sets.read({("shop", "db")})
+    refused = await owners.stateful_sets.read({("shop", "db")})
 
     for answers, unanswered in ((unavailable, True), (refused, False)):
         answer = answers["shop", "db"]
@@ -327,11 +331,11 @@ async def test_an_uncached_launcher_pod_of_a_vm_keeps_its_address(
     harness: WatchHarness,
     fixed_vms: bool,
 ) -> None:
-    harness.facts._switches = FixedSettings(vms=fixed_vms)
+    harness.facts_source._switches = FixedSettings(vms=fixed_vms)
     harness.api.put(PODS_PATH, launcher("launcher-1"), watched=False)
     vm_endpoint = endpoint("vm-a", "uid-launcher-1", "10.6.0.9", "vm/shop/vm-a")
 
-    facts = await harness.facts.facts(ledger(vm_endpoint), CLAIMS_READ_AT)
+    facts = await harness.facts_source.facts(ledger(vm_endpoint), CLAIMS_READ_AT)
 
     verdict = judge(
         PodToVerify("shop", "vm-a", "uid-launcher-1", "vm" if fixed_vms else None, ("10.6.0.9",)),
@@ -346,10 +350,10 @@ async def test_a_vm_keeps_its_address_while_its_pods_cannot_be_listed(
     async def refuse(namespace: str) -> list[PodState]:
         raise ApiRejected(f"the Pods of {namespace} may not be listed")
 
-    monkeypatch.setattr(harness.facts.pods, "list_namespace", refuse)
+    monkeypatch.setattr(harness.facts_source.pods, "list_namespace", refuse)
     vm_endpoint = endpoint("vm-a", "uid-launcher-1", "10.6.0.9", "vm/shop/vm-a")
 
-    facts = await harness.facts.facts(ledger(vm_endpoint), CLAIMS_READ_AT)
+    facts = await harness.facts_source.facts(ledger(vm_endpoint), CLAIMS_READ_AT)
 
     pod_to_verify = PodToVerify("shop", "vm-a", "uid-launcher-1", "vm", ("10.6.0.9",))
     verdict_context = VerdictContext(facts, ReclaimSettings(), now_s=0.0)

@@ -56,7 +56,8 @@ async def test_another_worker_takes_over_the_schedules_of_a_stopped_worker(
     await handle.delete()
     await engine.until_status("schedule/often", ExecutionStatus.TERMINATED)
 
-    # The id of an execution is the id of the schedule, "-", and the time, which begins with 2.
+    # The id of an execution is the id of the schedule, "-", and the start time, for example
+    # often-2026-11-30T03:00:00Z: the year begins with 2.
     started = [head async for head in engine.visibility.heads() if head.workflow_type == "greeting"]
     assert {head.workflow_id.startswith("often-2") for head in started} == {True}
     assert await schedules.list() == []

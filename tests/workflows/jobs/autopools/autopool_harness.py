@@ -172,7 +172,10 @@ class AutoPoolHarness:
         reclaim: str = "",
         uid: str = "",
     ) -> str:
-        """Create or replace an application."""
+        """Create or replace the application ``path``: NAME (a Deployment) or KIND/NAME.
+
+        ``size``: the number of Pods. ``number``: how many addresses the application requests.
+        """
         key = key_of(path)
         replaced = self.applications.existing.get(key)
         annotations = annotations_of(subnet, number, reclaim, subnet6=subnet6)

@@ -1,7 +1,7 @@
 """Automatic pools with controllers, in memory and on etcd.
 
-``harness.application`` makes a Deployment, unless the path names another kind. ``size``: the number
-of Pods. ``number``: how many addresses the application requests.
+The first argument of ``harness.application`` is NAME (a Deployment) or KIND/NAME. ``size``: the
+number of Pods. ``number``: how many addresses the application requests.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ KILLED_AT = (6, 12, 20)
 
 OTHER_APPLICATIONS = 8
 EXTRA_RECONCILIATIONS_MAX = 2
-"""Changes during a reconciliation cause at most this many more reconciliations."""
+"""The dispatcher may signal web's execution again when its view first shows web's pool, and when it
+receives the report of the reconciliation that created the pool."""
 
 
 @pytest.fixture
@@ -59,21 +60,21 @@ async def test_the_pools_of_thirty_applications_are_created_resized_and_deleted(
     """Cases I00006 and I00008 of docs/contributing/compatibility.md."""
     await harness.start_controller()
     await harness.start_controller()
-    for number in range(APPLICATIONS):
-        await harness.application(f"app-{number}", subnet="net", number="5")
+    for index in range(APPLICATIONS):
+        await harness.application(f"app-{index}", subnet="net", number="5")
     await harness.settle()
     ledger = await harness.node.read_ledger()
     assert {pool_addresses(pool).size for pool in ledger.pools.values()} == {5}
     assert addresses_of_pools(NET, ledger.pools.values()) == pool_addresses(NET)
 
-    for number in range(APPLICATIONS):
-        await harness.application(f"app-{number}", subnet="net", number="3" if number % 2 else "1")
+    for index in range(APPLICATIONS):
+        await harness.application(f"app-{index}", subnet="net", number="3" if index % 2 else "1")
     await harness.settle()
     pools = (await harness.node.read_ledger()).pools.values()
     assert sum(pool_addresses(pool).size for pool in pools) == APPLICATIONS * 2
 
-    for number in range(APPLICATIONS):
-        await harness.remove(f"app-{number}")
+    for index in range(APPLICATIONS):
+        await harness.remove(f"app-{index}")
     await harness.settle()
     assert (await harness.node.read_ledger()).pools == {}
 
@@ -85,7 +86,7 @@ async def test_a_hundred_concurrent_adds_get_addresses_of_one_new_pool(
     await harness.application("web", size=str(CONCURRENT_ADDS), subnet="net")
 
     answers = await asyncio.gather(
-        *(harness.pod(f"web-{number}", of="web") for number in range(CONCURRENT_ADDS))
+        *(harness.pod(f"web-{index}", of="web") for index in range(CONCURRENT_ADDS))
     )
 
     assert len(set(answers)) == CONCURRENT_ADDS
@@ -98,10 +99,10 @@ async def test_a_hundred_concurrent_adds_get_addresses_of_one_new_pool(
 
 
 async def test_an_add_needs_no_controller_if_the_pool_exists(harness: AutoPoolHarness) -> None:
-    host = await harness.start_controller()
+    controller = await harness.start_controller()
     await harness.application("web", size="2", subnet="net")
     await harness.settle()
-    await harness.kill_controller(host)
+    await harness.kill_controller(controller)
 
     assert await harness.pod("web-0", of="web") == "has 10.7.0.10"
     assert harness.waits == 0
@@ -155,13 +156,14 @@ async def test_another_controller_creates_the_pools_after_a_kill(
     await harness.start_controller()
     killing = KillingStore(harness.store, at, moment)
     killed = await harness.start_controller(killing)
-    for number in range(APPLICATIONS_DURING_KILL):
-        await harness.application(f"app-{number}", subnet="net", number="2")
+    for index in range(APPLICATIONS_DURING_KILL):
+        await harness.application(f"app-{index}", subnet="net", number="2")
 
     async def has_died_or_settled() -> bool:
         return killing.died.is_set() or await harness.is_settled()
 
     await eventually(has_died_or_settled)
+    # If all pools exist before commit number ``at``, the controller dies now.
     killing.died.set()
     await harness.kill_controller(killed)
     await harness.settle()
@@ -208,8 +210,8 @@ async def test_an_execution_that_waits_ignores_changes_of_other_applications(
     await harness.application("web", size="1", subnet="net")
     reconciliations = await _count_reconciliations_when_waiting(harness)
 
-    for number in range(OTHER_APPLICATIONS):
-        await harness.application(f"other-{number}", size="1", subnet="net")
+    for index in range(OTHER_APPLICATIONS):
+        await harness.application(f"other-{index}", size="1", subnet="net")
         await harness.settle()
     further_reconciliations = await _count_reconciliations_when_waiting(harness) - reconciliations
     assert further_reconciliations <= EXTRA_RECONCILIATIONS_MAX
@@ -240,7 +242,9 @@ async def test_a_signal_with_an_unknown_outcome_is_sent_again(
     assert not lost_answers
 
 
-async def test_a_pool_that_an_operator_deletes_is_created_again(harness: AutoPoolHarness) -> None:
+async def test_a_pool_that_is_deleted_outside_its_workflow_is_created_again(
+    harness: AutoPoolHarness,
+) -> None:
     await harness.start_controller()
     await harness.application("web", size="2", subnet="net")
     await harness.settle()
@@ -263,6 +267,7 @@ async def _count_reconciliations_when_waiting(harness: AutoPoolHarness) -> int:
                 status: Any = await client.query(workflow_id(key_of("web")), "status", timeout_s=20)
             except CallRejected:
                 return 0  # the execution has just started and answers no query
+            # Published: users see the name "looks", which counts reconciliations.
             return int(status["looks"]) if status["phase"] == "waiting" else 0
 
         return await eventually(count_if_waiting)
