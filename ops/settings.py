@@ -63,8 +63,8 @@ def _names_in_errors(
     names = {}
     for name, variable in CLUSTER_VARIABLES.items():
         names[name] = environment.name_of(variable, default_names.get(name, variable))
-        # Typer fills options from the variables, so an option that equals its variable is no sign
-        # that the user typed it.
+        # Typer fills options from the variables: the user may not have typed an option that equals
+        # its variable.
         if name in options and options[name] != environment.text(variable):
             names[name] = CLUSTER_OPTIONS[name]
     return names

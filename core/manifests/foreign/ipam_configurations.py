@@ -76,7 +76,7 @@ def read_network(value: object, location: str) -> NetworkConfiguration:
 def ipams_of(text: str, ipam_type: str, where: str) -> Iterator[NetworkIpam]:
     """Yield each ``ipam`` of this type in a network configuration.
 
-    A configuration without the type is not parsed: invalid JSON of other plugins is no error.
+    A configuration without the type is not parsed, so invalid JSON of other plugins raises nothing.
     """
     if ipam_type not in text:
         return

@@ -122,6 +122,14 @@ def timestamp_in(seconds: float) -> str:
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
 
 
+def two_tokens() -> list[dict[str, Any]]:
+    """Two statuses of a plugin; with ``EXPIRE_FIRST_STATUS``, the first has expired."""
+    return [
+        {"token": "first", "expirationTimestamp": timestamp_in(3_600)},
+        {"token": "second", "expirationTimestamp": timestamp_in(7_200)},
+    ]
+
+
 async def send_requests(config: str, context: str = "", times: int = 1) -> None:
     api = Api(await open_connection(config, context))
     try:
@@ -208,11 +216,7 @@ async def test_a_credential_plugin_may_take_longer_than_the_opening_of_a_watch(
     server: RecordingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(api_client, "WATCH_OPEN_S_MAX", 1.0)
-    statuses = [
-        {"token": "first", "expirationTimestamp": timestamp_in(3_600)},
-        {"token": "second", "expirationTimestamp": timestamp_in(7_200)},
-    ]
-    user = {"exec": write_plugin(tmp_path, *statuses, pause_s=1.5)}
+    user = {"exec": write_plugin(tmp_path, *two_tokens(), pause_s=1.5)}
     api = Api(await open_connection(write_kubeconfig(tmp_path, server.url, user)))
     monkeypatch.setattr(credential_plugin, "EXPIRES_EARLY", EXPIRE_FIRST_STATUS)
 
@@ -225,11 +229,7 @@ async def test_a_credential_plugin_may_take_longer_than_the_opening_of_a_watch(
 async def test_the_answer_of_a_credential_plugin_is_kept_if_the_request_that_ran_it_is_cancelled(
     server: RecordingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    statuses = [
-        {"token": "first", "expirationTimestamp": timestamp_in(3_600)},
-        {"token": "second", "expirationTimestamp": timestamp_in(7_200)},
-    ]
-    user = {"exec": write_plugin(tmp_path, *statuses, pause_s=0.5)}
+    user = {"exec": write_plugin(tmp_path, *two_tokens(), pause_s=0.5)}
     api = Api(await open_connection(write_kubeconfig(tmp_path, server.url, user)))
     monkeypatch.setattr(credential_plugin, "EXPIRES_EARLY", EXPIRE_FIRST_STATUS)
     runs = tmp_path / "runs"

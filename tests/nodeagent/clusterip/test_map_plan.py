@@ -86,6 +86,16 @@ def maps_after(stored_maps: StoredMaps, steps: MapPlan, count: int | None = None
     return StoredMaps(services, slots, frozenset(members))
 
 
+def maps_after_an_interrupted_plan(
+    first: dict[Frontend, BackendGroup], second: dict[Frontend, BackendGroup], write_count: int
+) -> StoredMaps:
+    """The maps with ``first``, after the first ``write_count`` writes of a plan for ``second``."""
+    steps, contents = plan(Contents(), first)
+    before = maps_after(EMPTY, steps)
+    steps, _ = plan(contents, second)
+    return maps_after(before, steps, write_count)
+
+
 def served_frontends(stored_maps: StoredMaps) -> dict[Frontend, BackendGroup]:
     """The frontends in the maps; all their backends and members must exist."""
     groups = {}
@@ -120,10 +130,7 @@ def test_the_maps_contain_exactly_the_desired_frontends_after_each_plan(
 def test_each_service_has_its_old_or_new_backends_after_an_interrupted_plan(
     first: dict[Frontend, BackendGroup], second: dict[Frontend, BackendGroup], write_count: int
 ) -> None:
-    steps, contents = plan(Contents(), first)
-    before = maps_after(EMPTY, steps)
-    steps, _ = plan(contents, second)
-    interrupted_maps = maps_after(before, steps, write_count)
+    interrupted_maps = maps_after_an_interrupted_plan(first, second, write_count)
     for frontend, backend_group in served_frontends(interrupted_maps).items():
         assert backend_group in (first.get(frontend), second.get(frontend))
     for frontend in first.keys() & second.keys():
@@ -137,10 +144,7 @@ def test_the_next_plan_completes_the_maps_after_an_interrupted_plan(
     third: dict[Frontend, BackendGroup],
     write_count: int,
 ) -> None:
-    steps, contents = plan(Contents(), first)
-    before = maps_after(EMPTY, steps)
-    steps, _ = plan(contents, second)
-    interrupted_maps = maps_after(before, steps, write_count)
+    interrupted_maps = maps_after_an_interrupted_plan(first, second, write_count)
     steps, _ = plan(contents_of(interrupted_maps), third)
     completed_maps = maps_after(interrupted_maps, steps)
     assert served_frontends(completed_maps) == third
@@ -157,10 +161,7 @@ def test_the_plan_after_an_interrupted_plan_needs_space_only_for_used_and_new_ba
     third: dict[Frontend, BackendGroup],
     write_count: int,
 ) -> None:
-    steps, contents = plan(Contents(), first)
-    before = maps_after(EMPTY, steps)
-    steps, _ = plan(contents, second)
-    interrupted_maps = maps_after(before, steps, write_count)
+    interrupted_maps = maps_after_an_interrupted_plan(first, second, write_count)
     used = sum(head.size for head in interrupted_maps.services.values())
     steps, _ = plan(contents_of(interrupted_maps), third)
     backends_max = max(used + len(steps.put_backends), len(interrupted_maps.backends))
